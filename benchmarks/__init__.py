@@ -1,0 +1,1 @@
+"""Measurements of Offload, run by hand and before releases."""

@@ -1,0 +1,79 @@
+"""Writes the reference pages that follow from the code: `python docs/generate.py`.
+
+A test compares the pages with what this would write, so that they cannot drift.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeVar
+
+DOCS = Path(__file__).resolve().parent
+sys.path.insert(0, str(DOCS.parent))
+
+from jobs import states  # noqa: E402
+from jobs.remote.offload_runner import protocol  # noqa: E402
+from offload_web import config  # noqa: E402
+
+State = TypeVar("State", bound=StrEnum)
+NOTE = "<!-- Written by docs/generate.py; edit the code, then run it. -->\n"
+
+
+def _moves(title: str, moves: Mapping[State, frozenset[State]]) -> str:
+    lines = [f"## {title}", "", "```mermaid", "stateDiagram-v2"]
+    lines += [f"    {source} --> {target}" for source in moves for target in sorted(moves[source])]
+    lines += ["```", "", "| from | to |", "|---|---|"]
+    lines += [
+        f"| `{source}` | {', '.join(f'`{target}`' for target in sorted(moves[source])) or 'nothing'} |"
+        for source in moves
+    ]
+    return "\n".join(lines)
+
+
+def states_page() -> str:
+    """Return docs/states.md."""
+    reasons = [
+        f"| `{reason}` | {text} |"
+        for reason, text in states.REASON_TEXT.items()
+        if reason is not states.Reason.NONE
+    ]
+    parts = [
+        "# States\n\n" + NOTE,
+        "A job has a state (what the machine is doing), an attention (why a human is needed) and a\n"
+        "verdict (what the evidence says about the commit). They are three columns, and\n"
+        "`jobs/transitions.py` is the only writer: one conditional UPDATE, with the event in the same\n"
+        "transaction. A move that is not in these tables is dropped.\n",
+        _moves("Jobs", states.JOB_MOVES),
+        "\n" + _moves("Workers", states.WORKER_MOVES),
+        "\n## Reasons\n\n| reason | sentence |\n|---|---|\n" + "\n".join(reasons),
+        "\n## Attention and verdict\n\n"
+        f"Attention: {', '.join(f'`{item}`' for item in states.Attention if item)}, or none. "
+        f"Verdict: {', '.join(f'`{item}`' for item in states.Verdict if item)}, or none.",
+        "\n## Journal events\n\n" + ", ".join(f"`{kind}`" for kind in protocol.EVENT_KINDS) + ".",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def settings_page() -> str:
+    """Return docs/settings.md."""
+    rows = [
+        f"| `{item.key}` | `{item.variable}` | `{item.default!r}` | {item.help} |" for item in config.SETTINGS
+    ]
+    return (
+        "# Settings\n\n" + NOTE + "\n"
+        "A flag wins over the environment, the environment over `config.toml`, that over the default.\n"
+        "`manage.py doctor` prints each value with its source. `OFFLOAD_HOME` moves everything that\n"
+        "Offload keeps (database, keys, logs, archives, `config.toml`, the local worker's root); without\n"
+        "it they are in the XDG state and configuration directories and in `~/.offload`.\n\n"
+        "| key in config.toml | variable | default | meaning |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
+    )
+
+
+PAGES: Mapping[str, Callable[[], str]] = {"states.md": states_page, "settings.md": settings_page}
+
+if __name__ == "__main__":
+    for name, page in PAGES.items():
+        (DOCS / name).write_text(page(), encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Jobs, workers, repositories: what Offload knows and does."""

@@ -1,0 +1,1 @@
+"""Coding agents: how to call them, and their isolated profiles."""

@@ -1,0 +1,48 @@
+"""Work in motion: from intent to verdict.
+
+`submit` writes intent; `launch`, `wait`, `cancel`, `remove` and the `Reconciler` act on it. Every function
+may be called by several processes at once: a lease on the job keeps two from doing the same work.
+"""
+
+from jobs.execution.cancel import cancel, request_cancel
+from jobs.execution.cleanup import Removal, discard, remove
+from jobs.execution.describe import as_json, commands_for
+from jobs.execution.evidence import archive, diff, peek, read_log, read_recording
+from jobs.execution.follow import refresh, refresh_worker, wait
+from jobs.execution.heads import check_head
+from jobs.execution.launch import NO_PROGRESS, Progress, launch
+from jobs.execution.reconcile import Reconciler
+from jobs.execution.repositories import ensure_trusted, is_trusted, resolve_repository, trust
+from jobs.execution.submit import JobRequest, find_job, find_jobs, resume, submit
+
+__all__ = [
+    "NO_PROGRESS",
+    "JobRequest",
+    "Progress",
+    "Reconciler",
+    "Removal",
+    "archive",
+    "as_json",
+    "cancel",
+    "check_head",
+    "commands_for",
+    "diff",
+    "discard",
+    "ensure_trusted",
+    "find_job",
+    "find_jobs",
+    "is_trusted",
+    "launch",
+    "peek",
+    "read_log",
+    "read_recording",
+    "refresh",
+    "refresh_worker",
+    "remove",
+    "request_cancel",
+    "resolve_repository",
+    "resume",
+    "submit",
+    "trust",
+    "wait",
+]

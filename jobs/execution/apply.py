@@ -1,0 +1,189 @@
+"""Journal events and observations become rows. Applying the same thing twice changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.db import transaction
+from django.utils import timezone
+
+from jobs.models import Job, JobEvent
+from jobs.remote.offload_runner import protocol
+from jobs.states import Attention, JobState, Reason, Verdict
+from jobs.transitions import move_job, set_attention
+
+# A session just created has no runner for a moment; that is not a lost runner.
+START_GRACE = timedelta(seconds=10)
+
+
+def apply_events(job_id: int, events: Sequence[Mapping[str, Any]]) -> int:
+    """Apply journal events of one job, in order; return how many were new.
+
+    Numbers at or below the last one applied are skipped. A gap is not crossed: the events after it come
+    again with the next reading.
+    """
+    applied = 0
+    with transaction.atomic():
+        job = Job.objects.select_for_update().get(id=job_id)
+        for event in events:
+            if event["seq"] <= job.journal_seq:
+                continue
+            if event["seq"] != job.journal_seq + 1:
+                break
+            _apply(job, event)
+            job.journal_seq = event["seq"]
+            applied += 1
+        if applied:
+            Job.objects.filter(id=job_id).update(
+                journal_seq=job.journal_seq,
+                tasks=job.tasks,
+                findings=job.findings,
+                started_at=job.started_at,
+                observed_at=timezone.now(),
+            )
+    return applied
+
+
+def _apply(job: Job, event: Mapping[str, Any]) -> None:
+    at = datetime.fromisoformat(event["at"])
+    data = {key: value for key, value in event.items() if key not in ("seq", "at", "kind")}
+    JobEvent.objects.create(job=job, seq=event["seq"], at=at, kind=event["kind"], data=data)
+    kind = event["kind"]
+    if kind == protocol.STARTED:
+        _apply_started(job, event, at)
+    elif kind in (protocol.TASK_STARTED, protocol.TASK_FINISHED):
+        _apply_task(job, event, at)
+    elif kind == protocol.ATTENTION:
+        set_attention(job.id, Attention(event["attention"]), detail=event.get("detail", ""))
+    elif kind == protocol.FINISHED:
+        job.findings = event.get("findings") or []
+        move_job(
+            job.id,
+            JobState(event["state"]),
+            reason=Reason(event.get("reason") or Reason.FINISHED),
+            detail=event.get("detail") or "",
+            verdict=Verdict(event.get("verdict") or ""),
+            finished_at=at,
+        )
+
+
+def _apply_started(job: Job, event: Mapping[str, Any], at: datetime) -> None:
+    job.started_at = job.started_at or at
+    again = {task["id"] for task in event.get("tasks", ()) if task.get("state") == protocol.PENDING}
+    for task in job.tasks:
+        if task["id"] in again:
+            task.update(state=protocol.PENDING, exit_code=None, seconds=None, reason="", tail="")
+            task["started_at"] = None
+        elif task["state"] == protocol.RUNNING:
+            task["state"] = protocol.INTERRUPTED
+    if not job.tasks:
+        job.tasks = [
+            {
+                "id": task["id"],
+                "name": task["name"],
+                "role": task.get("role", ""),
+                "command": task.get("command", ""),
+                "needs": task.get("needs", []),
+                "state": protocol.PENDING,
+                "exit_code": None,
+                "seconds": None,
+                "reason": "",
+                "tail": "",
+                "started_at": None,
+            }
+            for task in event.get("tasks", ())
+        ]
+    resumed = Reason.RESUMED if event.get("resumed") else Reason.STARTED
+    move_job(
+        job.id,
+        JobState.RUNNING,
+        reason=resumed,
+        sources=frozenset({JobState.PREPARING, JobState.INTERRUPTED}),
+        started_at=at,
+    )
+
+
+def _apply_task(job: Job, event: Mapping[str, Any], at: datetime) -> None:
+    task = next((task for task in job.tasks if task["id"] == event["task"]), None)
+    if task is None:
+        task = {"id": event["task"], "name": event["task"], "role": "", "command": "", "needs": []}
+        job.tasks.append(task)
+    if event["kind"] == protocol.TASK_STARTED:
+        task.update(state=protocol.RUNNING, started_at=at.isoformat(), exit_code=None, seconds=None)
+    else:
+        task.update(
+            state=event["state"],
+            exit_code=event.get("exit_code"),
+            seconds=event.get("seconds"),
+            reason=event.get("reason") or "",
+            tail=event.get("tail") or "",
+        )
+
+
+def apply_status(job_id: int, status: Mapping[str, Any]) -> None:
+    """Apply what was seen of a job on its worker: is its runner alive, is its session there?
+
+    A job that was at work and has no runner any more, with every journal event applied, is `interrupted`.
+    A sighting from before or after the events that we know says nothing: the next one will.
+    """
+    now = timezone.now()
+    Job.objects.filter(id=job_id).update(observed_at=now)
+    job = Job.objects.get(id=job_id)
+    if status.get("alive") and job.state == JobState.INTERRUPTED:
+        # Somebody resumed it by hand, or an older sighting was applied after a newer one.
+        move_job(job_id, JobState.RUNNING, reason=Reason.RESUMED, attention=Attention.NONE)
+        return
+    if job.state != JobState.RUNNING or status.get("alive"):
+        return
+    if (status.get("seq") or 0) != job.journal_seq or _is_starting(job):
+        return
+    lost = Reason.RUNNER_LOST if status.get("tmux") else Reason.SESSION_LOST
+    _interrupt(
+        job,
+        lost,
+        detail=f"Seen at {now:%Y-%m-%d %H:%M:%S} UTC: no runner holds the job's lock; "
+        f"the tmux session is {'there' if status.get('tmux') else 'gone'}.",
+    )
+
+
+def _is_starting(job: Job) -> bool:
+    """Tell whether a job was started a moment ago, and its journal has not said so yet."""
+    if job.started_at is None or timezone.now() - job.started_at > START_GRACE:
+        return False
+    begun = job.events.filter(kind=protocol.STARTED).order_by("-seq").first()
+    return begun is None or begun.at < job.started_at - START_GRACE
+
+
+def _interrupt(job: Job, reason: Reason, detail: str = "") -> None:
+    """Move a job that nobody works on any more, with the tasks that were at work."""
+    with transaction.atomic():
+        if not move_job(
+            job.id, JobState.INTERRUPTED, reason=reason, detail=detail, attention=Attention.ERROR
+        ):
+            return
+        row = Job.objects.select_for_update().get(id=job.id)
+        for task in row.tasks:
+            if task["state"] == protocol.RUNNING:
+                task["state"] = protocol.INTERRUPTED
+        Job.objects.filter(id=job.id).update(tasks=row.tasks)
+
+
+def apply_missing(job_id: int, looked_at: datetime) -> None:
+    """Apply that the worker had no files for this job when it was looked at."""
+    job = Job.objects.get(id=job_id)
+    if job.state not in (JobState.RUNNING, JobState.CANCELLING):
+        return
+    if job.started_at is not None and looked_at - job.started_at < START_GRACE:
+        return
+    if job.state == JobState.CANCELLING:
+        move_job(job_id, JobState.CANCELLED, reason=Reason.JOB_FILES_LOST)
+        return
+    _interrupt(job, Reason.JOB_FILES_LOST)
+
+
+aapply_events = sync_to_async(apply_events)
+aapply_status = sync_to_async(apply_status)
+aapply_missing = sync_to_async(apply_missing)

@@ -1,0 +1,228 @@
+"""From intent to a running session.
+
+Two round trips: `prepare` (fetch, worktree, facts) and `start` (plan, tmux session). Both are idempotent
+on the worker, so a launcher that dies at any point is simply followed by another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+from django.conf import settings
+from django.utils import timezone
+
+from jobs.errors import OffloadError, Refused, TransportError, UsageError, WorkerUnavailable
+from jobs.execution.follow import refresh_worker
+from jobs.execution.repositories import ensure_trusted
+from jobs.models import Job
+from jobs.playbooks import registry as playbooks
+from jobs.playbooks.base import Context, RepositoryFacts
+from jobs.remote.offload_runner.protocol import Plan
+from jobs.states import Attention, JobState, Reason
+from jobs.transitions import (
+    aadmit_job,
+    aclaim_job,
+    amove_job,
+    arelease_job,
+    aset_attention,
+)
+from jobs.workers import Connection, connect, get_job, observe_worker
+
+LEASE_SECONDS = 15.0
+LEASE_RENEWAL = 5.0
+QUEUE_POLL = 0.5
+LAUNCHABLE = frozenset({JobState.QUEUED, JobState.PREPARING, JobState.INTERRUPTED})
+
+
+class Progress(Protocol):
+    """Whoever wants to hear how far a launch is."""
+
+    def step(self, text: str) -> None:
+        """Take one line: what is being done now."""
+
+
+class _NoProgress:
+    def step(self, text: str) -> None:
+        """Drop the line."""
+
+
+NO_PROGRESS: Progress = _NoProgress()
+
+
+def lease_owner() -> str:
+    """Return a name for this launch: host, process, and a nonce, so that a dead owner can be told."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+
+
+@asynccontextmanager
+async def lease(job_id: int, owner: str) -> AsyncIterator[bool]:
+    """Hold the lease on a job while the block runs; yields whether it was free."""
+    if not await aclaim_job(job_id, owner, LEASE_SECONDS):
+        yield False
+        return
+
+    async def renew() -> None:
+        while True:
+            await asyncio.sleep(LEASE_RENEWAL)
+            await aclaim_job(job_id, owner, LEASE_SECONDS)
+
+    renewal = asyncio.create_task(renew())
+    try:
+        yield True
+    finally:
+        renewal.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await renewal
+        await asyncio.shield(arelease_job(job_id, owner))
+
+
+async def launch(job_id: int, progress: Progress = NO_PROGRESS, *, keep_queued: bool = False) -> Job:
+    """Drive a job until its session runs (or it has ended); return its row.
+
+    Safe to call at any time and by several processes at once: whoever holds the lease works, the others
+    wait for the outcome. Raises what went wrong; the row then says so too: a request that can never work
+    is `failed`, a worker that does not answer leaves the job `queued` when `keep_queued` is set.
+    """
+    owner = lease_owner()
+    said = ""
+    while True:
+        job = await get_job(job_id)
+        if JobState(job.state) not in LAUNCHABLE:
+            return job
+        async with lease(job_id, owner) as ours:
+            if ours:
+                job = await get_job(job_id)
+                if JobState(job.state) not in LAUNCHABLE:
+                    return job
+                await _check_trust(job, keep_queued=keep_queued)
+                if await _admit(job):
+                    await _drive(job, progress, keep_queued=keep_queued)
+                    return await get_job(job_id)
+        text = await _why_waiting(job, ours)
+        if text != said:
+            progress.step(text)
+            said = text
+        if ours:
+            # Somebody has to notice that a running job ended, even when no reconcile loop runs.
+            with contextlib.suppress(TransportError, WorkerUnavailable):
+                await refresh_worker(job.worker_id)
+        await asyncio.sleep(QUEUE_POLL)
+
+
+async def _check_trust(job: Job, *, keep_queued: bool) -> None:
+    try:
+        await ensure_trusted(job)
+    except Refused as error:
+        if keep_queued:
+            await aset_attention(job.id, Attention.APPROVAL, detail=str(error))
+        raise
+
+
+async def _admit(job: Job) -> bool:
+    limit = settings.OFFLOAD.max_jobs or 2 * (os.cpu_count() or 1)
+    return await aadmit_job(job.id, job.worker_id, limit)
+
+
+async def _why_waiting(job: Job, ours: bool) -> str:
+    if not ours:
+        return "Another Offload process is launching this job; waiting for it"
+    ahead = await Job.objects.filter(
+        worker_id=job.worker_id, state=JobState.QUEUED, created_at__lt=job.created_at, removed_at__isnull=True
+    ).acount()
+    return f"Waiting for a free slot on {job.worker} ({ahead} ahead in the queue)"
+
+
+async def _drive(job: Job, progress: Progress, *, keep_queued: bool) -> None:
+    """Prepare and start a job whose lease and slot are ours."""
+    try:
+        progress.step(f"Connecting to {job.worker}")
+        async with connect(job.worker) as connection:
+            await observe_worker(job.worker_id, True, "Answered a launch.")
+            prepared = await connection.client.prepare(_spec(job), progress.step)
+            await _save_prepared(job.id, prepared)
+            plan = _plan(job, prepared)
+            progress.step("Starting the session")
+            await _start(connection, job, plan, prepared)
+    except (TransportError, WorkerUnavailable) as error:
+        if isinstance(error, TransportError):
+            await observe_worker(job.worker_id, False, str(error))
+        if keep_queued and error.retryable:
+            await amove_job(job.id, JobState.QUEUED, reason=Reason.SUBMITTED, detail=str(error))
+        else:
+            await amove_job(job.id, JobState.FAILED, reason=Reason.PREPARE_FAILED, detail=str(error))
+        raise
+    except OffloadError as error:
+        await amove_job(job.id, JobState.FAILED, reason=Reason.PREPARE_FAILED, detail=str(error))
+        raise
+    except asyncio.CancelledError:
+        # Ctrl-C while preparing: nothing runs yet. The next command or the reconcile loop goes on.
+        await asyncio.shield(
+            amove_job(
+                job.id, JobState.INTERRUPTED, reason=Reason.LAUNCHER_LOST, detail="The launch was stopped."
+            )
+        )
+        raise
+    except Exception as error:
+        await amove_job(job.id, JobState.FAILED, reason=Reason.PREPARE_FAILED, detail=repr(error))
+        raise
+    await amove_job(
+        job.id,
+        JobState.RUNNING,
+        reason=Reason.STARTED,
+        sources=frozenset({JobState.PREPARING}),
+        started_at=timezone.now(),
+    )
+
+
+def _spec(job: Job) -> dict[str, Any]:
+    return {
+        "session": job.session,
+        "repository": {"slug": job.repository.short, "url": job.repository.url},
+        "head": {"ref": job.ref},
+        "base": {"ref": f"refs/heads/{job.repository.base}" if job.repository.base else ""},
+        "needs_base": playbooks.get(job.action).needs_base,
+        "fresh": False,
+    }
+
+
+async def _save_prepared(job_id: int, prepared: dict[str, Any]) -> None:
+    moved = prepared.get("moved") or {}
+    await Job.objects.filter(id=job_id).aupdate(
+        sha=prepared["sha"],
+        base_sha=prepared.get("base_sha") or "",
+        base_ref=prepared.get("base_ref") or "",
+        moved_to=moved.get("to") or "",
+        title=(prepared.get("subject") or "")[:500],
+        worktree=prepared["worktree"],
+    )
+
+
+def _plan(job: Job, prepared: dict[str, Any]) -> Plan:
+    context = Context(
+        session=job.session,
+        repository=job.repository.slug,
+        target=job.target,
+        number=job.number,
+        sha=prepared["sha"],
+        base_sha=prepared.get("base_sha") or "",
+        base_ref=prepared.get("base_ref") or "",
+        merge_base=prepared.get("merge_base") or "",
+        facts=RepositoryFacts.from_json(prepared.get("facts", {})),
+        agent=job.options.get("agent") or None,
+        prompt=job.options.get("prompt", ""),
+        options={"parallel": settings.OFFLOAD.parallel or None},
+    )
+    return playbooks.get(job.action).plan(context)
+
+
+async def _start(connection: Connection, job: Job, plan: Plan, prepared: dict[str, Any]) -> None:
+    if JobState((await get_job(job.id)).state) is JobState.CANCELLING:
+        raise UsageError(f"{job.session} was cancelled before it started.")
+    await connection.client.start(job.session, plan, cwd=prepared["worktree"])

@@ -1,0 +1,154 @@
+"""The one loop that moves things: observe, compare with what is wanted, act.
+
+Per worker, one channel follows every job's journal. Beside it, a tick looks for intent that nobody
+carries out: queued jobs, launches whose launcher died, cancellations, evidence not yet at home.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Coroutine
+from contextlib import aclosing
+from typing import Any
+
+from django.db.models import Q
+from django.utils import timezone
+
+from jobs.errors import NotFound, OffloadError, TransportError, WorkerUnavailable
+from jobs.execution.cancel import finish_cancel
+from jobs.execution.evidence import archive
+from jobs.execution.follow import Reading
+from jobs.execution.heads import check_head
+from jobs.execution.launch import launch, lease, lease_owner
+from jobs.models import Job, Worker
+from jobs.states import JOB_ENDED, Attention, JobState
+from jobs.workers import connect, observe_worker
+
+log = logging.getLogger("offload.reconcile")
+
+TICK_SECONDS = 1.0
+HEADS_SECONDS = 120.0
+HEADS_AT_MOST = 50
+BACKOFF_SECONDS = (1, 2, 5, 10, 30)
+
+
+class Reconciler:
+    """Drives every job of every worker until told to stop."""
+
+    def __init__(self, *, tick: float = TICK_SECONDS) -> None:
+        self.tick = tick
+        self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._retry_at: dict[tuple[str, int], float] = {}
+        self._heads_due = 0.0
+        self._failures: dict[tuple[str, int], int] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until `stop` is set. What was under way is taken up by the next loop."""
+        try:
+            while not stop.is_set():
+                try:
+                    await self.once()
+                except Exception:
+                    # The loop is what everything hangs on: it reports and goes on.
+                    log.exception("A reconcile tick failed; the next one follows.")
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), self.tick)
+        finally:
+            for task in self._tasks.values():
+                task.cancel()
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def once(self) -> None:
+        """Look for work that nobody does, and start it. Returns without waiting for it."""
+        self._reap()
+        now = timezone.now()
+        unleased = Q(lease_owner="") | Q(lease_until__lt=now) | Q(lease_until__isnull=True)
+        present = Job.objects.filter(removed_at__isnull=True)
+        async for worker in Worker.objects.filter(jobs__in=present.exclude(worktree="")).distinct():
+            self._start("follow", worker.id, self._follow(worker))
+        wanted = present.filter(state__in=[JobState.QUEUED, JobState.PREPARING]).filter(unleased)
+        wanted = wanted.exclude(attention=Attention.APPROVAL)
+        async for job in wanted.order_by("created_at"):
+            self._start("launch", job.id, self._launch(job.id))
+        async for job in present.filter(state=JobState.CANCELLING).select_related("worker"):
+            self._start("cancel", job.id, self._cancel(job))
+        if asyncio.get_running_loop().time() >= self._heads_due:
+            self._heads_due = asyncio.get_running_loop().time() + HEADS_SECONDS
+            self._start("heads", 0, self._heads())
+        ended = present.filter(state__in=JOB_ENDED, archived_at__isnull=True).exclude(worktree="")
+        async for job_id in ended.values_list("id", flat=True):
+            self._start("archive", job_id, self._archive(job_id))
+
+    def _start(self, kind: str, key: int, work: Coroutine[Any, Any, None]) -> None:
+        name = (kind, key)
+        if name in self._tasks or asyncio.get_running_loop().time() < self._retry_at.get(name, 0):
+            work.close()
+            return
+        self._tasks[name] = asyncio.create_task(work, name=f"{kind} {key}")
+
+    def _reap(self) -> None:
+        for name, task in list(self._tasks.items()):
+            if not task.done():
+                continue
+            del self._tasks[name]
+            error = None if task.cancelled() else task.exception()
+            if error is None:
+                self._failures.pop(name, None)
+                self._retry_at.pop(name, None)
+                continue
+            count = self._failures.get(name, 0)
+            self._failures[name] = count + 1
+            pause = BACKOFF_SECONDS[min(count, len(BACKOFF_SECONDS) - 1)]
+            self._retry_at[name] = asyncio.get_running_loop().time() + pause
+            level = logging.WARNING if isinstance(error, OffloadError) else logging.ERROR
+            log.log(
+                level,
+                "%s %s failed, next try in %s s: %s",
+                *name,
+                pause,
+                error,
+                exc_info=None if isinstance(error, OffloadError) else error,
+            )
+
+    async def _follow(self, worker: Worker) -> None:
+        """Keep one worker's rows true for as long as the line holds."""
+        reading = Reading(worker.id)
+        try:
+            async with connect(worker) as connection:
+                since = await reading.load()
+                async with aclosing(connection.client.follow(since)) as lines:
+                    async for line in lines:
+                        await reading.take(line)
+                        if line["type"] == "synced":
+                            await reading.missing()
+                        if line["type"] in ("synced", "ping"):
+                            await observe_worker(worker.id, True, "Answered the reconcile loop.")
+        except (TransportError, WorkerUnavailable) as error:
+            await observe_worker(worker.id, False, str(error))
+            raise
+
+    async def _launch(self, job_id: int) -> None:
+        # A request that can never work is `failed` on its row; only the line is worth another try.
+        try:
+            await launch(job_id, keep_queued=True)
+        except OffloadError as error:
+            if error.retryable:
+                raise
+            log.warning("Launching job %s failed: %s", job_id, error)
+
+    async def _cancel(self, job: Job) -> None:
+        async with lease(job.id, lease_owner()) as ours:
+            if ours:
+                await finish_cancel(job)
+
+    async def _heads(self) -> None:
+        """Look whether the heads of the jobs on the list have moved, one after the other."""
+        jobs = Job.objects.filter(removed_at__isnull=True, ref__startswith="refs/").exclude(sha="")
+        async for job_id in jobs.order_by("-created_at").values_list("id", flat=True)[:HEADS_AT_MOST]:
+            with contextlib.suppress(NotFound):
+                await check_head(job_id)
+
+    async def _archive(self, job_id: int) -> None:
+        await archive(job_id)

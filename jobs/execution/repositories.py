@@ -1,0 +1,136 @@
+"""Which repository is meant, and whether its code may run here."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from jobs.errors import NotConfigured, Refused
+from jobs.forges import registry
+from jobs.forges.target import normalise_url
+from jobs.models import Job, JobEvent, Repository
+from jobs.remote.layout import safe_part
+from jobs.states import Attention, JobState
+from jobs.transitions import set_attention
+
+GIT_DEADLINE = 10.0
+
+
+async def resolve_repository(text: str, cwd: Path) -> Repository:
+    """Return the repository that is meant, making its row at first use.
+
+    `text` is a URL, a path, `owner/repo` or a known slug; when it is empty, the current directory's
+    upstream counts, then the configured default. Raises `NotConfigured` when nothing names one.
+    """
+    if text:
+        known = await Repository.objects.filter(slug=text).afirst()
+        known = known or await Repository.objects.filter(short=text).afirst()
+        if known is not None and not (cwd / text).exists():
+            return known
+        return await _ensure(normalise_url(text, cwd))
+    upstream = await _upstream(cwd)
+    if upstream:
+        return await _ensure(normalise_url(upstream, cwd))
+    if settings.OFFLOAD.repo:
+        return await _ensure(normalise_url(settings.OFFLOAD.repo, cwd))
+    raise NotConfigured(
+        f"No repository was named, and {cwd} is not inside a git repository.",
+        hint="Use --repo URL, run the command inside a clone, or set a default: "
+        "`manage.py offload setup --set repo=URL`.",
+    )
+
+
+async def _git(cwd: Path, *argv: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        "git", "-C", str(cwd), *argv,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(GIT_DEADLINE):
+            output, _ = await process.communicate()
+    except BaseException:
+        process.kill()
+        await process.wait()
+        raise
+    return output.decode(errors="replace").strip() if process.returncode == 0 else ""
+
+
+async def _upstream(cwd: Path) -> str:
+    """Return the URL of the remote `upstream`, else of `origin`, else the path of a clone without remotes."""
+    top = await _git(cwd, "rev-parse", "--show-toplevel")
+    if not top:
+        return ""
+    remotes = (await _git(cwd, "remote")).split()
+    for name in ("upstream", "origin", *remotes):
+        if name in remotes:
+            return await _git(cwd, "remote", "get-url", name)
+    return top
+
+
+@sync_to_async
+def _ensure(url: str) -> Repository:
+    forge = registry.for_url(url)
+    existing = Repository.objects.filter(url=url).first()
+    if existing is not None:
+        return existing
+    slug = forge.slug(url)
+    short = safe_part(re.split(r"[/\\]", slug)[-1], limit=40)
+    # Another repository may have the same name already; a digest of the address tells them apart.
+    digest = safe_part(f"{short}:{url}", limit=0)
+    if Repository.objects.filter(slug=slug).exists():
+        slug = f"{slug}~{digest}"
+    if Repository.objects.filter(short=short).exists():
+        short = f"{short}-{digest}"
+    try:
+        with transaction.atomic():
+            return Repository.objects.create(slug=slug, short=short, url=url, forge=forge.kind)
+    except IntegrityError:
+        return Repository.objects.get(url=url)
+
+
+def is_local_path(url: str) -> bool:
+    """Tell whether a repository's address is a directory of this machine."""
+    return url.startswith(("/", "file://"))
+
+
+def is_trusted(repository: Repository) -> bool:
+    """Tell whether the repository's code may run on a bare local worker."""
+    return is_local_path(repository.url) or repository.trusted_at is not None
+
+
+@sync_to_async
+def trust(repository_id: int, actor: str) -> None:
+    """Remember that the user trusts this repository's code to run as themselves."""
+    with transaction.atomic():
+        changed = Repository.objects.filter(id=repository_id, trusted_at__isnull=True).update(
+            trusted_at=timezone.now(), trusted_by=actor
+        )
+        if changed:
+            JobEvent.objects.create(kind="trusted", actor=actor, data={"repository": repository_id})
+    for job_id in Job.objects.filter(
+        repository_id=repository_id, state=JobState.QUEUED, attention=Attention.APPROVAL
+    ).values_list("id", flat=True):
+        set_attention(job_id, Attention.NONE, actor=actor)
+
+
+async def ensure_trusted(job: Job) -> None:
+    """Raise `Refused` when this job would run untrusted code as the user, on this machine.
+
+    A container or another machine stands between the code and the user; a bare local worker does not.
+    """
+    worker, repository = job.worker, job.repository
+    if worker.provider != "local" or worker.config.get("container") or is_trusted(repository):
+        return
+    raise Refused(
+        f"{repository.url} is not trusted yet: its pull requests' code would run as you, on this machine.",
+        hint="If you trust everyone who can open a pull request there, repeat the command with --trust "
+        "(asked once per repository).",
+    )

@@ -1,0 +1,156 @@
+"""Intent: rows for jobs that somebody wants."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from asgiref.sync import sync_to_async
+from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
+
+from jobs.errors import NotFound, Refused, UsageError
+from jobs.forges import registry as forges
+from jobs.forges.target import Target
+from jobs.models import Job, JobEvent, Repository
+from jobs.playbooks import registry as playbooks
+from jobs.remote.layout import session_name
+from jobs.states import JobState, Reason
+from jobs.transitions import move_job
+from jobs.workers import find_worker
+
+JOB_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """What somebody asks for. `worker` empty: the configured default."""
+
+    repository: Repository
+    target: Target
+    action: str = "review"
+    name: str = ""
+    worker: str = ""
+    agent: str = ""
+    prompt: str = ""
+    secrets: tuple[str, ...] = ()
+    actor: str = ""
+
+
+def _submit(request: JobRequest) -> tuple[Job, bool]:
+    action = playbooks.get(request.action).action
+    name = request.name or request.target.name
+    if name and not JOB_NAME.fullmatch(name):
+        raise UsageError(
+            f"The job name {name!r} is not usable.",
+            hint="Use up to 40 letters, digits, dots, dashes and underscores.",
+        )
+    repository, target = request.repository, request.target
+    forge = forges.get(repository.forge)
+    existing = (
+        find_jobs(repository=repository, target=target.shown, action=action, name=name)
+        .filter(removed_at__isnull=True)
+        .first()
+    )
+    if existing is not None:
+        if request.worker and existing.worker.name != request.worker:
+            raise Refused(
+                f"{existing.session} is on the worker {existing.worker}, not on {request.worker}.",
+                hint="Leave --worker out to attach to it, or add a name (like "
+                f"{target.shown}:again) for a second job.",
+            )
+        return existing, False
+    worker = find_worker(request.worker)
+    number = target.number if target.kind == "pull" else None
+    ref = forge.pull_ref(number) if number is not None else forge.branch_ref(target.ref)
+    session = session_name(repository.short, str(number) if number is not None else target.ref, action, name)
+    try:
+        with transaction.atomic():
+            job = Job.objects.create(
+                repository=repository,
+                worker=worker,
+                session=session,
+                number=number,
+                ref=ref,
+                target=target.shown,
+                url=forge.pull_url(repository.url, number) if number is not None else "",
+                action=action,
+                name=name,
+                options={
+                    "agent": request.agent,
+                    "prompt": request.prompt,
+                    "secrets": list(request.secrets),
+                },
+            )
+            JobEvent.objects.create(job=job, kind="submitted", actor=request.actor, data={"session": session})
+    except IntegrityError:
+        # An equal command was faster: its job is ours too.
+        job = find_jobs(repository=repository, target=target.shown, action=action, name=name).get(
+            removed_at__isnull=True
+        )
+        return job, False
+    return job, True
+
+
+submit = sync_to_async(_submit)
+
+
+def find_jobs(
+    *, repository: Repository | None = None, target: str = "", action: str = "", name: str | None = None
+) -> QuerySet[Job]:
+    """Return the jobs that match, newest first, with repository and worker loaded."""
+    jobs = Job.objects.select_related("repository", "worker")
+    if repository is not None:
+        jobs = jobs.filter(repository=repository)
+    if target:
+        jobs = jobs.filter(target=target)
+    if action:
+        jobs = jobs.filter(action=action)
+    if name is not None:
+        jobs = jobs.filter(name=name)
+    return jobs
+
+
+@sync_to_async
+def find_job(*, repository: Repository | None, target: str, action: str = "", name: str | None = None) -> Job:
+    """Return the one job that is meant; removed ones count only when nothing else does.
+
+    Raises `NotFound`, or `UsageError` listing the choices when several match.
+    """
+    jobs = list(find_jobs(repository=repository, target=target, action=action, name=name))
+    present = [job for job in jobs if job.removed_at is None]
+    chosen = present or jobs[:1]
+    if action and name is None:
+        # Target and action as listings print them; the job without a name would have no other words.
+        chosen = [job for job in chosen if not job.name] or chosen
+    if not chosen:
+        what = f"{target} {action}".strip()
+        where = f" in {repository.slug}" if repository is not None else ""
+        raise NotFound(f"There is no job for {what}{where}.", hint="See `manage.py offload ls`.")
+    if len(chosen) > 1:
+        choices = ", ".join(
+            f"{job.target}{':' + job.name if job.name else ''} {job.action}"
+            + ("" if repository is not None else f" ({job.repository.slug})")
+            for job in chosen
+        )
+        raise UsageError(
+            f"{target} has {len(chosen)} jobs: {choices}.",
+            hint="Name the action (and the job's name)"
+            + (".", ", and the repository by --repo.")[len({job.repository_id for job in chosen}) > 1],
+        )
+    return chosen[0]
+
+
+@sync_to_async
+def resume(job_id: int, actor: str) -> bool:
+    """Ask for an interrupted job, or one whose worktree could not be prepared, to go on.
+
+    Returns whether there was anything to resume.
+    """
+    return move_job(
+        job_id,
+        JobState.QUEUED,
+        reason=Reason.SUBMITTED,
+        actor=actor,
+        sources=frozenset({JobState.INTERRUPTED, JobState.FAILED, JobState.CANCELLED}),
+    )

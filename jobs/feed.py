@@ -1,0 +1,151 @@
+"""Live pages: one tail of the event table per process tells every open page what changed.
+
+The page gets `{"type": "changed", "jobs": [ids], "workers": [ids]}` and fetches what it shows;
+`{"type": "seen", ...}` only moves the age of an observation; `{"type": "ping"}` proves the line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections import deque
+from datetime import timedelta
+from typing import Any
+
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.db.models import Max
+from django.urls import path
+from django.utils import timezone
+
+from jobs.models import Job, JobEvent, Worker
+
+log = logging.getLogger("offload.feed")
+
+POLL_SECONDS = 0.3
+SEEN_SECONDS = 3.0
+PING_SECONDS = 15.0
+BACKOFF_SECONDS = 5.0
+# PostgreSQL commits ids out of order: a little is read again, and what was told already is left out.
+OVERLAP = 64
+BATCH = 500
+
+Message = dict[str, Any]
+
+
+class Tail:
+    """Reads the event table while somebody listens, and tells all listeners."""
+
+    def __init__(self) -> None:
+        self._listeners: set[asyncio.Queue[Message]] = set()
+        self._task: asyncio.Task[None] | None = None
+        self._told: deque[int] = deque(maxlen=4 * OVERLAP)
+        self._last = 0
+
+    async def listen(self) -> asyncio.Queue[Message]:
+        """Return a queue that gets every change from now on."""
+        queue: asyncio.Queue[Message] = asyncio.Queue()
+        if not self._listeners:
+            newest = await JobEvent.objects.aaggregate(newest=Max("id"))
+            self._last = newest["newest"] or 0
+            recent = JobEvent.objects.order_by("-id").values_list("id", flat=True)[:OVERLAP]
+            self._told.extend([number async for number in recent])
+        self._listeners.add(queue)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run(), name="feed")
+        return queue
+
+    def leave(self, queue: asyncio.Queue[Message]) -> None:
+        """Stop telling this listener; the last one out ends the reading."""
+        self._listeners.discard(queue)
+        if not self._listeners and self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    def _tell(self, message: Message) -> None:
+        for queue in self._listeners:
+            queue.put_nowait(message)
+
+    async def _run(self) -> None:
+        seen_at, pinged_at = 0.0, time.monotonic()
+        since = timezone.now()
+        while True:
+            try:
+                await self._changes()
+                now = time.monotonic()
+                if now - seen_at >= SEEN_SECONDS:
+                    since, seen_at = await self._observations(since), now
+                if now - pinged_at >= PING_SECONDS:
+                    self._tell({"type": "ping"})
+                    pinged_at = now
+                await asyncio.sleep(POLL_SECONDS)
+            except Exception:
+                log.exception("Reading the event table failed; the next try is in %s s.", BACKOFF_SECONDS)
+                await asyncio.sleep(BACKOFF_SECONDS)
+
+    async def _changes(self) -> None:
+        rows = JobEvent.objects.filter(id__gt=self._last - OVERLAP).order_by("id")
+        told = set(self._told)
+        jobs: set[int] = set()
+        workers: set[int] = set()
+        async for number, job, worker in rows.values_list("id", "job_id", "worker_id")[:BATCH]:
+            if number in told:
+                continue
+            self._told.append(number)
+            self._last = max(self._last, number)
+            if job is not None:
+                jobs.add(job)
+            if worker is not None:
+                workers.add(worker)
+        if jobs or workers:
+            self._tell({"type": "changed", "jobs": sorted(jobs), "workers": sorted(workers)})
+
+    async def _observations(self, since: Any) -> Any:
+        """Tell which jobs and workers were looked at; this leaves no event."""
+        newest = timezone.now() - timedelta(seconds=1)
+        jobs = Job.objects.filter(observed_at__gt=since).values_list("id", "observed_at")
+        workers = Worker.objects.filter(observed_at__gt=since).values_list("id", "observed_at")
+        message: Message = {
+            "type": "seen",
+            "jobs": {str(key): at.isoformat() async for key, at in jobs if at},
+            "workers": {str(key): at.isoformat() async for key, at in workers if at},
+        }
+        if message["jobs"] or message["workers"]:
+            self._tell(message)
+        return newest
+
+
+TAIL = Tail()
+
+
+class FeedConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
+    """One open page. Sends only; login and Origin are checked before it is reached."""
+
+    _sender: asyncio.Task[None] | None = None
+
+    async def connect(self) -> None:
+        """Accept, and start telling changes."""
+        await self.accept()
+        queue = await TAIL.listen()
+        self._sender = asyncio.create_task(self._send(queue), name="feed page")
+
+    async def _send(self, queue: asyncio.Queue[Message]) -> None:
+        try:
+            await self.send(text_data=json.dumps({"type": "hello"}))
+            while True:
+                await self.send(text_data=json.dumps(await queue.get()))
+        finally:
+            TAIL.leave(queue)
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """Ignore what a page says: it has nothing to say here."""
+
+    async def disconnect(self, code: int) -> None:
+        """Stop telling."""
+        if self._sender is not None:
+            self._sender.cancel()
+            await asyncio.wait([self._sender])
+
+
+websocket_urlpatterns = [path("ws/feed/", FeedConsumer.as_asgi())]

@@ -1,0 +1,25 @@
+"""GitHub and GitHub Enterprise."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from jobs.forges.base import Forge, host, page
+
+
+class GitHub(Forge):
+    """Heads of pull requests are `refs/pull/N/head`, forks included."""
+
+    kind: ClassVar[str] = "github"
+
+    def matches(self, url: str) -> bool:
+        """Match github.com, and hosts named after GitHub."""
+        return host(url) == "github.com" or host(url).startswith("github.")
+
+    def pull_ref(self, number: int) -> str:
+        """Return `refs/pull/N/head`."""
+        return f"refs/pull/{number}/head"
+
+    def pull_url(self, url: str, number: int) -> str:
+        """Return the pull request's page."""
+        return f"{page(url)}/pull/{number}"

@@ -1,0 +1,25 @@
+"""GitLab, hosted or one's own."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from jobs.forges.base import Forge, host, page
+
+
+class GitLab(Forge):
+    """Heads of merge requests are `refs/merge-requests/N/head`."""
+
+    kind: ClassVar[str] = "gitlab"
+
+    def matches(self, url: str) -> bool:
+        """Match gitlab.com, and hosts named after GitLab."""
+        return host(url) == "gitlab.com" or host(url).startswith("gitlab.")
+
+    def pull_ref(self, number: int) -> str:
+        """Return `refs/merge-requests/N/head`."""
+        return f"refs/merge-requests/{number}/head"
+
+    def pull_url(self, url: str, number: int) -> str:
+        """Return the merge request's page."""
+        return f"{page(url)}/-/merge_requests/{number}"

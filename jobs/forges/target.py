@@ -1,0 +1,165 @@
+"""What a user types as a target, as data. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from jobs.errors import UsageError
+
+Kind = Literal["pull", "issue", "branch", "commit"]
+
+VERBS = frozenset(
+    {"ls", "status", "attach", "shell", "peek", "logs", "wait", "cancel", "rm", "diff", "doctor", "setup"}
+)
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
+_SLUG = r"[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)+"
+_NUMBER = re.compile(r"#?(?P<number>[1-9][0-9]{0,8})(?::(?P<name>.*))?", re.DOTALL)
+_SLUG_NUMBER = re.compile(rf"(?P<slug>{_SLUG})#(?P<number>[1-9][0-9]{{0,8}})(?::(?P<name>.*))?", re.DOTALL)
+_GITHUB_PATH = re.compile(
+    r"/(?P<slug>[^/]+/[^/]+)/(?P<kind>pull|pulls|issues)/(?P<number>[1-9][0-9]{0,8})(?:/[a-z]+)?/?"
+)
+_GITLAB_PATH = re.compile(
+    r"/(?P<slug>.+?)/-/(?P<kind>merge_requests|issues)/(?P<number>[1-9][0-9]{0,8})(?:/[a-z]+)?/?"
+)
+_TOKEN_LENGTH = 16
+_SHA = re.compile(r"[0-9a-f]{40}")
+_SCP = re.compile(r"(?:[A-Za-z0-9_.-]+@)?[A-Za-z0-9_.-]+:(?!//)[^\s]+")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a job is about.
+
+    `ref` is a branch name or a commit for those kinds, else empty. `name` tells several jobs of one target
+    and action apart. `repository` is what the target itself says about where it lives (a URL or
+    `owner/repo`), or empty. `shown` is how people see it: `#123`, or the branch.
+    """
+
+    kind: Kind
+    number: int | None = None
+    ref: str = ""
+    name: str = ""
+    repository: str = ""
+
+    @property
+    def shown(self) -> str:
+        """Return the target as it is shown and stored."""
+        if self.number is None:
+            return self.ref
+        return f"#{self.number}" if self.kind == "pull" else f"issue #{self.number}"
+
+
+def parse_target(text: str) -> Target:
+    """Read `123`, `#123`, `123:name`, `owner/repo#123`, a pull request or issue URL, a branch or a commit.
+
+    Raises `UsageError` for anything that can be none of these.
+    """
+    text = text.strip()
+    if not text:
+        raise UsageError("The target is empty.", hint="Name a pull request (123), its URL, or a branch.")
+    if match := _NUMBER.fullmatch(text):
+        return Target("pull", int(match["number"]), name=_name(match["name"], text))
+    if match := _SLUG_NUMBER.fullmatch(text):
+        return Target("pull", int(match["number"]), name=_name(match["name"], text), repository=match["slug"])
+    if text.startswith(("https://", "http://")):
+        return _from_url(text)
+    if text.startswith("-") or text in VERBS:
+        raise UsageError(
+            f"{text!r} is not a target.", hint="Name a pull request (123), its URL, or a branch."
+        )
+    branch, colon, name = text.partition(":")
+    _check_branch(branch, text)
+    kind: Kind = "commit" if _SHA.fullmatch(branch) else "branch"
+    return Target(kind, ref=branch, name=_name(name if colon else None, text))
+
+
+def _from_url(text: str) -> Target:
+    parts = urlsplit(text)
+    for pattern in (_GITLAB_PATH, _GITHUB_PATH):
+        if match := pattern.fullmatch(parts.path):
+            kind: Kind = "issue" if match["kind"] == "issues" else "pull"
+            address = f"{parts.scheme}://{parts.netloc}/{match['slug']}"
+            return Target(kind, int(match["number"]), repository=address)
+    raise UsageError(
+        f"{text} is not the address of a pull request, merge request or issue.",
+        hint="Copy it from the browser's address bar, or give the number with --repo.",
+    )
+
+
+def _name(name: str | None, text: str) -> str:
+    if name is None:
+        return ""
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"The job name {name!r} in {text!r} is not usable.",
+            hint="Use 1 to 40 letters, digits, dots, dashes and underscores, as in 123:debug.",
+        )
+    return name
+
+
+def _check_branch(branch: str, text: str) -> None:
+    """Refuse what git would refuse as a branch name (git-check-ref-format), and what looks like an option."""
+    bad = (
+        not branch
+        or re.fullmatch("#?[0-9]+", branch)
+        or branch.startswith(("/", "."))
+        or branch.endswith(("/", ".", ".lock"))
+        or ".." in branch
+        or "//" in branch
+        or "/." in branch
+        or "@{" in branch
+        or branch == "@"
+        or re.search(r"[\x00-\x20\x7f~^:?*\[\\]", branch)
+    )
+    if bad:
+        raise UsageError(
+            f"{text!r} is neither a number, a URL nor a branch name.",
+            hint="Name a pull request (123), its URL, or a branch.",
+        )
+
+
+def normalise_url(text: str, cwd: Path) -> str:
+    """Return the one form of a repository's address: absolute path, or URL without `.git` and slash.
+
+    `owner/repo` is GitHub's unless it is a directory below `cwd`. Raises `UsageError`.
+    """
+    text = text.strip()
+    if text.startswith("file://"):
+        text = urlsplit(text).path
+    path = Path(text).expanduser()
+    if text.startswith(("/", "./", "../", "~")) or text in (".", "..") or (cwd / path).is_dir():
+        return str((cwd / path).resolve())
+    if "://" in text:
+        parts = urlsplit(text)
+        if parts.password is not None:
+            raise UsageError(
+                f"The address of {parts.hostname}{parts.path} holds a password.",
+                hint="Leave it out, and let git's credential helper or ssh answer: Offload stores no secret.",
+            )
+        if parts.scheme in ("https", "http") and parts.username is not None:
+            # Forges take a token as the user name; a plain one says nothing that a credential helper needs.
+            if len(parts.username) >= _TOKEN_LENGTH:
+                raise UsageError(
+                    f"The address of {parts.hostname}{parts.path} holds what looks like a token.",
+                    hint="Leave it out, and let git's credential helper or ssh answer.",
+                )
+            text = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        if parts.scheme not in ("https", "http", "ssh", "git") or not parts.netloc:
+            raise UsageError(f"{text!r} is not an address that git can fetch from.")
+        return _bare(text)
+    if _SCP.fullmatch(text):
+        return _bare(text)
+    if re.fullmatch(_SLUG, text) and text.count("/") == 1:
+        return f"https://github.com/{_bare(text)}"
+    raise UsageError(
+        f"{text!r} is not a repository: there is no such directory, and it is no URL.",
+        hint="Give a path, a URL, or owner/repo.",
+    )
+
+
+def _bare(text: str) -> str:
+    return text.rstrip("/").removesuffix(".git").rstrip("/")

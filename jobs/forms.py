@@ -1,0 +1,47 @@
+"""The launch form: what to run, on what, where."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+
+from jobs.models import Repository, Worker
+from jobs.playbooks import registry as playbooks
+
+
+class LaunchForm(forms.Form):
+    """Takes what `manage.py offload TARGET ACTION` takes. Whether it makes sense, `jobs.execution` says."""
+
+    target = forms.CharField(
+        label="Target", max_length=500, help_text="123, a pull request's address, or a branch"
+    )
+    repository = forms.CharField(
+        label="Repository", max_length=1000, required=False, help_text="owner/name, an address, or a path"
+    )
+    action = forms.ChoiceField(label="Action")
+    worker = forms.ChoiceField(label="Worker", required=False)
+    agent = forms.CharField(label="Agent", max_length=100, required=False, help_text="none: evidence alone")
+    name = forms.CharField(
+        label="Name", max_length=40, required=False, help_text="for a second job on one target"
+    )
+    trust = forms.BooleanField(label="I trust this repository to run code on this machine", required=False)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["action"].choices = [(p.action, p.action) for p in playbooks.PLAYBOOKS]  # type: ignore[attr-defined]
+        workers = list(Worker.objects.values_list("name", flat=True))
+        self.fields["worker"].choices = [("", "default"), *((name, name) for name in workers)]  # type: ignore[attr-defined]
+        self.repositories = list(Repository.objects.values_list("slug", flat=True))
+        self.ask_trust = False
+        for name in ("target", "repository", "agent", "name"):
+            self.fields[name].widget.attrs.update(
+                autocomplete="off", spellcheck="false", autocapitalize="off"
+            )
+        self.fields["target"].widget.attrs.update(placeholder="123")
+        self.fields["repository"].widget.attrs.update(list="known-repositories", placeholder="owner/name")
+
+    def refuse(self, field: str, message: str, hint: str) -> None:
+        """Show an error of the service next to the field it is about."""
+        self.add_error(field, f"{message} {hint}".strip())
+        self.fields[field].widget.attrs["aria-invalid"] = "true"

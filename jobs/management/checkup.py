@@ -1,0 +1,153 @@
+"""What `doctor` looks at: home, configuration, database, and each worker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from pathlib import Path
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.db import DatabaseError, connection
+
+from jobs.errors import OffloadError
+from jobs.models import Job, Worker
+from jobs.providers.base import Problem, Severity
+from jobs.workers import Connection, check_worker, connect, ensure_local_worker, observe_worker
+
+REACH_SECONDS = 20.0
+PRIVATE_DIR, PRIVATE_FILE = 0o700, 0o600
+
+
+async def check_everything(*, apply: bool = False) -> list[Problem]:
+    """Look at everything; with `apply`, mend what can be mended without a decision of the user's."""
+    problems = _check_files(apply=apply)
+    problems += await sync_to_async(_check_database)()
+    await sync_to_async(ensure_local_worker)()
+    workers = [worker async for worker in Worker.objects.all()]
+    problems += _check_choices({worker.name for worker in workers})
+    for found in await asyncio.gather(*(_check_worker(worker) for worker in workers)):
+        problems += found
+    return problems
+
+
+def _check_files(*, apply: bool) -> list[Problem]:
+    config = settings.OFFLOAD
+    home = Path(config.home)
+    if not os.access(home, os.W_OK):
+        return [Problem(Severity.FAIL, "home", f"{home} cannot be written.", "Mend it, or set OFFLOAD_HOME.")]
+    wanted = {
+        home: PRIVATE_DIR,
+        config.logs: PRIVATE_DIR,
+        config.archive: PRIVATE_DIR,
+        config.config_file: PRIVATE_FILE,
+        home / "secret_key": PRIVATE_FILE,
+        config.database: PRIVATE_FILE,
+    }
+    problems = [found for path, mode in wanted.items() if (found := _check_mode(path, mode, apply=apply))]
+    return problems or [Problem(Severity.PASS, "home", f"{home} is yours alone.")]
+
+
+def _check_mode(path: Path, wanted: int, *, apply: bool) -> Problem | None:
+    """Return a problem when others may look into a file of ours; absent files are fine."""
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if not mode & 0o077:
+            return None
+        if apply:
+            path.chmod(wanted)
+            return Problem(Severity.PASS, "home", f"{path} was open to others; it is yours alone now.")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return Problem(Severity.WARN, "home", f"{path}: {error.strerror}.")
+    if _is_closed(path.parent):
+        # Nobody else comes as far as this file.
+        return None
+    return Problem(
+        Severity.WARN,
+        "home",
+        f"{path} can be read by others (mode {mode:o}).",
+        f"chmod {wanted:o} {path}, or `doctor --apply`.",
+    )
+
+
+def _is_closed(folder: Path) -> bool:
+    return not stat.S_IMODE(folder.stat().st_mode) & 0o011
+
+
+def _check_database() -> list[Problem]:
+    try:
+        with connection.cursor() as cursor:
+            if connection.vendor == "sqlite":
+                cursor.execute("PRAGMA quick_check(1)")
+                found = str(cursor.fetchone()[0])
+                if found != "ok":
+                    return [
+                        Problem(
+                            Severity.FAIL,
+                            "database",
+                            f"{settings.OFFLOAD.database} is damaged: {found}.",
+                            "Move it away; jobs on the workers go on and can be reached by hand with tmux.",
+                        )
+                    ]
+        count = Job.objects.count()
+    except DatabaseError as error:
+        return [Problem(Severity.FAIL, "database", f"It cannot be read: {error}.", "Check database_url.")]
+    return [Problem(Severity.PASS, "database", f"{connection.vendor}, up to date, {count} jobs.")]
+
+
+def _check_choices(workers: set[str]) -> list[Problem]:
+    """Compare the configured default worker with the workers there are."""
+    chosen = settings.OFFLOAD.worker
+    if chosen in workers:
+        return []
+    return [
+        Problem(
+            Severity.FAIL,
+            "worker",
+            f"The configured worker {chosen!r} does not exist.",
+            f"Add it with `fleet add {chosen}`, or set another: `offload setup --set worker=local`.",
+        )
+    ]
+
+
+async def _check_worker(worker: Worker) -> list[Problem]:
+    name = f"worker {worker}"
+    problems = []
+    try:
+        async with asyncio.timeout(REACH_SECONDS):
+            problems = [
+                Problem(p.severity, f"{name}: {p.subject}", p.detail, p.remedy)
+                for p in await check_worker(worker)
+            ]
+            async with connect(worker) as line:
+                hello = await line.client.hello()
+                if worker.provider != "local":
+                    problems += await _programs(name, line)
+    except OffloadError as error:
+        await observe_worker(worker.id, False, error.message)
+        return [*problems, Problem(Severity.FAIL, name, error.message, error.hint)]
+    except TimeoutError:
+        text = f"It did not answer within {REACH_SECONDS:g} seconds."
+        await observe_worker(worker.id, False, text)
+        return [*problems, Problem(Severity.FAIL, name, text, "Check the machine and its network.")]
+    await observe_worker(worker.id, True, "Answered doctor.")
+    text = f"The runner answers (Python {hello.get('python', '?')}) at {worker.root}."
+    return [*problems, Problem(Severity.PASS, name, text)]
+
+
+async def _programs(name: str, line: Connection) -> list[Problem]:
+    """Look for git and tmux on a machine that its provider cannot look into."""
+    problems = []
+    for subject, argv in (("git", ["git", "--version"]), ("tmux", [line.layout.tmux, "-V"])):
+        done = await line.transport.run(argv, check=False)
+        said = done.stdout.decode(errors="replace").strip()
+        if done.exit_status == 0:
+            problems.append(Problem(Severity.PASS, f"{name}: {subject}", said))
+        else:
+            problems.append(
+                Problem(Severity.FAIL, f"{name}: {subject}", "It is missing.", f"Install {subject} there.")
+            )
+    return problems

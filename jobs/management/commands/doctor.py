@@ -1,0 +1,24 @@
+"""`manage.py doctor`: is everything there that Offload needs?"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from jobs.management.base import AsyncCommand
+from jobs.management.verbs import VERBS, Request
+
+
+class Command(AsyncCommand):
+    """Print every setting with its source, and check what is needed."""
+
+    help = __doc__ or ""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the options."""
+        parser.add_argument("--apply", action="store_true", help="mend what can be mended")
+        parser.add_argument("--json", action="store_true", help="data instead of text")
+
+    async def run(self, **options: Any) -> int:
+        """Check."""
+        return await VERBS["doctor"](Request([], options))

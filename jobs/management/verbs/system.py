@@ -1,0 +1,99 @@
+"""Verbs about Offload itself: doctor, setup."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+
+from jobs.errors import NotConfigured, UsageError
+from jobs.management import checkup
+from jobs.management.output import colour, print_json
+from jobs.management.verbs.request import Request, ask
+from jobs.providers.base import Severity
+
+EXIT_NOT_CONFIGURED = 4
+_COLOURS = {Severity.PASS: "green", Severity.WARN: "yellow", Severity.FAIL: "red"}
+
+
+async def doctor(request: Request) -> int:
+    """`doctor`: every setting with its source, and whether everything that is needed is there."""
+    problems = await checkup.check_everything(apply=request.apply)
+    config = settings.OFFLOAD
+    values = _values(config)
+    if request.json:
+        rows = [
+            {
+                "severity": problem.severity.value,
+                "subject": problem.subject,
+                "detail": problem.detail,
+                "remedy": problem.remedy or None,
+            }
+            for problem in problems
+        ]
+        print_json("doctor", {"home": str(config.home), "settings": values, "checks": rows})
+    else:
+        print(f"Home:          {config.home}\nConfiguration: {config.config_file}\n")
+        for key, item in values.items():
+            print(f"  {key:<14} {item['value']!r:<24} {colour(item['source'], 'dim')}")
+        print()
+        for problem in problems:
+            word = colour(f"{problem.severity.value.upper():<4}", _COLOURS[problem.severity])
+            print(f"{word}  {problem.subject}: {problem.detail}")
+            if problem.remedy and problem.severity is not Severity.PASS:
+                print(f"      {problem.remedy}")
+    return EXIT_NOT_CONFIGURED if any(p.severity is Severity.FAIL for p in problems) else 0
+
+
+def _values(config: Any) -> dict[str, dict[str, Any]]:
+    values = {key: {"value": value, "source": config.sources[key]} for key, value in config.values.items()}
+    if values["database_url"]["value"]:
+        # It may hold a password.
+        values["database_url"]["value"] = "(set)"
+    return values
+
+
+async def setup(request: Request) -> int:
+    """`offload setup [--set KEY=VALUE ...]`: write settings to `config.toml`; asks when nothing is given."""
+    config = settings.OFFLOAD
+    known = config.known()
+    changes = dict(_pair(text, known) for text in request.set or ())
+    if not changes and request.interactive:
+        changes = await _ask(known)
+        if not changes:
+            print("Nothing was changed. `manage.py doctor` shows all settings.")
+            return 0
+    if not changes:
+        raise UsageError(
+            "There is nothing to set.", hint=f"Use --set KEY=VALUE. Keys: {', '.join(sorted(known))}."
+        )
+    try:
+        path = config.write(changes)
+    except NotConfigured as error:
+        # The value came from the command line, so it is the command that is wrong.
+        raise UsageError(error.message, hint=error.hint) from error
+    if request.json:
+        print_json("settings", {"file": str(path), "set": sorted(changes)})
+    else:
+        print(f"{path} now sets {', '.join(sorted(changes))}. `manage.py doctor` shows all settings.")
+    return 0
+
+
+def _pair(text: str, known: Mapping[str, str]) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or key not in known:
+        raise UsageError(
+            f"{text!r} sets nothing.", hint=f"Write KEY=VALUE. Keys: {', '.join(sorted(known))}."
+        )
+    return key, value
+
+
+async def _ask(known: Mapping[str, str]) -> dict[str, str]:
+    """Ask for the two settings that most people want; an empty answer leaves one as it is."""
+    answers = {}
+    for key in ("repo", "worker"):
+        answer = await ask(f"{known[key]}\n{key} [{settings.OFFLOAD.values[key]}]: ")
+        if answer:
+            answers[key] = answer
+    return answers

@@ -1,0 +1,176 @@
+"""What Offload remembers: workers, repositories, jobs and their events.
+
+State columns (`state`, `reason`, `attention`, `verdict`) are written by `jobs.transitions` alone.
+The journal on the worker is the truth about a job; a `Job` row is what was last read from it.
+"""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from jobs.states import (
+    JOB_ACTIVE,
+    JOB_ENDED,
+    REASON_TEXT,
+    Attention,
+    JobState,
+    Reason,
+    Verdict,
+    WorkerDesired,
+    WorkerState,
+)
+
+
+def _choices(enum: type) -> list[tuple[str, str]]:
+    return [(member.value, member.name.replace("_", " ").capitalize()) for member in enum]  # type: ignore[attr-defined]
+
+
+class Worker(models.Model):
+    """A machine that runs jobs."""
+
+    name = models.SlugField(max_length=63, unique=True)
+    provider = models.CharField(max_length=32)
+    config = models.JSONField(default=dict, blank=True, help_text="Provider settings; never a secret.")
+    root = models.CharField(max_length=500, help_text="Absolute path of Offload's root on the worker.")
+    desired = models.CharField(max_length=16, choices=_choices(WorkerDesired), default=WorkerDesired.UP.value)
+    state = models.CharField(max_length=16, choices=_choices(WorkerState), default=WorkerState.ABSENT.value)
+    state_detail = models.TextField(blank=True, help_text="What was observed, in words.")
+    state_since = models.DateTimeField(default=timezone.now)
+    observed_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Repository(models.Model):
+    """A git repository that jobs are run for."""
+
+    slug = models.CharField(max_length=200, unique=True, help_text="owner/name, or the name of a local path.")
+    short = models.SlugField(max_length=60, unique=True, help_text="The part used in session names.")
+    url = models.CharField(max_length=1000, unique=True, help_text="What git fetches from.")
+    forge = models.CharField(max_length=32, default="plain")
+    base = models.CharField(max_length=255, blank=True, help_text="Base branch; empty: the remote's HEAD.")
+    trusted_at = models.DateTimeField(null=True, blank=True)
+    trusted_by = models.CharField(max_length=150, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["slug"]
+        verbose_name_plural = "repositories"
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class Job(models.Model):
+    """One target x one action on one repository, optionally named."""
+
+    repository = models.ForeignKey(Repository, on_delete=models.PROTECT, related_name="jobs")
+    worker = models.ForeignKey(Worker, on_delete=models.PROTECT, related_name="jobs")
+    session = models.CharField(max_length=200)
+    number = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Pull request number, if it is one."
+    )
+    ref = models.CharField(max_length=500, help_text="The full ref (or sha) that git fetches as head.")
+    target = models.CharField(max_length=500, help_text="The target as shown: #123 or a branch.")
+    title = models.CharField(max_length=500, blank=True)
+    url = models.CharField(max_length=1000, blank=True, help_text="The target's page on its forge.")
+    action = models.CharField(max_length=32)
+    name = models.CharField(max_length=64, blank=True)
+    options = models.JSONField(
+        default=dict, blank=True, help_text="agent, prompt, secret names; never a secret."
+    )
+
+    state = models.CharField(max_length=16, choices=_choices(JobState), default=JobState.QUEUED.value)
+    reason = models.CharField(
+        max_length=32, choices=_choices(Reason), blank=True, default=Reason.SUBMITTED.value
+    )
+    reason_detail = models.TextField(blank=True, help_text="The error or the observation behind the reason.")
+    attention = models.CharField(max_length=16, choices=_choices(Attention), blank=True, default="")
+    verdict = models.CharField(max_length=16, choices=_choices(Verdict), blank=True, default="")
+
+    sha = models.CharField(max_length=64, blank=True, help_text="The head commit that this job is about.")
+    base_sha = models.CharField(max_length=64, blank=True)
+    base_ref = models.CharField(max_length=255, blank=True)
+    moved_to = models.CharField(max_length=64, blank=True, help_text="A newer head, if one was seen.")
+    image = models.CharField(max_length=300, blank=True, help_text="Image digest; empty on a bare worker.")
+    worktree = models.CharField(max_length=1000, blank=True)
+    tasks = models.JSONField(default=list, blank=True, help_text="Last known state of each task.")
+    findings = models.JSONField(default=list, blank=True)
+    assessment = models.TextField(blank=True, help_text="assessment.md, as archived.")
+
+    journal_seq = models.PositiveIntegerField(default=0, help_text="The last journal event applied.")
+    observed_at = models.DateTimeField(null=True, blank=True, help_text="When the worker was last asked.")
+    archived_at = models.DateTimeField(null=True, blank=True, help_text="When logs were copied home.")
+    removed_at = models.DateTimeField(null=True, blank=True, help_text="When its files left the worker.")
+    lease_owner = models.CharField(max_length=100, blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["worker", "session"], condition=Q(removed_at__isnull=True), name="one_job_per_session"
+            ),
+            models.UniqueConstraint(
+                fields=["repository", "target", "action", "name"],
+                condition=Q(removed_at__isnull=True),
+                name="one_job_per_target_and_action",
+            ),
+        ]
+        indexes = [models.Index(fields=["state"]), models.Index(fields=["-created_at"])]
+
+    def __str__(self) -> str:
+        return self.session
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the job is on its way or at work."""
+        return self.state in JOB_ACTIVE
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing is at work for this job now (an interrupted job can be resumed)."""
+        return self.state in JOB_ENDED
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the target's head has moved away from the commit this job is about."""
+        return bool(self.moved_to and self.moved_to != self.sha)
+
+    @property
+    def reason_text(self) -> str:
+        """Return the sentence behind `reason`."""
+        return REASON_TEXT[Reason(self.reason)]
+
+
+class JobEvent(models.Model):
+    """One thing that happened: read from a journal (`seq` set) or done here (`seq` null)."""
+
+    job = models.ForeignKey(Job, null=True, blank=True, on_delete=models.CASCADE, related_name="events")
+    worker = models.ForeignKey(Worker, null=True, blank=True, on_delete=models.CASCADE, related_name="events")
+    seq = models.PositiveIntegerField(null=True, blank=True, help_text="Journal number, from 1.")
+    at = models.DateTimeField(default=timezone.now)
+    kind = models.CharField(max_length=40)
+    data = models.JSONField(default=dict, blank=True)
+    actor = models.CharField(max_length=150, blank=True)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["job", "seq"], condition=Q(seq__isnull=False), name="one_event_per_journal_number"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.job or self.worker}"

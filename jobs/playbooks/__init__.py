@@ -1,0 +1,1 @@
+"""Playbooks: pure functions from a context to a plan."""

@@ -1,0 +1,41 @@
+"""Java and its neighbours: Maven and Gradle, by their wrapper where there is one."""
+
+from __future__ import annotations
+
+import re
+
+from jobs.playbooks.base import RepositoryFacts
+from jobs.playbooks.detect.base import Step, Toolchain, has
+
+_TEST_PATH = re.compile(r"(^|/)src/test/(java|kotlin|groovy|scala)/.*\.(java|kt|groovy|scala)$")
+_CLASS = "name=${1##*/}; name=${name%.*}"
+
+
+def _is_test(path: str) -> bool:
+    return bool(_TEST_PATH.search(path))
+
+
+def maven(facts: RepositoryFacts) -> Toolchain | None:
+    """Maven: compile, then verify (unit and integration tests, of modules that need each other too)."""
+    if "pom.xml" not in facts.files and not has(facts, "pom.xml"):
+        return None
+    mvn, program = ("sh ./mvnw", "java") if has(facts, "mvnw") else ("mvn", "mvn")
+    steps = (
+        Step("build", "maven compile", f"{mvn} -B -ntp -q test-compile", program),
+        Step("test", "maven verify", f"{mvn} -B -ntp verify", program),
+    )
+    by_file = f'{_CLASS}; {mvn} -B -ntp test -Dtest="$name" -Dsurefire.failIfNoSpecifiedTests=false'
+    return Toolchain("maven", steps, by_file, _is_test)
+
+
+def gradle(facts: RepositoryFacts) -> Toolchain | None:
+    """Gradle: assemble, then test."""
+    if not has(facts, "build.gradle", "build.gradle.kts", "settings.gradle", "settings.gradle.kts"):
+        return None
+    tool, program = ("sh ./gradlew", "java") if has(facts, "gradlew") else ("gradle", "gradle")
+    steps = (
+        Step("build", "gradle assemble", f"{tool} --console=plain assemble", program),
+        Step("test", "gradle test", f"{tool} --console=plain test", program),
+    )
+    by_file = f'{_CLASS}; {tool} --console=plain test --tests "$name"'
+    return Toolchain("gradle", steps, by_file, _is_test)

@@ -1,0 +1,266 @@
+"""Python: uv, Poetry and pip; pytest, tox, nox and unittest; ruff, flake8, black, mypy, pyright."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import tomllib
+from typing import Any
+
+from jobs.playbooks.base import RepositoryFacts
+from jobs.playbooks.detect.base import ENV, Step, Toolchain, has
+
+_TEST_PATH = re.compile(r"(^|/)(test_[^/]*|[^/]*_test|tests?)\.py$")
+_MYPY_FILES = ("mypy.ini", ".mypy.ini")
+_EXTRAS = ("test", "tests", "testing", "dev")
+_REQUIREMENTS = (
+    "requirements.txt", "requirements-dev.txt", "requirements-test.txt", "requirements-tests.txt",
+    "dev-requirements.txt", "test-requirements.txt", "requirements_dev.txt", "requirements_test.txt",
+    "requirements/dev.txt", "requirements/test.txt", "requirements/tests.txt",
+)  # fmt: skip
+_MANIFEST = re.compile(
+    r"pyproject\.toml|setup\.(py|cfg)|tox\.ini|noxfile\.py|requirements.*\.txt|[Mm]akefile|pytest\.ini"
+)
+_PIP = f"./{ENV}/bin/python -m pip install --quiet --disable-pip-version-check"
+
+
+def _toml(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return {}
+
+
+def _ini(text: str) -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(interpolation=None, strict=False)
+    try:
+        parser.read_string(text)
+    except configparser.Error:
+        return configparser.ConfigParser()
+    return parser
+
+
+def _section(text: str, name: str) -> set[str]:
+    parser = _ini(text)
+    return set(parser[name]) if parser.has_section(name) else set()
+
+
+class _Project:
+    """What the manifests of one Python project say."""
+
+    def __init__(self, facts: RepositoryFacts) -> None:
+        self.facts = facts
+        self.pyproject = _toml(facts.files.get("pyproject.toml", ""))
+        self.tool: dict[str, Any] = self.pyproject.get("tool", {})
+        self.ini = {
+            section
+            for name in ("setup.cfg", "tox.ini")
+            for section in _ini(facts.files.get(name, "")).sections()
+        }
+        self.text = "\n".join(text for name, text in facts.files.items() if _MANIFEST.fullmatch(name))
+
+    @property
+    def installable(self) -> bool:
+        return (
+            "project" in self.pyproject
+            or "build-system" in self.pyproject
+            or has(self.facts, "setup.py")
+            or bool({"metadata", "options"} & self.ini)
+        )
+
+    @property
+    def extras(self) -> list[str]:
+        declared = self.pyproject.get("project", {}).get("optional-dependencies", {})
+        names = set(declared)
+        in_cfg = self.facts.files.get("setup.cfg", "")
+        match = re.search(r"^\[options\.extras_require\]\n(?P<body>(?:(?!\[).*\n?)*)", in_cfg, re.MULTILINE)
+        if match:
+            names |= set(re.findall(r"^([A-Za-z0-9_-]+)\s*=", match["body"], re.MULTILINE))
+        if "extras_require" in self.facts.files.get("setup.py", ""):
+            names |= {
+                name for name in _EXTRAS if re.search(rf"['\"]{name}['\"]\s*:", self.facts.files["setup.py"])
+            }
+        return [name for name in _EXTRAS if name in names]
+
+    @property
+    def groups(self) -> list[str]:
+        return [name for name in _EXTRAS if name in self.pyproject.get("dependency-groups", {})]
+
+    @property
+    def is_django(self) -> bool:
+        return has(self.facts, "manage.py") and "django" in self.text.lower()
+
+    @property
+    def has_tests(self) -> bool:
+        # Of what lies deeper only the changed files are known.
+        known = (*self.facts.root_entries, *(file.path for file in self.facts.changed))
+        return has(self.facts, "tests", "test") or any(_TEST_PATH.search(name) for name in known)
+
+    @property
+    def runner(self) -> str:
+        """Return what runs the tests: pytest wherever it is named, then what is configured."""
+        if self.uses_pytest:
+            return "pytest"
+        if self.is_django:
+            return "django"
+        if re.search(r"\bunittest\b", self.text):
+            return "unittest"
+        if has(self.facts, "tox.ini"):
+            return "tox"
+        if has(self.facts, "noxfile.py"):
+            return "nox"
+        if not self.has_tests:
+            return ""
+        # pytest runs unittest's tests as well, but a locked environment holds it only by name.
+        return "unittest" if self.locked else "pytest"
+
+    @property
+    def checks(self) -> list[tuple[str, str, str]]:
+        """Return the configured checks: program, role, line."""
+        ini, tool = self.ini, self.tool
+        found = (
+            ("ruff", "lint", "ruff" in tool or has(self.facts, "ruff.toml", ".ruff.toml"), "ruff check ."),
+            (
+                "flake8",
+                "lint",
+                "flake8" in ini or has(self.facts, ".flake8"),
+                f"flake8 --extend-exclude={ENV} .",
+            ),
+            ("black", "lint", "black" in tool, _black(self)),
+            ("mypy", "types", "mypy" in tool or "mypy" in ini or has(self.facts, *_MYPY_FILES), _mypy(self)),
+            ("pyright", "types", "pyright" in tool or has(self.facts, "pyrightconfig.json"), "pyright"),
+        )
+        return [(name, role, line) for name, role, configured, line in found if configured and line]
+
+    @property
+    def locked(self) -> bool:
+        return has(self.facts, "uv.lock", "poetry.lock")
+
+    @property
+    def uses_pytest(self) -> bool:
+        return (
+            "pytest" in self.tool
+            or has(self.facts, "pytest.ini", "conftest.py", ".pytest.ini", "pytest.toml")
+            or bool({"pytest", "tool:pytest"} & self.ini)
+            or bool(re.search(r"\bpytest\b", self.text))
+        )
+
+
+def _pip_install(project: _Project) -> str:
+    lines = [f'"{{python}}" -m venv {ENV}']
+    if project.groups:
+        # Dependency groups need pip 25.1.
+        lines.append(f"{_PIP} --upgrade pip")
+    present = [name for name in _REQUIREMENTS if name in project.facts.files]
+    for name in present:
+        lines.append(f"{_PIP} -r {name}")
+    if project.installable:
+        extras = f"[{','.join(project.extras)}]" if project.extras else ""
+        lines.append(f"{_PIP} -e '.{extras}'")
+    for group in project.groups:
+        lines.append(f"{_PIP} --group {group}")
+    if project.runner in ("pytest", "tox", "nox"):
+        lines.append(f"{_PIP} {project.runner}")
+    if project.checks:
+        # Here and not in their own tasks, which run side by side in one environment.
+        names = " ".join(_pinned(project, name) for name, _, _ in project.checks)
+        lines.append(f"{{ {_PIP} {names} || echo 'Installing {names} failed.' >&2; }}")
+    return " && ".join(lines)
+
+
+def _commands(project: _Project) -> tuple[str, str, str]:
+    """Return what installs, its line, and the prefix that runs a program in the environment."""
+    activated = f'PATH="$PWD/{ENV}/bin:$PATH" '
+    if has(project.facts, "uv.lock"):
+        fetch, uv = _tool(project, "uv")
+        return (
+            "uv",
+            f"{fetch}UV_PROJECT_ENVIRONMENT={ENV} {uv} sync --locked --all-extras --all-groups",
+            activated,
+        )
+    if has(project.facts, "poetry.lock"):
+        fetch, poetry = _tool(project, "poetry")
+        line = f"{fetch}POETRY_VIRTUALENVS_IN_PROJECT=true {poetry} install --no-interaction --all-extras"
+        return "poetry", line, activated
+    return "pip", _pip_install(project), activated
+
+
+def _tool(project: _Project, name: str) -> tuple[str, str]:
+    """Return the line that fetches a tool which the worker lacks, and how the tool is called."""
+    if name in project.facts.tools:
+        return "", name
+    # Not into the project's environment, which the tool would clean of itself.
+    home = f'"{{job_dir}}/env/{name}"'
+    return f'"{{python}}" -m venv {home} && {home}/bin/pip install --quiet {name} && ', f"{home}/bin/{name}"
+
+
+def _test(project: _Project, prefix: str) -> tuple[str, str]:
+    """Return the line that runs all tests and the one that runs single files."""
+    python = f"{prefix}python -m"
+    match project.runner:
+        case "pytest":
+            return f"{python} pytest -q", f'{python} pytest -q "$1"'
+        case "django":
+            label = 'label=${1%.py}; label=$(printf %s "$label" | tr / .)'
+            return f"{prefix}python manage.py test", f'{label}; {prefix}python manage.py test "$label"'
+        case "tox":
+            return f"{python} tox -e py", ""
+        case "nox":
+            return f"{python} nox", ""
+        case "unittest":
+            where = next((name for name in ("tests", "test") if has(project.facts, name)), ".")
+            # Only a package may be imported from the top.
+            top = f"$([ -e {where}/__init__.py ] && echo -t .)"
+            return f"{python} unittest discover -s {where} {top}", f'{python} unittest "$1"'
+    return "", ""
+
+
+def detect(facts: RepositoryFacts) -> Toolchain | None:
+    """Read pyproject.toml, setup.cfg, setup.py, tox.ini and the requirement files."""
+    manifests = ("pyproject.toml", "setup.py", "setup.cfg", "tox.ini", "noxfile.py", "requirements.txt")
+    if not any(name in facts.files or has(facts, name) for name in manifests):
+        return None
+    project = _Project(facts)
+    if (
+        not project.installable
+        and not project.uses_pytest
+        and not has(facts, "requirements.txt", "tox.ini", "noxfile.py")
+    ):
+        # A pyproject.toml that only configures tools (of a Rust or Node project, say).
+        return None
+    program, install, prefix = _commands(project)
+    steps = [Step("install", f"{program} install", install)]
+    everything, by_file = _test(project, prefix)
+    if everything:
+        steps.append(Step("test", project.runner, everything))
+    steps += [Step(role, name, f"{prefix}{line}") for name, role, line in project.checks]
+    return Toolchain(
+        "python", tuple(steps), test_file=by_file, is_test=lambda path: bool(_TEST_PATH.search(path))
+    )
+
+
+def _mypy(project: _Project) -> str:
+    """Return the mypy command; empty when the repository does not say what mypy is to look at."""
+    configured: set[str] = set(project.tool.get("mypy", {}))
+    for name in (*_MYPY_FILES, "setup.cfg"):
+        configured |= _section(project.facts.files.get(name, ""), "mypy")
+    if configured & {"files", "packages", "modules"}:
+        return "mypy"
+    called = re.search(r"^\s*(?:[\w$(){}]+ -m )?mypy (?P<args>[\w./-][\w./ =-]*)", project.text, re.MULTILINE)
+    return f"mypy {called['args'].strip()}" if called else ""
+
+
+def _black(project: _Project) -> str:
+    """Return the black command; empty when no version is pinned, for its style differs between versions."""
+    return "black --check ." if _pinned(project, "black") != "black" else ""
+
+
+def _pinned(project: _Project, name: str) -> str:
+    """Return what pip installs: the version that the repository pins, if it does."""
+    hooks = project.facts.files.get(".pre-commit-config.yaml", "")
+    match = re.search(
+        rf"repo:\s*\S*[/-]{name}(?:-pre-commit)?(?:-mirror)?(?:\.git)?/?['\"]?\s*\n\s*rev:\s*['\"]?v?(?P<rev>[\d.]+)\b",
+        hooks,
+    )
+    match = match or re.search(rf"\b{name}\s*==\s*(?P<rev>[\d.]+)\b", project.text)
+    return f"{name}=={match['rev']}" if match else name

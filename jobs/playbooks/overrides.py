@@ -1,0 +1,141 @@
+"""A repository's own word on its commands: `.offload/config.toml` or `[tool.offload]`, of the base branch.
+
+    parallel = 4                    # tasks at once
+    timeout = 1800                  # seconds for one task
+    [commands]                      # a shell line instead of what was detected; false: no such task
+    install = "make deps"
+    build = false
+    test = "make check"
+    test_file = 'make check ONE="$1"'
+    lint = "make lint"
+    types = false
+    [[tasks]]                       # further tasks
+    id = "docs"
+    shell = "make docs"
+    needs = ["install"]
+
+Taken from the base branch only: a pull request cannot change how it is reviewed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobs.errors import UsageError
+from jobs.playbooks.base import RepositoryFacts
+
+CONFIG = ".offload/config.toml"
+ROLES = ("install", "build", "test", "lint", "types")
+_TOP = ("commands", "parallel", "tasks", "timeout")
+_TASK = ("id", "name", "shell", "needs", "timeout")
+
+
+@dataclass(frozen=True)
+class ExtraTask:
+    """A task that the repository adds."""
+
+    id: str
+    name: str
+    shell: str
+    needs: tuple[str, ...] = ()
+    timeout: int | None = None
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What the base branch configures. `commands` maps a role (or `test_file`) to a line, or False."""
+
+    commands: Mapping[str, str | bool] = field(default_factory=dict)
+    parallel: int | None = None
+    timeout: int | None = None
+    tasks: tuple[ExtraTask, ...] = ()
+
+
+def read(facts: RepositoryFacts) -> Overrides:
+    """Return the overrides of the base branch. Raises `UsageError` naming the file and the key."""
+    if CONFIG in facts.base_files:
+        return _parse(_toml(CONFIG, facts.base_files[CONFIG]), CONFIG)
+    if "pyproject.toml" in facts.base_files:
+        try:
+            table = tomllib.loads(facts.base_files["pyproject.toml"]).get("tool", {}).get("offload")
+        except tomllib.TOMLDecodeError:
+            return Overrides()
+        if table is not None:
+            return _parse(table, "pyproject.toml [tool.offload]")
+    return Overrides()
+
+
+def _toml(name: str, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(
+            f"Reading {name} of the base branch failed: {error}.", hint="Mend it on the base branch."
+        ) from error
+
+
+def _known(keys: Iterable[str], known: Iterable[str], where: str) -> None:
+    known = list(known)
+    for key in keys:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            meant = f"Did you mean {near[0]!r}? " if near else ""
+            raise UsageError(
+                f"{where} of the base branch has an unknown key {key!r}.",
+                hint=f"{meant}Known: {', '.join(known)}.",
+            )
+
+
+def _seconds(value: Any, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UsageError(f"{where} of the base branch must be a positive whole number, not {value!r}.")
+    return value
+
+
+def _parse(table: Any, source: str) -> Overrides:
+    if not isinstance(table, dict):
+        raise UsageError(f"{source} of the base branch is not a table.")
+    _known(table, _TOP, source)
+    commands = table.get("commands", {})
+    if not isinstance(commands, dict):
+        raise UsageError(f"{source}: `commands` of the base branch is not a table.")
+    _known(commands, (*ROLES, "test_file"), f"{source}: [commands]")
+    for key, value in commands.items():
+        if value is not False and not (isinstance(value, str) and value.strip()):
+            raise UsageError(
+                f"{source}: {key} of the base branch must be a shell line or false, not {value!r}."
+            )
+    extra = table.get("tasks", [])
+    if not isinstance(extra, list) or not all(isinstance(item, dict) for item in extra):
+        raise UsageError(f"{source}: `tasks` of the base branch is not a list of tables.")
+    return Overrides(
+        commands=dict(commands),
+        parallel=_seconds(table["parallel"], f"{source}: parallel") if "parallel" in table else None,
+        timeout=_seconds(table["timeout"], f"{source}: timeout") if "timeout" in table else None,
+        tasks=tuple(_task(item, source) for item in extra),
+    )
+
+
+def _task(item: Mapping[str, Any], source: str) -> ExtraTask:
+    _known(item, _TASK, f"{source}: [[tasks]]")
+    needs = item.get("needs", [])
+    if not all(isinstance(item.get(key), str) and item[key] for key in ("id", "shell")) or not (
+        isinstance(needs, list) and all(isinstance(need, str) for need in needs)
+    ):
+        raise UsageError(
+            f"{source}: a task of the base branch is incomplete: {dict(item)!r}.",
+            hint='Each needs an id and a shell line; needs is a list of ids: needs = ["install"].',
+        )
+    return ExtraTask(
+        id=item["id"],
+        name=item.get("name", item["id"]),
+        shell=item["shell"],
+        needs=tuple(needs),
+        timeout=_seconds(item["timeout"], f"{source}: timeout of {item['id']}")
+        if "timeout" in item
+        else None,
+    )

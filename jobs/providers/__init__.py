@@ -1,0 +1,1 @@
+"""Providers make machines. They know no transport, no ORM, no jobs."""

@@ -1,0 +1,37 @@
+"""Which providers there are. A provider's module is imported when it is first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, cast
+
+from jobs.errors import NotConfigured
+from jobs.providers.base import WorkerProvider
+
+PROVIDERS: Mapping[str, str] = {
+    "local": "jobs.providers.local:LocalProvider",
+    "ssh": "jobs.providers.ssh:SshProvider",
+    "memory": "jobs.providers.memory:MemoryProvider",
+}
+
+
+def find(kind: str) -> type[WorkerProvider]:
+    """Return the class of a kind of provider. Raises `NotConfigured` for an unknown kind."""
+    try:
+        module, _, name = PROVIDERS[kind].partition(":")
+    except KeyError:
+        raise NotConfigured(
+            f"There is no provider {kind!r}.", hint=f"Known providers: {', '.join(sorted(PROVIDERS))}."
+        ) from None
+    return cast("type[WorkerProvider]", getattr(import_module(module), name))
+
+
+def make(kind: str, config: Mapping[str, Any]) -> WorkerProvider:
+    """Return a provider for one configuration.
+
+    `config` is the worker's own, with `name` (the worker's) and `home` (where Offload keeps its state).
+    Raises `NotConfigured` when the kind is unknown or the configuration does not make sense.
+    """
+    build = cast("Callable[[Mapping[str, Any]], WorkerProvider]", find(kind))
+    return build(config)

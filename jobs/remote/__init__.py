@@ -1,0 +1,1 @@
+"""The far side, seen from here."""

@@ -1,0 +1,262 @@
+"""The runner seen from here: its commands as calls over a transport.
+
+A runner is uploaded only when it is missing: the first call goes out as if it were there, and is repeated
+once after the upload when it was not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing, suppress
+from typing import Any
+
+from jobs.errors import (
+    CommandFailed,
+    ConnectionLost,
+    NotFound,
+    ProtocolMismatch,
+    TimedOut,
+    UsageError,
+    WorkerUnavailable,
+)
+from jobs.remote import bundle
+from jobs.remote.answers import (
+    check_greeting,
+    no_python,
+    one,
+    parse,
+    python_is_missing,
+    runner_is_missing,
+    silent,
+    translate,
+)
+from jobs.remote.layout import Layout
+from jobs.remote.offload_runner.protocol import EXIT_NOT_FOUND, EXIT_USAGE, Plan
+from jobs.transport.base import Completed, Process, Transport
+
+CALL_DEADLINE = 60.0
+# Fetching a large repository for the first time takes its time; progress lines keep coming meanwhile.
+PREPARE_DEADLINE = 1800.0
+CLEAN_DEADLINE = 300.0
+PUT_MODE = 0o700
+_SILENCE_LIMIT = 20.0
+
+
+class RunnerClient:
+    """The commands of the runner on one worker. Safe for concurrent calls within one event loop."""
+
+    def __init__(self, transport: Transport, layout: Layout) -> None:
+        self.transport = transport
+        self.layout = layout
+
+    async def hello(self) -> dict[str, Any]:
+        """Return the runner's greeting: `protocol`, `digest`, `python`."""
+        return (await self._call(["hello"]))[0]
+
+    async def prepare(
+        self, spec: Mapping[str, Any], on_step: Callable[[str], None] = lambda text: None
+    ) -> dict[str, Any]:
+        """Fetch a commit and lay out its worktree; return the `prepared` answer.
+
+        `on_step` hears what is being done. Raises what the runner said (`NotFound` for a ref or repository
+        that is not there), or an error of the line.
+        """
+        try:
+            async with (
+                asyncio.timeout(PREPARE_DEADLINE),
+                aclosing(self._stream(["prepare"], spec)) as lines,
+            ):
+                async for line in lines:
+                    if line.get("type") == "step":
+                        on_step(str(line.get("text", "")))
+                    elif line.get("type") == "prepared":
+                        return line
+        except TimeoutError:
+            raise TimedOut(
+                f"Preparing the worktree took longer than {PREPARE_DEADLINE:.0f} seconds.",
+                hint="Look at the worker's network; the next try goes on with what was fetched.",
+            ) from None
+        raise ProtocolMismatch("Preparing the worktree ended without an answer.", hint="Try again.")
+
+    async def start(
+        self,
+        session: str,
+        plan: Plan,
+        *,
+        cwd: str = "",
+        command: list[str] | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> bool:
+        """Start a plan in its tmux session; return whether something had to be started.
+
+        A job keeps the plan it began with. `command` replaces the runner's own command line in the pane.
+        """
+        spec: dict[str, Any] = {
+            "session": session,
+            "plan": plan.to_json(),
+            "cwd": cwd,
+            "env": dict(env or {}),
+        }
+        if command is not None:
+            spec["command"] = command
+        answer = await self._call(["start"], spec)
+        return bool(one(answer, "started")["created"])
+
+    async def status(self, *sessions: str) -> list[dict[str, Any]]:
+        """Return how jobs are now: those named, or all."""
+        words = [word for session in sessions for word in ("--session", session)]
+        return [line for line in await self._call(["status", *words]) if line.get("type") == "status"]
+
+    async def follow(self, since: Mapping[str, int], *, once: bool = False) -> AsyncGenerator[dict[str, Any]]:
+        """Yield the lines of `follow`: `event`, `status`, `synced`, `ping`; of every job on the worker.
+
+        `since` holds the last event number known of each job. Ends after `synced` with `once`; otherwise
+        only with an error: `ConnectionLost` also when nothing came for twenty seconds.
+        """
+        words = ["follow", "--once"] if once else ["follow"]
+        async with aclosing(self._stream(words, {"since": dict(since)}, silence=_SILENCE_LIMIT)) as lines:
+            async for line in lines:
+                yield line
+        if not once:
+            raise ConnectionLost("Following the jobs ended: the runner on the worker went away.")
+
+    async def stop(self, session: str, *, grace: float = 5.0) -> dict[str, Any]:
+        """End everything that runs for a job; return once that is verified."""
+        words = ["stop", "--session", session, "--grace", f"{grace:g}"]
+        return one(await self._call(words, deadline=CALL_DEADLINE + 3 * grace), "stopped")
+
+    async def clean(
+        self, session: str, *, force: bool = False, check: bool = False, keep_files: bool = False
+    ) -> dict[str, Any]:
+        """Remove a job from the worker; return the `cleaned` answer (`bundle`: path of rescued work).
+
+        Raises `Refused` while it runs or has work that is nowhere else, unless `force` is set. `check`
+        only asks. What is gone already counts as removed.
+        """
+        flags = [
+            flag
+            for flag, wanted in (("--force", force), ("--check", check), ("--keep-files", keep_files))
+            if wanted
+        ]
+        return one(
+            await self._call(["clean", "--session", session, *flags], deadline=CLEAN_DEADLINE), "cleaned"
+        )
+
+    async def log(self, session: str, task: str, *, offset: int = 0, limit: int | None = None) -> bytes:
+        """Return a task's log from byte `offset`, at most `limit` bytes."""
+        words = ["log", "--session", session, "--task", task, "--offset", str(offset)]
+        return await self._bytes([*words, *(["--limit", str(limit)] if limit is not None else [])])
+
+    async def peek(self, session: str, *, lines: int = 200) -> str:
+        """Return the text of a session's screen and `lines` lines of history. Raises `NotFound`."""
+        return (await self._bytes(["peek", "--session", session, "--lines", str(lines)])).decode(
+            errors="replace"
+        )
+
+    async def diff(self, session: str, *, stat: bool = False) -> bytes:
+        """Return the change under review as `git diff` prints it. Raises `NotFound` without a base."""
+        return await self._bytes(["diff", "--session", session, *(["--stat"] if stat else [])])
+
+    # The line
+
+    def _argv(self, words: list[str]) -> list[str]:
+        tmux = ["--tmux", self.layout.tmux]
+        if self.layout.tmux_socket:
+            tmux += ["--tmux-socket", self.layout.tmux_socket]
+        return self.layout.runner_argv(bundle.current().digest, *tmux, *words)
+
+    async def _upload(self) -> None:
+        runner = bundle.current()
+        try:
+            await self.transport.put(self.layout.runner(runner.digest), runner.data, mode=PUT_MODE)
+        except CommandFailed as error:
+            if b"No space left" not in error.stderr and b"quota exceeded" not in error.stderr:
+                raise
+            raise WorkerUnavailable(
+                f"Putting the runner into {self.layout.root} failed: the worker's disk is full.",
+                hint="Remove jobs that are no longer needed, or enlarge the disk.",
+            ) from error
+
+    async def _run(self, words: list[str], data: bytes, deadline: float) -> Completed:
+        argv = self._argv(words)
+        done = await self.transport.run(argv, input=data, deadline=deadline, check=False)
+        if runner_is_missing(done.exit_status, done.stdout, done.stderr):
+            await self._upload()
+            done = await self.transport.run(argv, input=data, deadline=deadline, check=False)
+        return done
+
+    async def _call(
+        self, words: list[str], spec: Mapping[str, Any] | None = None, *, deadline: float = CALL_DEADLINE
+    ) -> list[dict[str, Any]]:
+        data = json.dumps(spec).encode() if spec is not None else b""
+        done = await self._run(words, data, deadline)
+        if python_is_missing(done.exit_status, done.stdout):
+            raise no_python(self.layout, done.stderr)
+        lines = [parse(line) for line in done.stdout.splitlines()]
+        if not lines:
+            raise silent(words, done.exit_status, done.stderr)
+        check_greeting(lines[0])
+        for line in lines:
+            if line.get("type") == "error":
+                raise translate(line)
+        if done.exit_status != 0:
+            raise silent(words, done.exit_status, done.stderr)
+        return lines
+
+    async def _bytes(self, words: list[str]) -> bytes:
+        done = await self._run(words, b"", CALL_DEADLINE)
+        if done.exit_status == 0:
+            return done.stdout
+        text = done.stderr.decode(errors="replace").strip()
+        message, _, hint = text.partition("\n")
+        if done.exit_status == EXIT_NOT_FOUND:
+            raise NotFound(message, hint=hint)
+        if done.exit_status == EXIT_USAGE:
+            raise UsageError(message, hint=hint)
+        raise silent(words, done.exit_status, done.stderr)
+
+    async def _stream(
+        self, words: list[str], spec: Mapping[str, Any], *, silence: float | None = None
+    ) -> AsyncGenerator[dict[str, Any]]:
+        """Yield a command's lines after the greeting; upload the runner first if it is missing."""
+        for attempt in (1, 2):
+            async with await self.transport.spawn(self._argv(words)) as process:
+                greeted = False
+                async with aclosing(_lines(process, spec, silence)) as lines:
+                    async for line in lines:
+                        if not greeted:
+                            check_greeting(line)
+                            greeted = True
+                        elif line.get("type") == "error":
+                            raise translate(line)
+                        else:
+                            yield line
+                status = await process.wait()
+                if greeted and status == 0:
+                    return
+                if not greeted and attempt == 1 and runner_is_missing(status, b"", process.stderr_tail):
+                    await self._upload()
+                    continue
+                if not greeted and python_is_missing(status, b""):
+                    raise no_python(self.layout, process.stderr_tail)
+                raise silent(words, status, process.stderr_tail)
+
+
+async def _lines(
+    process: Process, spec: Mapping[str, Any], silence: float | None
+) -> AsyncGenerator[dict[str, Any]]:
+    # A runner that is not there does not read its request either; its exit status tells.
+    with suppress(ConnectionLost):
+        await process.write(json.dumps(spec).encode())
+        await process.write_eof()
+    lines = aiter(process.lines())
+    while True:
+        try:
+            line = await asyncio.wait_for(anext(lines), silence)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise ConnectionLost(f"Nothing came from the runner for {silence:g} seconds.") from None
+        yield parse(line)

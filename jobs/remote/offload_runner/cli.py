@@ -1,0 +1,144 @@
+"""The runner's command line: `python3 runner-<digest>.pyz --root ROOT COMMAND [options]`.
+
+Each command lives in the module of `COMMANDS` and is imported only when asked for: a zipapp compiles what
+it imports every time it starts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import List, Sequence
+
+from jobs.remote.offload_runner import wire
+from jobs.remote.offload_runner.failures import RunnerError
+from jobs.remote.offload_runner.protocol import EXIT_OK, EXIT_SOFTWARE, EXIT_UNAVAILABLE, EXIT_USAGE
+
+# Command -> (module, whether stdout begins with the hello line). Each module has `main(options) -> int`.
+COMMANDS = {
+    "hello": ("hello", True),
+    "prepare": ("prepare", True),
+    "start": ("start", True),
+    "run": ("run", False),
+    "follow": ("follow", True),
+    "status": ("follow", True),
+    "record": ("record", False),
+    "stop": ("stop", True),
+    "clean": ("cleaning", True),
+    "log": ("show", False),
+    "peek": ("show", False),
+    "diff": ("show", False),
+    "step": ("stepping", False),
+}
+# A second hello line in a stream of raw bytes would be part of the bytes; `run` and `step` speak to people.
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the grammar of the command line."""
+    top = argparse.ArgumentParser(prog="offload-runner", description="Runs Offload's jobs on this machine.")
+    top.add_argument("--root", required=True, help="absolute path of Offload's directory on this machine")
+    top.add_argument("--tmux", default="tmux", help="the tmux program")
+    top.add_argument("--tmux-socket", default="", help="name of the tmux server; empty: the default one")
+    commands = top.add_subparsers(dest="command", required=True)
+    commands.add_parser("hello", help="say who this is")
+    commands.add_parser("prepare", help="fetch a commit and lay out its worktree (request on stdin)")
+    commands.add_parser("start", help="start a plan in a tmux session (request on stdin)")
+    run = _on_job(commands, "run", "work through a job's plan in this terminal")
+    run.add_argument("--retry", action="store_true", help="after the job ended: run again what failed")
+    _on_job(commands, "record", "record a session's pane (output on stdin)")
+    follow = commands.add_parser("follow", help="stream the events of every job (request on stdin)")
+    follow.add_argument("--once", action="store_true", help="end after what is known now")
+    status = commands.add_parser("status", help="say how jobs are now")
+    status.add_argument("--session", action="append", default=[], help="only this one (repeatable)")
+    stop = _on_job(commands, "stop", "end everything that runs for a job")
+    stop.add_argument("--grace", type=float, default=5.0, help="seconds between SIGTERM and SIGKILL")
+    clean = _on_job(commands, "clean", "remove a job from this machine")
+    clean.add_argument("--force", action="store_true", help="also running or unpushed work, bundled first")
+    clean.add_argument("--keep-files", action="store_true", help="leave the job's directory")
+    clean.add_argument("--check", action="store_true", help="only say whether it would be refused")
+    log = _on_job(commands, "log", "print a task's log")
+    log.add_argument("--task", required=True)
+    log.add_argument("--offset", type=int, default=0)
+    log.add_argument("--limit", type=int, default=None)
+    peek = _on_job(commands, "peek", "print the text of a session's screen")
+    peek.add_argument("--lines", type=int, default=200, help="of the history above the screen")
+    diff = _on_job(commands, "diff", "print the change under review")
+    diff.add_argument("--stat", action="store_true")
+    step = commands.add_parser("step", help="a built-in task of a plan")
+    step.add_argument("name")
+    step.add_argument("--session", required=True)
+    return top
+
+
+def _on_job(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str
+) -> argparse.ArgumentParser:
+    sub = commands.add_parser(name, help=text)
+    sub.add_argument("--session", required=True)
+    return sub
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command; return its exit code."""
+    try:
+        options = parser().parse_args(list(argv))
+    except SystemExit as stop:
+        return EXIT_USAGE if stop.code else EXIT_OK
+    _heed_signals()
+    options.root = Path(options.root)
+    module, greets = COMMANDS[options.command]
+    os.umask(0o077)
+    try:
+        if greets:
+            wire.emit(wire.hello())
+        command = importlib.import_module("jobs.remote.offload_runner." + module)
+        code: int = command.main(options)
+        return code
+    except RunnerError as error:
+        return _fail(error, greets)
+    except BrokenPipeError:
+        return EXIT_UNAVAILABLE
+    except OSError as error:
+        return _fail(_from_os_error(options.command, error), greets)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        traceback.print_exc()
+        failure = RunnerError(
+            "internal", "The runner's %s failed: %r." % (options.command, error), "This is a bug."
+        )
+        failure.exit_code = EXIT_SOFTWARE
+        return _fail(failure, greets)
+
+
+def _heed_signals() -> None:
+    """Undo what `nohup` or a background shell left: sessions and tasks must be able to hear a hang-up."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _from_os_error(command: str, error: OSError) -> RunnerError:
+    import errno
+
+    where = " (%s)" % error.filename if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return RunnerError(
+            "no_space",
+            "The runner's %s failed: the disk is full%s." % (command, where),
+            "Free some space and repeat.",
+        )
+    return RunnerError("os_error", "The runner's %s failed: %s%s." % (command, error.strerror, where))
+
+
+def _fail(error: RunnerError, greets: bool) -> int:
+    if greets:
+        wire.emit(error.to_json())
+    lines: List[str] = [error.message, error.hint]
+    sys.stderr.write("\n".join(line for line in lines if line) + "\n")
+    return error.exit_code

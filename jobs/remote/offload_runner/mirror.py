@@ -1,0 +1,213 @@
+"""The bare mirror of a repository: one per repository, shared by its jobs, written under one lock.
+
+Each job has refs of its own in it, `refs/offload/<session>/{head,base}`; nothing else keeps its commits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Iterator, List
+
+from jobs.remote.offload_runner import locks, paths
+from jobs.remote.offload_runner.failures import RunnerError
+from jobs.remote.offload_runner.git import Git, raw, without_credentials
+from jobs.remote.offload_runner.protocol import EXIT_SOFTWARE, EXIT_USAGE
+
+Emit = Callable[[str], None]
+
+_STALE_SECONDS = 3600.0
+# What builds leave behind. A repository that forgot to ignore it must not make a job look unsaved.
+_ARTEFACTS = """\
+node_modules/
+.venv/
+venv/
+*.egg-info/
+__pycache__/
+*.pyc
+.pytest_cache/
+.mypy_cache/
+.ruff_cache/
+.tox/
+.nox/
+.hypothesis/
+.coverage
+.coverage.*
+coverage/
+target/
+.gradle/
+.next/
+.nuxt/
+.turbo/
+.parcel-cache/
+.eslintcache
+*.tsbuildinfo
+.DS_Store
+"""
+_CONFIG = """\
+[core]
+\tlogAllRefUpdates = true
+\tautocrlf = false
+[gc]
+\tauto = 0
+[maintenance]
+\tauto = false
+[remote "origin"]
+\turl = %s
+\tfetch = +refs/heads/*:refs/remotes/origin/*
+"""
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """A mirror that is there."""
+
+    path: Path
+
+    @property
+    def git(self) -> Git:
+        """Return git in the mirror."""
+        return Git(str(self.path))
+
+    def ref(self, session: str, name: str) -> str:
+        """Return a job's private ref: `head` or `base`."""
+        return "refs/offload/%s/%s" % (session, name)
+
+    def session_refs(self, session: str) -> List[str]:
+        """Return the refs that a job has here."""
+        listed = self.git.out("for-each-ref", "--format=%(refname)", "refs/offload/%s/" % session)
+        return listed.decode("utf-8", "surrogateescape").split()
+
+    def drop_refs(self, session: str) -> None:
+        """Delete a job's refs. Call with the lock held."""
+        names = self.session_refs(session)
+        if names:
+            deletions = "".join("delete %s\n" % name for name in names)
+            self.git.run("update-ref", "--no-deref", "--stdin", input=deletions.encode())
+
+    def drop_worktree(self, worktree: Path) -> None:
+        """Forget a worktree. Call with the lock held, after its directory was removed."""
+        for entry in self.worktree_entries(worktree):
+            remove_tree(entry)
+
+    def worktree_entries(self, worktree: Path) -> List[Path]:
+        """Return git's own records of a worktree, whether or not its directory is there."""
+        wanted = raw(str(worktree / ".git"))
+        found = []
+        for entry in sorted((self.path / "worktrees").glob("*")):
+            with contextlib.suppress(OSError):
+                if (entry / "gitdir").read_bytes().rstrip(b"\n") == wanted:
+                    found.append(entry)
+        return found
+
+    def heal(self, session: str) -> None:
+        """Remove what a killed git left: this job's ref locks, and old temporary packs and locks."""
+        for lock in (self.path / "refs" / "offload" / session).glob("*.lock"):
+            lock.unlink()
+        aged = time.time() - _STALE_SECONDS
+        leftovers = [*self.path.glob("*.lock"), *(self.path / "objects" / "pack").glob("tmp_*")]
+        for file in [*leftovers, *(self.path / "objects").glob("incoming-*")]:
+            with contextlib.suppress(OSError):
+                if file.stat().st_mtime < aged:
+                    remove_tree(file) if file.is_dir() else file.unlink()
+
+    def drop_partial_packs(self) -> None:
+        """Give back the space of downloads that a full disk cut short."""
+        for file in (self.path / "objects" / "pack").glob("tmp_*"):
+            with contextlib.suppress(OSError):
+                file.unlink()
+
+
+def check_slug(slug: str) -> None:
+    """Refuse a slug that would lead out of `repos/`, or into another mirror."""
+    parts = slug.split("/")
+    odd = any(part in ("", ".", "..") for part in parts) or any(part.endswith(".git") for part in parts[:-1])
+    if odd or re.search(r"[\x00-\x1f]", slug):
+        raise RunnerError("usage", "%r is not the name of a repository." % slug, exit_code=EXIT_USAGE)
+
+
+@contextlib.contextmanager
+def locked(path: Path, emit: Emit) -> Iterator[None]:
+    """Hold the one lock of the mirror at `path`, saying so when another job has it."""
+    lock = path.with_name(path.name + ".lock")
+    name = path.name[: -len(".git")]
+    with locks.held(
+        str(lock),
+        what="The mirror of %s" % name,
+        on_wait=lambda: emit("Waiting for another job's fetch of %s" % name),
+    ):
+        yield
+
+
+def ensure(path: Path, url: str, object_format: str) -> Mirror:
+    """Return the mirror at `path`, made if it is not there. Call with the lock held."""
+    if not path.exists():
+        unfinished = path.with_name(".%s.new" % path.name)
+        remove_tree(unfinished)
+        unfinished.mkdir(parents=True)
+        Git(str(unfinished)).run(
+            "init", "--quiet", "--bare", "--template=", "--object-format=" + object_format
+        )
+        quoted = '"%s"' % without_credentials(url).replace("\\", "\\\\").replace('"', '\\"')
+        with open(unfinished / "config", "ab") as config:
+            config.write(raw(_CONFIG % quoted))
+        (unfinished / "info").mkdir(exist_ok=True)
+        (unfinished / "info" / "exclude").write_text(_ARTEFACTS, encoding="utf-8")
+        os.rename(unfinished, path)
+    mirror = Mirror(path)
+    if not mirror.git.ok("rev-parse", "--is-bare-repository"):
+        raise RunnerError(
+            "mirror_damaged",
+            "%s is not a git repository any more." % path,
+            hint="Remove it; the next job of this repository makes a new one.",
+            exit_code=EXIT_SOFTWARE,
+        )
+    return mirror
+
+
+def all_mirrors(root: Path) -> List[Mirror]:
+    """Return every mirror under the root."""
+    found = []
+    for directory, names, _ in os.walk(root / "repos"):
+        for name in [name for name in names if name.endswith(".git")]:
+            names.remove(name)
+            if not name.startswith("."):
+                found.append(Mirror(Path(directory) / name))
+    return sorted(found, key=lambda mirror: mirror.path)
+
+
+def of_job(root: Path, session: str) -> List[Mirror]:
+    """Return the mirrors that know a job: the one it was prepared from, or, without a record, any trace."""
+    recorded = paths.read_json(paths.job_paths(root, session).prepared) or {}
+    slug = recorded.get("repository") if isinstance(recorded, dict) else None
+    if isinstance(slug, str) and paths.mirror(root, slug).is_dir():
+        return [Mirror(paths.mirror(root, slug))]
+    job = paths.job_paths(root, session)
+    return [
+        mirror
+        for mirror in all_mirrors(root)
+        if mirror.session_refs(session)
+        or mirror.worktree_entries(job.worktree)
+        or mirror.worktree_entries(job.base_worktree)
+    ]
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory and all below it, read-only parts too. Absent is success."""
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        if path.exists():  # something else was removing files at the same time
+            shutil.rmtree(path, ignore_errors=True)
+    except OSError:
+        for directory, names, _ in os.walk(path):
+            for name in [directory, *(os.path.join(directory, name) for name in names)]:
+                if not os.path.islink(name):
+                    with contextlib.suppress(OSError):
+                        os.chmod(name, 0o700)
+        shutil.rmtree(path)

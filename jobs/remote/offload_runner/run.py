@@ -1,0 +1,110 @@
+"""`run`: what runs inside the tmux pane of a job."""
+
+from __future__ import annotations
+
+import argparse
+import selectors
+import signal
+import sys
+
+from jobs.remote.offload_runner import protocol, wire
+from jobs.remote.offload_runner.display import Display
+from jobs.remote.offload_runner.environment import placeholders
+from jobs.remote.offload_runner.execute import Engine
+from jobs.remote.offload_runner.failures import RunnerError
+from jobs.remote.offload_runner.pane import Pane
+from jobs.remote.offload_runner.paths import JobPaths, existing_job, read_json
+from jobs.remote.offload_runner.protocol import (
+    CANCELLED,
+    EXIT_DATA,
+    EXIT_LOCKED,
+    INTERRUPTED,
+    Plan,
+    load_plan,
+)
+from jobs.remote.offload_runner.runlock import RunLock, holder
+from jobs.remote.offload_runner.signals import Signals
+
+EXIT_JOB_FAILED = 1
+_TICK_SECONDS = 0.25
+_ENDING_TICK_SECONDS = 0.03
+# A hang-up comes from a session that is being killed: there is little time.
+_HANGUP_GRACE_SECONDS = 2.0
+
+
+def read_plan(paths: JobPaths) -> Plan:
+    """Return the job's plan. Raises `RunnerError` when there is none or it is broken."""
+    try:
+        return load_plan(read_json(paths.plan))
+    except (protocol.PlanError, TypeError) as error:
+        raise RunnerError(
+            "bad_plan", "The plan %s was refused: %s." % (paths.plan, error), "", EXIT_DATA
+        ) from None
+
+
+def main(options: argparse.Namespace) -> int:
+    """Work through the plan; afterwards, on a terminal, stay with the summary.
+
+    Exits 75 when a runner is at work already, 1 when the job failed, else 0.
+    """
+    paths = existing_job(options.root, options.session)
+    plan = read_plan(paths)
+    lock = RunLock(paths.lock)
+    if not lock.acquire():
+        raise RunnerError(
+            "already_running",
+            "A runner (process %s) is at work for %s already."
+            % (holder(paths.lock).get("pid", "?"), paths.session),
+            "Attach to its session instead.",
+            EXIT_LOCKED,
+        )
+    signals = Signals()
+    values = placeholders(paths, wire.runner_path(), sys.executable)
+    display: Display = Pane() if sys.stdin.isatty() and sys.stdout.isatty() else Display()
+    engine = Engine(paths, plan, values, display.changed)
+    engine.load()
+    try:
+        display.open(engine)
+        if engine.finished is None or options.retry:
+            _work(engine, signals, display, options.retry)
+        lock.release()
+        return display.stay(signals)
+    finally:
+        display.close()
+        lock.release()
+
+
+def _work(engine: Engine, signals: Signals, display: Display, retry: bool) -> None:
+    stop_request = engine.paths.stop_request
+    if stop_request.exists():
+        stop_request.unlink()
+    engine.begin(retry)
+    engine.selector.register(signals.reader, selectors.EVENT_READ, signals.drain)
+    display.watch(engine.selector)
+    while not engine.over:
+        engine.step()
+        display.draw()
+        ending = any(task.is_ending for task in engine.running.values())
+        for key, _ in engine.selector.select(_ENDING_TICK_SECONDS if ending else _TICK_SECONDS):
+            key.data()
+        for number in signals.take():
+            if number in Signals.ENDING and not (number == signal.SIGINT and display.has_child):
+                _end(engine, number)
+            elif number == signal.SIGWINCH:
+                display.changed()
+
+
+def _end(engine: Engine, number: int) -> None:
+    request = read_json(engine.paths.stop_request)
+    if request is not None:
+        engine.end_all(CANCELLED, float(request.get("grace", 5.0)))
+        return
+    name = signal.Signals(number).name
+    try:
+        engine.journal.append(
+            protocol.NOTE,
+            text="The runner was told to end by %s; it goes on when it is started again." % name,
+        )
+    except OSError:
+        pass
+    engine.end_all(INTERRUPTED, _HANGUP_GRACE_SECONDS)

@@ -1,0 +1,86 @@
+"""Which task is next: pure decisions over a plan and what its tasks came to."""
+
+from __future__ import annotations
+
+from typing import Dict, List, Mapping, Optional
+
+from jobs.remote.offload_runner.protocol import (
+    CANCELLED,
+    FAILED,
+    PENDING,
+    SUCCEEDED,
+    TASK_FINAL,
+    Plan,
+    Task,
+)
+
+READY = "ready"
+WAIT = "wait"
+SKIP = "skip"
+
+
+def decide(task: Task, states: Mapping[str, str]) -> str:
+    """Return `READY`, `WAIT` or `SKIP` for a pending task.
+
+    success: every need succeeded. failure: at least one need failed. always: every need ended somehow.
+    """
+    ends = [states[need] for need in task.needs]
+    if any(state not in TASK_FINAL for state in ends):
+        return WAIT
+    if task.when == "always":
+        return READY
+    if task.when == "failure":
+        return READY if FAILED in ends else SKIP
+    return READY if all(state == SUCCEEDED for state in ends) else SKIP
+
+
+def skip_reason(task: Task, plan: Plan, states: Mapping[str, str]) -> str:
+    """Return why a task is skipped, in words for people."""
+    names = {other.id: other.name for other in plan.tasks}
+    if task.when == "failure":
+        return "nothing it waits for failed"
+    blocking = [names[need] for need in task.needs if states[need] != SUCCEEDED]
+    verb = "failed" if any(states[need] == FAILED for need in task.needs) else "did not run"
+    return "%s %s" % (", ".join(blocking), verb)
+
+
+def next_tasks(plan: Plan, states: Mapping[str, str], free: int) -> List[Task]:
+    """Return the tasks to start now, in the plan's order, at most `free`."""
+    ready = [t for t in plan.tasks if states[t.id] == PENDING and decide(t, states) == READY]
+    return ready[: max(0, free)]
+
+
+def next_skipped(plan: Plan, states: Mapping[str, str]) -> Optional[Task]:
+    """Return a task that can never run any more; None when there is none."""
+    for task in plan.tasks:
+        if states[task.id] == PENDING and decide(task, states) == SKIP:
+            return task
+    return None
+
+
+def outcome(plan: Plan, states: Mapping[str, str]) -> str:
+    """Return the state of a job whose tasks have all ended. Evidence only informs the verdict."""
+    if any(state == CANCELLED for state in states.values()):
+        return CANCELLED
+    failed = any(states[task.id] == FAILED and not task.evidence for task in plan.tasks)
+    return FAILED if failed else SUCCEEDED
+
+
+def resumed_states(plan: Plan, last: Mapping[str, str], retry: bool) -> Dict[str, str]:
+    """Return where each task stands when a runner takes over after another.
+
+    Finished tasks stay finished; a task that was cut off runs again. With `retry` (a new run was asked for
+    after the job had ended) failed and cancelled tasks run again too, and so does every task after them.
+    """
+    states: Dict[str, str] = {}
+    for task in plan.tasks:
+        state = last.get(task.id, PENDING)
+        if state not in TASK_FINAL or state == CANCELLED:
+            state = PENDING
+        if retry and state == FAILED and not task.evidence:
+            state = PENDING
+        # What came after a task that runs again was judged on its old outcome.
+        if any(states[need] == PENDING for need in task.needs):
+            state = PENDING
+        states[task.id] = state
+    return states

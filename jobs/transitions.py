@@ -1,0 +1,187 @@
+"""The only writer of state columns.
+
+A move is one conditional UPDATE by id and legal source states, with its event row in the same
+transaction. A move whose source state is no longer legal is dropped: the function returns False, and
+nothing was written. The caller must not hold a transaction over network I/O.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from datetime import timedelta
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from jobs.models import Job, JobEvent, Worker
+from jobs.states import (
+    JOB_ENDED,
+    JOB_FINAL,
+    Attention,
+    JobState,
+    Reason,
+    Verdict,
+    WorkerState,
+    job_sources,
+    worker_sources,
+)
+
+
+def move_job(
+    job_id: int,
+    to: JobState,
+    *,
+    reason: Reason = Reason.NONE,
+    detail: str = "",
+    verdict: Verdict | None = None,
+    attention: Attention | None = None,
+    actor: str = "",
+    sources: frozenset[JobState] | None = None,
+    **columns: Any,
+) -> bool:
+    """Move a job to `to` if its present state allows it, and record the event.
+
+    `sources` narrows the legal source states; `columns` are further (non-state) columns to set in the
+    same UPDATE. Returns whether the move was made.
+    """
+    now = timezone.now()
+    legal = job_sources(to) if sources is None else job_sources(to) & sources
+    values: dict[str, Any] = {"state": to.value, "reason": reason.value, "reason_detail": detail, **columns}
+    if verdict is not None:
+        values["verdict"] = verdict.value
+    if attention is not None:
+        values["attention"] = attention.value
+    elif to in JOB_FINAL:
+        values["attention"] = Attention.ERROR.value if to is JobState.FAILED else Attention.NONE.value
+    elif to is JobState.RUNNING:
+        values["attention"] = Attention.NONE.value
+    if to in JOB_ENDED:
+        values.setdefault("finished_at", now)
+    else:
+        values.setdefault("finished_at", None)
+        # What was archived is about to be out of date.
+        values.setdefault("archived_at", None)
+    with transaction.atomic():
+        moved = Job.objects.filter(id=job_id, state__in=[s.value for s in legal]).update(**values)
+        if not moved:
+            return False
+        JobEvent.objects.create(
+            job_id=job_id,
+            kind="state",
+            at=now,
+            actor=actor,
+            data={"state": to.value, "reason": reason.value, "detail": detail}
+            | ({"verdict": verdict.value} if verdict is not None else {}),
+        )
+    return True
+
+
+def set_attention(job_id: int, attention: Attention, *, detail: str = "", actor: str = "") -> bool:
+    """Set why a human is needed. Returns False when it already was so."""
+    with transaction.atomic():
+        changed = (
+            Job.objects.filter(id=job_id).exclude(attention=attention.value).update(attention=attention.value)
+        )
+        if changed:
+            JobEvent.objects.create(
+                job_id=job_id,
+                kind="attention",
+                actor=actor,
+                data={"attention": attention.value, "detail": detail},
+            )
+    return bool(changed)
+
+
+def move_worker(worker_id: int, to: WorkerState, *, detail: str = "", actor: str = "") -> bool:
+    """Move a worker to `to` if its present state allows it, and record the event."""
+    now = timezone.now()
+    legal = [state.value for state in worker_sources(to)]
+    with transaction.atomic():
+        moved = Worker.objects.filter(id=worker_id, state__in=legal).update(
+            state=to.value, state_detail=detail, state_since=now, observed_at=now
+        )
+        if moved:
+            JobEvent.objects.create(
+                worker_id=worker_id,
+                kind="worker_state",
+                at=now,
+                actor=actor,
+                data={"state": to.value, "detail": detail},
+            )
+    return bool(moved)
+
+
+def _is_dead(owner: str) -> bool:
+    """Tell whether the process that holds a lease is known to be gone (it ran on this machine)."""
+    host, _, rest = owner.partition(":")
+    pid = rest.partition(":")[0]
+    if host != socket.gethostname() or not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def claim_job(job_id: int, owner: str, seconds: float) -> bool:
+    """Take or renew the lease on a job for `seconds`. Returns False while another owner holds it.
+
+    An owner is `host:pid:nonce`; a holder on this machine whose process is gone holds nothing any more.
+    """
+    now = timezone.now()
+    free = Q(lease_owner="") | Q(lease_owner=owner) | Q(lease_until__isnull=True) | Q(lease_until__lt=now)
+    holder = Job.objects.filter(id=job_id).values_list("lease_owner", flat=True).first()
+    if holder and _is_dead(holder):
+        free |= Q(lease_owner=holder)
+    return bool(
+        Job.objects.filter(free, id=job_id).update(
+            lease_owner=owner, lease_until=now + timedelta(seconds=seconds)
+        )
+    )
+
+
+def release_job(job_id: int, owner: str) -> None:
+    """Give the lease back, if we still hold it."""
+    Job.objects.filter(id=job_id, lease_owner=owner).update(lease_owner="", lease_until=None)
+
+
+def admit_job(job_id: int, worker_id: int, limit: int) -> bool:
+    """Move a job to `preparing` if fewer than `limit` jobs are at work on its worker, oldest first.
+
+    A job that is `preparing` already (its launcher died) keeps its slot. Otherwise the job stays where it
+    is, and says that it waits.
+    """
+    at_work = [JobState.PREPARING.value, JobState.RUNNING.value, JobState.CANCELLING.value]
+    with transaction.atomic():
+        # The row lock makes the count and the move one step on PostgreSQL; SQLite's immediate
+        # transactions do it by themselves.
+        Worker.objects.select_for_update().get(id=worker_id)
+        job = Job.objects.get(id=job_id)
+        if job.state == JobState.PREPARING:
+            return True
+        present = Job.objects.filter(worker_id=worker_id, removed_at__isnull=True)
+        busy = present.filter(state__in=at_work).count()
+        ahead = present.filter(
+            state=JobState.QUEUED.value, created_at__lt=job.created_at, lease_until__gt=timezone.now()
+        ).count()
+        if busy + (ahead if job.state == JobState.QUEUED else 0) >= limit:
+            Job.objects.filter(id=job_id, state=JobState.QUEUED.value).update(
+                reason=Reason.WAITING_FOR_SLOT.value,
+                reason_detail=f"{busy} jobs are at work on this worker; the limit is {limit}.",
+            )
+            return False
+        return move_job(job_id, JobState.PREPARING, reason=Reason.LAUNCHING)
+
+
+amove_job = sync_to_async(move_job)
+aset_attention = sync_to_async(set_attention)
+aclaim_job = sync_to_async(claim_job)
+arelease_job = sync_to_async(release_job)
+aadmit_job = sync_to_async(admit_job)

@@ -1,0 +1,1 @@
+"""Transports reach machines: argv lists and bytes. No Django here."""

@@ -1,0 +1,41 @@
+"""Where a machine is, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class LocalEndpoint:
+    """This machine."""
+
+    def __str__(self) -> str:
+        return "this machine"
+
+
+@dataclass(frozen=True)
+class SshEndpoint:
+    """A machine behind ssh.
+
+    `config_host` is the name looked up in the user's OpenSSH config (ProxyJump, ProxyCommand, IdentityFile
+    and so on apply); explicit fields win over it. `known_hosts` is the file of pinned host keys; a host
+    that is not in it is pinned at first contact when `pin_new_host` is set, else refused.
+    """
+
+    config_host: str
+    known_hosts: Path
+    host: str | None = None
+    port: int | None = None
+    user: str | None = None
+    key: Path | None = None
+    jump: str | None = None
+    proxy_command: tuple[str, ...] | None = None
+    pin_new_host: bool = True
+
+    def __str__(self) -> str:
+        who = f"{self.user}@" if self.user else ""
+        return f"{who}{self.host or self.config_host}" + (f":{self.port}" if self.port else "")
+
+
+Endpoint = LocalEndpoint | SshEndpoint

@@ -1,0 +1,333 @@
+"""One ssh connection, by asyncssh: connecting, trusting the host's key, opening channels, errors.
+
+The only file that imports asyncssh; the pool imports it at the first connection. What its errors mean for
+us is written in one place, `refused` and `broken`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+
+from jobs.errors import (
+    AuthRefused,
+    ConnectFailed,
+    ConnectionLost,
+    HostKeyMismatch,
+    NotConfigured,
+    TransportError,
+)
+from jobs.transport.base import Size
+from jobs.transport.endpoint import SshEndpoint
+from jobs.transport.host_keys import HostKey, host_name, pin_key, pinned_keys
+from jobs.transport.ssh_session import RemoteSession
+
+logger = logging.getLogger("offload.transport")
+
+MAX_CHANNELS = 10  # sshd's MaxSessions, unless its administrator changed it
+WINDOW = 128 * 1024  # bytes in flight to a terminal; asyncssh's 2 MiB cost 400 ms at Ctrl-C
+BULK_WINDOW = 1024 * 1024
+USER_CONFIG = Path("~/.ssh/config")
+USER_KNOWN_HOSTS = Path("~/.ssh/known_hosts")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How patient a connection is, in seconds. A dead line is noticed after `keepalive * (missed + 1)`."""
+
+    connect: float = 20.0
+    keepalive: float = 10.0
+    missed: int = 3
+    idle: float = 300.0
+    back_off: float = 0.5
+    back_off_limit: float = 30.0
+
+
+class ChannelRefused(Exception):
+    """The server opens no further channel on this connection; nothing was started."""
+
+
+class SshLine:
+    """One authenticated connection. `used` and `limit` count channels; the pool keeps them."""
+
+    def __init__(
+        self, endpoint: SshEndpoint, connection: asyncssh.SSHClientConnection, tunnel: SshLine | None
+    ) -> None:
+        self.endpoint = endpoint
+        self.used = 0
+        self.limit = MAX_CHANNELS
+        self.suspect = False  # gave no answer once: finish what runs on it, start nothing on it
+        self.since = time.monotonic()
+        self.since_idle = self.since
+        self._connection = connection
+        self._tunnel = tunnel
+        key = connection.get_server_host_key()
+        self.fingerprint = key.get_fingerprint() if key else ""
+
+    @property
+    def is_lost(self) -> bool:
+        """Tell whether the connection is known to be gone."""
+        return bool(self._connection.is_closed())
+
+    async def open(
+        self, session: RemoteSession, command: str, *, term: str = "", size: Size | None = None
+    ) -> None:
+        """Start `command` on a new channel, on a terminal when `size` is given.
+
+        Raises `ChannelRefused` (nothing started, try another connection) or `ConnectionLost`.
+        """
+        terminal: dict[str, Any] = (
+            {"request_pty": "force", "term_type": term, "term_size": (size.columns, size.rows)}
+            if size
+            else {"request_pty": False}
+        )
+        try:
+            channel, _ = await self._connection.create_session(
+                lambda: session,  # type: ignore[arg-type, return-value]  # has the methods, not the base class
+                command,
+                encoding=None,
+                window=WINDOW if size else BULK_WINDOW,
+                env={},
+                send_env=[],
+                x11_forwarding=False,
+                **terminal,
+            )
+        except asyncssh.ChannelOpenError as error:
+            if self.is_lost:
+                raise broken(error, self.endpoint) from error
+            if error.code in (asyncssh.OPEN_REQUEST_PTY_FAILED, asyncssh.OPEN_REQUEST_SESSION_FAILED):
+                raise TransportError(
+                    f"Starting a command on {self.endpoint} failed: {error.reason}.",
+                    hint="The server forbids it: look at its sshd_config and at the key's options.",
+                ) from error
+            raise ChannelRefused(error.reason) from error
+        except (asyncssh.Error, OSError) as error:
+            raise broken(error, self.endpoint) from error
+        channel.set_write_buffer_limits(high=64 * 1024, low=16 * 1024)
+
+    async def close(self, patience: float = 2.0) -> None:
+        """End the connection and wait until its socket is closed."""
+        self._connection.close()
+        try:
+            async with asyncio.timeout(patience):
+                await self._connection.wait_closed()
+        except TimeoutError:
+            self._connection.abort()
+            await self._connection.wait_closed()
+        finally:
+            if self._tunnel is not None:
+                await self._tunnel.close(patience)
+
+
+class _Client(asyncssh.SSHClient):
+    """Decides about the host's key, and remembers why it said no."""
+
+    def __init__(self, endpoint: SshEndpoint) -> None:
+        self._endpoint = endpoint
+        self.refusal: TransportError | None = None
+        self.port = endpoint.port or 22
+
+    def trusted(self, host: str, addr: str, port: int | None) -> Any:
+        """Return the keys trusted for the host: ours, else what the user's own known_hosts says."""
+        self.port = port or 22
+        keys = self._pinned(self.port)
+        if keys:
+            return [asyncssh.import_public_key(str(key)) for key in keys], [], []
+        own = USER_KNOWN_HOSTS.expanduser()
+        if own.is_file():
+            matched = asyncssh.read_known_hosts([str(own)]).match(host, addr, port)
+            return matched[:3]
+        return [], [], []
+
+    def _pinned(self, port: int) -> list[HostKey]:
+        return pinned_keys(self._endpoint.known_hosts, host_name(self._endpoint.config_host, port))
+
+    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
+        """Judge a key that is not among the trusted ones."""
+        offered = HostKey.parse(key.export_public_key("openssh").decode())
+        known = self._pinned(port)
+        where = self._endpoint.known_hosts
+        name = host_name(self._endpoint.config_host, port)
+        if not known:
+            own = USER_KNOWN_HOSTS.expanduser()
+            if own.is_file():
+                matched = asyncssh.read_known_hosts([str(own)]).match(host, addr, port)[0]
+                known = [HostKey.parse(one.export_public_key("openssh").decode()) for one in matched]
+                where = own
+        if known:
+            expected = ", ".join(f"{one.fingerprint} ({one.kind})" for one in known)
+            self.refusal = HostKeyMismatch(
+                f"Connecting to {self._endpoint} failed: its host key is {offered.fingerprint} "
+                f"({offered.kind}), and {expected} is pinned in {where}.",
+                hint="If the machine was made anew, check the new fingerprint on the machine itself, then "
+                f"forget the old key: ssh-keygen -f '{where}' -R '{name}'. "
+                "If it was not, somebody may be in between.",
+            )
+            return False
+        if not self._endpoint.pin_new_host:
+            self.refusal = HostKeyMismatch(
+                f"Connecting to {self._endpoint} failed: its host key {offered.fingerprint} ({offered.kind}) "
+                f"is not in {where}, and unknown hosts are refused here.",
+                hint=f"Check the fingerprint, then add the line '{name} {offered}' to {where}.",
+            )
+            return False
+        return True
+
+
+async def connect(endpoint: SshEndpoint, timing: Timing | None = None) -> SshLine:
+    """Open one connection. Raises `ConnectFailed`, `AuthRefused`, `HostKeyMismatch`, `NotConfigured`."""
+    timing = timing or Timing()
+    tunnel = await _tunnel(endpoint, timing)
+    client = _Client(endpoint)
+    try:
+        connection = await _connect(endpoint, timing, client, tunnel)
+        line = SshLine(endpoint, connection, tunnel)
+    except (asyncssh.Error, OSError, TimeoutError, ValueError) as error:
+        if tunnel is not None:
+            await tunnel.close()
+        if client.refusal is not None:
+            raise client.refusal from error
+        raise refused(error, endpoint) from error
+    except BaseException:
+        if tunnel is not None:
+            await tunnel.close()
+        raise
+    await asyncio.to_thread(_pin, endpoint, connection, client.port)
+    return line
+
+
+async def _connect(
+    endpoint: SshEndpoint, timing: Timing, client: _Client, tunnel: SshLine | None
+) -> asyncssh.SSHClientConnection:
+    options: dict[str, Any] = {
+        "config": _user_config(),
+        "known_hosts": client.trusted,
+        "client_factory": lambda: client,
+        "encryption_algs": "^aes128-gcm@openssh.com",
+        "compression_algs": None,
+        "keepalive_interval": timing.keepalive,
+        "keepalive_count_max": timing.missed,
+        "connect_timeout": timing.connect,
+        "login_timeout": timing.connect,
+        "agent_forwarding": False,
+    }
+    if endpoint.port is not None:
+        options["port"] = endpoint.port
+    if endpoint.user is not None:
+        options["username"] = endpoint.user
+    if endpoint.key is not None:
+        options["client_keys"] = [str(endpoint.key)]
+    if endpoint.proxy_command is not None:
+        options["proxy_command"] = list(endpoint.proxy_command)
+    connector = tunnel._connection if tunnel is not None else asyncio.get_running_loop()
+    if endpoint.host is not None:
+        options["tunnel"] = _Address(connector, endpoint.host)
+    elif tunnel is not None:
+        options["tunnel"] = connector
+    return await asyncssh.connect(endpoint.config_host, **options)
+
+
+def _user_config() -> list[str] | None:
+    config = USER_CONFIG.expanduser()
+    return [str(config)] if config.is_file() else None
+
+
+class _Address:
+    """Connects to an address of ours, whatever HostName the OpenSSH config has for the name."""
+
+    def __init__(self, connector: Any, host: str) -> None:
+        self._connector = connector
+        self._host = host
+
+    async def create_connection(self, factory: Any, _host: str, port: int) -> Any:
+        """Open the connection that ssh will talk through."""
+        return await self._connector.create_connection(factory, self._host, port)
+
+
+async def _tunnel(endpoint: SshEndpoint, timing: Timing) -> SshLine | None:
+    """Connect to the last of the jump hosts (`[user@]host[:port],...`), each through the one before."""
+    if not endpoint.jump:
+        return None
+    *before, last = endpoint.jump.split(",")
+    user, _, host = last.strip().rpartition("@")
+    name, colon, port = host.rpartition(":")
+    if not colon:
+        name, port = host, ""
+    if not name or (port and not port.isdigit()):
+        raise NotConfigured(
+            f"Connecting to {endpoint} failed: {last!r} is not a jump host.",
+            hint="Write [user@]host[:port], several of them with commas between.",
+        )
+    return await connect(
+        replace(
+            endpoint,
+            config_host=name,
+            host=None,
+            port=int(port) if port else None,
+            user=user or None,
+            jump=",".join(before) or None,
+        ),
+        timing,
+    )
+
+
+def _pin(endpoint: SshEndpoint, connection: asyncssh.SSHClientConnection, port: int) -> None:
+    key = connection.get_server_host_key()
+    if key is None or not endpoint.pin_new_host:
+        return
+    name = host_name(endpoint.config_host, port)
+    if not pinned_keys(endpoint.known_hosts, name):
+        mine = HostKey.parse(key.export_public_key("openssh").decode())
+        pin_key(endpoint.known_hosts, name, mine)
+        logger.warning(
+            "First contact with %s: its host key is %s (%s), now pinned in %s",
+            endpoint, mine.fingerprint, mine.kind, endpoint.known_hosts,
+        )  # fmt: skip
+
+
+def broken(error: BaseException, endpoint: SshEndpoint) -> ConnectionLost:
+    """Return what a foreign error means after the login was done."""
+    return ConnectionLost(
+        f"Talking to {endpoint} failed: the connection broke ({_words(error)}).",
+        hint="What runs there goes on. The same command connects again.",
+    )
+
+
+def _words(error: BaseException) -> str:
+    return str(error).strip().rstrip(".") or type(error).__name__
+
+
+def refused(error: BaseException, endpoint: SshEndpoint) -> TransportError | NotConfigured:
+    """Return what a foreign error means while connecting."""
+    what = _words(error)
+    start = f"Connecting to {endpoint} failed"
+    if isinstance(error, asyncssh.PermissionDenied):
+        return AuthRefused(
+            f"{start}: it accepts none of our keys ({what}).",
+            hint="Try `ssh` to the same host by hand; then add the key there or to your agent.",
+        )
+    if isinstance(error, asyncssh.HostKeyNotVerifiable):
+        return HostKeyMismatch(f"{start}: {what}.", hint="Check the host's key by hand with `ssh`.")
+    if isinstance(error, asyncssh.ConfigParseError):
+        return NotConfigured(f"{start}: the OpenSSH config cannot be read ({what}).")
+    if isinstance(error, (asyncssh.KeyImportError, asyncssh.KeyEncryptionError)) or (
+        isinstance(error, FileNotFoundError) and endpoint.key is not None
+    ):
+        return NotConfigured(
+            f"{start}: the key {endpoint.key} cannot be used ({what}).",
+            hint="Add a key with a passphrase to your ssh agent; name another key otherwise.",
+        )
+    if isinstance(error, socket.gaierror):
+        return ConnectFailed(f"{start}: the name cannot be resolved ({what}).", hint="Check the host's name.")
+    if isinstance(error, TimeoutError):
+        return ConnectFailed(
+            f"{start}: no answer in time.", hint="Is the machine up, and is there a way to it?"
+        )
+    return ConnectFailed(f"{start}: {what}.", hint="Is the machine up, and does its sshd listen there?")

@@ -1,0 +1,25 @@
+"""Addresses of the dashboard."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from jobs import views
+
+app_name = "jobs"
+urlpatterns = [
+    path("", views.job_list, name="list"),
+    path("live/", views.job_list_live, name="list-live"),
+    path("jobs/new/", views.launch, name="launch"),
+    path("jobs/<int:job_id>/", views.job_page, name="job"),
+    path("jobs/<int:job_id>/live/", views.job_live, name="job-live"),
+    path("jobs/<int:job_id>/diff/", views.job_diff, name="diff"),
+    path("jobs/<int:job_id>/cancel/", views.job_cancel, name="cancel"),
+    path("jobs/<int:job_id>/resume/", views.job_resume, name="resume"),
+    path("jobs/<int:job_id>/trust/", views.job_trust, name="trust"),
+    path("jobs/<int:job_id>/remove/", views.job_remove, name="remove"),
+    path("jobs/<int:job_id>/logs/<slug:task>/", views.task_log, name="log"),
+    path("jobs/<int:job_id>/logs/<slug:task>/part/", views.task_log_part, name="log-part"),
+    path("jobs/<int:job_id>/logs/<slug:task>/raw/", views.task_log_raw, name="log-raw"),
+    path("workers/", views.worker_list, name="workers"),
+]

@@ -1,0 +1,51 @@
+"""Machines in motion: the one door to a worker for everything above.
+
+`connect` gives a worker's transport, layout and runner client; `open_terminal` and its siblings are all
+that terminals may know of jobs. May import providers, remote, transitions, models, transport.
+"""
+
+from jobs.transport.base import Pty, PtyReceiver, Size
+from jobs.transport.pool import aclose_all as close_lines
+from jobs.workers.connection import Connection, connect, layout_of
+from jobs.workers.lifecycle import check_worker, ensure_local_worker, find_worker, get_job, observe_worker
+from jobs.workers.terminal import (
+    SessionInfo,
+    TerminalJob,
+    TerminalRequest,
+    Viewer,
+    capture_history,
+    download_file,
+    note_terminal,
+    open_terminal,
+    request_attention,
+    session_info,
+    terminal_job,
+    upload_file,
+)
+
+__all__ = [
+    "Connection",
+    "Pty",
+    "PtyReceiver",
+    "SessionInfo",
+    "Size",
+    "TerminalJob",
+    "TerminalRequest",
+    "Viewer",
+    "capture_history",
+    "check_worker",
+    "close_lines",
+    "connect",
+    "download_file",
+    "ensure_local_worker",
+    "find_worker",
+    "get_job",
+    "layout_of",
+    "note_terminal",
+    "observe_worker",
+    "open_terminal",
+    "request_attention",
+    "session_info",
+    "terminal_job",
+    "upload_file",
+]

@@ -1,0 +1,67 @@
+"""From a worker's row to a line, a layout and a runner client."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from django.conf import settings
+
+from jobs.errors import WorkerUnavailable
+from jobs.models import Worker
+from jobs.providers import registry
+from jobs.providers.base import Instance, WorkerProvider
+from jobs.remote.client import RunnerClient
+from jobs.remote.layout import Layout, socket_for_root
+from jobs.transport import pool
+from jobs.transport.base import Transport
+
+
+@dataclass(frozen=True)
+class Connection:
+    """An open line to one worker."""
+
+    worker: Worker
+    transport: Transport
+    layout: Layout
+    client: RunnerClient
+
+
+def provider_of(worker: Worker) -> WorkerProvider:
+    """Return the provider that answers for this worker."""
+    return registry.make(
+        worker.provider,
+        {**worker.config, "name": worker.name, "root": worker.root, "home": str(settings.OFFLOAD.home)},
+    )
+
+
+def layout_of(worker: Worker) -> Layout:
+    """Return where things are on this worker."""
+    if worker.provider == "local":
+        socket = socket_for_root(worker.root, settings.OFFLOAD.default_worker_root)
+        # The interpreter behind our virtual environment: it is there, and it is new enough.
+        python = getattr(sys, "_base_executable", None) or sys.executable
+        return Layout(root=worker.root, tmux_socket=worker.config.get("tmux_socket", socket), python=python)
+    return Layout(
+        root=worker.root,
+        tmux_socket=worker.config.get("tmux_socket", "offload"),
+        python=worker.config.get("python", "python3"),
+        tmux=worker.config.get("tmux", "tmux"),
+    )
+
+
+@asynccontextmanager
+async def connect(worker: Worker) -> AsyncIterator[Connection]:
+    """Open (or share) the line to a worker. Raises an error of the line, or `WorkerUnavailable`."""
+    provider = provider_of(worker)
+    instance: Instance | None = await provider.get(worker.name)
+    if instance is None:
+        raise WorkerUnavailable(
+            f"Connecting to the worker {worker.name} failed: its provider knows no such machine.",
+            hint="See `manage.py fleet ls`.",
+        )
+    async with pool.borrow(provider.endpoint(instance)) as transport:
+        layout = layout_of(worker)
+        yield Connection(worker, transport, layout, RunnerClient(transport, layout))

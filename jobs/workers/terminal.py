@@ -1,0 +1,265 @@
+"""Terminals on a job: the session itself, or a side shell in its worktree.
+
+A side shell is a tmux session of its own, `side-<session>`: it survives like the job's session, and goes
+when the job's files go.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from dataclasses import dataclass
+from typing import Literal
+
+from jobs.errors import CommandFailed, NotFound, Refused, UsageError
+from jobs.models import Job, JobEvent
+from jobs.remote.layout import Layout, side_session
+from jobs.states import JOB_ACTIVE, Attention, JobState
+from jobs.transitions import aset_attention
+from jobs.transport.base import Pty, PtyReceiver, Size
+from jobs.workers.connection import Connection, connect
+from jobs.workers.lifecycle import get_job
+
+TERMINAL_DEADLINE = 20.0
+MAX_UPLOAD = 64 * 1024 * 1024
+
+Kind = Literal["session", "shell"]
+
+
+@dataclass(frozen=True)
+class TerminalRequest:
+    """Which terminal, and how to attach. `ignore_size`: this viewer's size does not count."""
+
+    job_id: int
+    kind: Kind = "session"
+    read_only: bool = False
+    ignore_size: bool = False
+    term: str = "xterm-256color"
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """One attached client, as tmux lists it."""
+
+    tty: str
+    size: Size
+    read_only: bool
+    ignores_size: bool
+    active_at: int
+
+
+@dataclass(frozen=True)
+class SessionInfo:
+    """What tmux says about a session."""
+
+    session: str
+    size: Size
+    title: str
+    alternate: bool
+    dead: bool
+    viewers: tuple[Viewer, ...]
+
+
+@dataclass(frozen=True)
+class TerminalJob:
+    """What a terminal's page says about its job. `label`: the target and the action, as listed."""
+
+    session: str
+    label: str
+    repository: str
+    worker: str
+    worktree: str
+
+
+async def terminal_job(job_id: int) -> TerminalJob:
+    """Return what a terminal's page shows of its job. Raises `NotFound`."""
+    job = await get_job(job_id)
+    label = " ".join(part for part in (job.target, job.action, job.name) if part)
+    return TerminalJob(job.session, label, job.repository.slug, job.worker.name, job.worktree)
+
+
+def _session(job: Job, kind: Kind) -> str:
+    return job.session if kind == "session" else side_session(job.session)
+
+
+def _require_files(job: Job) -> None:
+    if job.removed_at is not None:
+        raise NotFound(
+            f"The job {job.session} was removed from its worker; only its record is left.",
+            hint="Start it again with `manage.py offload`.",
+        )
+    if job.state in (JobState.QUEUED, JobState.PREPARING):
+        raise Refused(
+            f"The job {job.session} has no session yet: it is {job.state}.",
+            hint="Wait until it runs; the page shows it.",
+        )
+
+
+async def open_terminal(request: TerminalRequest, receiver: PtyReceiver, size: Size) -> Pty:
+    """Attach a new terminal of `size` to a job.
+
+    Raises `NotFound` (no such job, or its session is gone), `Refused` (not started yet), or an error of
+    the line. The line to the worker is shared with every other terminal and outlives this one.
+    """
+    job = await get_job(request.job_id)
+    _require_files(job)
+    async with connect(job.worker) as connection:
+        layout = connection.layout
+        session = _session(job, request.kind)
+        if request.kind == "shell":
+            # A job's dead pane shows why it died; a shell that somebody left with `exit` is done with.
+            argv = layout.tmux_argv(
+                "new-session", "-A", "-s", session, "-c", job.worktree or layout.root,
+                ";", "set-option", "-w", "-t", f"={session}:", "remain-on-exit", "off",
+            )  # fmt: skip
+        else:
+            await _require_session(connection, job)
+            argv = layout.attach_argv(session, read_only=request.read_only, ignore_size=request.ignore_size)
+        return await connection.transport.open_pty(argv, receiver, size=size, term=request.term)
+
+
+async def _require_session(connection: Connection, job: Job) -> None:
+    found = await connection.transport.run(
+        connection.layout.tmux_argv("has-session", "-t", f"={job.session}"),
+        deadline=TERMINAL_DEADLINE,
+        check=False,
+    )
+    if found.exit_status == 0:
+        return
+    again = (
+        "Resume it with the same `manage.py offload` command."
+        if job.state in JOB_ACTIVE or job.state == JobState.INTERRUPTED
+        else "Its logs and verdict are on its page; `--fresh` runs it again."
+    )
+    raise NotFound(f"The tmux session {job.session} is not there any more on {job.worker}.", hint=again)
+
+
+# Spaces, because tmux replaces control characters in its answers where the locale is not UTF-8 (plain ssh).
+_FIELDS = " ".join(
+    ["#{window_width}", "#{window_height}", "#{alternate_on}", "#{pane_dead}", "#{pane_title}"]
+)
+_CLIENT_FIELDS = " ".join(
+    ["#{client_tty}", "#{client_width}", "#{client_height}", "#{client_flags}", "#{client_activity}"]
+)
+
+
+async def session_info(job_id: int, kind: Kind = "session") -> SessionInfo:
+    """Ask tmux about a job's session and who is attached. Raises `NotFound` when it is gone."""
+    job = await get_job(job_id)
+    async with connect(job.worker) as connection:
+        session = _session(job, kind)
+        argv = connection.layout.tmux_argv(
+            "display-message", "-p", "-t", f"={session}:", _FIELDS,
+            ";", "list-clients", "-t", f"={session}", "-F", _CLIENT_FIELDS,
+        )  # fmt: skip
+        try:
+            done = await connection.transport.run(argv, deadline=TERMINAL_DEADLINE)
+        except CommandFailed as error:
+            raise NotFound(f"The tmux session {session} is not there on {job.worker}.") from error
+    first, *rest = done.stdout.decode(errors="replace").splitlines()
+    width, height, alternate, dead, title = first.split(" ", 4)
+    return SessionInfo(
+        session=session,
+        size=Size(int(width), int(height)),
+        title=title,
+        alternate=alternate == "1",
+        dead=dead == "1",
+        viewers=tuple(_viewer(line) for line in rest),
+    )
+
+
+def _viewer(line: str) -> Viewer:
+    tty, width, height, flags, active = line.split(" ")
+    words = flags.split(",")
+    return Viewer(
+        tty,
+        Size(int(width or 0), int(height or 0)),
+        "read-only" in words,
+        "ignore-size" in words,
+        int(active),
+    )
+
+
+async def capture_history(job_id: int, *, lines: int = 5000, kind: Kind = "session") -> bytes:
+    """Return what scrolled off the session's screen: the last `lines` lines with their colours.
+
+    The lines of the visible screen are not part of it: attaching draws those.
+    """
+    job = await get_job(job_id)
+    async with connect(job.worker) as connection:
+        argv = connection.layout.tmux_argv(
+            "capture-pane", "-p", "-e", "-S", f"-{lines}", "-E", "-1", "-t", f"={_session(job, kind)}:"
+        )
+        done = await connection.transport.run(argv, deadline=TERMINAL_DEADLINE, check=False)
+    return done.stdout if done.exit_status == 0 else b""
+
+
+async def note_terminal(job_id: int, what: str, actor: str, **data: object) -> None:
+    """Write an audit event: a terminal was attached to or detached from a job."""
+    await JobEvent.objects.acreate(job_id=job_id, kind=f"terminal_{what}", actor=actor, data=data)
+
+
+async def request_attention(job_id: int, detail: str) -> bool:
+    """Record that the program in the session rang for a human. Returns False when it already was so."""
+    return await aset_attention(job_id, Attention.INPUT, detail=detail)
+
+
+# Runs on the worker: prints the real path of `path` if it lies inside the directory `root`, else exits 3.
+_INSIDE = (
+    "import json,os,sys; root,path=map(os.path.realpath,sys.argv[1:3]); "
+    "inside=path.startswith(root+os.sep); "
+    "print(json.dumps({'path':path,'file':os.path.isfile(path),'exists':os.path.lexists(path),"
+    "'size':os.path.getsize(path) if os.path.isfile(path) else 0})); sys.exit(0 if inside else 3)"
+)
+
+
+async def _inside(connection: Connection, layout: Layout, job: Job, path: str) -> dict[str, object]:
+    full = posixpath.join(job.worktree, path)
+    done = await connection.transport.run(
+        [layout.python, "-c", _INSIDE, job.worktree, full], deadline=TERMINAL_DEADLINE, check=False
+    )
+    if done.exit_status == 3:
+        raise Refused(f"{path!r} lies outside the job's worktree.", hint="Name a file inside the worktree.")
+    if done.exit_status != 0:
+        raise NotFound(f"Looking for {path!r} in the worktree of {job.session} failed.")
+    answer: dict[str, object] = json.loads(done.stdout)
+    return answer
+
+
+async def upload_file(job_id: int, name: str, data: bytes) -> str:
+    """Put a file into the top of the job's worktree; return the name it got.
+
+    A file that is already there is never overwritten: the new one gets a number. Raises `UsageError`
+    (a name with a path in it, too large).
+    """
+    if not name or name in (".", "..") or "/" in name or "\0" in name or len(name.encode()) > 200:
+        raise UsageError(f"{name!r} is not a file name.", hint="Upload one file by its own name.")
+    if len(data) > MAX_UPLOAD:
+        raise UsageError(
+            f"Uploading {name} failed: it has {len(data)} bytes, the limit is {MAX_UPLOAD}.",
+            hint="Use `scp` for files this large.",
+        )
+    job = await get_job(job_id)
+    _require_files(job)
+    async with connect(job.worker) as connection:
+        stem, dot, suffix = name.partition(".")
+        for attempt in range(1, 1000):
+            candidate = name if attempt == 1 else f"{stem}-{attempt}{dot}{suffix}"
+            if not (await _inside(connection, connection.layout, job, candidate))["exists"]:
+                break
+        await connection.transport.put(posixpath.join(job.worktree, candidate), data, mode=0o644)
+    await JobEvent.objects.acreate(
+        job=job, kind="file_uploaded", data={"name": candidate, "bytes": len(data)}
+    )
+    return candidate
+
+
+async def download_file(job_id: int, path: str) -> bytes:
+    """Return a file of the job's worktree. Raises `NotFound`, or `Refused` for a path that leads out."""
+    job = await get_job(job_id)
+    _require_files(job)
+    async with connect(job.worker) as connection:
+        found = await _inside(connection, connection.layout, job, path)
+        if not found["file"]:
+            raise NotFound(f"There is no file {path!r} in the worktree of {job.session}.")
+        return await connection.transport.get(str(found["path"]), limit=MAX_UPLOAD)

@@ -1,0 +1,243 @@
+"""Where Offload keeps things and how it is set: flags > `OFFLOAD_*` > config.toml > defaults.
+
+`load()` reads the environment and the file once; each value remembers where it came from, for `doctor`.
+Repository settings (the base branch's `.offload/config.toml`) belong to a job's plan, not to this.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import tomlkit
+from platformdirs import PlatformDirs
+
+from jobs.errors import NotConfigured
+
+APP = "offload"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting: its key in config.toml (its variable is `OFFLOAD_<KEY>`), its type and its default."""
+
+    key: str
+    read: Callable[[Any], Any]
+    default: Any
+    help: str
+
+    @property
+    def variable(self) -> str:
+        """Return the environment variable's name."""
+        return f"OFFLOAD_{self.key.upper()}"
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("is not text")
+    return value
+
+
+def _whole(value: Any) -> int:
+    try:
+        number = int(value)
+    except ValueError:
+        number = -1
+    if number < 0 or isinstance(value, (bool, float)):
+        raise ValueError("is not a whole number")
+    return number
+
+
+def _flag(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    words = {
+        "1": True,
+        "true": True,
+        "yes": True,
+        "on": True,
+        "0": False,
+        "false": False,
+        "no": False,
+        "off": False,
+    }
+    try:
+        return words[str(value).strip().lower()]
+    except KeyError:
+        raise ValueError("is not true or false") from None
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else list(value)
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("repo", _text, "", "Repository used when none is named and the current directory has none."),
+    Setting("worker", _text, "local", "Worker used when none is named."),
+    Setting("worker_root", _text, "", "Offload's root on the local worker (default ~/.offload)."),
+    Setting("max_jobs", _whole, 0, "Jobs at work at once on one worker; 0: twice the cores."),
+    Setting("parallel", _whole, 0, "Tasks at once in one job; 0: the worker's cores."),
+    Setting("host", _text, "127.0.0.1", "Address that `serve` listens on."),
+    Setting("port", _whole, 8765, "Port that `serve` listens on; 0: any free one."),
+    Setting("allowed_hosts", _names, (), "Host names accepted besides localhost."),
+    Setting("database_url", _text, "", "postgres://...; empty: SQLite in the state directory."),
+    Setting("max_terminals", _whole, 200, "Browser terminals open at once in one server."),
+    Setting("debug", _flag, False, "Django's debug pages. Never on a shared machine."),
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings of this process, and the directories that follow from them."""
+
+    home: Path
+    config_file: Path
+    values: Mapping[str, Any]
+    sources: Mapping[str, str]
+    isolated: bool = field(default=False)
+
+    def __getattr__(self, key: str) -> Any:
+        try:
+            return self.values[key]
+        except KeyError:
+            raise AttributeError(key) from None
+
+    def known(self) -> Mapping[str, str]:
+        """Return every setting's key with what it means."""
+        return {setting.key: setting.help for setting in SETTINGS}
+
+    def write(self, changes: Mapping[str, str]) -> Path:
+        """Set keys in config.toml, leaving the rest of the file as it is; return its path.
+
+        Raises `NotConfigured` for a value that the setting does not take; nothing is written then.
+        """
+        by_key = {setting.key: setting for setting in SETTINGS}
+        document = tomlkit.parse(self.config_file.read_text("utf-8") if self.config_file.exists() else "")
+        for key, text in changes.items():
+            try:
+                value = by_key[key].read(text)
+            except (TypeError, ValueError) as error:
+                raise NotConfigured(
+                    f"Setting {key!r} failed: {text!r} {error}.", hint=by_key[key].help
+                ) from error
+            document[key] = list(value) if isinstance(value, tuple) else value
+        self.config_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = self.config_file.with_suffix(".new")
+        draft.write_text(tomlkit.dumps(document), "utf-8")
+        draft.replace(self.config_file)
+        return self.config_file
+
+    @property
+    def default_worker_root(self) -> str:
+        """Return where the local worker's root is when nothing says otherwise."""
+        return str(Path.home() / ".offload")
+
+    @property
+    def local_root(self) -> str:
+        """Return the local worker's root. An `OFFLOAD_HOME` moves it too."""
+        if self.values["worker_root"]:
+            return os.path.abspath(os.path.expanduser(str(self.values["worker_root"])))
+        return str(self.home / "worker") if self.isolated else self.default_worker_root
+
+    @property
+    def database(self) -> Path:
+        """Return the SQLite file."""
+        return self.home / "offload.sqlite3"
+
+    @property
+    def archive(self) -> Path:
+        """Return where logs, recordings and bundles of jobs are kept after they left the worker."""
+        return self.home / "archive"
+
+    @property
+    def logs(self) -> Path:
+        """Return where Offload's own logs are."""
+        return self.home / "logs"
+
+
+def load(environ: Mapping[str, str] | None = None) -> Config:
+    """Read the configuration. Raises `NotConfigured` naming the variable or the key that is wrong."""
+    env = os.environ if environ is None else environ
+    given = env.get("OFFLOAD_HOME", "")
+    if given:
+        home = Path(given).expanduser().absolute()
+        config_file = home / "config.toml"
+    else:
+        dirs = PlatformDirs(APP, appauthor=False)
+        home = Path(dirs.user_state_dir)
+        config_file = Path(dirs.user_config_dir) / "config.toml"
+    from_file = _read_file(config_file)
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for setting in SETTINGS:
+        if setting.variable in env:
+            raw, source = env[setting.variable], setting.variable
+        elif setting.key in from_file:
+            raw, source = from_file.pop(setting.key), str(config_file)
+        else:
+            values[setting.key], sources[setting.key] = setting.default, "default"
+            continue
+        from_file.pop(setting.key, None)
+        try:
+            values[setting.key] = setting.read(raw)
+        except (TypeError, ValueError) as error:
+            raise NotConfigured(
+                f"Reading the setting {setting.key!r} from {source} failed: {raw!r} {error}.",
+                hint=setting.help,
+            ) from error
+        sources[setting.key] = source
+    if from_file:
+        known = ", ".join(setting.key for setting in SETTINGS)
+        raise NotConfigured(
+            f"{config_file} has unknown keys: {', '.join(sorted(from_file))}.", hint=f"Known keys: {known}."
+        )
+    return Config(home=home, config_file=config_file, values=values, sources=sources, isolated=bool(given))
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise NotConfigured(
+            f"Reading {path} failed: {error}.", hint="Mend the file or move it away."
+        ) from error
+
+
+def database_settings(config: Config) -> dict[str, Any]:
+    """Return Django's settings for the database: PostgreSQL by URL, else SQLite in WAL mode."""
+    if config.database_url:
+        return _postgres(config.database_url)
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": config.database,
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        },
+    }
+
+
+def _postgres(url: str) -> dict[str, Any]:
+    parts = urlsplit(url)
+    if parts.scheme not in ("postgres", "postgresql") or not parts.path.strip("/"):
+        raise NotConfigured(
+            "The setting 'database_url' is not a PostgreSQL URL.",
+            hint="Write postgres://user@host:5432/name, or leave it empty for SQLite.",
+        )
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(parts.path.lstrip("/")),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": parts.hostname or "",
+        "PORT": str(parts.port or ""),
+    }

@@ -1,0 +1,135 @@
+"""Logging in by a link that works once.
+
+A link's token is shown once and kept only as a hash: a file under `OFFLOAD_HOME/login/`, named by the
+hash, holding the time when it expires. Whoever removes the file has used the link, so that of two uses at
+once one wins.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote
+
+from django.conf import settings
+from django.contrib.auth import login, logout
+from django.contrib.auth.decorators import login_not_required
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+
+LINK_SECONDS = 600
+USER_NAME = "local"
+BACKEND = "django.contrib.auth.backends.ModelBackend"
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
+
+
+def _directory() -> Path:
+    return Path(settings.OFFLOAD.home) / "login"
+
+
+def _file_of(token: str) -> Path:
+    return _directory() / hashlib.sha256(token.encode("ascii")).hexdigest()
+
+
+def make_link(base_url: str) -> str:
+    """Return a link that logs one browser in, once, within the next ten minutes.
+
+    Whoever can write to `OFFLOAD_HOME` can make one; that is the person the dashboard belongs to.
+    """
+    directory = _directory()
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _sweep(directory)
+    token = secrets.token_urlsafe(32)
+    descriptor = os.open(_file_of(token), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "w", encoding="ascii") as file:
+        file.write(str(time.time() + LINK_SECONDS))
+    return f"{base_url.rstrip('/')}/login/?token={quote(token)}"
+
+
+def _sweep(directory: Path) -> None:
+    now = time.time()
+    for path in directory.iterdir():
+        try:
+            if float(path.read_text(encoding="ascii") or 0) < now:
+                path.unlink(missing_ok=True)
+        except (OSError, ValueError):
+            continue
+
+
+def redeem(token: str) -> bool:
+    """Use a link up; return whether it was good."""
+    if not _TOKEN.fullmatch(token):
+        return False
+    path = _file_of(token)
+    try:
+        expires = float(path.read_text(encoding="ascii"))
+        path.unlink()
+    except (FileNotFoundError, ValueError):
+        return False
+    return time.time() < expires
+
+
+def local_user() -> User:
+    """Return the one user of a local dashboard: may do everything, has no password."""
+    user, created = User.objects.get_or_create(username=USER_NAME, defaults={"is_superuser": True})
+    if created:
+        user.set_unusable_password()
+        user.save(update_fields=["password"])
+    return user
+
+
+def _tight_lipped(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    @functools.wraps(view)
+    def answer(request: HttpRequest) -> HttpResponse:
+        response = view(request)
+        response["Referrer-Policy"] = "no-referrer"
+        return response
+
+    return answer
+
+
+@never_cache
+@login_not_required
+@_tight_lipped
+@require_http_methods(["GET"])
+def login_view(request: HttpRequest) -> HttpResponse:
+    """Log in by the token of a link, or say how to get one.
+
+    The token leaves the address at once. A `SameSite=Strict` cookie is not sent along a redirect that
+    another site started (a link clicked in a web mail or a web terminal), so that such a visit gets a
+    page of ours that goes on by itself.
+    """
+    home = reverse("jobs:list")
+    token = request.GET.get("token", "")
+    if not token:
+        if request.user.is_authenticated:
+            return HttpResponseRedirect(home)
+        response = render(request, "offload/login.html", {"failed": False})
+        if getattr(request, "htmx", False):
+            response["HX-Redirect"] = reverse("login")
+        return response
+    if not redeem(token):
+        if request.user.is_authenticated:
+            return HttpResponseRedirect(home)
+        return render(request, "offload/login.html", {"failed": True}, status=403)
+    login(request, local_user(), backend=BACKEND)
+    if request.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin"):
+        return HttpResponseRedirect(home)
+    return render(request, "offload/welcome.html", {"home": home})
+
+
+@require_http_methods(["POST"])
+def logout_view(request: HttpRequest) -> HttpResponse:
+    """End this browser's session."""
+    logout(request)
+    return HttpResponseRedirect(reverse("login"))

@@ -1,0 +1,12 @@
+// What every page has.
+
+import { copyButtons } from "./copy.js";
+import { startLive } from "./live.js";
+import { themeButton } from "./theme-button.js";
+import { startClock } from "./time.js";
+
+const button = document.getElementById("theme");
+if (button) themeButton(button);
+startClock();
+copyButtons();
+startLive();

@@ -1,0 +1,1 @@
+"""Terminals in the browser. Enters jobs only through `jobs.workers`."""

@@ -1,0 +1,162 @@
+"""The terminals that are open in this process: the cap, who sees whom, the heartbeat.
+
+Everything runs on one event loop, except `end_login`, which Django calls from its threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+
+from terminals import frames
+from terminals.bridge import Bridge, Role
+from terminals.frames import Close, FrameError
+
+TICK = 5.0
+RECHECK_EVERY = 30.0
+log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Entry:
+    """An open terminal and the login behind it. `allowed` asks whether that login still counts."""
+
+    bridge: Bridge
+    login: str
+    allowed: Callable[[], Awaitable[bool]]
+    checked_at: float
+
+
+class Registry:
+    """Every open terminal of one server process."""
+
+    def __init__(self) -> None:
+        self._entries: list[Entry] = []
+        self._heart: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Bridge]:
+        return iter([entry.bridge for entry in self._entries])
+
+    def add(self, bridge: Bridge, *, cap: int, login: str, allowed: Callable[[], Awaitable[bool]]) -> Entry:
+        """Take in a terminal. Raises `FrameError` when there are `cap` already.
+
+        An older socket of the same browser tab (its network went away, and we have not noticed) is closed.
+        """
+        for other in self._beside(bridge):
+            if bridge.tab and other.tab == bridge.tab:
+                other.close(Close.REPLACED, "replaced", "This tab has connected again.")
+                break
+        else:
+            if len(self._entries) >= cap:
+                raise FrameError(
+                    Close.TOO_MANY,
+                    f"{len(self._entries)} terminals are open; the cap is {cap} (OFFLOAD_MAX_TERMINALS).",
+                )
+        self._loop = asyncio.get_running_loop()
+        entry = Entry(bridge, login, allowed, self._loop.time())
+        self._entries.append(entry)
+        bridge.on_change = lambda: self.tell_viewers(bridge)
+        bridge.on_take = lambda: self.take(bridge)
+        if self._heart is None:
+            self._heart = self._loop.create_task(self._beat())
+        return entry
+
+    def older(self, bridge: Bridge) -> list[Bridge]:
+        """Return the older terminals of the same browser tab."""
+        return [other for other in self._beside(bridge) if bridge.tab and other.tab == bridge.tab]
+
+    def remove(self, entry: Entry) -> None:
+        """Forget a terminal that is closed; if it drove the session, the longest follower does now."""
+        self._entries.remove(entry)
+        bridge = entry.bridge
+        bridge.on_change = lambda: None
+        beside = self._beside(bridge)
+        if not any(other.role is Role.DRIVE for other in beside):
+            heir = next((o for o in beside if o.role is Role.FOLLOW and o.wish is Role.DRIVE), None)
+            if heir is not None:
+                heir.start(heir.attach(Role.DRIVE))
+        self.tell_viewers(bridge)
+        if not self._entries and self._heart is not None:
+            self._heart.cancel()
+            self._heart = None
+
+    def _beside(self, bridge: Bridge) -> list[Bridge]:
+        return [
+            entry.bridge
+            for entry in self._entries
+            if entry.bridge is not bridge
+            and (entry.bridge.job_id, entry.bridge.kind) == (bridge.job_id, bridge.kind)
+        ]
+
+    def tell_viewers(self, bridge: Bridge) -> None:
+        """Tell everyone at this session who is there, and followers the size to show."""
+        here = [
+            e.bridge
+            for e in self._entries
+            if (e.bridge.job_id, e.bridge.kind) == (bridge.job_id, bridge.kind)
+        ]
+        driver = next((other for other in here if other.role is Role.DRIVE), None)
+        for viewer in here:
+            people = [
+                {"who": other.actor, "role": other.role, "you": other is viewer, "since": int(other.since)}
+                for other in here
+            ]
+            viewer.say(frames.control("viewers", viewers=people))
+            if driver is not None and viewer.role is not Role.DRIVE:
+                viewer.lead(driver.size)
+
+    async def take(self, bridge: Bridge) -> None:
+        """Let this viewer's size count; whoever drove before follows now."""
+        for other in self._beside(bridge):
+            if other.role is Role.DRIVE:
+                # In the other's own task: it must not stay half attached when this viewer leaves now.
+                await asyncio.shield(other.start(other.attach(Role.FOLLOW)))
+        await bridge.attach(Role.DRIVE)
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            for entry in list(self._entries):
+                try:
+                    await self._check(entry)
+                except Exception:
+                    log.exception("Checking a terminal of job %s failed", entry.bridge.job_id)
+
+    async def _check(self, entry: Entry) -> None:
+        entry.bridge.tick()
+        now = asyncio.get_running_loop().time()
+        if now - entry.checked_at >= RECHECK_EVERY:
+            entry.checked_at = now
+            if not await entry.allowed():
+                _end(entry)
+
+    def end_login(self, login: str) -> None:
+        """Close every terminal of a login that has ended. Safe to call from any thread."""
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            return
+
+        def end() -> None:
+            for entry in self._entries:
+                if login and entry.login == login:
+                    _end(entry)
+
+        loop.call_soon_threadsafe(end)
+
+
+def _end(entry: Entry) -> None:
+    entry.bridge.close(
+        Close.NOT_LOGGED_IN,
+        "login_ended",
+        "Your login has ended.",
+        "Log in again in another tab, then reconnect here; the session goes on.",
+    )
+
+
+registry = Registry()

@@ -1,0 +1,54 @@
+"""Docs that tests can fail."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from docs import generate
+from jobs.remote.offload_runner import protocol
+from jobs.states import TaskState
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("name", generate.PAGES)
+def test_generated_pages_are_current(name: str) -> None:
+    written = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    assert written == generate.PAGES[name](), f"docs/{name} is old: run `python docs/generate.py`"
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+    broken = [
+        f"{page.relative_to(ROOT)}: {link}"
+        for page in pages
+        for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
+        if not (page.parent / link).exists()
+    ]
+    assert broken == []
+
+
+def test_decision_records_have_unique_numbers() -> None:
+    numbers = [path.name[:4] for path in (ROOT / "docs" / "adr").glob("*.md")]
+    assert len(numbers) == len(set(numbers))
+    assert all(number.isdigit() for number in numbers)
+
+
+def test_both_sides_use_the_same_words_for_task_states() -> None:
+    words = {
+        protocol.PENDING, protocol.RUNNING, protocol.SUCCEEDED, protocol.FAILED,
+        protocol.SKIPPED, protocol.CANCELLED, protocol.INTERRUPTED,
+    }  # fmt: skip
+    assert words == {state.value for state in TaskState}
+
+
+def test_every_line_of_the_threat_model_has_a_test_that_exists() -> None:
+    page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(test_\w+)`", page))
+    written = {
+        name
+        for path in (ROOT / "tests").rglob("*.py")
+        for name in re.findall(r"def (test_\w+)", path.read_text(encoding="utf-8"))
+    }
+    assert named - written == set()

@@ -1,0 +1,113 @@
+"""Rules of the house that import-linter cannot say."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = ("offload_web", "jobs", "terminals")
+STATE_COLUMNS = {"state", "reason", "reason_detail", "attention", "verdict"}
+WRITERS = {"create", "update", "aupdate", "update_or_create", "aupdate_or_create", "acreate", "bulk_update"}
+RUNNER = ROOT / "jobs" / "remote" / "offload_runner"
+
+
+def sources(*rooms: str) -> Iterator[tuple[Path, ast.Module]]:
+    for room in rooms:
+        for path in sorted((ROOT / room).rglob("*.py")):
+            if "migrations" not in path.parts:
+                yield path.relative_to(ROOT), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imported(tree: ast.Module) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+def state_writes(tree: ast.Module) -> list[int]:
+    """Lines that write a state column through the ORM: `Job...update(state=...)`, or save a model."""
+    lines = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in WRITERS:
+            model = ast.unparse(node.func)
+            if model.startswith(("Job.", "Worker.", "jobs.")) and STATE_COLUMNS & {
+                k.arg for k in node.keywords
+            }:
+                lines.append(node.lineno)
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in ("save", "asave")
+        ):
+            lines.append(node.lineno)
+    return lines
+
+
+def test_transitions_is_the_only_writer_of_state_columns() -> None:
+    guilty = {
+        str(path): lines
+        for path, tree in sources("jobs", "terminals")
+        if path != Path("jobs/transitions.py") and "demo" not in path.parts
+        for lines in [state_writes(tree)]
+        if lines
+    }
+    assert guilty == {}
+
+
+def test_the_check_for_writers_finds_one() -> None:
+    assert state_writes(ast.parse("Job.objects.filter(id=1).update(state='failed')"))
+
+
+def test_only_one_module_imports_asyncssh() -> None:
+    users = [
+        str(path)
+        for path, tree in sources(*ROOMS)
+        if any(n.split(".")[0] == "asyncssh" for n in imported(tree))
+    ]
+    assert users == ["jobs/transport/ssh.py"]
+
+
+def test_the_runner_imports_the_standard_library_only() -> None:
+    for path, tree in sources("jobs/remote/offload_runner"):
+        roots = {name.split(".")[0] for name in imported(tree)}
+        foreign = roots - set(sys.stdlib_module_names) - {"offload_runner", "__future__"}
+        # Inside the project the package is imported by its full name; in the zipapp by its own.
+        allowed = (
+            {"jobs"} if all("offload_runner" in n for n in imported(tree) if n.startswith("jobs")) else set()
+        )
+        assert foreign <= allowed, f"{path} imports {foreign}"
+
+
+@pytest.mark.parametrize("module", ["asyncssh", "rich", "twisted", "channels", "daphne"])
+def test_the_command_line_starts_without_heavy_imports(module: str) -> None:
+    code = (
+        "import sys, django; django.setup(); import jobs.management.commands.offload, jobs.execution;"
+        f"sys.exit({module!r} in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False,
+                          env=_environment())  # fmt: skip
+    assert done.returncode == 0, f"{module} is imported at start: {done.stderr}"
+
+
+def _environment() -> dict[str, str]:
+    import os
+
+    return {**os.environ, "DJANGO_SETTINGS_MODULE": "offload_web.settings"}
+
+
+def test_files_stay_readable() -> None:
+    long = {
+        str(path): count
+        for path, _ in sources(*ROOMS)
+        for count in [len((ROOT / path).read_text(encoding="utf-8").splitlines())]
+        if count > 500
+    }
+    assert long == {}

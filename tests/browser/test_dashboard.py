@@ -1,0 +1,208 @@
+"""The dashboard in a real Chromium, against a real `serve`."""
+
+from __future__ import annotations
+
+import http.server
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.support.dashboard import Dashboard, dashboard
+
+pytestmark = pytest.mark.browser
+
+SEED = """
+from datetime import timedelta
+from django.utils import timezone
+from tests.support.factories import make_job, make_task, make_repository
+make_repository("demo", url="/nowhere/demo.git")
+ended = [make_task("build"), make_task("test", "failed", tail="1 failed")]
+make_job(verdict="fail", number=123, title="Stack discounts " + "and more " * 12,
+         tasks=ended, observed_at=None,
+         archived_at=timezone.now(), assessment="# Review", moved_to="9" * 40,
+         findings=[{"severity": "error", "task": "test", "message": "x" * 120, "file": "a" * 60 + ".py",
+                    "line": 1}])
+make_job(verdict="pass", number=124, title="Tidy", archived_at=timezone.now())
+"""
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
+    with dashboard(tmp_path_factory.mktemp("dashboard") / "home") as running:
+        running.python(SEED)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(served: Dashboard, browser: Browser) -> Iterator[Page]:
+    """A page that is logged in, and that ends the test when the browser complains."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    tab = context.new_page()
+    complaints: list[str] = []
+    # A refused form answers 422, which Chromium reports as a failed load; one test cuts the network itself.
+    meant = ("422", "ERR_INTERNET_DISCONNECTED")
+    tab.on(
+        "console",
+        lambda m: (
+            complaints.append(m.text)
+            if m.type == "error" and not any(word in m.text for word in meant)
+            else None
+        ),
+    )
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.goto(served.link())
+    yield tab
+    context.close()
+    assert complaints == []
+
+
+def test_the_link_logs_in_once_and_leaves_the_address(served: Dashboard, browser: Browser) -> None:
+    link = served.link()
+    context = browser.new_context()
+    tab = context.new_page()
+    tab.goto(link)
+    assert served.serving is not None
+    assert tab.url == f"{served.serving.url}/"
+    assert context.cookies()[0]["sameSite"] == "Strict"
+    context.close()
+    other = browser.new_context()
+    tab = other.new_page()
+    tab.goto(link)
+    expect(tab.get_by_role("alert")).to_contain_text("used already")
+    other.close()
+
+
+def test_a_link_on_another_site_logs_in_too(served: Dashboard, browser: Browser) -> None:
+    link = served.link()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(f'<a id="go" href="{link}">log in</a>'.encode())
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    # `localhost` is another site than 127.0.0.1.
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        context = browser.new_context()
+        try:
+            tab = context.new_page()
+            tab.goto(f"http://localhost:{server.server_address[1]}/")
+            tab.click("#go")
+            expect(tab.get_by_role("heading", name="Needs you")).to_be_visible()
+            assert "token" not in tab.url
+        finally:
+            context.close()
+            server.shutdown()
+            thread.join()
+
+
+def test_a_row_changes_without_a_reload(served: Dashboard, page: Page) -> None:
+    expect(page.locator("#live")).to_have_attribute("data-state", "live")
+    page.evaluate("window.same = true")
+    expect(page.locator("#job-2")).to_contain_text("pass")
+    served.python(
+        "from jobs.transitions import set_attention\nfrom jobs.states import Attention\n"
+        "set_attention(2, Attention.INPUT)"
+    )
+    expect(page.locator("#job-2")).to_contain_text("Waits for your input")
+    served.python(
+        "from jobs.transitions import set_attention\nfrom jobs.states import Attention\n"
+        "set_attention(2, Attention.NONE)"
+    )
+    expect(page.locator("#job-2")).not_to_contain_text("Waits for your input")
+    assert page.evaluate("window.same")
+
+
+def test_a_lost_line_is_shown_and_comes_back(page: Page) -> None:
+    expect(page.locator("#live")).to_have_attribute("data-state", "live")
+    page.context.set_offline(True)
+    page.evaluate("dispatchEvent(new Event('online'))")
+    expect(page.locator("#live")).to_have_attribute("data-state", "reconnecting")
+    expect(page.locator("#live")).to_contain_text("reconnecting")
+    page.context.set_offline(False)
+    expect(page.locator("#live")).to_have_attribute("data-state", "live", timeout=20_000)
+
+
+def test_launching_by_keyboard(page: Page) -> None:
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    page.locator(".launch summary").focus()
+    page.keyboard.press("Enter")
+    page.get_by_label("Target").fill("rm")
+    page.get_by_label("Repository").fill("demo")
+    page.keyboard.press("Enter")
+    expect(page.locator(".field-target .error")).to_contain_text("is not a target")
+    page.get_by_label("Target").fill("77")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("#77")
+
+
+def test_a_plain_form_is_ours(served: Dashboard, page: Page) -> None:
+    served.python(
+        "from tests.support.factories import make_job\n"
+        "make_job(state='queued', attention='approval', number=900)"
+    )
+    page.get_by_role("link", name="#900").click()
+    page.get_by_role("button", name="I trust this repository").click()
+    expect(page.locator(".messages")).to_contain_text("is trusted from now on")
+
+
+def test_nothing_is_wider_than_a_phone(served: Dashboard, page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert served.serving is not None
+    paths = ["/", "/jobs/1/", "/jobs/1/logs/test/", "/jobs/1/remove/", "/workers/"]
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        for path in paths:
+            page.goto(served.serving.url + path)
+            if path == "/":
+                page.locator(".launch summary").click()
+            wider = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+            assert wider <= 0, f"{path} is {wider} px too wide"
+
+
+def test_the_theme_is_remembered(served: Dashboard, page: Page) -> None:
+    page.locator("#theme").click()
+    page.locator("#theme").click()
+    page.reload()
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert page.evaluate("getComputedStyle(document.body).colorScheme") == "dark"
+
+
+def test_a_log_follows_and_ends(served: Dashboard, page: Page) -> None:
+    path = Path(served.home) / "archive" / "1" / "tasks" / "test.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"\x1b[31mred\x1b[0m\n" + b"line\n" * 120_000 + b"the last line")
+    assert served.serving is not None
+    page.goto(f"{served.serving.url}/jobs/1/logs/test/")
+    expect(page.locator("#log")).to_contain_text("the last line", timeout=20_000)
+    expect(page.locator("#log-foot")).to_contain_text("The end")
+    expect(page.locator("#log .a-fg-red").first).to_have_text("red")
+
+
+def test_a_command_is_copied(served: Dashboard, page: Page) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    assert served.serving is not None
+    page.goto(f"{served.serving.url}/jobs/1/")
+    page.get_by_role("button", name="Copy: manage.py offload 123").click()
+    expect(page.locator("#announce")).to_have_text("Copied.")
+    assert page.evaluate("navigator.clipboard.readText()").startswith("manage.py offload 123 review")

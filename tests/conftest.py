@@ -1,0 +1,14 @@
+"""What every test may count on."""
+
+import signal
+import sys
+from pathlib import Path
+
+# `docs/generate.py` is a script, not a package of the product.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+# Started in the background (by a CI system, by nohup), Python inherits ignored signals and hands them on
+# to every child: then no Ctrl-C and no hang-up could be tested.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for _number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
+    signal.signal(_number, signal.SIG_DFL)

@@ -1,0 +1,144 @@
+"""What is typed: words, options, durations, addresses; and the exit codes of what makes no sense."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from jobs.errors import UsageError
+from jobs.forges.target import VERBS as RESERVED
+from jobs.management.arguments import OPTIONS, VERBS, OffloadParser, _first_word
+from jobs.management.duration import parse_duration
+from jobs.management.fleet import read_address
+from jobs.management.verbs import VERBS as FUNCTIONS
+from tests.support.cli import ROOT, Cli
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("1.5h", 5400), (" 2s ", 2)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "0s", "-1", "10d", "1h30m", "m", "1e3", "9999999999", "٣"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_duration(text)
+
+
+def test_addresses() -> None:
+    assert read_address("box") == {"host": "box"}
+    assert read_address("me@box.example:2222") == {"host": "box.example", "user": "me", "port": 2222}
+    assert read_address("[::1]:22") == {"host": "::1", "port": 22}
+
+
+@pytest.mark.parametrize("text", ["", "-oProxyCommand=x", "a b", "box:0", "box:99999", "a@b@c", "box;id"])
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(UsageError):
+        read_address(text)
+
+
+def test_every_reserved_word_is_a_verb_and_has_a_function() -> None:
+    assert set(VERBS) == set(RESERVED) == set(FUNCTIONS) - {"launch"}
+    assert all(set(verb.options) <= set(OPTIONS) for verb in VERBS.values())
+
+
+@pytest.mark.parametrize(
+    ("args", "word"),
+    [
+        (["ls"], "ls"),
+        (["--json", "ls"], "ls"),
+        (["--repo", "ls", "12"], "12"),
+        (["--repo=x", "rm", "12"], "rm"),
+        (["--", "ls"], ""),
+        ([], ""),
+    ],
+)
+def test_the_verb_is_the_first_word(args: list[str], word: str) -> None:
+    assert _first_word(args) == word
+
+
+def test_options_may_stand_anywhere() -> None:
+    options = OffloadParser(prog="offload").parse_args(["--json", "12", "--repo", "x", "review", "--wait"])
+    assert (options.verb, options.words, options.repo) == ("launch", ["12", "review"], "x")
+    assert options.json
+    assert options.wait
+    assert not options.fresh
+    assert options.timeout is None
+    options = OffloadParser(prog="offload").parse_args(["wait", "12", "--timeout", "10m"])
+    assert (options.verb, options.words, options.timeout) == ("wait", ["12"], 600.0)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["1", "review", "more"],
+        ["ls", "1"],
+        ["ls", "--fresh"],
+        ["1", "--no-such-option"],
+        ["1", "--timeout", "soon", "--wait"],
+        ["1", "--timeout", "3s"],
+        ["wait"],
+        ["peek", "1", "--lines", "0"],
+        ["1", "revew"],
+        ["1:a;b"],
+        ["-x"],
+        ["setup"],
+        ["setup", "--set", "nonsense=1"],
+        ["setup", "--set", "port=many"],
+        ["attach", "1"],
+    ],
+)
+def test_what_makes_no_sense_is_exit_code_2(cli: Cli, words: list[str]) -> None:
+    if "attach" not in words:
+        words = [*words, "--json"]
+    done = cli.run("offload", *words, code=2)
+    assert "Traceback" not in done.stderr
+    if "attach" in words:
+        assert (done.stdout, done.stderr != "") == ("", True)
+        return
+    error = json.loads(done.stdout)["error"]
+    assert (error["code"], set(error)) == ("usage", {"code", "message", "hint"})
+    assert done.stderr == ""
+
+
+def test_an_unknown_action_lists_the_actions(cli: Cli) -> None:
+    done = cli.run("offload", "1", "revew", code=2)
+    assert "Did you mean 'review'" in done.stderr
+    assert "open" in done.stderr
+
+
+def test_help_speaks_of_ours_only(cli: Cli) -> None:
+    for words in (["offload"], ["offload", "logs"], ["fleet"], ["doctor"], ["reconcile"]):
+        text = cli.run(*words, "--help").stdout
+        assert "--verbosity" not in text
+        assert "--settings" not in text
+    assert "exit codes" in cli.run("offload", "--help").stdout
+
+
+def test_a_broken_configuration_names_its_key(cli: Cli) -> None:
+    cli.home.mkdir(exist_ok=True)
+    (cli.home / "config.toml").write_text("prot = 1\n")
+    done = cli.run("offload", "ls", code=4)
+    assert "prot" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert cli.json("offload", "ls", code=4)["error"]["code"] == "not_configured"
+
+
+def test_status_imports_nothing_heavy(cli: Cli) -> None:
+    """Of what takes its time to import, a cold `status` with a job at hand loads nothing."""
+    code = (
+        "import sys, json; sys.argv[1:] = ['offload', 'status', '--json']\n"
+        "from django.core.management import execute_from_command_line\n"
+        "try: execute_from_command_line(sys.argv)\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=cli.env, capture_output=True, text=True, check=True
+    )
+    loaded = set(json.loads(done.stderr))
+    assert not loaded & {"asyncssh", "rich", "twisted", "channels", "daphne", "keyring", "cryptography"}

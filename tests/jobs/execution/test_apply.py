@@ -1,0 +1,62 @@
+"""What is seen of a job becomes its row: old sightings say nothing, and the truth comes back."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.test import TestCase
+from django.utils import timezone
+
+from jobs.execution.apply import apply_events, apply_missing, apply_status
+from jobs.models import Job
+from jobs.states import JobState
+from tests.support.factories import make_job
+
+GONE: dict[str, Any] = {"alive": False, "tmux": False, "pane_dead": False}
+
+
+def event(seq: int, kind: str, **fields: Any) -> dict[str, Any]:
+    return {"seq": seq, "kind": kind, "at": timezone.now().isoformat(), **fields}
+
+
+class Applying(TestCase):
+    def setUp(self) -> None:
+        self.job = make_job(state=JobState.PREPARING, finished_at=None)
+        apply_events(self.job.id, [event(1, "prepared"), event(2, "started", tasks=[], resumed=False)])
+
+    def state(self) -> str:
+        return Job.objects.get(id=self.job.id).state
+
+    def test_the_journal_starts_the_job(self) -> None:
+        self.assertEqual(self.state(), JobState.RUNNING)
+
+    def test_events_are_applied_once_and_never_across_a_gap(self) -> None:
+        again = [
+            event(2, "started", tasks=[]),
+            event(3, "note", text="x"),
+            event(5, "finished", state="failed"),
+        ]
+        self.assertEqual(apply_events(self.job.id, again), 1)
+        self.assertEqual(self.state(), JobState.RUNNING)
+
+    def test_a_sighting_from_before_the_start_says_nothing(self) -> None:
+        apply_status(self.job.id, {**GONE, "seq": 1})
+        self.assertEqual(self.state(), JobState.RUNNING)
+
+    def test_a_sighting_with_unread_events_says_nothing_yet(self) -> None:
+        apply_status(self.job.id, {**GONE, "seq": 3})
+        self.assertEqual(self.state(), JobState.RUNNING)
+
+    def test_a_runner_that_is_gone_interrupts(self) -> None:
+        apply_status(self.job.id, {**GONE, "seq": 2})
+        self.assertEqual(self.state(), JobState.INTERRUPTED)
+
+    def test_a_runner_that_is_back_is_believed(self) -> None:
+        apply_status(self.job.id, {**GONE, "seq": 2})
+        apply_status(self.job.id, {"alive": True, "tmux": True, "seq": 2})
+        self.assertEqual(self.state(), JobState.RUNNING)
+
+    def test_a_job_started_after_the_look_is_not_missing(self) -> None:
+        apply_missing(self.job.id, timezone.now() - timedelta(minutes=1))
+        self.assertEqual(self.state(), JobState.RUNNING)
+        apply_missing(self.job.id, timezone.now() + timedelta(minutes=1))
+        self.assertEqual(self.state(), JobState.INTERRUPTED)

@@ -1,0 +1,124 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.errors import UsageError
+from jobs.forges import registry
+from jobs.forges.target import Target, normalise_url, parse_target
+
+GITHUB = "https://github.com/pallets/flask"
+GITLAB = "https://gitlab.com/group/sub/tool"
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("123", Target("pull", 123)),
+        ("#123", Target("pull", 123)),
+        (" 123 ", Target("pull", 123)),
+        ("123:debug", Target("pull", 123, name="debug")),
+        ("pallets/flask#9", Target("pull", 9, repository="pallets/flask")),
+        ("pallets/flask#9:two", Target("pull", 9, name="two", repository="pallets/flask")),
+        (f"{GITHUB}/pull/5", Target("pull", 5, repository=GITHUB)),
+        (f"{GITHUB}/pull/5/files", Target("pull", 5, repository=GITHUB)),
+        (f"{GITHUB}/issues/7", Target("issue", 7, repository=GITHUB)),
+        (f"{GITHUB}/pull/5?diff=split#issue-1", Target("pull", 5, repository=GITHUB)),
+        ("https://git.corp.example/a/b/pull/3", Target("pull", 3, repository="https://git.corp.example/a/b")),
+        (f"{GITLAB}/-/merge_requests/12", Target("pull", 12, repository=GITLAB)),
+        (f"{GITLAB}/-/issues/4", Target("issue", 4, repository=GITLAB)),
+        ("main", Target("branch", ref="main")),
+        ("feature/x-1.2", Target("branch", ref="feature/x-1.2")),
+        ("feature/x:again", Target("branch", ref="feature/x", name="again")),
+        ("a" * 40, Target("commit", ref="a" * 40)),
+    ],
+)
+def test_targets(text: str, target: Target) -> None:
+    assert parse_target(text) == target
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "0", "#0", "123:", "123:a b", "123:$(reboot)", "123:a;b", "123:a/b", "-x", "--force", "ls",
+        "a..b", "a b", "x~1", "HEAD^", "a\nb", "x.lock", "/x", "x/", "@", "x@{1}", "a//b", "a/.b",
+        "https://github.com/pallets/flask", "https://github.com/pallets/flask/pull/0",
+    ],
+)  # fmt: skip
+def test_what_is_no_target_is_refused_with_a_hint(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_target(text)
+    assert caught.value.hint
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_a_target_or_a_usage_error(text: str) -> None:
+    try:
+        target = parse_target(text)
+    except UsageError:
+        return
+    assert target.shown
+    assert not target.shown.startswith("-")
+    assert "\n" not in target.name
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("pallets/flask", GITHUB),
+        (f"{GITHUB}.git", GITHUB),
+        (f"{GITHUB}/", GITHUB),
+        ("git@github.com:pallets/flask.git", "git@github.com:pallets/flask"),
+        ("https://mira@github.com/pallets/flask.git", GITHUB),
+        ("ssh://git@example.org:2222/a/b.git", "ssh://git@example.org:2222/a/b"),
+    ],
+)
+def test_addresses_have_one_form(text: str, url: str, tmp_path: Path) -> None:
+    assert normalise_url(text, tmp_path) == url
+
+
+def test_a_directory_wins_over_owner_and_repo(tmp_path: Path) -> None:
+    (tmp_path / "pallets" / "flask").mkdir(parents=True)
+    assert normalise_url("pallets/flask", tmp_path) == str(tmp_path / "pallets" / "flask")
+    assert normalise_url(".", tmp_path) == str(tmp_path)
+    assert normalise_url(f"file://{tmp_path}", Path("/")) == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nowhere",
+        "https://me:hunter2@example.org/a/b",
+        "https://ghp_hunter2hunter2hunter2@example.org/a/b",
+        "ftp://example.org/a",
+        "a b",
+    ],
+)
+def test_what_is_no_repository_is_refused(text: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        normalise_url(text, tmp_path)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "ref", "page", "slug"),
+    [
+        (GITHUB, "github", "refs/pull/5/head", f"{GITHUB}/pull/5", "pallets/flask"),
+        ("git@github.com:pallets/flask", "github", "refs/pull/5/head", f"{GITHUB}/pull/5", "pallets/flask"),
+        (GITLAB, "gitlab", "refs/merge-requests/5/head", f"{GITLAB}/-/merge_requests/5", "group/sub/tool"),
+        ("/srv/git/tool.git", "plain", "refs/pull/5/head", "", "tool"),
+        ("https://example.org/x/y", "plain", "refs/pull/5/head", "", "x/y"),
+    ],
+)
+def test_forges(url: str, kind: str, ref: str, page: str, slug: str) -> None:
+    forge = registry.for_url(url)
+    assert (forge.kind, forge.pull_ref(5), forge.pull_url(url, 5), forge.slug(url)) == (kind, ref, page, slug)
+    assert registry.get(kind) is forge
+
+
+def test_branches_and_commits_have_refs() -> None:
+    forge = registry.for_url(GITHUB)
+    assert forge.branch_ref("main") == "refs/heads/main"
+    assert forge.branch_ref("refs/tags/v1") == "refs/tags/v1"
+    assert forge.branch_ref("a" * 40) == "a" * 40

@@ -1,0 +1,160 @@
+"""The pages: what they show, what they write."""
+
+from pathlib import Path
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.test import TransactionTestCase
+from django.utils import timezone
+
+from jobs.models import Job, JobEvent, Repository
+from jobs.states import JobState, TaskState, Verdict
+from tests.support.factories import make_job, make_repository, make_task
+
+
+class PageTests(TransactionTestCase):
+    def setUp(self) -> None:
+        self.client.force_login(get_user_model().objects.create(username="local"))
+
+    def archived(self, job: Job, task: str, log: bytes) -> None:
+        path = Path(settings.OFFLOAD.archive) / str(job.id) / "tasks" / f"{task}.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(log)
+        Job.objects.filter(id=job.id).update(archived_at=timezone.now())
+
+    def test_an_empty_list_teaches_the_command(self) -> None:
+        answer = self.client.get("/")
+        self.assertContains(answer, "manage.py offload 123 review")
+        self.assertContains(answer, '<details class="launch card" open>')
+
+    def test_the_list_says_everything_in_words(self) -> None:
+        make_job(
+            verdict=Verdict.FAIL, title="<b>Stack</b> discounts", moved_to="9" * 40, number=7,
+            findings=[{"severity": "error", "message": "Tests fail on the head."}],
+        )  # fmt: skip
+        answer = self.client.get("/")
+        for text in ("Needs you", "#7", "&lt;b&gt;Stack", "acme/tinycart", "fail", "4f1c9e27ab",
+                     "stale: head is 9999999999", "Tests fail on the head."):  # fmt: skip
+            self.assertContains(answer, text)
+
+    def test_the_live_part_is_the_list_alone(self) -> None:
+        make_job(state=JobState.RUNNING)
+        answer = self.client.get("/live/")
+        self.assertContains(answer, "At work")
+        self.assertNotContains(answer, "<html")
+
+    def test_the_job_page_shows_the_evidence(self) -> None:
+        job = make_job(
+            verdict=Verdict.FAIL, number=9, assessment="# Review\n\n<script>x</script>",
+            tasks=[make_task("build"), make_task("test", TaskState.FAILED, needs=["build"], tail="1 failed")],
+            findings=[{"severity": "error", "task": "test", "message": "Broken.", "file": "a.py", "line": 3}],
+        )  # fmt: skip
+        answer = self.client.get(f"/jobs/{job.id}/")
+        for text in ("run-test", "after build", "1 failed", "Broken.", "a.py:3", "<h1>Review</h1>",
+                     "manage.py offload 9 review --repo acme/tinycart", f"/terminals/{job.id}/",
+                     f"attach -t ={job.session}"):  # fmt: skip
+            self.assertContains(answer, text)
+        self.assertNotContains(answer, "<script>x")
+        self.assertNotContains(self.client.get(f"/jobs/{job.id}/live/"), "<html")
+
+    def test_an_unknown_job_is_not_found(self) -> None:
+        for path in ("/jobs/999/", "/jobs/999/live/", "/jobs/999/diff/", "/jobs/999/logs/x/"):
+            assert self.client.get(path).status_code == 404, path
+
+    def test_launching_writes_the_wish(self) -> None:
+        repository = make_repository("demo", url="/srv/demo.git")
+        answer = self.client.post(
+            "/jobs/new/", {"target": "#12", "repository": "demo", "action": "review", "name": "again"}
+        )
+        job = Job.objects.get()
+        self.assertRedirects(answer, f"/jobs/{job.id}/")
+        assert (job.state, job.number, job.name, job.repository_id) == ("queued", 12, "again", repository.id)
+        assert JobEvent.objects.get(kind="submitted").actor == "local (dashboard)"
+        again = self.client.post(
+            "/jobs/new/", {"target": "12", "repository": "demo", "action": "review", "name": "again"},
+            headers={"HX-Request": "true"},
+        )  # fmt: skip
+        assert (again.status_code, again["HX-Redirect"]) == (204, f"/jobs/{job.id}/")
+        assert Job.objects.count() == 1
+
+    def test_a_wrong_wish_says_why_next_to_the_field(self) -> None:
+        make_repository("demo", url="/srv/demo.git")
+        for given, text in (
+            ({"target": ""}, "This field is required."),
+            ({"target": "rm"}, "is not a target"),
+            ({"target": "1", "action": "explode"}, "Select a valid choice"),
+            ({"target": "1", "name": "a;b"}, "is not usable"),
+            ({"target": "1", "worker": "nowhere"}, "Select a valid choice"),
+        ):
+            data = {"repository": "demo", "action": "review"} | given
+            answer = self.client.post("/jobs/new/", data, headers={"HX-Request": "true"})
+            self.assertContains(answer, text, status_code=422)
+        assert not Job.objects.exists()
+
+    def test_trust_is_asked_once(self) -> None:
+        data = {"target": "1", "repository": "https://forge.invalid/x/y.git", "action": "review"}
+        answer = self.client.post("/jobs/new/", data)
+        self.assertContains(answer, "I trust this repository", status_code=422)
+        assert not Job.objects.exists()
+        assert self.client.post("/jobs/new/", data | {"trust": "on"}).status_code == 302
+        assert Repository.objects.get().trusted_by == "local (dashboard)"
+        assert self.client.post("/jobs/new/", data | {"target": "2"}).status_code == 302
+
+    def test_a_waiting_job_can_be_trusted_on_its_page(self) -> None:
+        job = make_job(state=JobState.QUEUED, attention="approval")
+        self.assertContains(self.client.get(f"/jobs/{job.id}/"), "Do you trust everyone")
+        self.client.post(f"/jobs/{job.id}/trust/")
+        job.refresh_from_db()
+        assert job.attention == ""
+        assert Repository.objects.get().trusted_at is not None
+
+    def test_cancelling_and_resuming_write_the_wish(self) -> None:
+        job = make_job(state=JobState.RUNNING)
+        self.client.post(f"/jobs/{job.id}/cancel/")
+        assert Job.objects.get().state == JobState.CANCELLING
+        lost = make_job(state=JobState.INTERRUPTED)
+        self.client.post(f"/jobs/{lost.id}/resume/")
+        assert Job.objects.get(id=lost.id).state == JobState.QUEUED
+
+    def test_refusals_are_shown(self) -> None:
+        job = make_job(verdict=Verdict.PASS)
+        answer = self.client.post(f"/jobs/{job.id}/cancel/", follow=True)
+        self.assertContains(answer, "cannot be cancelled")
+        answer = self.client.post(f"/jobs/{job.id}/resume/", follow=True)
+        self.assertContains(answer, "nothing to resume")
+
+    def test_removing_a_job_at_work_is_refused_and_force_offered(self) -> None:
+        job = make_job(state=JobState.RUNNING)
+        self.assertContains(self.client.get(f"/jobs/{job.id}/remove/"), "leave the worker")
+        assert self.client.get(f"/jobs/{job.id}/cancel/").status_code == 405
+        answer = self.client.post(f"/jobs/{job.id}/remove/")
+        self.assertContains(answer, 'name="force" value="yes"', status_code=409)
+        assert Job.objects.get().removed_at is None
+
+    def test_a_log_is_shown_in_parts_and_whole_as_a_download(self) -> None:
+        job = make_job(verdict=Verdict.PASS, tasks=[make_task("test")])
+        log = b"\x1b[31m<red>\x1b[0m\n" + b"a line of the log\n" * 20_000
+        self.archived(job, "test", log)
+        page = self.client.get(f"/jobs/{job.id}/logs/test/")
+        self.assertContains(page, '<span class="a-fg-red">&lt;red&gt;</span>')
+        offset = int(page.context["offset"])
+        assert 0 < offset < len(log)
+        text = log[:offset].decode()
+        while offset < len(log):
+            part = self.client.get(f"/jobs/{job.id}/logs/test/part/?offset={offset}")
+            assert int(part["X-Offset"]) > offset
+            text += part.content.decode()
+            offset = int(part["X-Offset"])
+        assert text.encode() == log
+        raw = self.client.get(f"/jobs/{job.id}/logs/test/raw/")
+        assert raw.content == log
+        assert "attachment" in raw["Content-Disposition"]
+        assert self.client.get(f"/jobs/{job.id}/logs/nope/").status_code == 404
+        assert self.client.get(f"/jobs/{job.id}/logs/test/part/?offset=-1").status_code == 200
+
+    def test_a_diff_that_cannot_be_had_says_why(self) -> None:
+        job = make_job(state=JobState.QUEUED)
+        self.assertContains(self.client.get(f"/jobs/{job.id}/diff/"), "has no worktree yet")
+
+    def test_workers_show_what_was_seen(self) -> None:
+        self.assertContains(self.client.get("/workers/"), "This machine.")

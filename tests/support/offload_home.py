@@ -1,0 +1,46 @@
+"""An Offload of a test's own: home, worker root and tmux server, all gone afterwards."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from jobs.remote.layout import socket_for_root
+
+
+def processes_under(root: str) -> list[int]:
+    """Return the processes whose command line or working directory is below `root`."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            command = (entry / "cmdline").read_bytes().decode(errors="replace")
+            cwd = os.readlink(entry / "cwd")
+        except OSError:
+            continue
+        if root in command or cwd.startswith(root):
+            found.append(int(entry.name))
+    return found
+
+
+@contextmanager
+def worker_root(path: Path, default_root: str) -> Iterator[Path]:
+    """Give a worker root; afterwards its tmux server and what still runs below it are ended, by pid."""
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        yield path
+    finally:
+        socket = socket_for_root(str(path), default_root)
+        subprocess.run(["tmux", "-L", socket, "kill-server"], capture_output=True, check=False)
+        for pid in processes_under(str(path)):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,92 @@
+"""Published source packages as real repositories: one release as the base, the next as pull request #1."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.git_repos import Content, RepoBuilder
+
+CACHE = Path(__file__).parents[1] / ".cache" / "packages"
+_DEADLINE = 180
+
+
+@dataclass(frozen=True)
+class Release:
+    """One version of a package on PyPI (`registry` "pypi") or npm ("npm"), whose archive holds its tests."""
+
+    registry: str
+    name: str
+    version: str
+
+    @property
+    def archive(self) -> Path:
+        """Return the archive, fetched by the registry's own client unless it was before."""
+        kept = CACHE / f"{self.registry}-{self.name}-{self.version}.tar.gz"
+        if kept.exists():
+            return kept
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+            done = subprocess.run(
+                self._fetch(folder),
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                timeout=_DEADLINE,
+                check=False,
+            )
+            fetched = [*Path(folder).glob("*.tar.gz"), *Path(folder).glob("*.tgz")]
+            if done.returncode or len(fetched) != 1:
+                raise AssertionError(
+                    f"Fetching {self.name} {self.version} failed: {done.stderr or done.stdout}"
+                )
+            os.replace(fetched[0], kept)
+        return kept
+
+    def _fetch(self, folder: str) -> list[str]:
+        if self.registry == "npm":
+            return ["npm", "pack", "--silent", f"{self.name}@{self.version}"]
+        return [
+            sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
+            "--no-binary", ":all:", "--dest", folder, f"{self.name}=={self.version}",
+        ]  # fmt: skip
+
+    def unpack(self, target: Path) -> None:
+        """Lay the release's files into `target`, replacing every file there but git's own."""
+        for entry in target.iterdir():
+            if entry.name != ".git":
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        with tempfile.TemporaryDirectory() as folder, tarfile.open(self.archive) as archive:
+            archive.extractall(folder, filter="data")
+            (top,) = Path(folder).iterdir()
+            for entry in top.iterdir():
+                # Written by the packaging, and not in the project's own repository.
+                if entry.name != "PKG-INFO" and not entry.name.endswith(".egg-info"):
+                    shutil.move(entry, target / entry.name)
+
+
+def repository(path: Path, base: Release, head: Release) -> RepoBuilder:
+    """Return a repository with `base` on main and `head` as pull request #1."""
+    repo = RepoBuilder(path)
+    base.unpack(path)
+    repo.commit(message=f"{base.name} {base.version}")
+    repo.branch("next")
+    head.unpack(path)
+    repo.commit(message=f"{head.name} {head.version}")
+    repo.checkout("main")
+    return repo.pull(1, start="next", message="Release")
+
+
+def broken(repo: RepoBuilder, number: int, files: Mapping[str | bytes, Content]) -> RepoBuilder:
+    """Make a further pull request: the new release with some files changed again."""
+    return repo.pull(number, files, start="next", message="Break it")
+
+
+__all__ = ["CACHE", "Release", "broken", "repository"]
