@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +61,21 @@ def open_terminal(context: BrowserContext, server: TerminalServer, query: str = 
     return page
 
 
-def until(page: Page, script: str, argument: object = None, patience: float = 20.0) -> None:
-    """Wait until a script is true. (Playwright's own waiting needs `eval`, which our policy forbids.)"""
+def until(
+    page: Page,
+    script: str,
+    argument: object = None,
+    patience: float = 20.0,
+    again: Callable[[], object] = lambda: None,
+) -> None:
+    """Wait until a script is true, doing `again` before each look.
+
+    (Playwright's own waiting needs `eval`, which our policy forbids.)
+    """
     deadline = time.monotonic() + patience
+    again()
     while not page.evaluate(script, argument):
+        again()
         assert time.monotonic() < deadline, f"never true: {script}\n{page.evaluate(TEXT)}"
         page.wait_for_timeout(30)
 
@@ -158,10 +169,8 @@ def test_history_is_in_the_pages_own_scrollback(context: BrowserContext, server:
     for number in (1, 150, 300):
         assert text.count(f"row-{number}-") == 1
     page.locator("#terminal").hover()
-    page.mouse.wheel(0, -2000)
-    until(
-        page, "(b => b.viewportY < b.baseY)(document.getElementById('terminal').offload.term.buffer.active)"
-    )
+    scrolled = "(b => b.viewportY < b.baseY)(document.getElementById('terminal').offload.term.buffer.active)"
+    until(page, scrolled, again=lambda: page.mouse.wheel(0, -2000))
 
 
 def test_the_wheel_goes_to_a_full_screen_program(context: BrowserContext, server: TerminalServer) -> None:

@@ -166,6 +166,15 @@ def test_an_empty_plan_goes_straight_to_the_shell(root: RunnerRoot) -> None:
     assert seen.strip() == str(root.path / "worktrees" / SESSION)
 
 
+def test_what_is_typed_while_an_empty_plan_ends_reaches_the_shell(root: RunnerRoot) -> None:
+    root.job([], job={"target": "#1", "action": "open"})
+    root.start()
+    for number in range(5):
+        root.tmux("send-keys", "-t", f"={SESSION}:", f"echo {number} >> ../../typed", "Enter")
+    typed = root.path / "typed"
+    wait_for(lambda: typed.exists() and typed.read_text() == "0\n1\n2\n3\n4\n")
+
+
 def test_stop_ends_everything_and_says_so_only_then(root: RunnerRoot) -> None:
     family = "trap '' TERM; echo $$; setsid sleep 300 & echo $!; wait"
     root.job([Task("a", "A", shell=family), Task("b", "B", argv=["true"], needs=["a"])])

@@ -73,9 +73,9 @@ class Pane(Display):
         self._set(self._cooked)
 
     def watch(self, selector: selectors.BaseSelector) -> None:
-        """Listen to keys."""
+        """Listen to keys. With nothing to show, what is typed waits for the shell that comes."""
         self._selector = selector
-        if self._child is None:
+        if self._child is None and (self.engine.views or self._ended):
             selector.register(_STDIN, selectors.EVENT_READ, self._read_keys)
 
     def _unwatch(self) -> None:

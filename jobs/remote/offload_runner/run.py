@@ -81,8 +81,10 @@ def _work(engine: Engine, signals: Signals, display: Display, retry: bool) -> No
     engine.begin(retry)
     engine.selector.register(signals.reader, selectors.EVENT_READ, signals.drain)
     display.watch(engine.selector)
-    while not engine.over:
+    while True:
         engine.step()
+        if engine.over:
+            return
         display.draw()
         ending = any(task.is_ending for task in engine.running.values())
         for key, _ in engine.selector.select(_ENDING_TICK_SECONDS if ending else _TICK_SECONDS):

@@ -18,14 +18,14 @@ _ESCAPES = re.compile(
     r"|\x1b[PX^_].*?\x1b\\"
     r"|\x1b[ -/]*[0-~]"
 )
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 
 
 def plain(text: str) -> str:
     """Return a line as it would look without colours; of a progress bar its last state."""
     text = _ESCAPES.sub("", text).rstrip("\r\n")
-    text = text.rsplit("\r", 1)[-1]
-    return _CONTROLS.sub("", text).replace("\t", "    ")
+    text = text.rsplit("\r", 1)[-1].replace("\t", "    ")
+    return _CONTROLS.sub("", text)
 
 
 class TaskLog:
