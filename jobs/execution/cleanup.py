@@ -13,7 +13,7 @@ from jobs.execution.cancel import cancel
 from jobs.execution.evidence import archive_dir, archive_over
 from jobs.models import Job, JobEvent
 from jobs.states import JobState, Reason
-from jobs.workers import Connection, connect, get_job
+from jobs.workers import Connection, connect, ensure_container, get_job, remove_job_container
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,15 @@ async def remove(job_id: int, *, force: bool = False, actor: str = "") -> Remova
     if not job.worktree:
         # Nothing was ever laid out for it; only a half-made preparation may have to go.
         async with connect(job.worker) as connection:
+            await ensure_container(connection, job)
             await connection.client.clean(job.session, force=True)
         await _mark_removed(job, actor, None)
         return Removal(job.session, None)
     async with connect(job.worker) as connection:
+        await ensure_container(connection, job)
         await connection.client.clean(job.session, force=force, check=True)
         await archive_over(connection, job)
+        await remove_job_container(connection, job)
         cleaned = await connection.client.clean(job.session, force=force)
         bundle = await _bring_home(connection, job, cleaned.get("bundle"))
     await _mark_removed(job, actor, bundle)
@@ -79,6 +82,7 @@ async def discard(job_id: int) -> None:
         return
     try:
         async with connect(job.worker) as connection:
+            await ensure_container(connection, job)
             await connection.client.clean(job.session, force=not job.sha)
     except Exception:
         if job.sha:

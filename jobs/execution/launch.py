@@ -33,7 +33,14 @@ from jobs.transitions import (
     arelease_job,
     aset_attention,
 )
-from jobs.workers import Connection, connect, get_job, observe_worker
+from jobs.workers import (
+    Connection,
+    connect,
+    ensure_container,
+    ensure_job_container,
+    get_job,
+    observe_worker,
+)
 
 LEASE_SECONDS = 15.0
 LEASE_RENEWAL = 5.0
@@ -145,9 +152,13 @@ async def _drive(job: Job, progress: Progress, *, keep_queued: bool) -> None:
         progress.step(f"Connecting to {job.worker}")
         async with connect(job.worker) as connection:
             await observe_worker(job.worker_id, True, "Answered a launch.")
+            image = await ensure_container(connection, job, progress.step)
+            if image != job.image:
+                await Job.objects.filter(id=job.id).aupdate(image=image)
             prepared = await connection.client.prepare(_spec(job), progress.step)
             await _save_prepared(job.id, prepared)
             plan = _plan(job, prepared)
+            await ensure_job_container(connection, job, progress.step)
             progress.step("Starting the session")
             await _start(connection, job, plan, prepared)
     except (TransportError, WorkerUnavailable) as error:

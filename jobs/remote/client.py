@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import posixpath
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
 from typing import Any
@@ -32,7 +33,9 @@ from jobs.remote.answers import (
     silent,
     translate,
 )
-from jobs.remote.layout import Layout
+from jobs.remote.inside import PYTHON, Inside, engine_is_away, not_running
+from jobs.remote.layout import Layout, side_session
+from jobs.remote.offload_runner.process import MARK
 from jobs.remote.offload_runner.protocol import EXIT_NOT_FOUND, EXIT_USAGE, Plan
 from jobs.transport.base import Completed, Process, Transport
 
@@ -40,16 +43,25 @@ CALL_DEADLINE = 60.0
 # Fetching a large repository for the first time takes its time; progress lines keep coming meanwhile.
 PREPARE_DEADLINE = 1800.0
 CLEAN_DEADLINE = 300.0
-PUT_MODE = 0o700
+# Read by the container's user too.
+PUT_MODE = 0o755
+# What works on files and processes of jobs runs where they do; what needs tmux runs on the host.
+_INSIDE = frozenset({"prepare", "stop", "clean", "diff", "secrets"})
+_OF_THE_JOB = frozenset({"stop", "secrets"})
 _SILENCE_LIMIT = 20.0
+
+
+class ContainerDown(WorkerUnavailable):
+    """The container that the command should run in is not there or does not run."""
 
 
 class RunnerClient:
     """The commands of the runner on one worker. Safe for concurrent calls within one event loop."""
 
-    def __init__(self, transport: Transport, layout: Layout) -> None:
+    def __init__(self, transport: Transport, layout: Layout, inside: Inside | None = None) -> None:
         self.transport = transport
         self.layout = layout
+        self.inside = inside
 
     async def hello(self) -> dict[str, Any]:
         """Return the runner's greeting: `protocol`, `digest`, `python`."""
@@ -99,6 +111,9 @@ class RunnerClient:
             "cwd": cwd,
             "env": dict(env or {}),
         }
+        if command is None and self.inside is not None:
+            words = ["run", "--session", session, "--inside"]
+            command = self.way_in(self.inside, session, "pane", words, cwd)
         if command is not None:
             spec["command"] = command
         answer = await self._call(["start"], spec)
@@ -125,7 +140,12 @@ class RunnerClient:
     async def stop(self, session: str, *, grace: float = 5.0) -> dict[str, Any]:
         """End everything that runs for a job; return once that is verified."""
         words = ["stop", "--session", session, "--grace", f"{grace:g}"]
-        return one(await self._call(words, deadline=CALL_DEADLINE + 3 * grace), "stopped")
+        deadline = CALL_DEADLINE + 3 * grace
+        try:
+            return one(await self._call(words, deadline=deadline), "stopped")
+        except ContainerDown:
+            # Nothing runs in a container that does not run; what is left to do is to write that down.
+            return one(await self._call(words, deadline=deadline, outside=True), "stopped")
 
     async def clean(
         self, session: str, *, force: bool = False, check: bool = False, keep_files: bool = False
@@ -140,9 +160,28 @@ class RunnerClient:
             for flag, wanted in (("--force", force), ("--check", check), ("--keep-files", keep_files))
             if wanted
         ]
-        return one(
-            await self._call(["clean", "--session", session, *flags], deadline=CLEAN_DEADLINE), "cleaned"
-        )
+        words = ["clean", "--session", session]
+        if self.inside is None or check:
+            return one(await self._call([*words, *flags], deadline=CLEAN_DEADLINE), "cleaned")
+        # What runs inside is ended there; sessions are ended here, where tmux is; files go last.
+        await self._call([*words, *flags, "--check"], deadline=CLEAN_DEADLINE)
+        with suppress(NotFound):
+            await self.stop(session)
+        answer = one(await self._call([*words, *flags], deadline=CLEAN_DEADLINE), "cleaned")
+        await self._end_sessions(session)
+        return answer
+
+    async def _end_sessions(self, session: str) -> None:
+        for name in (session, side_session(session)):
+            await self.transport.run(self.layout.tmux_argv("kill-session", "-t", f"={name}"), check=False)
+            left = await self.transport.run(
+                self.layout.tmux_argv("has-session", "-t", f"={name}"), check=False
+            )
+            if left.exit_status == 0:
+                raise WorkerUnavailable(
+                    f"The tmux session {name} is still there after it was killed.",
+                    hint="Look at the tmux server on the worker.",
+                )
 
     async def log(self, session: str, task: str, *, offset: int = 0, limit: int | None = None) -> bytes:
         """Return a task's log from byte `offset`, at most `limit` bytes."""
@@ -161,11 +200,38 @@ class RunnerClient:
 
     # The line
 
-    def _argv(self, words: list[str]) -> list[str]:
+    def _argv(self, words: list[str], *, outside: bool = False) -> list[str]:
+        if self.inside is not None and words[0] in _INSIDE and not outside:
+            return self.inside.argv(self._container(words, self.inside), self._runner_inside(words))
         tmux = ["--tmux", self.layout.tmux]
         if self.layout.tmux_socket:
             tmux += ["--tmux-socket", self.layout.tmux_socket]
         return self.layout.runner_argv(bundle.current().digest, *tmux, *words)
+
+    def _runner_inside(self, words: list[str]) -> list[str]:
+        return [PYTHON, self.layout.runner(bundle.current().digest), "--root", self.layout.root, *words]
+
+    def _container(self, words: list[str], inside: Inside) -> str:
+        if words[0] in _OF_THE_JOB:
+            return inside.container_of(words[words.index("--session") + 1])
+        return inside.name
+
+    def way_in(self, inside: Inside, session: str, lock: str, words: list[str], cwd: str) -> list[str]:
+        """Return the command of a pane on the host that runs the runner's `words` inside the container.
+
+        `lock`: `pane` for the job's own session, `side` for its side shell.
+        """
+        job_dir = self.layout.job_dir(session)
+        env = {
+            "TERM": "tmux-256color",
+            "COLORTERM": "truecolor",
+            "HOME": posixpath.join(job_dir, "home"),
+            MARK: posixpath.join(job_dir, "pane"),
+        }
+        inner = inside.argv(
+            inside.container_of(session), self._runner_inside(words), tty=True, cwd=cwd, env=env
+        )
+        return self._argv(["enter", "--session", session, "--lock", lock, "--", *inner])
 
     async def _upload(self) -> None:
         runner = bundle.current()
@@ -179,19 +245,37 @@ class RunnerClient:
                 hint="Remove jobs that are no longer needed, or enlarge the disk.",
             ) from error
 
-    async def _run(self, words: list[str], data: bytes, deadline: float) -> Completed:
-        argv = self._argv(words)
+    async def _run(
+        self, words: list[str], data: bytes, deadline: float, *, outside: bool = False
+    ) -> Completed:
+        argv = self._argv(words, outside=outside)
         done = await self.transport.run(argv, input=data, deadline=deadline, check=False)
         if runner_is_missing(done.exit_status, done.stdout, done.stderr):
             await self._upload()
             done = await self.transport.run(argv, input=data, deadline=deadline, check=False)
+        self._check_container(words, done.exit_status, done.stdout, done.stderr)
         return done
 
+    def _check_container(self, words: list[str], status: int, stdout: bytes, stderr: bytes) -> None:
+        if self.inside is None or words[0] not in _INSIDE or stdout:
+            return
+        if not_running(status, stderr) or engine_is_away(status, stderr):
+            raise ContainerDown(
+                f"The container {self._container(words, self.inside)} does not run: "
+                + stderr.decode(errors="replace").strip().splitlines()[-1],
+                hint="Launching a job starts it; `manage.py doctor` looks at the worker's engine.",
+            )
+
     async def _call(
-        self, words: list[str], spec: Mapping[str, Any] | None = None, *, deadline: float = CALL_DEADLINE
+        self,
+        words: list[str],
+        spec: Mapping[str, Any] | None = None,
+        *,
+        deadline: float = CALL_DEADLINE,
+        outside: bool = False,
     ) -> list[dict[str, Any]]:
         data = json.dumps(spec).encode() if spec is not None else b""
-        done = await self._run(words, data, deadline)
+        done = await self._run(words, data, deadline, outside=outside)
         if python_is_missing(done.exit_status, done.stdout):
             raise no_python(self.layout, done.stderr)
         lines = [parse(line) for line in done.stdout.splitlines()]
@@ -239,6 +323,8 @@ class RunnerClient:
                 if not greeted and attempt == 1 and runner_is_missing(status, b"", process.stderr_tail):
                     await self._upload()
                     continue
+                if not greeted:
+                    self._check_container(words, status, b"", process.stderr_tail)
                 if not greeted and python_is_missing(status, b""):
                     raise no_python(self.layout, process.stderr_tail)
                 raise silent(words, status, process.stderr_tail)

@@ -7,6 +7,7 @@ that terminals may know of jobs. May import providers, remote, transitions, mode
 from jobs.transport.base import Pty, PtyReceiver, Size
 from jobs.transport.pool import aclose_all as close_lines
 from jobs.workers.connection import Connection, connect, layout_of
+from jobs.workers.containment import ensure_container, ensure_job_container, remove_job_container
 from jobs.workers.lifecycle import check_worker, ensure_local_worker, find_worker, get_job, observe_worker
 from jobs.workers.terminal import (
     SessionInfo,
@@ -37,6 +38,8 @@ __all__ = [
     "close_lines",
     "connect",
     "download_file",
+    "ensure_container",
+    "ensure_job_container",
     "ensure_local_worker",
     "find_worker",
     "get_job",
@@ -44,6 +47,7 @@ __all__ = [
     "note_terminal",
     "observe_worker",
     "open_terminal",
+    "remove_job_container",
     "request_attention",
     "session_info",
     "terminal_job",

@@ -17,6 +17,7 @@ from jobs.remote.client import RunnerClient
 from jobs.remote.layout import Layout, socket_for_root
 from jobs.transport import pool
 from jobs.transport.base import Transport
+from jobs.workers.container_spec import ContainerSpec, spec_of
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Connection:
     transport: Transport
     layout: Layout
     client: RunnerClient
+    container: ContainerSpec | None = None
 
 
 def provider_of(worker: Worker) -> WorkerProvider:
@@ -64,4 +66,6 @@ async def connect(worker: Worker) -> AsyncIterator[Connection]:
         )
     async with pool.borrow(provider.endpoint(instance)) as transport:
         layout = layout_of(worker)
-        yield Connection(worker, transport, layout, RunnerClient(transport, layout))
+        container = spec_of(worker.config, worker.root)
+        client = RunnerClient(transport, layout, container.inside if container else None)
+        yield Connection(worker, transport, layout, client, container)

@@ -110,12 +110,27 @@ async def open_terminal(request: TerminalRequest, receiver: PtyReceiver, size: S
             # A job's dead pane shows why it died; a shell that somebody left with `exit` is done with.
             argv = layout.tmux_argv(
                 "new-session", "-A", "-s", session, "-c", job.worktree or layout.root,
+                *await _side_command(connection, job),
                 ";", "set-option", "-w", "-t", f"={session}:", "remain-on-exit", "off",
             )  # fmt: skip
         else:
             await _require_session(connection, job)
             argv = layout.attach_argv(session, read_only=request.read_only, ignore_size=request.ignore_size)
         return await connection.transport.open_pty(argv, receiver, size=size, term=request.term)
+
+
+async def _side_command(connection: Connection, job: Job) -> list[str]:
+    """Return what a side shell runs: nothing (the user's own shell), or the way into the container."""
+    if connection.container is None:
+        return []
+    await connection.client.hello()  # The runner of this version may not be there yet.
+    return connection.client.way_in(
+        connection.container.inside,
+        job.session,
+        "side",
+        ["shell", "--session", job.session],
+        job.worktree or connection.layout.root,
+    )
 
 
 async def _require_session(connection: Connection, job: Job) -> None:

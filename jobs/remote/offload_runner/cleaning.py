@@ -15,6 +15,7 @@ from jobs.remote.offload_runner import wire, worktree
 from jobs.remote.offload_runner.failures import RunnerError
 from jobs.remote.offload_runner.mirror import remove_tree
 from jobs.remote.offload_runner.paths import JobPaths, job_paths
+from jobs.remote.offload_runner.process import Ending
 from jobs.remote.offload_runner.protocol import EXIT_OK, EXIT_REFUSED, EXIT_SOFTWARE
 from jobs.remote.offload_runner.runlock import is_held
 from jobs.remote.offload_runner.stop import left, stop
@@ -40,6 +41,7 @@ def main(options: argparse.Namespace) -> int:
         stop(paths, _GRACE_SECONDS)
     if options.force:
         bundle = worktree.rescue(options.root, paths.session)
+    _end_panes(paths)
     tmux = from_options(options)
     _end_sessions(tmux, paths.session)
     worktree.remove(options.root, paths.session)
@@ -76,6 +78,11 @@ def _refuse_to_lose(paths: JobPaths) -> None:
 def _listed(items: List[str]) -> str:
     more = len(items) - _LISTED
     return ", ".join(items[:_LISTED]) + (" and %d more" % more if more > 0 else "")
+
+
+def _end_panes(paths: JobPaths) -> None:
+    """End what panes run inside a container: killing a pane on the host does not reach it."""
+    Ending(0, paths.pane_mark, _GRACE_SECONDS).wait()
 
 
 def _end_sessions(tmux: Tmux, session: str) -> None:

@@ -28,6 +28,8 @@ COMMANDS = {
     "follow": ("follow", True),
     "status": ("follow", True),
     "record": ("record", False),
+    "enter": ("enter", False),
+    "shell": ("shell", False),
     "stop": ("stop", True),
     "clean": ("cleaning", True),
     "log": ("show", False),
@@ -50,6 +52,10 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("start", help="start a plan in a tmux session (request on stdin)")
     run = _on_job(commands, "run", "work through a job's plan in this terminal")
     run.add_argument("--retry", action="store_true", help="after the job ended: run again what failed")
+    run.add_argument("--inside", action="store_true", help="end when the pane on the host does")
+    enter = _on_job(commands, "enter", "hold a lock and become a command: a pane's way into the container")
+    enter.add_argument("--lock", choices=("pane", "side"), required=True)
+    _on_job(commands, "shell", "a side shell inside the container")
     _on_job(commands, "record", "record a session's pane (output on stdin)")
     follow = commands.add_parser("follow", help="stream the events of every job (request on stdin)")
     follow.add_argument("--once", action="store_true", help="end after what is known now")
@@ -69,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
     peek.add_argument("--lines", type=int, default=200, help="of the history above the screen")
     diff = _on_job(commands, "diff", "print the change under review")
     diff.add_argument("--stat", action="store_true")
+    enter.add_argument("argv", nargs=argparse.REMAINDER)
     step = commands.add_parser("step", help="a built-in task of a plan")
     step.add_argument("name")
     step.add_argument("--session", required=True)

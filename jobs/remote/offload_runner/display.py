@@ -11,6 +11,7 @@ from jobs.remote.offload_runner.words import SIGNS, duration, outcome_sentence
 
 if TYPE_CHECKING:
     from jobs.remote.offload_runner.execute import Engine
+    from jobs.remote.offload_runner.runlock import HungUp
     from jobs.remote.offload_runner.signals import Signals
 
 
@@ -49,7 +50,7 @@ class Display:
             elif view.state not in (RUNNING, INTERRUPTED):
                 self._shown.setdefault(name, view.state)
 
-    def stay(self, signals: "Signals") -> int:
+    def stay(self, signals: "Signals", hung_up: "HungUp") -> int:
         """Show the end; return the exit code of the run."""
         self.draw()
         finished = self.engine.finished

@@ -15,6 +15,8 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 from jobs.remote.offload_runner.wire import now
 
 _BLOCK = 65536
+# A job that made its journal a link must not make the host write elsewhere.
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def parse(data: bytes) -> Tuple[List[Dict[str, Any]], int]:
@@ -56,7 +58,7 @@ class Journal:
             return self._append(kind, fields)
 
     def _append(self, kind: str, fields: Dict[str, Any]) -> Dict[str, Any]:
-        descriptor = os.open(str(self.path), os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(str(self.path), _FLAGS, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             size, last = self._whole(descriptor)

@@ -19,12 +19,14 @@ from jobs.remote.offload_runner.protocol import FAILED, RUNNING
 
 if TYPE_CHECKING:
     from jobs.remote.offload_runner.execute import Engine
+    from jobs.remote.offload_runner.runlock import HungUp
     from jobs.remote.offload_runner.signals import Signals
 
 _ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l"
 _LEAVE = "\x1b[?7h\x1b[?25h\x1b[?1049l"
 _DRAW_SECONDS = 0.1
 _NOTE_SECONDS = 6.0
+_LOOK_SECONDS = 1.0
 _STDIN, _STDOUT = 0, 1
 _SUMMARY_COLUMNS = 78
 _UP = ("\x1b[A", "\x1bOA", "k")
@@ -147,11 +149,11 @@ class Pane(Display):
 
     # The end
 
-    def stay(self, signals: "Signals") -> int:
+    def stay(self, signals: "Signals", hung_up: "HungUp") -> int:
         """Leave the summary on the screen, and take keys until the session is killed."""
         engine = self.engine
         finished = engine.finished
-        while self._child is not None and not self._ending(signals):
+        while self._child is not None and not self._ending(signals, hung_up):
             self._mind_child()
             time.sleep(0.05)
         if self._live:
@@ -169,15 +171,16 @@ class Pane(Display):
                 self._shell()
             else:
                 self._prompt()
-            while not self._ending(signals):
-                for key, _ in selector.select(0.2 if self._child is not None else None):
+            while not self._ending(signals, hung_up):
+                watching = _LOOK_SECONDS if hung_up.watches else None
+                for key, _ in selector.select(0.2 if self._child is not None else watching):
                     key.data()
                 self._mind_child()
         return 0 if finished.get("state") == "succeeded" else 1
 
-    def _ending(self, signals: "Signals") -> bool:
+    def _ending(self, signals: "Signals", hung_up: "HungUp") -> bool:
         heard = signals.take()
-        return signal.SIGHUP in heard or signal.SIGTERM in heard
+        return signal.SIGHUP in heard or signal.SIGTERM in heard or hung_up()
 
     def _print_summary(self) -> None:
         width = os.get_terminal_size(_STDOUT).columns

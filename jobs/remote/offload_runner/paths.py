@@ -58,6 +58,15 @@ class JobPaths:
         """Return the file that tells a dying runner that it was cancelled, not interrupted."""
         return self.job_dir / "stop.json"
 
+    def way_in(self, name: str) -> Path:
+        """Return the lock that a pane on the host holds while its way into the container lives."""
+        return self.job_dir / ("%s.lock" % name)
+
+    @property
+    def pane_mark(self) -> str:
+        """Return the mark of what runs in the job's panes, beside its tasks."""
+        return str(self.job_dir / "pane")
+
     @property
     def reserve(self) -> Path:
         """Return the file given up when the disk is full, so that the journal can say so."""
@@ -173,6 +182,7 @@ def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
         os.chmod(name, mode)
+        give_away(Path(name))
         os.replace(name, path)
     except BaseException:
         try:
@@ -180,6 +190,15 @@ def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
         except FileNotFoundError:
             pass
         raise
+
+
+def give_away(path: Path) -> None:
+    """Let a file that root made belong to the owner of its directory: a container's user must read it."""
+    if os.geteuid() != 0:
+        return
+    owner = os.stat(str(path.parent))
+    if owner.st_uid != 0:
+        os.chown(str(path), owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -49,8 +49,10 @@ class Recording:
         self._last = 0.0
 
     def __enter__(self) -> "Recording":
-        self._file = open(str(self.path), "a", encoding="utf-8")
-        os.chmod(str(self.path), 0o600)
+        # Not through a link: the directory is a job's, and the recorder runs on the host.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        self._file = os.fdopen(os.open(str(self.path), flags, 0o600), "a", encoding="utf-8")
+        os.fchmod(self._file.fileno(), 0o600)
         self.size = self._file.tell()
         self.full = self._said_full()
         self._started = self._begun()

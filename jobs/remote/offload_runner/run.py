@@ -22,7 +22,7 @@ from jobs.remote.offload_runner.protocol import (
     Plan,
     load_plan,
 )
-from jobs.remote.offload_runner.runlock import RunLock, holder
+from jobs.remote.offload_runner.runlock import HungUp, RunLock, holder
 from jobs.remote.offload_runner.signals import Signals
 
 EXIT_JOB_FAILED = 1
@@ -60,25 +60,28 @@ def main(options: argparse.Namespace) -> int:
         )
     signals = Signals()
     values = placeholders(paths, wire.runner_path(), sys.executable)
+    hung_up = HungUp(paths, options.inside)
     display: Display = Pane() if sys.stdin.isatty() and sys.stdout.isatty() else Display()
     engine = Engine(paths, plan, values, display.changed)
     engine.load()
     try:
         display.open(engine)
         if engine.finished is None or options.retry:
-            _work(engine, signals, display, options.retry)
+            _work(engine, signals, display, options, hung_up)
         lock.release()
-        return display.stay(signals)
+        return display.stay(signals, hung_up)
     finally:
         display.close()
         lock.release()
 
 
-def _work(engine: Engine, signals: Signals, display: Display, retry: bool) -> None:
+def _work(
+    engine: Engine, signals: Signals, display: Display, options: argparse.Namespace, hung_up: HungUp
+) -> None:
     stop_request = engine.paths.stop_request
     if stop_request.exists():
         stop_request.unlink()
-    engine.begin(retry)
+    engine.begin(options.retry)
     engine.selector.register(signals.reader, selectors.EVENT_READ, signals.drain)
     display.watch(engine.selector)
     while True:
@@ -89,6 +92,8 @@ def _work(engine: Engine, signals: Signals, display: Display, retry: bool) -> No
         ending = any(task.is_ending for task in engine.running.values())
         for key, _ in engine.selector.select(_ENDING_TICK_SECONDS if ending else _TICK_SECONDS):
             key.data()
+        if hung_up():
+            _end(engine, signal.SIGHUP)
         for number in signals.take():
             if number in Signals.ENDING and not (number == signal.SIGINT and display.has_child):
                 _end(engine, number)

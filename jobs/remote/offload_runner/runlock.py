@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any, Dict, Optional
 
+from jobs.remote.offload_runner.paths import JobPaths, give_away
 from jobs.remote.offload_runner.process import identity
 
 # A look at the lock holds it for some microseconds; who wants it for good tries a little longer.
@@ -26,6 +27,7 @@ class RunLock:
     def acquire(self, patience: float = _PATIENCE_SECONDS) -> bool:
         """Take the lock; return whether it was free within `patience` seconds."""
         descriptor = os.open(str(self.path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        give_away(self.path)
         end = time.monotonic() + patience
         while True:
             try:
@@ -67,6 +69,33 @@ def is_held(path: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+class HungUp:
+    """Tells whether the pane on the host, which this runner inside a container works for, has gone."""
+
+    def __init__(self, paths: JobPaths, inside: bool, name: str = "pane") -> None:
+        self._lock = paths.way_in(name) if inside else None
+        self._inode = self._look()
+        self._said = False
+
+    def _look(self) -> int:
+        try:
+            return 0 if self._lock is None else os.stat(str(self._lock)).st_ino
+        except FileNotFoundError:
+            return -1
+
+    def __call__(self) -> bool:
+        """Return True once, when the pane has gone."""
+        if self._lock is None or self._said or (self._look() == self._inode and is_held(self._lock)):
+            return False
+        self._said = True
+        return True
+
+    @property
+    def watches(self) -> bool:
+        """Whether there is a pane to lose without a signal."""
+        return self._lock is not None
 
 
 def holder(path: Path) -> Dict[str, Any]:

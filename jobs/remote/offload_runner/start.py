@@ -20,8 +20,8 @@ from jobs.remote.offload_runner.protocol import EXIT_DATA, SUCCEEDED, load_plan
 from jobs.remote.offload_runner.runlock import is_held
 from jobs.remote.offload_runner.tmux import Tmux, from_options
 
-_START_SECONDS = 10.0
-_LETTING_GO_SECONDS = 5.0
+_START_SECONDS = 30.0
+_LETTING_GO_SECONDS = 8.0
 _POLL_SECONDS = 0.02
 _TURNS = (protocol.STARTED, protocol.FINISHED)
 
@@ -95,11 +95,17 @@ def _start(paths: JobPaths, tmux: Tmux, spec: Dict[str, Any], default: List[str]
 
 
 def _is_at_work(paths: JobPaths) -> bool:
-    """Tell whether a runner is at work; one that wrote its end is waited for, it is about to let go."""
+    """Tell whether a runner is at work; one that is about to let go is waited for.
+
+    That is a runner that wrote its end, and one inside a container whose pane has gone.
+    """
     end = time.monotonic() + _LETTING_GO_SECONDS
+    pane = paths.way_in("pane")
     while is_held(paths.lock):
         turns = [event["kind"] for event in Journal(paths.journal).read() if event["kind"] in _TURNS]
-        if not turns or turns[-1] != protocol.FINISHED or time.monotonic() > end:
+        alone = pane.exists() and not is_held(pane)
+        ended = bool(turns) and turns[-1] == protocol.FINISHED
+        if not (alone or ended) or time.monotonic() > end:
             return True
         time.sleep(_POLL_SECONDS)
     return False

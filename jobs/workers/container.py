@@ -1,0 +1,229 @@
+"""The life of a worker's container: made, verified, started, made anew when it is stale and idle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from jobs.errors import NotConfigured, WorkerUnavailable
+from jobs.remote.inside import engine_is_away
+from jobs.remote.layout import Layout
+from jobs.transport.base import Completed, Transport
+from jobs.workers.container_spec import (
+    IMAGE_USER,
+    READ_ONLY,
+    SPEC_LABEL,
+    WRITABLE,
+    ContainerSpec,
+    faults,
+    is_unsafe,
+)
+
+ENGINE_DEADLINE = 120.0
+# Runs on the host. Makes the directories that are mounted, before the engine would make them as root, and
+# gives them to the container's user when the host's user is root. Prints who owns them.
+_LAY_OUT = """
+import json, os, sys
+root, passwd = sys.argv[1:3]
+me, group = os.getuid(), os.getgid()
+own = (1000, 1000) if me == 0 else (me, group)
+for part in [""] + sys.argv[3:]:
+    path = os.path.join(root, part) if part else root
+    os.makedirs(path, mode=0o755 if me == 0 else 0o700, exist_ok=True)
+    if me == 0 and part and os.stat(path).st_uid == 0 and part not in ("bin", "state"):
+        os.chown(path, *own)
+line = "maintainer:x:%d:%d::%s:/bin/bash\\n" % (own[0], own[1], "/tmp")
+if own[0] != 1000:
+    text = "root:x:0:0:root:/root:/bin/sh\\n" + line
+    if not os.path.exists(passwd) or open(passwd).read() != text:
+        with open(passwd, "w") as file:
+            file.write(text)
+        os.chmod(passwd, 0o644)
+print(json.dumps({"uid": own[0], "gid": own[1]}))
+"""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A container that is ready. `image`: what runs, by digest; `note`: what a person should know."""
+
+    image: str
+    note: str = ""
+
+
+class Engine:
+    """One container engine on one worker."""
+
+    def __init__(self, transport: Transport, spec: ContainerSpec) -> None:
+        self.transport = transport
+        self.words = spec.engine
+
+    async def ask(self, *words: str, deadline: float = ENGINE_DEADLINE) -> Completed:
+        """Run one command of the engine. Raises `NotConfigured` without an engine, `WorkerUnavailable`."""
+        done = await self.transport.run([*self.words, *words], deadline=deadline, check=False)
+        said = done.stderr.decode(errors="replace").strip()
+        if done.exit_status == 127 or (done.exit_status == 126 and not said):
+            raise NotConfigured(
+                f"Running {' '.join(self.words)} on the worker failed: {said or 'there is no such program'}.",
+                hint="Install Docker (or Podman) there, or add the worker with --no-container.",
+            )
+        if engine_is_away(done.exit_status, done.stderr):
+            raise WorkerUnavailable(
+                f"The container engine on the worker does not answer: {said.splitlines()[-1]}",
+                hint="Start it there (`systemctl start docker`), and see that the ssh user may use it.",
+            )
+        if done.exit_status != 0 and b"permission denied" in done.stderr.lower():
+            raise NotConfigured(
+                f"The ssh user may not use the container engine: {said.splitlines()[-1]}",
+                hint="Add the user to the group `docker`, or set the worker's engine to `sudo -n docker`.",
+            )
+        return done
+
+    async def inspect(self, kind: str, name: str) -> dict[str, Any] | None:
+        """Return what the engine says of a container or an image; None when it is not there."""
+        done = await self.ask("inspect", "--type", kind, name)
+        if done.exit_status != 0:
+            return None
+        found = json.loads(done.stdout)
+        return dict(found[0]) if found else None
+
+    async def must(self, doing: str, *words: str) -> bytes:
+        """Run a command that has to succeed; return its output. Raises `WorkerUnavailable`."""
+        done = await self.ask(*words)
+        if done.exit_status != 0:
+            said = done.stderr.decode(errors="replace").strip().splitlines()
+            raise WorkerUnavailable(
+                f"{doing} failed: {said[-1] if said else f'exit status {done.exit_status}'}",
+                hint="`manage.py doctor` looks at the worker's container engine.",
+            )
+        return done.stdout
+
+
+async def lay_out(transport: Transport, layout: Layout, spec: ContainerSpec) -> ContainerSpec:
+    """Make the directories on the host that are mounted; return the spec with the user that owns them."""
+    argv = [layout.python, "-c", _LAY_OUT, spec.root, spec.passwd_file, *READ_ONLY, *WRITABLE]
+    done = await transport.run(argv)
+    owner = json.loads(done.stdout)
+    user = f"{owner['uid']}:{owner['gid']}"
+    return replace(spec, user=user, passwd=owner["uid"] != int(IMAGE_USER.split(":", maxsplit=1)[0]))
+
+
+async def image_of(engine: Engine, spec: ContainerSpec) -> dict[str, Any]:
+    """Return the image as the engine knows it, pulled if it names a registry. Raises `NotConfigured`."""
+    image = await engine.inspect("image", spec.image)
+    if image is None and ("/" in spec.image or "@" in spec.image):
+        await engine.ask("pull", "--quiet", spec.image, deadline=1800.0)
+        image = await engine.inspect("image", spec.image)
+    if image is None:
+        raise NotConfigured(
+            f"The image {spec.image} is not on the worker.",
+            hint="Build it there with `manage.py fleet image build`, or name one that can be pulled.",
+        )
+    return image
+
+
+def name_of(image: dict[str, Any]) -> str:
+    """Return the name by which an image is the same everywhere: its registry digest, else its id."""
+    digests = image.get("RepoDigests") or []
+    return str(digests[0] if digests else image["Id"])
+
+
+async def ensure(
+    transport: Transport,
+    layout: Layout,
+    spec: ContainerSpec,
+    *,
+    is_idle: bool,
+    step: Callable[[str], None] = lambda text: None,
+) -> Found:
+    """Bring the worker's container to what it must be, and return what runs.
+
+    `is_idle`: no job runs in it, so it may be made anew. A container that is only stale is kept while jobs
+    run; one that is unsafe is refused. Raises `NotConfigured` (no engine, no image), `WorkerUnavailable`.
+    """
+    spec = await lay_out(transport, layout, spec)
+    engine = Engine(transport, spec)
+    image = await image_of(engine, spec)
+    found = await engine.inspect("container", spec.container)
+    note = ""
+    if found is not None:
+        said = faults(spec, found, str(image["Id"]))
+        if said and is_idle:
+            step(f"Making the container {spec.container} anew: {said[0]}")
+            await engine.must(f"Removing the container {spec.container}", "rm", "--force", spec.container)
+            found = None
+        elif is_unsafe(said):
+            raise WorkerUnavailable(
+                f"The container {spec.container} is not safe to use: {', '.join(said)}.",
+                hint="Wait for its jobs to end (or cancel them); then it is made anew by itself.",
+            )
+        elif said:
+            note = f"The container is kept while jobs run in it, although {said[0]}."
+    if found is None:
+        step(f"Making the container {spec.container}")
+        await _make(engine, spec, str(image["Id"]))
+    elif not (found.get("State") or {}).get("Running"):
+        step(f"Starting the container {spec.container}")
+        await engine.must(f"Starting the container {spec.container}", "start", spec.container)
+    elif (found.get("State") or {}).get("Paused"):
+        await engine.must(f"Resuming the container {spec.container}", "unpause", spec.container)
+    if found is not None and note:
+        running = await engine.inspect("image", str(found.get("Image")))
+        return Found(name_of(running) if running else str(found.get("Image")), note)
+    return Found(name_of(image), note)
+
+
+async def _make(engine: Engine, spec: ContainerSpec, image_id: str) -> None:
+    done = await engine.ask(*spec.run_argv(image_id)[len(spec.engine) :])
+    if done.exit_status == 0:
+        return
+    said = done.stderr.decode(errors="replace").strip()
+    found = await engine.inspect("container", spec.container)
+    ours = found is not None and ((found.get("Config") or {}).get("Labels") or {}).get(SPEC_LABEL)
+    if "already in use" in said and found is not None and ours == spec.digest():
+        # Another launch made it at the same moment.
+        return
+    if found is not None and "already in use" not in said:
+        # Made but not started: nothing half-made stays.
+        await engine.ask("rm", "--force", spec.container)
+    raise WorkerUnavailable(
+        f"Making the container {spec.container} failed: {(said or 'no reason given').splitlines()[-1]}",
+        hint="`manage.py doctor` looks at the worker's container engine.",
+    )
+
+
+async def ensure_job(
+    transport: Transport, layout: Layout, spec: ContainerSpec, session: str, paths: Sequence[str]
+) -> Found:
+    """Bring up the container of one job (isolation `job`), from the same image and with the same limits.
+
+    `paths`: directories to make first, so that they can be mounted. The container of an earlier start of
+    the same job is made anew unless it still runs.
+    """
+    spec = await lay_out(transport, layout, spec)
+    job = spec.for_job(session)
+    engine = Engine(transport, job)
+    image = await image_of(engine, job)
+    await transport.run(
+        spec.inside.argv(spec.name, ["mkdir", "-p", *(f"{spec.root}/{path}" for path in paths)])
+    )
+    found = await engine.inspect("container", job.container)
+    if found is not None:
+        running = (found.get("State") or {}).get("Running")
+        if running and not faults(job, found, str(image["Id"])):
+            return Found(name_of(image))
+        await engine.must(f"Removing the container {job.container}", "rm", "--force", job.container)
+    await _make(engine, job, str(image["Id"]))
+    return Found(name_of(image))
+
+
+async def remove_job(transport: Transport, spec: ContainerSpec, session: str) -> None:
+    """Remove the container of one job. Absent is success."""
+    job = spec.for_job(session)
+    done = await Engine(transport, job).ask("rm", "--force", job.container)
+    if done.exit_status != 0 and b"no such container" not in done.stderr.lower():
+        raise WorkerUnavailable(
+            f"Removing the container {job.container} failed: {done.stderr.decode(errors='replace').strip()}"
+        )
