@@ -32,7 +32,9 @@ own = (1000, 1000) if me == 0 else (me, group)
 for part in [""] + sys.argv[3:]:
     path = os.path.join(root, part) if part else root
     os.makedirs(path, mode=0o755 if me == 0 else 0o700, exist_ok=True)
-    if me == 0 and part and os.stat(path).st_uid == 0 and part not in ("bin", "state"):
+    if me == 0 and part in ("bin", "state"):
+        os.chmod(path, 0o755)
+    elif me == 0 and part and os.stat(path).st_uid == 0:
         os.chown(path, *own)
 line = "maintainer:x:%d:%d::%s:/bin/bash\\n" % (own[0], own[1], "/tmp")
 if own[0] != 1000:

@@ -19,7 +19,7 @@ SECRETS_DIR = "/run/offload"
 IMAGE_USER = "1000:1000"
 _ISOLATIONS = ("worker", "job")
 _TMP = "/tmp:rw,nosuid,nodev,exec,mode=1777"  # noqa: S108 - the container's own, in memory
-_RUN_OPTIONS = "rw,nosuid,nodev,noexec,mode=1777,size=64m"
+_RUN = "/run:rw,nosuid,nodev,noexec,size=64m"
 # What jobs may write, and what they may only read: the runner and tmux.conf are read by the host too.
 WRITABLE = ("jobs", "worktrees", "repos", "cache", "state/rescue")
 READ_ONLY = ("bin", "state", "gemini-cli-config")
@@ -84,6 +84,10 @@ class ContainerSpec:
         """Return the file that gives the container's user a name."""
         return self._path("state/container.passwd")
 
+    def _secrets_mount(self) -> str:
+        user, _, group = self.user.partition(":")
+        return f"{SECRETS_DIR}:rw,nosuid,nodev,noexec,size=16m,mode=0700,uid={user},gid={group}"
+
     def digest(self) -> str:
         """Return a short digest of everything but the image (which is compared by itself)."""
         text = json.dumps({**asdict(self), "image": ""}, sort_keys=True)
@@ -93,7 +97,7 @@ class ContainerSpec:
         """Return the command that makes and starts the container from `image` (a digest or an id)."""
         words = [
             *self.engine, "run", "--detach", "--name", self.container, "--hostname", self.name, "--init",
-            "--read-only", "--tmpfs", _TMP, "--tmpfs", f"/run:{_RUN_OPTIONS}",
+            "--read-only", "--tmpfs", _TMP, "--tmpfs", _RUN, "--tmpfs", self._secrets_mount(),
             "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--pids-limit", str(self.pids),
             "--user", self.user, "--network", self.network,
             "--restart", "no" if self.session else "always",

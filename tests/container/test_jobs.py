@@ -1,0 +1,269 @@
+"""Jobs inside the worker's container: the same results, ended for certain, and never in each other's way."""
+
+import asyncio
+import getpass
+import re
+import sys
+from pathlib import Path
+
+from jobs import execution, workers
+from jobs.errors import NotConfigured, NotFound, WorkerUnavailable
+from jobs.models import Job, Worker
+from jobs.states import JobState
+from jobs.workers import connect
+from tests.container.base import ContainerTest
+from tests.jobs.execution.base import DEADLINE, PASSING, until
+from tests.jobs.execution.test_workers import Screen
+from tests.support.git_repos import RepoBuilder
+from tests.support.offload_home import worker_root
+from tests.support.sshd import Sshd
+
+
+async def log_of(job: Job, task: str) -> str:
+    async with connect(job.worker) as connection:
+        return (await connection.client.log(job.session, task)).decode()
+
+
+async def begun(job: Job) -> bool:
+    try:
+        return "begun" in await log_of(job, "test")
+    except NotFound:
+        return False
+
+
+class Running(ContainerTest):
+    async def test_a_review_runs_inside_and_nothing_is_left(self) -> None:
+        job = await self.run_job()
+        self.assertEqual((job.state, job.verdict), (JobState.SUCCEEDED, "pass"))
+        self.assertEqual(job.image, self.inspected()["Image"])
+        self.assertEqual((self.root / "worktrees" / job.session).stat().st_uid, 1000)
+        await execution.remove(job.id, force=True)
+        self.assertEqual(await asyncio.to_thread(self.processes), [])
+        self.assertEqual(sorted(p.name for p in (self.root / "jobs").iterdir()), [])
+        self.assertEqual(sorted(p.name for p in (self.root / "worktrees").iterdir()), [])
+
+    async def test_what_the_container_may_do_is_what_the_design_says(self) -> None:
+        await self.run_job()
+        found = self.inspected()
+        host = found["HostConfig"]
+        self.assertTrue(host["ReadonlyRootfs"])
+        self.assertEqual((host["CapDrop"], host["Privileged"], host["Init"]), (["ALL"], False, True))
+        self.assertEqual(host["RestartPolicy"]["Name"], "always")
+        self.assertIn("no-new-privileges", host["SecurityOpt"])
+        self.assertEqual(found["Config"]["User"], "1000:1000")
+        self.assertFalse([mount for mount in found["Mounts"] if "docker.sock" in mount["Source"]])
+        script = (
+            f"touch /x {self.root}/bin/x {self.root}/state/x; echo $?;"
+            f"touch /tmp/x /run/offload/x {self.root}/cache/x && echo written; id -u;"
+            "grep CapBnd /proc/self/status"
+        )
+        said = self.docker("exec", self.name, "sh", "-c", script)
+        self.assertEqual(said.count("Read-only file system"), 3)
+        self.assertIn("written\n1000\nCapBnd:\t0000000000000000\n", said)
+
+    async def test_cancel_ends_what_ignores_it(self) -> None:
+        stubborn = "trap '' TERM HUP; echo begun; setsid sh -c \"trap '' TERM; sleep 300\" & sleep 300\n"
+        self.pull(3, {"test.sh": stubborn})
+        job = await self.submit("3")
+        await execution.launch(job.id)
+        await until(lambda: begun(job))
+        job = await execution.cancel(job.id, "tester")
+        self.assertEqual(job.state, JobState.CANCELLED)
+        self.assertFalse([line for line in self.processes() if "sleep 300" in line or "test.sh" in line])
+
+    async def test_the_side_shell_is_inside_and_goes_with_the_job(self) -> None:
+        job = await self.run_job()
+        screen = Screen()
+        pty = await workers.open_terminal(
+            workers.TerminalRequest(job.id, kind="shell"), screen, workers.Size(100, 30)
+        )
+        await until(lambda: b"$" in screen.data)
+        pty.write(b"id -u; pwd; sleep 299 & echo mark-$((40+2))\n")
+        await until(lambda: b"mark-42" in screen.data)
+        self.assertIn(b"1000", screen.data)
+        self.assertIn(job.session.encode(), screen.data)
+        await pty.aclose()
+        await execution.remove(job.id, force=True)
+        await until(lambda: asyncio.to_thread(lambda: not self.processes()))
+        with self.assertRaises(NotFound):
+            await workers.session_info(job.id, "shell")
+
+    async def test_eight_jobs_do_not_see_each_other(self) -> None:
+        script = (
+            "echo $HOME $TMPDIR; echo $1 > $HOME/mark; echo $1 > $TMPDIR/mark; echo $1 > mark; sleep 1;"
+            "cat $HOME/mark $TMPDIR/mark mark\n"
+        )
+        jobs = []
+        for number in range(11, 19):
+            self.pull(number, {"test.sh": script.replace("$1", f"job-{number}")})
+        for number in range(11, 19):
+            jobs.append(await self.submit(str(number)))
+        await asyncio.gather(*(execution.launch(job.id) for job in jobs))
+        places = set()
+        for number, job in zip(range(11, 19), jobs, strict=True):
+            ended = await execution.wait(job.id, timeout=DEADLINE * 2)
+            self.assertEqual(ended.state, JobState.SUCCEEDED)
+            log = await log_of(ended, "test")
+            self.assertEqual(re.findall(r"job-\d+", log)[-3:], [f"job-{number}"] * 3)
+            places.update(re.findall(r"/\S+/(?:home|tmp)\b", log))
+        self.assertEqual(len(places), 16)
+        for job in jobs:
+            await execution.remove(job.id, force=True)
+        self.assertEqual(await asyncio.to_thread(self.processes), [])
+        self.assertEqual(list((self.root / "worktrees").iterdir()), [])
+
+
+class Faults(ContainerTest):
+    async def test_a_restarted_container_interrupts_and_the_same_command_resumes(self) -> None:
+        job = await self.slow_job()
+        await until(lambda: begun(job))
+        await asyncio.to_thread(self.docker, "restart", "-t", "0", self.name)
+        await self._resumes(job)
+
+    async def test_a_restarted_engine_interrupts_and_the_same_command_resumes(self) -> None:
+        job = await self.slow_job()
+        await until(lambda: begun(job))
+        await asyncio.to_thread(self.engine.restart)
+        await self._resumes(job)
+
+    async def test_a_killed_tmux_server_interrupts_and_the_same_command_resumes(self) -> None:
+        job = await self.slow_job()
+        await until(lambda: begun(job))
+        async with connect(job.worker) as connection:
+            await connection.transport.run(connection.layout.tmux_argv("kill-server"))
+        await self._resumes(job)
+
+    async def _resumes(self, job: Job) -> None:
+        async def state() -> str:
+            await execution.refresh_worker(job.worker_id)
+            return str((await workers.get_job(job.id)).state)
+
+        async def interrupted() -> bool:
+            return await state() == JobState.INTERRUPTED
+
+        await until(interrupted, deadline=10.0)
+        (Path(job.worktree or self.root / "worktrees" / job.session) / "go").write_text("")
+        await execution.launch(job.id)
+        ended = await execution.wait(job.id, timeout=DEADLINE)
+        self.assertEqual(ended.state, JobState.SUCCEEDED)
+        attempts = [task["id"] for task in ended.tasks if task["state"] == "succeeded"]
+        self.assertIn("test", attempts)
+        await until(lambda: asyncio.to_thread(lambda: not [p for p in self.processes() if "sleep 300" in p]))
+
+    async def test_a_removed_container_still_lets_a_job_be_cancelled(self) -> None:
+        job = await self.slow_job()
+        await until(lambda: begun(job))
+        await asyncio.to_thread(self.docker, "rm", "-f", self.name)
+        job = await execution.cancel(job.id, "tester")
+        self.assertEqual(job.state, JobState.CANCELLED)
+
+
+class Verifying(ContainerTest):
+    async def _ids(self) -> tuple[str, Job]:
+        job = await self.run_job()
+        return str(self.inspected()["Id"]), job
+
+    async def test_a_container_is_kept_from_job_to_job(self) -> None:
+        first, _ = await self._ids()
+        self.pull(4, {"app.txt": "three\n"})
+        await self.run_job("4")
+        self.assertEqual(self.inspected()["Id"], first)
+
+    async def test_a_container_with_a_writable_root_is_made_anew_when_idle(self) -> None:
+        self.docker(
+            "run", "-d", "--name", self.name, "--network", "host", self.engine.image, "sleep", "infinity"
+        )
+        first = self.inspected()["Id"]
+        await self.run_job()
+        self.assertNotEqual(self.inspected()["Id"], first)
+        self.assertTrue(self.inspected()["HostConfig"]["ReadonlyRootfs"])
+
+    async def test_a_container_with_a_writable_root_is_refused_while_jobs_run(self) -> None:
+        job = await self.slow_job()
+        await until(lambda: begun(job))
+        self.docker("rm", "-f", self.name)
+        self.docker(
+            "run", "-d", "--name", self.name, "--network", "host", self.engine.image, "sleep", "infinity"
+        )
+        other = await self.submit("1")
+        with self.assertRaisesRegex(WorkerUnavailable, "root file system is writable"):
+            await execution.launch(other.id)
+
+    async def test_a_stale_image_waits_for_running_jobs(self) -> None:
+        job = await self.slow_job()
+        await until(lambda: begun(job))
+        first = self.inspected()
+        fresh = f"{self.name}:fresh"
+        self.docker("commit", "-m", "newer", self.name, fresh)
+        self.addCleanup(self.docker, "rmi", "-f", fresh)
+        await Worker.objects.filter(id=self.box.id).aupdate(config={"container": self.container(image=fresh)})
+        other = await self.run_job("1")
+        self.assertEqual(self.inspected()["Id"], first["Id"])
+        self.assertEqual(other.image, first["Image"])
+        await execution.cancel(job.id, "tester")
+        self.pull(5, {"app.txt": "five\n"})
+        last = await self.run_job("5")
+        self.assertNotEqual(self.inspected()["Id"], first["Id"])
+        self.assertNotEqual(last.image, first["Image"])
+
+    async def test_a_missing_image_and_a_missing_engine_say_what_to_do(self) -> None:
+        for container, words in (
+            (self.container(image="nowhere:1"), "nowhere:1 is not on the worker"),
+            (self.container(engine=["no-such-engine"]), "no-such-engine"),
+            (self.container(engine=["docker", "-H", "unix:///nowhere.sock"]), "does not answer"),
+        ):
+            await Worker.objects.filter(id=self.box.id).aupdate(config={"container": container})
+            with self.subTest(words), self.assertRaisesRegex((NotConfigured, WorkerUnavailable), words):
+                job = await self.submit("1", name=f"n{abs(hash(words)) % 1000}")
+                await execution.launch(job.id)
+        self.assertIn("No such", self.docker("inspect", self.name))
+
+
+class OnePerJob(ContainerTest):
+    isolation = "job"
+
+    async def test_a_job_has_a_container_of_its_own(self) -> None:
+        job = await self.slow_job()
+        await until(lambda: begun(job))
+        own = f"{self.name}-{job.session}"
+        mounts = [mount["Destination"] for mount in self.inspected(own)["Mounts"]]
+        self.assertIn(str(self.root / "jobs" / job.session), mounts)
+        self.assertNotIn(str(self.root / "jobs"), mounts)
+        self.assertTrue([line for line in self.processes(own) if "sleep 300" in line])
+        self.assertFalse(self.processes())
+        job = await execution.cancel(job.id, "tester")
+        self.assertEqual(job.state, JobState.CANCELLED)
+        await execution.remove(job.id, force=True)
+        self.assertIn("No such", self.docker("inspect", own))
+
+
+class Parity(ContainerTest):
+    async def test_one_job_gives_the_same_on_each_kind_of_worker(self) -> None:
+        sshd = await asyncio.to_thread(Sshd(self.tmp / "sshd").start)
+        self.addCleanup(sshd.stop)
+        far = {
+            "provider": "ssh", "host": "127.0.0.1", "port": sshd.port, "user": getpass.getuser(),
+            "key": str(sshd.client_key), "known_hosts": str(sshd.known_hosts),
+            "python": sys.executable, "tmux_socket": f"{self.name}-far",
+        }  # fmt: skip
+        bare = RepoBuilder(self.tmp / "bare" / "shop").commit(PASSING)
+        bare.pull(1, {"app.txt": "two\n"})
+        bare.pull(6, {"test.sh": "exit 3\n"})
+        self.pull(6, {"test.sh": "exit 3\n"})
+        root = await asyncio.to_thread(
+            self.enterContext, worker_root(self.tmp / "r", str(self.tmp / "other"))
+        )
+        await asyncio.to_thread(self.worker, "bare", None, root=str(root))
+        await asyncio.to_thread(self.worker, "far", self.container(), **far)
+        results = []
+        try:
+            for worker, repo in (("bare", bare), ("box", self.shop), ("far", self.shop)):
+                for number in ("1", "6"):
+                    job = await self.run_job(number, worker=worker, name=f"on-{worker}", repo=repo)
+                    tasks = [(task["id"], task["state"], task["exit_code"]) for task in job.tasks]
+                    results.append((number, job.state, job.verdict, tasks))
+        finally:
+            await workers.close_lines()
+        self.assertEqual(results[0:2], results[2:4])
+        self.assertEqual(results[0:2], results[4:6])
+        self.assertEqual([result[2] for result in results[:2]], ["pass", "fail"])
