@@ -37,7 +37,8 @@ def finish(context: Context, action: str, own: Overrides, tasks: Sequence[Task])
     )
     parallel = own.parallel or context.options.get("parallel")
     try:
-        return load_plan(Plan(describe(context, action), tasks, parallel).to_json())
+        plan = Plan(describe(context, action), tasks, parallel, ports=list(own.ports))
+        return load_plan(plan.to_json())
     except PlanError as error:
         raise UsageError(
             f"The plan for {context.target} does not hold together: {error}.",

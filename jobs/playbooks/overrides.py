@@ -2,6 +2,7 @@
 
     parallel = 4                    # tasks at once
     timeout = 1800                  # seconds for one task
+    ports = ["PORT"]                # variables that each hold a port of the job's own
     [commands]                      # a shell line instead of what was detected; false: no such task
     install = "make deps"
     build = false
@@ -27,10 +28,11 @@ from typing import Any
 
 from jobs.errors import UsageError
 from jobs.playbooks.base import RepositoryFacts
+from jobs.remote.offload_runner.protocol import VARIABLE
 
 CONFIG = ".offload/config.toml"
 ROLES = ("install", "build", "test", "lint", "types")
-_TOP = ("commands", "parallel", "tasks", "timeout")
+_TOP = ("commands", "parallel", "ports", "tasks", "timeout")
 _TASK = ("id", "name", "shell", "needs", "timeout")
 
 
@@ -53,6 +55,7 @@ class Overrides:
     parallel: int | None = None
     timeout: int | None = None
     tasks: tuple[ExtraTask, ...] = ()
+    ports: tuple[str, ...] = ()
 
 
 def read(facts: RepositoryFacts) -> Overrides:
@@ -117,7 +120,19 @@ def _parse(table: Any, source: str) -> Overrides:
         parallel=_seconds(table["parallel"], f"{source}: parallel") if "parallel" in table else None,
         timeout=_seconds(table["timeout"], f"{source}: timeout") if "timeout" in table else None,
         tasks=tuple(_task(item, source) for item in extra),
+        ports=_ports(table.get("ports", []), source),
     )
+
+
+def _ports(names: Any, source: str) -> tuple[str, ...]:
+    if not isinstance(names, list) or not all(
+        isinstance(name, str) and VARIABLE.fullmatch(name) for name in names
+    ):
+        raise UsageError(
+            f"{source}: ports of the base branch must be a list of variables, not {names!r}.",
+            hint='Write ports = ["PORT"]; capital letters, digits and underscores.',
+        )
+    return tuple(names)
 
 
 def _task(item: Mapping[str, Any], source: str) -> ExtraTask:

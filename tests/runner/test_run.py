@@ -307,3 +307,19 @@ def test_a_broken_plan_is_refused(root: RunnerRoot) -> None:
     assert done.returncode == 65
     assert b"schema" in done.stderr
     assert Path(job / "events.jsonl").exists() is False
+
+
+def test_jobs_side_by_side_get_ports_of_their_own(root: RunnerRoot) -> None:
+    script = (
+        "import os,socket; port, other = os.environ['PORT'], os.environ['DEBUG_PORT'];"
+        "socket.create_server(('127.0.0.1', int(port))); print(port, other)"
+    )
+    sessions = [f"{SESSION}-{number}" for number in range(3)]
+    for session in sessions:
+        root.job([Task("a", "A", argv=["{python}", "-c", script])], session, ports=["PORT", "DEBUG_PORT"])
+    running = [root.spawn_run(session) for session in sessions]
+    assert [process.wait(60) for process in running] == [0, 0, 0]
+    given = [port for session in sessions for port in root.log("a", session).split()]
+    assert len(given) == len(set(given)) == 6
+    assert root.run(sessions[0], "--retry").returncode == 0
+    assert root.log("a", sessions[0]).split()[:2] == given[:2]

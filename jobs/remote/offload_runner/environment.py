@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Dict, Mapping
 
-from jobs.remote.offload_runner.paths import JobPaths, cache
+from jobs.remote.offload_runner.paths import JobPaths, cache, read_json
 from jobs.remote.offload_runner.process import MARK
 from jobs.remote.offload_runner.protocol import Task, expand
 
@@ -91,5 +91,6 @@ def task_environment(paths: JobPaths, task: Task, values: Mapping[str, str]) -> 
         OFFLOAD_WORKTREE=str(paths.worktree),
     )
     env.update({name: expand(text, dict(values)) for name, text in task.env.items()})
+    env.update({name: str(port) for name, port in (read_json(paths.ports) or {}).items()})
     env[MARK] = mark_of(paths, task.id)
     return env

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
-from jobs.remote.offload_runner import protocol, schedule, unsaved
+from jobs.remote.offload_runner import ports, protocol, schedule, unsaved
 from jobs.remote.offload_runner.environment import mark_of
 from jobs.remote.offload_runner.failures import RunnerError
 from jobs.remote.offload_runner.journal import Journal
@@ -70,6 +70,7 @@ class Engine:
         self.attempt = 0
         self.began = time.monotonic()
         self.disk_full = False
+        self.secrets: Dict[str, str] = {}  # by name; each task gets those that it names
         self._values = values
         self._changed = changed
         self._ending_as = ""
@@ -111,6 +112,7 @@ class Engine:
         for name, state in schedule.resumed_states(self.plan, states, retry).items():
             if state == PENDING:
                 self.views[name] = TaskView(self.views[name].task)
+        ports.of_job(self.paths, self.plan.ports)
         self.journal.append(
             protocol.STARTED,
             attempt=self.attempt + 1,
@@ -205,7 +207,7 @@ class Engine:
         view = self.views[task.id]
         view.state, view.exit_code, view.seconds, view.reason, view.tail = RUNNING, None, None, "", ""
         self.journal.append(protocol.TASK_STARTED, task=task.id)
-        running = RunningTask(self.paths, task, self._values)
+        running = RunningTask(self.paths, task, self._values, self.secrets)
         self.running[task.id] = running
         if running.output >= 0:
             self.selector.register(running.output, selectors.EVENT_READ, lambda: self._read(running))

@@ -68,6 +68,11 @@ class JobPaths:
         return str(self.job_dir / "pane")
 
     @property
+    def ports(self) -> Path:
+        """Return the ports that the job was given (JSON)."""
+        return self.job_dir / "ports.json"
+
+    @property
     def reserve(self) -> Path:
         """Return the file given up when the disk is full, so that the journal can say so."""
         return self.job_dir / "reserve"
@@ -153,6 +158,11 @@ def all_jobs(root: Path) -> List[JobPaths]:
 def mirror(root: Path, slug: str) -> Path:
     """Return the bare mirror of a repository."""
     return root / "repos" / (slug + ".git")
+
+
+def carried(root: Path, session: str) -> Path:
+    """Return the bundle that was sent for a job, until it is taken."""
+    return root / "repos" / (".%s.bundle" % session)
 
 
 def cache(root: Path) -> Path:

@@ -110,11 +110,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Plan:
-    """The tasks of a job. `parallel` caps how many run at once (null: the worker's cores)."""
+    """The tasks of a job. `parallel` caps how many run at once (null: the worker's cores).
+
+    `ports`: variables of the tasks that each hold a port of the job's own.
+    """
 
     job: Dict[str, Any]
     tasks: List[Task]
     parallel: Optional[int] = None
+    ports: List[str] = field(default_factory=list)
     schema: str = PLAN_SCHEMA
 
     def to_json(self) -> Dict[str, Any]:
@@ -124,6 +128,9 @@ class Plan:
     def dumps(self) -> str:
         """Return the plan as JSON text, stable for equal plans."""
         return json.dumps(self.to_json(), indent=1, sort_keys=True)
+
+
+VARIABLE = re.compile("[A-Z][A-Z0-9_]{0,60}")
 
 
 def load_plan(data: Any) -> Plan:
@@ -159,7 +166,11 @@ def load_plan(data: Any) -> Plan:
     parallel = data.get("parallel")
     if parallel is not None and not (isinstance(parallel, int) and parallel > 0):
         raise PlanError("parallel is not a positive number")
-    return Plan(job=dict(data.get("job") or {}), tasks=tasks, parallel=parallel)
+    ports = data.get("ports") or []
+    for name in ports:
+        if not isinstance(name, str) or not VARIABLE.fullmatch(name):
+            raise PlanError("the port %r is not the name of a variable" % (name,))
+    return Plan(job=dict(data.get("job") or {}), tasks=tasks, parallel=parallel, ports=list(ports))
 
 
 def expand(text: str, values: Dict[str, str]) -> str:
