@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from jobs.errors import NotConfigured, WorkerUnavailable
@@ -12,7 +12,6 @@ from jobs.remote.inside import engine_is_away
 from jobs.remote.layout import Layout
 from jobs.transport.base import Completed, Transport
 from jobs.workers.container_spec import (
-    IMAGE_USER,
     READ_ONLY,
     SPEC_LABEL,
     WRITABLE,
@@ -108,8 +107,7 @@ async def lay_out(transport: Transport, layout: Layout, spec: ContainerSpec) -> 
     argv = [layout.python, "-c", _LAY_OUT, spec.root, spec.passwd_file, *READ_ONLY, *WRITABLE]
     done = await transport.run(argv)
     owner = json.loads(done.stdout)
-    user = f"{owner['uid']}:{owner['gid']}"
-    return replace(spec, user=user, passwd=owner["uid"] != int(IMAGE_USER.split(":", maxsplit=1)[0]))
+    return spec.owned_by(f"{owner['uid']}:{owner['gid']}")
 
 
 async def image_of(engine: Engine, spec: ContainerSpec) -> dict[str, Any]:

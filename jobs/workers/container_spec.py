@@ -63,6 +63,10 @@ class ContainerSpec:
         """Return the container's name."""
         return self.inside.container_of(self.session) if self.session else self.name
 
+    def owned_by(self, user: str) -> ContainerSpec:
+        """Return the spec with the container's user, `uid:gid`; one that is not the image's needs a name."""
+        return replace(self, user=user, passwd=user.split(":")[0] != IMAGE_USER.split(":")[0])
+
     def for_job(self, session: str) -> ContainerSpec:
         """Return the spec of one job's own container."""
         return replace(self, session=session)

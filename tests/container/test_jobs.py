@@ -11,6 +11,7 @@ from jobs.errors import NotConfigured, NotFound, WorkerUnavailable
 from jobs.models import Job, Worker
 from jobs.states import JobState
 from jobs.workers import connect
+from jobs.workers.container_check import check_container
 from tests.container.base import ContainerTest
 from tests.jobs.execution.base import DEADLINE, PASSING, until
 from tests.jobs.execution.test_workers import Screen
@@ -217,6 +218,26 @@ class Verifying(ContainerTest):
                 job = await self.submit("1", name=f"n{abs(hash(words)) % 1000}")
                 await execution.launch(job.id)
         self.assertIn("No such", self.docker("inspect", self.name))
+
+
+class Checking(ContainerTest):
+    async def _said(self) -> dict[str, tuple[str, str]]:
+        async with connect(self.box) as connection:
+            assert connection.container is not None
+            problems = await check_container(connection.transport, connection.container)
+        return {problem.subject: (problem.severity.value, problem.detail) for problem in problems}
+
+    async def test_doctor_sees_the_engine_the_image_and_the_container(self) -> None:
+        self.assertIn("not there yet", (await self._said())["container"][1])
+        await self.run_job()
+        self.assertEqual((await self._said())["container"][0], "pass")
+        self.docker("stop", "-t", "0", self.name)
+        self.assertIn("does not run", (await self._said())["container"][1])
+        self.docker("rm", "-f", self.name)
+        self.docker("run", "-d", "--name", self.name, "--network", "host", self.engine.image, "sleep", "9")
+        severity, text = (await self._said())["container"]
+        self.assertEqual(severity, "fail")
+        self.assertIn("its root file system is writable", text)
 
 
 class OnePerJob(ContainerTest):
