@@ -40,7 +40,10 @@ def _web(fd: int, ready_fd: int) -> None:
         uvloop.install()
     from daphne.server import Server
 
+    from offload_web import eager
     from offload_web.asgi import application
+
+    eager.install()
 
     def ready() -> None:
         # Handlers are in place and the socket is being served.

@@ -7,8 +7,6 @@ not yet drawn pause the terminal, fewer than `low` resume it. With a terminal th
 
 from __future__ import annotations
 
-from collections import deque
-
 KIB = 1024
 HIGH = 256 * KIB
 MAX_HIGH = 1024 * KIB
@@ -19,11 +17,13 @@ FREE_ROUND_TRIP = 0.030
 class FlowWindow:
     """Counts what was sent and what was drawn."""
 
+    __slots__ = ("_round_trips", "drawn", "high", "sent")
+
     def __init__(self) -> None:
         self.sent = 0
         self.drawn = 0
         self.high = HIGH
-        self._round_trips: deque[float] = deque(maxlen=8)
+        self._round_trips: tuple[float, ...] = ()
 
     @property
     def low(self) -> int:
@@ -62,7 +62,7 @@ class FlowWindow:
         The shortest of the last few counts: a round trip that is long because our own output is queued
         before it must not enlarge that queue.
         """
-        self._round_trips.append(seconds)
+        self._round_trips = (*self._round_trips[-7:], seconds)
         shortest = min(self._round_trips)
         self.high = min(MAX_HIGH, max(HIGH, int(HIGH * shortest / FREE_ROUND_TRIP)))
 

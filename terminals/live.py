@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 from terminals import frames
-from terminals.bridge import Bridge, Role
+from terminals.attachment import Role
+from terminals.bridge import Bridge
 from terminals.frames import Close, FrameError
 
 TICK = 5.0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from jobs.errors import ConnectionLost
 from jobs.transport.base import Process, Pty, PtyReceiver, Size
+from jobs.transport.latch import Latch
 from jobs.transport.ssh_session import RemoteSession
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class SshPty(Pty):
         self._transport = transport
         self._receiver = receiver
         self._told = False
-        self._done = asyncio.Event()
+        self._done = Latch()
         self._closing: asyncio.Task[None] | None = None
         self.session = RemoteSession(
             receiver.data_received, receiver.data_received, self._check_finished, terminal=True

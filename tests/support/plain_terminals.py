@@ -119,6 +119,7 @@ def _serve(fd: int, ready_fd: int, spec: Mapping[str, Any]) -> None:
     from jobs.transport.base import Pty, PtyReceiver, Size
     from jobs.transport.endpoint import LocalEndpoint, SshEndpoint
     from jobs.workers import TerminalRequest
+    from offload_web import eager
     from offload_web.login import local_user
     from terminals.consumers import TerminalApp
     from terminals.live import Registry
@@ -150,6 +151,7 @@ def _serve(fd: int, ready_fd: int, spec: Mapping[str, Any]) -> None:
         async def call_attention(self, job_id: int, text: str) -> None:
             return None
 
+    eager.install()
     terminal = TerminalApp(PlainDoor(), Registry())
 
     async def logged_in(scope: dict[str, Any], receive: Any, send: Any) -> None:

@@ -1,0 +1,70 @@
+"""One attached terminal as the bridge sees it, and what its viewer is shown first."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Protocol
+
+from jobs.workers import Pty, SessionInfo, Size
+
+
+class Role(StrEnum):
+    """What a viewer may do: type and size, type only, look only."""
+
+    DRIVE = "drive"
+    FOLLOW = "follow"
+    WATCH = "watch"
+
+
+class Owner(Protocol):
+    """Who gets what the terminal says."""
+
+    def output(self, data: bytes) -> None:
+        """Take bytes."""
+
+    def terminal_ended(self, exit_status: int | None, error: Exception | None) -> None:
+        """Take note of the end."""
+
+
+class Attachment:
+    """The receiver of one attached terminal; deaf once another one took its place."""
+
+    __slots__ = ("_owner", "pty")
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner: Owner | None = owner
+        self.pty: Pty | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """See `PtyReceiver.data_received`."""
+        if self._owner is not None:
+            self._owner.output(data)
+
+    def closed(self, exit_status: int | None, error: Exception | None) -> None:
+        """See `PtyReceiver.closed`."""
+        if self._owner is not None:
+            self._owner.terminal_ended(exit_status, error)
+
+    def retire(self) -> None:
+        """Hear nothing more."""
+        self._owner = None
+
+
+def role_beside(wish: Role, info: SessionInfo | None) -> Role:
+    """Return the role a viewer gets: a second driver follows the first."""
+    return Role.FOLLOW if wish is Role.DRIVE and leading_size(info) is not None else wish
+
+
+def leading_size(info: SessionInfo | None) -> Size | None:
+    """Return the size of the client that decides the session's size, if there is one."""
+    drivers = [v for v in info.viewers if not v.ignores_size and not v.read_only] if info else []
+    return max(drivers, key=lambda viewer: viewer.active_at).size if drivers else None
+
+
+def as_scrollback(history: bytes, rows: int) -> bytes:
+    """Return captured lines so that a fresh terminal of `rows` rows ends up with all of them scrolled off.
+
+    What follows is tmux's own drawing of the screen, which clears it first.
+    """
+    lines = history.removesuffix(b"\n").split(b"\n")
+    return b"".join([b"\r\n".join(lines), b"\x1b[0m", b"\r\n" * rows])
