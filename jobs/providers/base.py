@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar
 
+from jobs.errors import OffloadError
 from jobs.transport.endpoint import Endpoint
 
 
@@ -64,6 +65,41 @@ class Capabilities:
     many: bool = True
 
 
+@dataclass(frozen=True)
+class Price:
+    """An estimate of what a machine costs, in `currency`. `running`: per hour while it runs, disks included;
+
+    `stopped`: per hour while it is stopped. `as_of` (a date) and `source` say where the figures are from.
+    """
+
+    running: float
+    stopped: float
+    as_of: str
+    source: str
+    currency: str = "USD"
+    parts: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def month(self) -> float:
+        """Return the price of a month (730 hours) without a stop."""
+        return self.running * 730
+
+
+@dataclass(frozen=True)
+class Resource:
+    """Something of ours in an account. `owner`: the name of the machine that it was made for."""
+
+    kind: str  # instance, disk, address, firewall, ...
+    name: str
+    place: str = ""
+    owner: str = ""
+    billed: bool = True
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}" + (f" in {self.place}" if self.place else "")
+
+
 class WorkerProvider(ABC):
     """One kind of machine, for one account or configuration."""
 
@@ -104,3 +140,47 @@ class WorkerProvider(ABC):
     @abstractmethod
     async def check(self) -> Sequence[Problem]:
         """Look at what this provider needs in order to work."""
+
+
+class CloudProvider(WorkerProvider):
+    """A provider whose machines are made on request and cost money (`capabilities.creates`).
+
+    The same rules hold: idempotent, no waiting, absent is success. `create` takes `zone` and `spot` in its
+    spec; machines keep their data disk on `delete`, and a new machine of the same name takes it up again.
+    """
+
+    @abstractmethod
+    async def resources(self) -> Sequence[Resource]:
+        """Return everything in the account that carries our labels, in all zones."""
+
+    @abstractmethod
+    async def remove(self, resource: Resource) -> None:
+        """Ask for one resource to be deleted, a protected disk too. Absent is success."""
+
+    @abstractmethod
+    async def trouble(self, name: str) -> OffloadError | None:
+        """Return why the last accepted request about a machine failed later on; None when it did not."""
+
+    @abstractmethod
+    async def report(self, name: str) -> Mapping[str, str]:
+        """Return what the machine last said about its boot (`state`, `step`, `error`); empty: nothing."""
+
+    @abstractmethod
+    async def console(self, name: str) -> str:
+        """Return the text of the serial console. Raises `NotFound`."""
+
+    @abstractmethod
+    async def resize(self, name: str, size: str) -> None:
+        """Give a stopped machine another size. Raises `UsageError` (no such size), `NotFound`."""
+
+    @abstractmethod
+    async def price(self, spec: Mapping[str, Any]) -> Price | None:
+        """Return what a machine of this spec costs; None when it is not known. Nothing is asked for."""
+
+    async def failure(self, name: str) -> OffloadError | None:
+        """Return why the newest request for the machine came to nothing, or None.
+
+        A cloud may accept a request and say no later (no capacity, no quota). Whoever waits for the
+        machine asks here, too.
+        """
+        return None

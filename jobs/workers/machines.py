@@ -1,0 +1,131 @@
+"""What may be done with a worker's machine, and what its row says of it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.db import transaction
+
+from jobs.errors import NoCapacity, Refused, UsageError
+from jobs.models import Worker
+from jobs.providers.base import CloudProvider, Instance, InstanceState
+from jobs.states import WORKER_MOVES, WorkerDesired, WorkerState
+from jobs.transitions import move_worker
+from jobs.workers.connection import provider_of
+from jobs.workers.waiting import Seen, wait_until
+
+Step = Callable[[str], None]
+
+# Seconds. Compute Engine makes, starts and deletes in 10 to 60 s; a stop waits for the guest, up to 120 s.
+RUNNING_DEADLINE = 300.0
+STOPPED_DEADLINE = 300.0
+GONE_DEADLINE = 300.0
+
+
+def silent(text: str) -> None:
+    """Hear a step and say nothing."""
+
+
+def cloud_of(worker: Worker, doing: str) -> CloudProvider:
+    """Return the provider of a worker whose machine Offload makes. Raises `Refused` for any other."""
+    provider = provider_of(worker)
+    if not isinstance(provider, CloudProvider) or not provider.capabilities.creates:
+        raise Refused(
+            f"{doing} {worker.name} is not possible: it is a machine of kind {worker.provider}, "
+            "which Offload uses and did not make.",
+            hint="Do it with the machine's own tools; `manage.py fleet rm` takes it off the list.",
+        )
+    return provider
+
+
+def _way(source: WorkerState, target: WorkerState) -> list[WorkerState]:
+    """Return the shortest legal way from one state to another, without the source."""
+    ways: deque[list[WorkerState]] = deque([[source]])
+    seen = {source}
+    while ways:
+        way = ways.popleft()
+        if way[-1] is target:
+            return way[1:]
+        for state in sorted(WORKER_MOVES[way[-1]]):
+            if state not in seen:
+                seen.add(state)
+                ways.append([*way, state])
+    return []
+
+
+def _bring_row(worker_id: int, target: WorkerState, detail: str) -> None:
+    with transaction.atomic():
+        row = Worker.objects.select_for_update().get(id=worker_id)
+        for state in _way(WorkerState(row.state), target):
+            move_worker(worker_id, state, detail=detail)
+
+
+bring_row = sync_to_async(_bring_row)
+
+
+def _set_row(worker_id: int, desired: WorkerDesired | None, changes: dict[str, Any]) -> Worker:
+    with transaction.atomic():
+        row = Worker.objects.select_for_update().get(id=worker_id)
+        config = {**row.config, **changes}
+        config = {key: value for key, value in config.items() if value is not None}
+        columns: dict[str, Any] = {"config": config}
+        if desired is not None:
+            columns["desired"] = desired.value
+        Worker.objects.filter(id=worker_id).update(**columns)
+    return Worker.objects.get(id=worker_id)
+
+
+async def set_row(worker: Worker, desired: WorkerDesired | None = None, **changes: Any) -> Worker:
+    """Save what is wanted of a worker, and changes of its configuration (None: forget); return the row."""
+    return await sync_to_async(_set_row)(worker.id, desired, changes)
+
+
+def spec_of_machine(worker: Worker) -> dict[str, Any]:
+    """Return the spec that the worker's machine is made from: `spec`, and the zone and kind it got."""
+    spec = dict(worker.config.get("spec") or {})
+    for key in ("zone", "spot"):
+        if key in worker.config:
+            spec[key] = worker.config[key]
+    return spec
+
+
+async def until_state(
+    provider: CloudProvider,
+    name: str,
+    wanted: tuple[InstanceState | None, ...],
+    *,
+    what: str,
+    deadline: float,
+    step: Step,
+) -> Instance | None:
+    """Wait until a machine is in one of the `wanted` states (None: gone); return it.
+
+    Raises `TimedOut`; and, when the machine is gone while it is waited for, what the provider says about
+    that, else `NoCapacity`.
+    """
+
+    async def look() -> Seen[tuple[Instance | None]]:
+        instance = await provider.get(name)
+        state = instance.state if instance else None
+        if state in wanted:
+            return Seen((instance,))
+        if instance is None:
+            trouble = await provider.trouble(name)
+            return Seen(None, error=trouble or _vanished(name))
+        return Seen(None, f"{name} is {instance.state.value}")
+
+    return (await wait_until(what, look, deadline=deadline, step=step))[0]
+
+
+def _vanished(name: str) -> NoCapacity:
+    return NoCapacity(f"{name} was accepted and is not there any more.", hint="The same command tries again.")
+
+
+def require_size(size: str) -> str:
+    """Return the name of a machine's size. Raises `UsageError` for what can be none."""
+    if not size or not all(sign.isalnum() or sign == "-" for sign in size):
+        raise UsageError(f"{size!r} is not the name of a machine type.", hint="Write e.g. n2-standard-8.")
+    return size

@@ -1,0 +1,278 @@
+"""Making a worker's machine and bringing it up: every step can be repeated, so a crash costs a repetition.
+
+What is wanted is saved first (the row with the machine's name); then one looks what is there, and goes on
+from that. There is never a second machine, because the name is the machine's identity.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.db import IntegrityError, transaction
+
+from jobs.errors import CommandFailed, NoCapacity, NotFound, OffloadError, Refused, WorkerUnavailable
+from jobs.models import Worker
+from jobs.providers.base import CloudProvider, Instance, InstanceState
+from jobs.states import WorkerDesired, WorkerState
+from jobs.workers.connection import connect
+from jobs.workers.machines import (
+    GONE_DEADLINE,
+    RUNNING_DEADLINE,
+    STOPPED_DEADLINE,
+    Step,
+    bring_row,
+    cloud_of,
+    set_row,
+    silent,
+    spec_of_machine,
+    until_state,
+)
+from jobs.workers.waiting import Seen, wait_until
+
+BOOT_DEADLINE = 600.0
+ANSWER_DEADLINE = 20.0
+CONSOLE_LINES = 15
+
+
+def _save_intent(name: str, provider: str, root: str, config: Mapping[str, Any]) -> Worker:
+    try:
+        with transaction.atomic():
+            Worker.objects.create(name=name, provider=provider, root=root, config=dict(config))
+    except IntegrityError:
+        row = Worker.objects.get(name=name)
+        if row.provider != provider:
+            raise Refused(
+                f"There is a worker called {name} already, of kind {row.provider}.",
+                hint="Choose another name.",
+            ) from None
+        if row.state == WorkerState.ABSENT and config:
+            # Nothing was made of the earlier wish, or nothing is left of it but its data disk.
+            kept = {key: row.config[key] for key in ("zone", "disk_zone", "tried") if key in row.config}
+            Worker.objects.filter(id=row.id).update(config={**config, **kept}, root=root)
+    Worker.objects.filter(name=name).update(desired=WorkerDesired.UP.value)
+    return Worker.objects.get(name=name)
+
+
+save_intent = sync_to_async(_save_intent)
+
+
+async def provision(
+    name: str, provider: str, root: str, config: Mapping[str, Any], step: Step = silent
+) -> tuple[Worker, bool]:
+    """Have a worker of this name, up and answering; return its row and whether anything had to be done.
+
+    `config`: the provider's configuration, with `spec` (what `create` takes), `zones` (where to try, in
+    this order) and `boot_file` (where the machine says how far its boot is). A worker that is there keeps
+    what it has. Raises `NoCapacity` when no zone has room, `TimedOut` naming the step, or what the
+    provider said; the same call goes on from there.
+    """
+    step(f"Saving the wish for {name}")
+    worker = await save_intent(name, provider, root, config)
+    return await bring_up(worker, step, make=True)
+
+
+async def bring_up(worker: Worker, step: Step = silent, *, make: bool = False) -> tuple[Worker, bool]:
+    """Have the worker's machine running and answering; `make` it when there is none.
+
+    Returns the row and whether anything had to be done. Raises as `provision`, and `NotFound` when there
+    is no machine and none may be made.
+    """
+    provider = cloud_of(worker, "Starting")
+    instance = await _settled(provider, worker, step)
+    if instance is not None and instance.state is InstanceState.RUNNING and worker.state == WorkerState.READY:
+        if await _answers(worker) is None:
+            return await Worker.objects.aget(id=worker.id), False
+        await bring_row(worker.id, WorkerState.UNREACHABLE, "It runs and does not answer.")
+    before = await provider.report(worker.name) if instance is not None else {}
+    if instance is None:
+        if not make:
+            await bring_row(worker.id, WorkerState.ABSENT, "Its provider knows no such machine.")
+            raise NotFound(
+                f"There is no machine {worker.name}.",
+                hint=f"Make it with `manage.py fleet provision {worker.name}`.",
+            )
+        worker = await _make(provider, worker, step)
+    elif instance.state is InstanceState.STOPPED:
+        step(f"Starting {worker.name}")
+        await provider.start(worker.name)
+    await _until_running(provider, worker, step)
+    worker = await _note_zone(provider, worker)
+    if worker.state not in (WorkerState.BOOTING, WorkerState.UNREACHABLE):
+        await bring_row(worker.id, WorkerState.BOOTING, "The machine runs and boots.")
+    await _until_ready(provider, worker, dict(before), step)
+    await bring_row(worker.id, WorkerState.READY, "Answered after its boot.")
+    return await Worker.objects.aget(id=worker.id), True
+
+
+async def _settled(provider: CloudProvider, worker: Worker, step: Step) -> Instance | None:
+    """Return the machine once it is not on its way down."""
+    instance = await provider.get(worker.name)
+    if instance is not None and instance.state is InstanceState.STOPPING:
+        step(f"Waiting until {worker.name} has stopped, to start it again")
+        wanted = (InstanceState.STOPPED, InstanceState.RUNNING, None)
+        return await until_state(
+            provider, worker.name, wanted, what=f"{worker.name} to stop", deadline=STOPPED_DEADLINE, step=step
+        )
+    if instance is not None and instance.state is InstanceState.DELETING:
+        step(f"Waiting until the old {worker.name} is gone")
+        return await until_state(
+            provider, worker.name, (None,), what=f"{worker.name} to go", deadline=GONE_DEADLINE, step=step
+        )
+    return instance
+
+
+def _places(worker: Worker) -> list[tuple[str, bool]]:
+    """Return where the machine may be made, in order: each zone with spot first when that is wanted.
+
+    A data disk cannot leave its zone: once there is one, only that zone is left.
+    """
+    spec = worker.config.get("spec") or {}
+    zones = [str(zone) for zone in worker.config.get("zones") or [spec.get("zone") or ""]]
+    if worker.config.get("disk_zone"):
+        zones = [str(worker.config["disk_zone"])]
+    kinds = [True, False] if spec.get("spot") else [False]
+    return [(zone, spot) for spot in kinds for zone in zones]
+
+
+async def _make(provider: CloudProvider, worker: Worker, step: Step) -> Worker:
+    """Ask for the machine, place by place, until one has room; return the row with the place."""
+    said: list[str] = []
+    worker = await _find_disk(provider, worker)
+    for zone, spot in _places(worker):
+        changes: dict[str, Any] = {"spot": spot, "placement": "; ".join(said) or None}
+        if zone:
+            changes["zone"] = zone
+            changes["tried"] = sorted({*worker.config.get("tried", ()), zone})
+        worker = await set_row(worker, **changes)
+        await bring_row(worker.id, WorkerState.CREATING, f"Asked for {_place(zone, spot)}.")
+        step(f"Making {worker.name} {_place(zone, spot)}")
+        try:
+            await provider.create(spec_of_machine(worker), worker.name)
+            await _until_running(provider, worker, step)
+        except NoCapacity as error:
+            said.append(f"{_place(zone, spot)}: {error.message}")
+            step(error.message)
+            continue
+        except OffloadError as error:
+            if await provider.get(worker.name) is None and not error.retryable:
+                await bring_row(worker.id, WorkerState.ABSENT, error.message)
+            raise
+        return await Worker.objects.aget(id=worker.id)
+    await _remove_disks(provider, worker, keep=worker.config.get("disk_zone"))
+    text = f"There is no room for {worker.name}: {' '.join(said)}"
+    await bring_row(worker.id, WorkerState.ABSENT, text)
+    await set_row(worker, zone=None, spot=None, tried=None)
+    raise NoCapacity(text, hint="Try other zones (--zones), another machine type, or later.")
+
+
+async def _find_disk(provider: CloudProvider, worker: Worker) -> Worker:
+    """Learn where the worker's data disk is, so that the machine is made beside it.
+
+    A disk in a zone that was tried, where no machine ever ran, is blank: another try may go elsewhere.
+    """
+    if worker.config.get("disk_zone"):
+        return worker
+    for resource in await provider.resources():
+        known = resource.kind == "disk" and resource.owner == worker.name and resource.place
+        if known and resource.place not in worker.config.get("tried", ()):
+            return await set_row(worker, disk_zone=resource.place)
+    return worker
+
+
+async def _note_zone(provider: CloudProvider, worker: Worker) -> Worker:
+    """Save where the machine that runs now has its data disk; remove the blank ones of other tries."""
+    if worker.config.get("disk_zone") or not worker.config.get("zone"):
+        return worker
+    await _remove_disks(provider, worker, keep=worker.config["zone"])
+    return await set_row(worker, disk_zone=worker.config["zone"], tried=None)
+
+
+async def _remove_disks(provider: CloudProvider, worker: Worker, keep: str | None) -> None:
+    tried = set(worker.config.get("tried", ())) - {keep}
+    if not tried:
+        return
+    for resource in await provider.resources():
+        if resource.kind == "disk" and resource.owner == worker.name and resource.place in tried:
+            await provider.remove(resource)
+
+
+def _place(zone: str, spot: bool) -> str:
+    return f"in {zone or 'its place'}, {'spot' if spot else 'on demand'}"
+
+
+async def _until_running(provider: CloudProvider, worker: Worker, step: Step) -> None:
+    await until_state(
+        provider,
+        worker.name,
+        (InstanceState.RUNNING,),
+        what=f"{worker.name} to run",
+        deadline=float(worker.config.get("running_deadline") or RUNNING_DEADLINE),
+        step=step,
+    )
+
+
+async def _answers(worker: Worker) -> str | None:
+    """Ask the machine over its line; None: it is ready, else what is missing. Raises `WorkerUnavailable`
+
+    when the machine says that its boot failed.
+    """
+    try:
+        async with connect(worker) as line:
+            file = worker.config.get("boot_file")
+            if not file:
+                await line.transport.run(["true"], deadline=ANSWER_DEADLINE)
+                return None
+            done = await line.transport.run(["cat", str(file)], deadline=ANSWER_DEADLINE)
+    except CommandFailed:
+        return "it answers, and its boot has not begun"
+    except OffloadError as error:
+        if not error.retryable:
+            raise
+        return error.message
+    try:
+        said = json.loads(done.stdout)
+    except ValueError:
+        return "its boot has not said how far it is"
+    if said.get("state") == "failed":
+        raise _boot_failed(worker, said)
+    return None if said.get("state") == "ready" else f"booting: {said.get('step') or 'started'}"
+
+
+def _boot_failed(worker: Worker, said: Mapping[str, Any]) -> WorkerUnavailable:
+    error = WorkerUnavailable(
+        f"{worker.name} did not boot through: {said.get('step') or 'boot'}: "
+        f"{said.get('error') or 'no reason given'}",
+        hint=f"`manage.py fleet logs {worker.name}` shows its console; `fleet rebuild` makes it anew.",
+    )
+    error.retryable = False  # type: ignore[misc]
+    return error
+
+
+async def _until_ready(provider: CloudProvider, worker: Worker, before: dict[str, str], step: Step) -> None:
+    step(f"Waiting until {worker.name} answers")
+
+    async def look() -> Seen[bool]:
+        missing = await _answers(worker)
+        if missing is None:
+            return Seen(True)
+        said = dict(await provider.report(worker.name))
+        if said and said != before:
+            if said.get("state") == "failed":
+                raise _boot_failed(worker, said)
+            missing = f"booting: {said.get('step') or said.get('state')}"
+        return Seen(None, missing)
+
+    try:
+        await wait_until(
+            f"{worker.name} to answer",
+            look,
+            deadline=float(worker.config.get("boot_deadline") or BOOT_DEADLINE),
+            step=step,
+            hint=f"`manage.py fleet logs {worker.name}` shows its console. The same command goes on.",
+        )
+    except OffloadError as error:
+        await bring_row(worker.id, WorkerState.UNREACHABLE, error.message)
+        raise
