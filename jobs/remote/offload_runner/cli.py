@@ -23,6 +23,7 @@ from jobs.remote.offload_runner.protocol import EXIT_OK, EXIT_SOFTWARE, EXIT_UNA
 COMMANDS = {
     "hello": ("hello", True),
     "prepare": ("prepare", True),
+    "secrets": ("confidential", True),
     "start": ("start", True),
     "run": ("run", False),
     "follow": ("follow", True),
@@ -36,6 +37,7 @@ COMMANDS = {
     "peek": ("show", False),
     "diff": ("show", False),
     "step": ("stepping", False),
+    "watchdog": ("watchdog", False),
 }
 # A second hello line in a stream of raw bytes would be part of the bytes; `run` and `step` speak to people.
 
@@ -49,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True)
     commands.add_parser("hello", help="say who this is")
     commands.add_parser("prepare", help="fetch a commit and lay out its worktree (request on stdin)")
+    _on_job(commands, "secrets", "keep a job's secrets in memory for its start (request on stdin)")
     commands.add_parser("start", help="start a plan in a tmux session (request on stdin)")
     run = _on_job(commands, "run", "work through a job's plan in this terminal")
     run.add_argument("--retry", action="store_true", help="after the job ended: run again what failed")
@@ -76,6 +79,10 @@ def parser() -> argparse.ArgumentParser:
     diff = _on_job(commands, "diff", "print the change under review")
     diff.add_argument("--stat", action="store_true")
     enter.add_argument("argv", nargs=argparse.REMAINDER)
+    watchdog = commands.add_parser("watchdog", help="turn this machine off when nobody needs it")
+    watchdog.add_argument("--idle-minutes", type=float, default=30.0, help="how long it waits")
+    watchdog.add_argument("--off-command", default="systemctl poweroff", help="what turns it off")
+    watchdog.add_argument("--proc", default="/proc", help=argparse.SUPPRESS)
     step = commands.add_parser("step", help="a built-in task of a plan")
     step.add_argument("name")
     step.add_argument("--session", required=True)
