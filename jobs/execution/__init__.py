@@ -6,6 +6,7 @@ may be called by several processes at once: a lease on the job keeps two from do
 
 from jobs.execution.cancel import cancel, request_cancel
 from jobs.execution.cleanup import Removal, discard, remove
+from jobs.execution.confide import store as secret_store
 from jobs.execution.describe import as_json, commands_for
 from jobs.execution.evidence import archive, diff, peek, read_log, read_recording
 from jobs.execution.follow import refresh, refresh_worker, wait
@@ -42,6 +43,7 @@ __all__ = [
     "request_cancel",
     "resolve_repository",
     "resume",
+    "secret_store",
     "submit",
     "trust",
     "wait",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar
 from urllib.parse import urlsplit
 
@@ -12,6 +13,10 @@ class Forge(ABC):
     """One kind of place where pull requests live."""
 
     kind: ClassVar[str]
+    # Who a token says it is, where the forge's own name for that is documented.
+    token_user: ClassVar[str] = "git"
+    # Host -> the name of the token that is meant for it.
+    token_names: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def matches(self, url: str) -> bool:
@@ -24,6 +29,18 @@ class Forge(ABC):
     @abstractmethod
     def pull_url(self, url: str, number: int) -> str:
         """Return a pull request's page, or an empty text when there is none."""
+
+    def token_name(self, url: str) -> str:
+        """Return the name of the secret that opens a private repository; empty when none may be sent.
+
+        Each host has a name of its own, so that no address can ask for another host's token:
+        `GIT_TOKEN_<HOST>` (with `_` for what is neither letter nor digit) unless a well-known name is its.
+        """
+        parts = urlsplit(url)
+        if parts.scheme != "https" or not parts.hostname:
+            return ""
+        known = self.token_names.get(parts.netloc.lower())
+        return known or "GIT_TOKEN_" + re.sub(r"[^A-Z0-9]", "_", parts.netloc.upper())
 
     def branch_ref(self, ref: str) -> str:
         """Return the full ref of a branch; a full ref and a commit stay as they are."""

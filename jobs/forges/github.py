@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from jobs.forges.base import Forge, host, page
@@ -11,6 +12,8 @@ class GitHub(Forge):
     """Heads of pull requests are `refs/pull/N/head`, forks included."""
 
     kind: ClassVar[str] = "github"
+    token_user: ClassVar[str] = "x-access-token"
+    token_names: ClassVar[Mapping[str, str]] = {"github.com": "GITHUB_TOKEN"}
 
     def matches(self, url: str) -> bool:
         """Match github.com, and hosts named after GitHub."""

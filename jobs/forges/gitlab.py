@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from jobs.forges.base import Forge, host, page
@@ -11,6 +12,8 @@ class GitLab(Forge):
     """Heads of merge requests are `refs/merge-requests/N/head`."""
 
     kind: ClassVar[str] = "gitlab"
+    token_user: ClassVar[str] = "oauth2"
+    token_names: ClassVar[Mapping[str, str]] = {"gitlab.com": "GITLAB_TOKEN"}
 
     def matches(self, url: str) -> bool:
         """Match gitlab.com, and hosts named after GitLab."""

@@ -85,6 +85,7 @@ verbs (manage.py offload VERB --help says more):
   wait          until the job has ended            diff    the change under review
   cancel        stop a job                         rm      free its worktree; never destroys unpushed work
   doctor        is everything there?               setup   write settings""",
+  secret        keep tokens and keys for jobs
     (
         "repo", "worker", "detach", "fresh", "wait", "timeout", "agent", "prompt", "secret", "trust", "force",
         "yes", "no_input", "json",
@@ -155,6 +156,15 @@ VERBS: Mapping[str, Verb] = {
     ),
     "diff": Verb(_JOB, "Print the change under review as git diff does.", ("repo", "stat", "json")),
     "doctor": Verb(
+    "secret": Verb(
+        "set|ls|rm [NAME]",
+        "Keep a secret for jobs: in the system's keyring, or, without one, in a file that only you can "
+        "read. The value comes from standard input or is asked for; never write it on a command line. "
+        "A job gets it only with --secret NAME, and of its tasks only those that name it.",
+        ("json", "no_input"),
+        example="  manage.py offload secret set GITHUB_TOKEN          asks for the value\n"
+        "  gh auth token | manage.py offload secret set GITHUB_TOKEN",
+    ),
         "",
         "Print every setting with its source, and check what is needed. Exit code 4 when something fails.",
         ("apply", "json"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from jobs.errors import UsageError
 from jobs.playbooks.base import Context
@@ -18,7 +19,7 @@ def finish(context: Context, action: str, own: Overrides, tasks: Sequence[Task])
 
     Raises `UsageError` when a further task does not fit in.
     """
-    tasks = list(tasks)
+    tasks = [replace(task, secrets=[*task.secrets, *own.secrets.get(task.role, ())]) for task in tasks]
     known = {task.id for task in tasks}
     for extra in own.tasks:
         if extra.id in known or extra.id == "synthesis" or not known.issuperset(extra.needs):
@@ -28,7 +29,16 @@ def finish(context: Context, action: str, own: Overrides, tasks: Sequence[Task])
             )
         known.add(extra.id)
         timeout = extra.timeout or own.timeout or TASK_TIMEOUT
-        tasks.append(Task(extra.id, extra.name, shell=extra.shell, needs=list(extra.needs), timeout=timeout))
+        tasks.append(
+            Task(
+                extra.id,
+                extra.name,
+                shell=extra.shell,
+                needs=list(extra.needs),
+                secrets=list(extra.secrets),
+                timeout=timeout,
+            )
+        )
     needs = [task.id for task in tasks]
     tasks.append(
         runner_step(

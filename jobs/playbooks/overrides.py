@@ -14,6 +14,9 @@
     id = "docs"
     shell = "make docs"
     needs = ["install"]
+    secrets = ["DOCS_TOKEN"]        # which the job must have been given with --secret
+    [secrets]                       # the same for what was detected
+    install = ["NPM_TOKEN"]
 
 Taken from the base branch only: a pull request cannot change how it is reviewed.
 """
@@ -21,6 +24,7 @@ Taken from the base branch only: a pull request cannot change how it is reviewed
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -31,9 +35,10 @@ from jobs.playbooks.base import RepositoryFacts
 from jobs.remote.offload_runner.protocol import VARIABLE
 
 CONFIG = ".offload/config.toml"
+_SECRET = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 ROLES = ("install", "build", "test", "lint", "types")
-_TOP = ("commands", "parallel", "ports", "tasks", "timeout")
-_TASK = ("id", "name", "shell", "needs", "timeout")
+_TOP = ("commands", "parallel", "ports", "secrets", "tasks", "timeout")
+_TASK = ("id", "name", "shell", "needs", "secrets", "timeout")
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class ExtraTask:
     name: str
     shell: str
     needs: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
     timeout: int | None = None
 
 
@@ -56,6 +62,7 @@ class Overrides:
     timeout: int | None = None
     tasks: tuple[ExtraTask, ...] = ()
     ports: tuple[str, ...] = ()
+    secrets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # role -> names
 
 
 def read(facts: RepositoryFacts) -> Overrides:
@@ -121,7 +128,26 @@ def _parse(table: Any, source: str) -> Overrides:
         timeout=_seconds(table["timeout"], f"{source}: timeout") if "timeout" in table else None,
         tasks=tuple(_task(item, source) for item in extra),
         ports=_ports(table.get("ports", []), source),
+        secrets=_secrets(table.get("secrets", {}), source),
     )
+
+
+def _secrets(table: Any, source: str) -> dict[str, tuple[str, ...]]:
+    if not isinstance(table, dict):
+        raise UsageError(f"{source}: `secrets` of the base branch is not a table.")
+    _known(table, ROLES, f"{source}: [secrets]")
+    return {role: _secret_names(names, f"{source}: secrets of {role}") for role, names in table.items()}
+
+
+def _secret_names(names: Any, where: str) -> tuple[str, ...]:
+    if not isinstance(names, list) or not all(
+        isinstance(name, str) and _SECRET.fullmatch(name) for name in names
+    ):
+        raise UsageError(
+            f"{where} of the base branch must be a list of names, not {names!r}.",
+            hint='Write secrets = ["NPM_TOKEN"]; the names, never the values.',
+        )
+    return tuple(names)
 
 
 def _ports(names: Any, source: str) -> tuple[str, ...]:
@@ -150,6 +176,7 @@ def _task(item: Mapping[str, Any], source: str) -> ExtraTask:
         name=item.get("name", item["id"]),
         shell=item["shell"],
         needs=tuple(needs),
+        secrets=_secret_names(item.get("secrets", []), f"{source}: secrets of {item['id']}"),
         timeout=_seconds(item["timeout"], f"{source}: timeout of {item['id']}")
         if "timeout" in item
         else None,

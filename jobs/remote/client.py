@@ -35,6 +35,7 @@ from jobs.remote.answers import (
 )
 from jobs.remote.inside import PYTHON, Inside, engine_is_away, not_running
 from jobs.remote.layout import Layout, side_session
+from jobs.remote.offload_runner.confidential import READERS, RECORD, RUN
 from jobs.remote.offload_runner.process import MARK
 from jobs.remote.offload_runner.protocol import EXIT_NOT_FOUND, EXIT_USAGE, Plan
 from jobs.transport.base import Completed, Process, Transport
@@ -48,7 +49,11 @@ PUT_MODE = 0o755
 # What works on files and processes of jobs runs where they do; what needs tmux runs on the host.
 _INSIDE = frozenset({"prepare", "stop", "clean", "diff", "secrets"})
 _OF_THE_JOB = frozenset({"stop", "secrets"})
-_SILENCE_LIMIT = 20.0
+# The runner pings each 2.5 seconds. What is shown must be true within ten, so silence is told first, and
+# the line given up (which takes its time on a line that does not answer) later.
+_SILENCE_TOLD = 6.0
+_SILENCE_LIMIT = 12.0
+SILENT = "silent"
 
 
 class ContainerDown(WorkerUnavailable):
@@ -118,6 +123,20 @@ class RunnerClient:
             spec["command"] = command
         answer = await self._call(["start"], spec)
         return bool(one(answer, "started")["created"])
+
+    async def secrets(self, session: str, values: Mapping[str, str]) -> None:
+        """Have a job's secrets kept in the worker's memory until its runner and its recorder take them.
+
+        In place of what was kept before; without `values`, what was not taken is deleted.
+        """
+        words = ["secrets", "--session", session]
+        spec = {"secrets": dict(values), "for": list(READERS)}
+        if self.inside is None:
+            await self._call(words, spec)
+            return
+        # The runner reads them in the container, the recorder on the host.
+        await self._call(words, {**spec, "for": [RUN]})
+        await self._call(words, {**spec, "for": [RECORD]}, outside=True)
 
     async def status(self, *sessions: str) -> list[dict[str, Any]]:
         """Return how jobs are now: those named, or all."""

@@ -1,6 +1,6 @@
 """The verbs of `manage.py offload`, one function each: `async def verb(request: Request) -> int`."""
 
-from jobs.management.verbs import changing, launching, looking, reading, system
+from jobs.management.verbs import changing, confidential, launching, looking, reading, system
 from jobs.management.verbs.request import Request
 
 VERBS = {
@@ -15,6 +15,7 @@ VERBS = {
     "cancel": changing.cancel,
     "rm": changing.rm,
     "diff": reading.diff,
+    "secret": confidential.secret,
     "doctor": system.doctor,
     "setup": system.setup,
 }

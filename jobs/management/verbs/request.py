@@ -6,6 +6,7 @@ import asyncio
 import getpass
 import os
 import sys
+import termios
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,20 @@ async def ask(prompt: str) -> str:
         loop.remove_reader(stdin)
     # One read is one line: the terminal hands out whole lines here.
     return os.read(stdin, 4096).decode(errors="replace").strip()
+
+
+async def ask_hidden(prompt: str) -> str:
+    """Return the line that the person at the terminal types, without showing it."""
+    stdin = sys.stdin.fileno()
+    before = termios.tcgetattr(stdin)
+    quiet = termios.tcgetattr(stdin)
+    quiet[3] &= ~termios.ECHO
+    termios.tcsetattr(stdin, termios.TCSAFLUSH, quiet)
+    try:
+        return await ask(prompt)
+    finally:
+        termios.tcsetattr(stdin, termios.TCSAFLUSH, before)
+        print(file=sys.stderr)
 
 
 def _once(typed: asyncio.Future[None]) -> None:

@@ -14,12 +14,12 @@ import selectors
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Iterable, Optional, Tuple
 
-from jobs.remote.offload_runner import protocol
+from jobs.remote.offload_runner import confidential, protocol
 from jobs.remote.offload_runner.journal import Journal
 from jobs.remote.offload_runner.paths import JobPaths, existing_job
-from jobs.remote.offload_runner.redact import Redactor
+from jobs.remote.offload_runner.redact import Redactor, forms
 from jobs.remote.offload_runner.tmux import Tmux, from_options
 
 LIMIT = 64 * 1024 * 1024
@@ -34,8 +34,9 @@ _READ = 65536
 def main(options: argparse.Namespace) -> int:
     """Record stdin until its end."""
     paths = existing_job(options.root, options.session)
+    secrets = confidential.take(paths, confidential.RECORD)
     with Recording(paths.recording) as recording:
-        Recorder(recording, paths, from_options(options)).run(sys.stdin.fileno())
+        Recorder(recording, paths, from_options(options), secrets.values()).run(sys.stdin.fileno())
     return protocol.EXIT_OK
 
 
@@ -113,11 +114,13 @@ class Recording:
 class Recorder:
     """Joins the pane's output, its size and the journal's tasks into one recording."""
 
-    def __init__(self, recording: Recording, paths: JobPaths, tmux: Tmux) -> None:
+    def __init__(
+        self, recording: Recording, paths: JobPaths, tmux: Tmux, secrets: Iterable[str] = ()
+    ) -> None:
         self.recording = recording
         self.paths = paths
         self.tmux = tmux
-        self.redactor = Redactor()
+        self.redactor = Redactor(forms(secrets))
         self._size: Optional[Tuple[int, int]] = None
         self._size_asked = 0.0
         self._marked = self._journal_end() if recording.begun else 0

@@ -7,7 +7,7 @@ import selectors
 import signal
 import sys
 
-from jobs.remote.offload_runner import protocol, wire
+from jobs.remote.offload_runner import confidential, protocol, schedule, wire
 from jobs.remote.offload_runner.display import Display
 from jobs.remote.offload_runner.environment import placeholders
 from jobs.remote.offload_runner.execute import Engine
@@ -19,6 +19,7 @@ from jobs.remote.offload_runner.protocol import (
     EXIT_DATA,
     EXIT_LOCKED,
     INTERRUPTED,
+    PENDING,
     Plan,
     load_plan,
 )
@@ -64,6 +65,7 @@ def main(options: argparse.Namespace) -> int:
     display: Display = Pane() if sys.stdin.isatty() and sys.stdout.isatty() else Display()
     engine = Engine(paths, plan, values, display.changed)
     engine.load()
+    engine.secrets = confidential.take(paths, confidential.RUN)
     try:
         display.open(engine)
         if engine.finished is None or options.retry:
@@ -81,6 +83,9 @@ def _work(
     stop_request = engine.paths.stop_request
     if stop_request.exists():
         stop_request.unlink()
+    states = {name: view.state for name, view in engine.views.items()}
+    resumed = schedule.resumed_states(engine.plan, states, options.retry)
+    confidential.check(engine.plan, [n for n, state in resumed.items() if state == PENDING], engine.secrets)
     engine.begin(options.retry)
     engine.selector.register(signals.reader, selectors.EVENT_READ, signals.drain)
     display.watch(engine.selector)

@@ -7,7 +7,7 @@ import signal
 import time
 from typing import Dict, Set
 
-from jobs.remote.offload_runner import protocol, wire
+from jobs.remote.offload_runner import confidential, protocol, wire
 from jobs.remote.offload_runner.environment import mark_of
 from jobs.remote.offload_runner.failures import RunnerError
 from jobs.remote.offload_runner.journal import Journal
@@ -47,6 +47,7 @@ def stop(paths: JobPaths, grace: float) -> bool:
     Raises `RunnerError` when something survives even SIGKILL.
     """
     was_running = is_held(paths.lock)
+    confidential.drop(paths)
     try:
         write_json(paths.stop_request, {"at": wire.now(), "grace": grace})
     except OSError:

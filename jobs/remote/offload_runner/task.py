@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from types import MappingProxyType
 from typing import Dict, Mapping, Optional
 
 from jobs.remote.offload_runner.environment import mark_of, task_environment
@@ -25,7 +26,13 @@ _DRAIN_READS = 64
 class RunningTask:
     """A task from its start to its exit file. Everything here returns at once; `step` moves it on."""
 
-    def __init__(self, paths: JobPaths, task: Task, values: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        paths: JobPaths,
+        task: Task,
+        values: Mapping[str, str],
+        secrets: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.task = task
         self.paths = paths
         self.began = time.monotonic()
@@ -42,10 +49,11 @@ class RunningTask:
             paths.exit(task.id).unlink()
         except FileNotFoundError:
             pass
-        self.log = TaskLog(paths.log(task.id))
-        self._spawn(dict(values))
+        # Of every secret of the job: what one task was given, another may come to see.
+        self.log = TaskLog(paths.log(task.id), secrets=secrets.values())
+        self._spawn(dict(values), {name: secrets[name] for name in task.secrets})
 
-    def _spawn(self, values: Dict[str, str]) -> None:
+    def _spawn(self, values: Dict[str, str], secrets: Dict[str, str]) -> None:
         task = self.task
         if task.argv is not None:
             argv = [expand(word, values) for word in task.argv]
@@ -57,7 +65,7 @@ class RunningTask:
             self._process = subprocess.Popen(
                 argv,
                 cwd=cwd,
-                env=task_environment(self.paths, task, values),
+                env={**task_environment(self.paths, task, values), **secrets},
                 stdin=subprocess.DEVNULL,
                 stdout=writer,
                 stderr=writer,

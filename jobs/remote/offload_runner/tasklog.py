@@ -6,7 +6,9 @@ import os
 import re
 from collections import deque
 from pathlib import Path
-from typing import Deque
+from typing import Deque, Iterable
+
+from jobs.remote.offload_runner.redact import BytesRedactor
 
 LOG_CAP = 50 * 1024 * 1024
 _TAIL_BYTES = 64 * 1024
@@ -29,9 +31,13 @@ def plain(text: str) -> str:
 
 
 class TaskLog:
-    """Writes a log. Beyond the cap only the end is kept; what was left out is said in the log."""
+    """Writes a log. Beyond the cap only the end is kept; what was left out is said in the log.
 
-    def __init__(self, path: Path, cap: int = LOG_CAP) -> None:
+    `secrets` are values that must not be in it, whoever prints them.
+    """
+
+    def __init__(self, path: Path, cap: int = LOG_CAP, secrets: Iterable[str] = ()) -> None:
+        self._redactor = BytesRedactor(secrets)
         self._file = os.open(str(path), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._size = os.fstat(self._file).st_size
         self._cap = cap
@@ -46,6 +52,9 @@ class TaskLog:
 
     def write(self, data: bytes) -> None:
         """Take output. Raises `OSError` when the disk is full."""
+        self._take(self._redactor.feed(data))
+
+    def _take(self, data: bytes) -> None:
         self._remember(data)
         room = self._cap - self._size
         if room > 0:
@@ -98,6 +107,7 @@ class TaskLog:
     def close(self) -> None:
         """Write what was held back, and free the file. Raises `OSError` when the disk is full."""
         try:
+            self._take(self._redactor.flush())
             if self._left_out:
                 self.note(
                     "%d bytes were left out here: a log keeps %d bytes and its end."
