@@ -56,6 +56,7 @@ lint: setup-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy .
 	$(BIN)/lint-imports
+	node_modules/.bin/tsc --project .
 
 lock: .venv/.dev
 	$(BIN)/python -m pip install --quiet pip-tools

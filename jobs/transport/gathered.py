@@ -28,7 +28,9 @@ class GatheredWrites:
 
     def _flush(self) -> None:
         pieces, self._pieces = self._pieces, []
-        if pieces and not self._transport.is_closing():
+        # asyncssh's own pipe to a proxy command cannot tell; it ignores what comes after its end.
+        is_closing = getattr(self._transport, "is_closing", bool)
+        if pieces and not is_closing():
             self._transport.write(b"".join(pieces))
 
     def close(self) -> None:

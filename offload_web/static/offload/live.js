@@ -61,7 +61,7 @@ export function startLive() {
     const scrolled = [...part.querySelectorAll(".timeline, .tail pre")].map((box) => box.scrollTop);
     const focused = document.activeElement?.id;
     try {
-      await window.htmx.ajax("GET", part.dataset.live ?? "", {
+      await /** @type {any} */ (window).htmx.ajax("GET", part.dataset.live ?? "", {
         target: part,
         swap: "innerHTML",
         select: part.dataset.liveSelect ? `${part.dataset.liveSelect} > *` : undefined,

@@ -11,12 +11,16 @@ export class Drawing {
   constructor(term, acknowledge) {
     this.term = term;
     this.acknowledge = acknowledge;
-    this.begin();
+    this.epoch = 0;
+    this.received = 0;
+    this.drawn = 0;
+    this.marked = 0;
+    this.tail = 0;
   }
 
   /** A new socket: the server counts from zero. */
   begin() {
-    this.epoch = (this.epoch ?? 0) + 1;
+    this.epoch += 1;
     this.received = 0;
     this.drawn = 0;
     this.marked = 0;

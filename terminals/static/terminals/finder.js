@@ -11,7 +11,7 @@ export class Finder {
     this.form = form;
     this.screen = screen;
     this.input = /** @type {HTMLInputElement} */ (form.elements.namedItem("find"));
-    this.count = /** @type {HTMLElement} */ (form.querySelector("output"));
+    this.count = /** @type {HTMLOutputElement} */ (form.querySelector("output"));
     this.input.addEventListener("input", () => this.find(false, true));
     form.addEventListener("submit", (event) => {
       event.preventDefault();

@@ -1,18 +1,22 @@
 // The terminal's page: puts the parts together. Each part is a module of its own.
 
 import { Banner } from "./banner.js";
-import { acceptClipboardWrites, copy, copySelection, guardPastes, pasteFromClipboard } from "./clipboard.js";
+import { acceptClipboardWrites, guardPastes, pasteFromClipboard } from "./clipboard.js";
+import { makeCommands } from "./commands.js";
 import { Drawing } from "./draw.js";
 import { Files } from "./files.js";
 import { Finder } from "./finder.js";
 import { Gauges } from "./gauges.js";
 import { KeyBar } from "./keybar.js";
 import { Link } from "./link.js";
+import { LookBack } from "./lookback.js";
 import { Mouse } from "./mouse.js";
-import { allowNotifications, Notifier } from "./notify.js";
-import { load, save, tabName } from "./preferences.js";
+import { Notifier } from "./notify.js";
+import { showPeople } from "./people.js";
+import { linkPlaces } from "./places.js";
+import { load, tabName } from "./preferences.js";
 import { Screen } from "./screen.js";
-import { isDark } from "./themes.js";
+import { guardClosing, ownKeys } from "./shortcuts.js";
 import { toast } from "./toast.js";
 import { isReply, Typing } from "./typing.js";
 
@@ -28,8 +32,9 @@ const screen = new Screen(host, preferences);
 const { term } = screen;
 let tab = tabName();
 const state = {
-  attached: false, ended: false, fresh: true, role: "drive", /** @type {any[]} */ viewers: [],
-  lostAttempts: 0, lostTimer: 0, freshUpTo: 0, typed: false, number: 0, drawnNumber: 0, /** @type {(() => void) | null} */ refreshed: null,
+  attached: false, ended: false, fresh: true, lostAttempts: 0, lostTimer: 0, number: 0, drawnNumber: 0,
+  role: /** @type {import("./people.js").Role} */ ("drive"),
+  viewers: /** @type {import("./people.js").Person[]} */ ([]),
 };
 
 const link = new Link(() => {
@@ -44,6 +49,7 @@ const banner = new Banner(element("banner"));
 const notifier = new Notifier(screen, page.title, (text) => link.control({ t: "attention", text }));
 const mouse = new Mouse(screen, preferences, () => link.open && link.control({ t: "info" }));
 const gauges = new Gauges(element("gauges"), drawing);
+const past = new LookBack(screen, drawing, state, () => link.control({ t: "attach" }));
 const finder = new Finder(element("finder"), screen);
 const files = new Files(page, (text) => {
   typing.type(text);
@@ -97,7 +103,7 @@ link.addEventListener("control", (event) => {
   else if (message.t === "refused") toast(message.message);
 });
 
-/** @param {{role: string, size: [number, number] | null, history: number, n: number}} message */
+/** @param {{role: import("./people.js").Role, size: [number, number] | null, history: number, n: number}} message */
 function ready(message) {
   state.role = message.role;
   typing.readOnly = message.role === "watch";
@@ -117,7 +123,7 @@ function ready(message) {
   notifier.mark("");
   link.settled();
   tellSize();
-  settle(drawing.received + message.history);
+  past.settle(drawing.received + message.history);
   typing.attached(Boolean(state.fresh));
   state.fresh = false;
   role();
@@ -151,7 +157,7 @@ function ended(message) {
   });
 }
 
-/** @param {{who: string, role: string, you: boolean}[]} people */
+/** @param {import("./people.js").Person[]} people */
 function viewers(people) {
   state.viewers = people;
   const me = people.find((person) => person.you);
@@ -161,16 +167,8 @@ function viewers(people) {
   role();
 }
 
-const ROLE = { drive: "driving", follow: "following", watch: "watching" };
-
 function role() {
-  const others = state.viewers.filter((person) => !person.you);
-  const chip = element("viewers");
-  const mine = { drive: "You drive", follow: "You follow", watch: "Watching only" }[state.role];
-  chip.textContent = others.length ? `${mine} · ${others.length} more` : state.role === "drive" ? "" : mine;
-  chip.hidden = !chip.textContent;
-  chip.title = others.map((person) => `${person.who} is ${ROLE[person.role]}`).join("\n");
-  element("take").hidden = state.role !== "follow" || !others.some((person) => person.role === "drive");
+  showPeople(element("viewers"), element("take"), state.role, state.viewers);
 }
 
 // -- what the user does ------------------------------------------------------------------------------------
@@ -209,59 +207,9 @@ typing.addEventListener("progress", (event) => {
   element("progress").value = sent / total;
 });
 
-// tmux draws what is on the screen, not what rushed past it: before the user looks back, the page's own
-// scrollback is filled anew from tmux, which has every line.
-const REDRAWN = 250; // what tmux draws after the history
-const LOOK_MS = 40;
-const PATIENCE_MS = 10_000;
-
-/** Notes when history and screen are drawn: from then on, what comes may push lines past the page. @param {number} whole */
-function settle(whole) {
-  const { number } = state;
-  const end = performance.now() + PATIENCE_MS;
-  state.freshUpTo = 0;
-  state.typed = false;
-  const look = () => {
-    if (number !== state.number) return; // attached anew meanwhile
-    if (drawing.drawn < whole && performance.now() < end) {
-      setTimeout(look, LOOK_MS);
-      return;
-    }
-    setTimeout(() => {
-      if (number !== state.number) return;
-      // tmux's status line alone is no reason to look again; what typing brought may already have run past.
-      state.freshUpTo = state.typed ? 0 : drawing.received + 2 * term.cols;
-      state.refreshed?.();
-    }, REDRAWN);
-  };
-  look();
-}
-
-term.onKey(() => (state.typed = true));
-
-/** @returns {Promise<void>} when the scrollback holds the session's history */
-function lookBack() {
-  if (!state.attached || drawing.received <= state.freshUpTo) return Promise.resolve();
-  return new Promise((resolve) => {
-    state.refreshed = () => {
-      state.refreshed = null;
-      resolve();
-    };
-    link.control({ t: "attach" });
-  });
-}
-
-/** @param {number} lines @returns {boolean} whether scrolling back waits for the history */
-function scrollBack(lines) {
-  const { viewportY, baseY } = term.buffer.active;
-  if (state.refreshed) return true;
-  if (viewportY < baseY || drawing.received <= state.freshUpTo || !state.attached) return false;
-  void lookBack().then(() => term.scrollLines(-lines));
-  return true;
-}
-mouse.beforeBack = scrollBack;
+mouse.beforeBack = (/** @type {number} */ lines) => past.back(lines);
 host.addEventListener("wheel", (/** @type {WheelEvent} */ event) => {
-  if (mouse.granted || event.deltaY >= 0 || event.ctrlKey || !scrollBack(3)) return;
+  if (mouse.granted || event.deltaY >= 0 || event.ctrlKey || !past.back(3)) return;
   event.preventDefault();
   event.stopPropagation();
 }, { capture: true, passive: false });
@@ -273,129 +221,13 @@ function tellSize() {
 }
 screen.addEventListener("size", tellSize);
 
-/** @type {Record<string, () => unknown>} */
-const actions = {
-  copy: () => copySelection(screen) || toast("Select something first: drag, or Shift+drag in full-screen programs."),
-  paste: () => pasteFromClipboard(screen, preferences),
-  url: async () => {
-    await lookBack();
-    const found = screen.lastUrl();
-    if (found) void copy(found, found.length > 60 ? "the last address" : found);
-    else toast("There is no web address in this terminal.");
-  },
-  find: async () => {
-    await lookBack();
-    finder.open();
-  },
-  larger: () => zoom(1),
-  smaller: () => zoom(-1),
-  theme: () => {
-    preferences.theme = isDark(preferences.theme) ? "light" : "dark";
-    keep();
-  },
-  mouse: () => {
-    const order = /** @type {const} */ (["auto", "program", "page"]);
-    preferences.mouse = order[(order.indexOf(preferences.mouse) + 1) % order.length];
-    mouse.apply();
-    keep();
-  },
-  reader: () => {
-    preferences.screenReader = !preferences.screenReader;
-    term.options.screenReaderMode = preferences.screenReader;
-    keep();
-  },
-  guard: () => {
-    preferences.pasteGuard = !preferences.pasteGuard;
-    keep();
-  },
-  notify: async () => toast(await allowNotifications()),
-  fullscreen: () => fullscreen(),
-  upload: () => element("file").click(),
-  download: () => askDownload(),
-  history: () => link.control({ t: "attach" }),
-  take: () => link.control({ t: "take" }),
-  watchlink: () => copy(`${location.origin}${location.pathname}?mode=watch`, "the read-only link"),
-  keys: () => element("keybar").toggleAttribute("hidden"),
-};
-document.addEventListener("click", (event) => {
-  const button = /** @type {HTMLElement} */ (event.target).closest("[data-action]");
-  if (!button) {
-    if (!(/** @type {HTMLElement} */ (event.target).closest("#menu"))) element("menu").open = false;
-    return;
-  }
-  void actions[button.getAttribute("data-action") ?? ""]?.();
-  if (button.closest("#menu")) element("menu").open = false;
-  if (!["find", "upload", "download"].includes(button.getAttribute("data-action") ?? "")) term.focus();
+const commands = makeCommands({ screen, preferences, mouse, finder, files, past, link });
+ownKeys(screen, {
+  ...commands,
+  back: () => past.back(term.rows) || term.scrollPages(-1),
+  forth: () => term.scrollPages(1),
 });
-
-/** @param {number} by */
-function zoom(by) {
-  screen.fontSize(preferences.fontSize + by);
-  keep();
-}
-
-function keep() {
-  save(preferences);
-  screen.theme();
-  labels();
-}
-
-function labels() {
-  document.documentElement.dataset.terminalTheme = isDark(preferences.theme) ? "dark" : "light";
-  const mice = { auto: "Mouse: automatic", program: "Mouse: to the program", page: "Mouse: selects and scrolls here" };
-  document.querySelector("[data-action=mouse] [data-label]").textContent = mice[preferences.mouse];
-  for (const [name, on] of [["reader", preferences.screenReader], ["guard", preferences.pasteGuard]])
-    document.querySelector(`[data-action=${name}]`)?.setAttribute("aria-checked", String(on));
-}
-
-async function fullscreen() {
-  if (document.fullscreenElement) {
-    await document.exitFullscreen();
-    return;
-  }
-  await document.documentElement.requestFullscreen();
-  // In full screen, and only there, a page may have Ctrl+W and Esc.
-  await /** @type {any} */ (navigator).keyboard?.lock?.(["KeyW", "KeyN", "KeyT", "Escape"]);
-}
-
-function askDownload() {
-  const dialog = element("download-dialog");
-  const input = dialog.querySelector("input");
-  const selected = term.getSelection().trim();
-  if (selected && !selected.includes("\n")) input.value = selected;
-  dialog.returnValue = "";
-  dialog.showModal();
-  dialog.addEventListener(
-    "close",
-    () => dialog.returnValue === "get" && input.value.trim() && void files.download(input.value.trim()),
-    { once: true },
-  );
-}
-
-term.attachCustomKeyEventHandler((event) => {
-  if (event.type !== "keydown") return true;
-  const mod = event.ctrlKey && !event.altKey && !event.metaKey;
-  const key = event.key.toLowerCase();
-  const command = event.metaKey && !event.ctrlKey && !event.altKey;
-  let run;
-  if ((mod && event.shiftKey && key === "c") || (command && key === "c")) run = actions.copy;
-  else if (mod && !event.shiftKey && key === "c" && term.hasSelection())
-    run = () => {
-      copySelection(screen);
-      term.clearSelection();
-    };
-  else if ((mod && event.shiftKey && key === "v") || (command && key === "v")) return false; // the browser pastes
-  else if ((mod && event.shiftKey && key === "f") || (command && key === "f")) run = actions.find;
-  else if (mod && (key === "=" || key === "+")) run = actions.larger;
-  else if (mod && key === "-") run = actions.smaller;
-  else if (mod && key === "0") run = () => zoom(14 - preferences.fontSize);
-  else if (event.shiftKey && key === "pageup") run = () => scrollBack(term.rows) || term.scrollPages(-1);
-  else if (event.shiftKey && key === "pagedown") run = () => term.scrollPages(1);
-  if (!run) return true;
-  event.preventDefault();
-  run();
-  return false;
-});
+guardClosing(() => state.attached && !state.ended);
 
 element("file").addEventListener("change", (/** @type {Event} */ event) => {
   const input = /** @type {HTMLInputElement} */ (event.target);
@@ -411,7 +243,7 @@ visualViewport?.addEventListener("resize", () => {
 acceptClipboardWrites(screen);
 guardPastes(screen, preferences, (list) => void files.upload(list));
 files.acceptDrops(host);
-labels();
+linkPlaces(screen, (path) => files.download(path));
 await screen.open();
 link.connect();
 term.focus();

@@ -12,7 +12,7 @@
 const KEY = "offload.terminal";
 /** @type {Preferences} */
 const DEFAULTS = { fontSize: 14, theme: "auto", mouse: "auto", screenReader: false, pasteGuard: true };
-export const FONT = { min: 7, max: 32 };
+export const FONT = { min: 7, usual: 14, max: 32 };
 
 /** @returns {Preferences} */
 export function load() {

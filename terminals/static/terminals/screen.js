@@ -52,6 +52,8 @@ export class Screen extends EventTarget {
     /** @type {{cols: number, rows: number} | null} */
     this.lead = null; // the size of whoever drives, when we follow
     this.columnTimer = 0;
+    /** @type {{cols: number, rows: number} | null} */
+    this.told = null;
   }
 
   /** Put the terminal on the page, once the fonts are there. */

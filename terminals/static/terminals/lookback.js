@@ -1,0 +1,75 @@
+// Before the user looks back, the page's scrollback is filled anew.
+//
+// tmux draws what is on the screen, not what rushed past it; but tmux has every line. So looking back first
+// attaches again, which brings the history, unless nothing new can have rushed past since the last time.
+
+const REDRAWN = 250; // milliseconds: what tmux draws after the history
+const LOOK_MS = 40;
+const PATIENCE_MS = 10_000;
+
+export class LookBack {
+  /**
+   * @param {import("./screen.js").Screen} screen
+   * @param {import("./draw.js").Drawing} drawing
+   * @param {{attached: boolean, number: number}} session
+   * @param {() => void} attach asks the server to attach anew
+   */
+  constructor(screen, drawing, session, attach) {
+    this.term = screen.term;
+    this.drawing = drawing;
+    this.session = session;
+    this.attach = attach;
+    this.freshUpTo = 0; // bytes received up to which the scrollback holds everything
+    this.typed = false;
+    /** @type {(() => void) | null} */
+    this.refreshed = null;
+    this.term.onKey(() => (this.typed = true));
+  }
+
+  get fresh() {
+    return !this.session.attached || this.drawing.received <= this.freshUpTo;
+  }
+
+  /** Notes when history and screen are drawn: from then on, what comes may push lines past the page. @param {number} whole */
+  settle(whole) {
+    const { number } = this.session;
+    const end = performance.now() + PATIENCE_MS;
+    this.freshUpTo = 0;
+    this.typed = false;
+    const look = () => {
+      if (number !== this.session.number) return; // attached anew meanwhile
+      if (this.drawing.drawn < whole && performance.now() < end) {
+        setTimeout(look, LOOK_MS);
+        return;
+      }
+      setTimeout(() => {
+        if (number !== this.session.number) return;
+        // tmux's status line alone is no reason to look again; what typing brought may already have run past.
+        this.freshUpTo = this.typed ? 0 : this.drawing.received + 2 * this.term.cols;
+        this.refreshed?.();
+      }, REDRAWN);
+    };
+    look();
+  }
+
+  /** @returns {Promise<void>} when the scrollback holds the session's history */
+  refill() {
+    if (this.fresh) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.refreshed = () => {
+        this.refreshed = null;
+        resolve();
+      };
+      this.attach();
+    });
+  }
+
+  /** @param {number} lines @returns {boolean} whether scrolling back waits for the history */
+  back(lines) {
+    const { viewportY, baseY } = this.term.buffer.active;
+    if (this.refreshed) return true;
+    if (viewportY < baseY || this.fresh) return false;
+    void this.refill().then(() => this.term.scrollLines(-lines));
+    return true;
+  }
+}
