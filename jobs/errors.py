@@ -15,7 +15,8 @@
     │   ├── CommandFailed       the line is fine; the command exited non-zero
     │   └── TimedOut            the line is fine; the answer did not come before the deadline
     ├── WorkerUnavailable       the machine is there and cannot take work now
-    │   └── NoCapacity          the provider has no machine or no quota for us
+    │   └── NoCapacity          the provider has no machine for us
+    │       └── QuotaExceeded   the account's quota is used up; another zone does not help
     └── ProtocolMismatch        the runner on the worker speaks another version
 
 An error says what we were doing, to what, what happened, and what to do next. `code` is its short, stable
@@ -160,6 +161,13 @@ class NoCapacity(WorkerUnavailable):
 
     code = "no_capacity"
     exit_code = 16
+
+
+class QuotaExceeded(NoCapacity):
+    """The account may have no more of this; the hint has the page where quotas are raised."""
+
+    code = "quota_exceeded"
+    retryable = False
 
 
 class ProtocolMismatch(OffloadError):

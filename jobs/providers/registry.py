@@ -7,11 +7,12 @@ from importlib import import_module
 from typing import Any, cast
 
 from jobs.errors import NotConfigured
-from jobs.providers.base import WorkerProvider
+from jobs.providers.base import CloudProvider, WorkerProvider
 
 PROVIDERS: Mapping[str, str] = {
     "local": "jobs.providers.local:LocalProvider",
     "ssh": "jobs.providers.ssh:SshProvider",
+    "gce-cos": "jobs.providers.gce.provider:GceCosProvider",
     "memory": "jobs.providers.memory:MemoryProvider",
 }
 
@@ -34,4 +35,20 @@ def make(kind: str, config: Mapping[str, Any]) -> WorkerProvider:
     Raises `NotConfigured` when the kind is unknown or the configuration does not make sense.
     """
     build = cast("Callable[[Mapping[str, Any]], WorkerProvider]", find(kind))
+    return build(config)
+
+
+# Kinds whose machines Offload makes, and what its life cycle needs of them.
+CLOUDS: Mapping[str, str] = {
+    "memory": "jobs.providers.memory:MemoryProvider",
+    "gce-cos": "jobs.providers.gce.cloud:GceCloud",
+}
+
+
+def make_cloud(kind: str, config: Mapping[str, Any]) -> CloudProvider | None:
+    """Return what makes machines of a kind; None for a kind whose machines are not ours to make."""
+    if kind not in CLOUDS:
+        return None
+    module, _, name = CLOUDS[kind].partition(":")
+    build = cast("Callable[[Mapping[str, Any]], CloudProvider]", getattr(import_module(module), name))
     return build(config)

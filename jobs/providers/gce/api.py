@@ -1,0 +1,218 @@
+"""The one door to Google's client library: REST-shaped dictionaries in and out, calls in a thread.
+
+The library is imported at first use (it takes seconds). `CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE` moves the
+endpoint, as it does for gcloud; plain http is taken for loopback only, and then no credentials are sent.
+A request that may be sent again (a read, or one with a requestId) is, when the answer was "later" or lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from jobs.errors import ConnectFailed, NotConfigured, OffloadError
+from jobs.providers.gce import failures
+
+Json = dict[str, Any]
+Answer = TypeVar("Answer")
+ENDPOINT_VARIABLE = "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE"
+ATTEMPTS = 4
+FIRST_PAUSE = 0.2  # seconds; doubled each time
+CALL_SECONDS = 60.0
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+# Service -> the client's class, and its singular and plural in the names of the requests.
+SERVICES: Mapping[str, tuple[str, str, str]] = {
+    "addresses": ("AddressesClient", "Address", "Addresses"),
+    "disks": ("DisksClient", "Disk", "Disks"),
+    "firewalls": ("FirewallsClient", "Firewall", "Firewalls"),
+    "global_operations": ("GlobalOperationsClient", "GlobalOperation", "GlobalOperations"),
+    "images": ("ImagesClient", "Image", "Images"),
+    "instances": ("InstancesClient", "Instance", "Instances"),
+    "machine_types": ("MachineTypesClient", "MachineType", "MachineTypes"),
+    "networks": ("NetworksClient", "Network", "Networks"),
+    "projects": ("ProjectsClient", "Project", "Projects"),
+    "region_operations": ("RegionOperationsClient", "RegionOperation", "RegionOperations"),
+    "regions": ("RegionsClient", "Region", "Regions"),
+    "resource_policies": ("ResourcePoliciesClient", "ResourcePolicy", "ResourcePolicies"),
+    "routers": ("RoutersClient", "Router", "Routers"),
+    "subnetworks": ("SubnetworksClient", "Subnetwork", "Subnetworks"),
+    "zone_operations": ("ZoneOperationsClient", "ZoneOperation", "ZoneOperations"),
+    "zones": ("ZonesClient", "Zone", "Zones"),
+}
+
+
+def endpoint_override(environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return the endpoint that the environment names, without the API's path, or None.
+
+    Raises `NotConfigured` for plain http to anything but loopback, and for what is no URL.
+    """
+    value = environ.get(ENDPOINT_VARIABLE, "").strip()
+    if not value:
+        return None
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise NotConfigured(f"{ENDPOINT_VARIABLE} is {value!r}, which is no URL.")
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        raise NotConfigured(
+            f"{ENDPOINT_VARIABLE} is {value!r}: requests would cross the network in the clear.",
+            hint="Use https, or an address of loopback.",
+        )
+    return value.rstrip("/").removesuffix("/compute/v1")
+
+
+@functools.cache
+def _library() -> Any:
+    try:
+        return importlib.import_module("google.cloud.compute_v1")
+    except ImportError as error:
+        raise NotConfigured(
+            "The Compute Engine client library is not installed.", hint="`pip install 'offload[gce]'`."
+        ) from error
+
+
+_clients: dict[tuple[str, str | None], Any] = {}
+
+
+def close_clients() -> None:
+    """Close every connection to the API."""
+    while _clients:
+        _clients.popitem()[1].transport.close()
+
+
+def _client(service: str, endpoint: str | None) -> Any:
+    found = _clients.get((service, endpoint))
+    if found is not None:
+        return found
+    library = _library()
+    auth = importlib.import_module("google.auth.credentials")
+    options = importlib.import_module("google.api_core.client_options")
+    missing = importlib.import_module("google.auth.exceptions").DefaultCredentialsError
+    local = endpoint is not None and endpoint.startswith("http:")
+    try:
+        made = getattr(library, SERVICES[service][0])(
+            credentials=auth.AnonymousCredentials() if local else None,
+            client_options=options.ClientOptions(api_endpoint=endpoint) if endpoint else None,
+        )
+    except missing as error:
+        raise NotConfigured(
+            "There are no credentials for Google Cloud on this machine.",
+            hint="Log in: `gcloud auth application-default login`.",
+        ) from error
+    return _clients.setdefault((service, endpoint), made)
+
+
+def check_body(kind: str, body: bytes) -> str:
+    """Return what is wrong with a JSON body of the API's type `kind` (`Instance`), or an empty text."""
+    parse_error = importlib.import_module("google.protobuf.json_format").ParseError
+    try:
+        getattr(_library(), kind).from_json(body.decode() or "{}")
+    except (parse_error, UnicodeDecodeError, TypeError) as error:
+        return str(error) or type(error).__name__
+    return ""
+
+
+def _to_dict(message: Any) -> Json:
+    convert = importlib.import_module("google.protobuf.json_format").MessageToDict
+    found: Json = convert(type(message).pb(message))
+    return found
+
+
+def _request(service: str, verb: str, body: Mapping[str, Any] | None, fields: Mapping[str, Any]) -> Any:
+    _, singular, plural = SERVICES[service]
+    name = "".join(part.capitalize() for part in verb.split("_"))
+    kind = getattr(_library(), f"{name}{plural if verb.endswith('list') else singular}Request")
+    values = dict(fields)
+    if body is not None:
+        slot = next(one for one in kind.meta.fields if one.endswith("_resource"))
+        values[slot] = kind.meta.fields[slot].message.from_json(json.dumps(body))
+    return kind(**values)
+
+
+class Api:
+    """The Compute API for one project."""
+
+    def __init__(self, project: str, endpoint: str | None = None) -> None:
+        self.project = project
+        self._endpoint = endpoint
+
+    async def call(
+        self, service: str, verb: str, doing: str, body: Mapping[str, Any] | None = None, /, **fields: Any
+    ) -> Json:
+        """Call `verb` of a service and return the answer: a resource, or the operation that was accepted.
+
+        `doing` begins the sentence of an error. Raises our errors (`failures`), and `NotConfigured`.
+        """
+
+        def once() -> Json:
+            client = _client(service, self._endpoint)
+            method = getattr(client, f"{verb}_unary", None) or getattr(client, verb)
+            request = _request(service, verb, body, {"project": self.project, **fields})
+            return _to_dict(method(request=request, retry=None, timeout=CALL_SECONDS))
+
+        return await self._patiently(doing, once)
+
+    async def pages(self, service: str, verb: str, doing: str, /, **fields: Any) -> list[Json]:
+        """Return everything a `list` or `aggregated_list` has, over all its pages."""
+
+        def once() -> list[Json]:
+            request = _request(service, verb, None, {"project": self.project, **fields})
+            method = getattr(_client(service, self._endpoint), verb)
+            found: list[Json] = []
+            for page in method(request=request, retry=None, timeout=CALL_SECONDS).pages:
+                items = _to_dict(page).get("items") or []
+                if isinstance(items, Mapping):  # aggregated: by scope, and one list in each
+                    lists = [
+                        part for scope in items.values() for part in scope.values() if isinstance(part, list)
+                    ]
+                    items = [one for part in lists for one in part]
+                found += items
+            return found
+
+        return await self._patiently(doing, once)
+
+    async def _patiently(self, doing: str, once: Callable[[], Answer]) -> Answer:
+        pause = FIRST_PAUSE
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return await asyncio.to_thread(once)
+            except OffloadError:
+                raise
+            except Exception as error:
+                again, translated = self._translate(doing, error)
+                if not again or attempt == ATTEMPTS:
+                    raise translated from error
+            await asyncio.sleep(pause)
+            pause *= 2
+        raise AssertionError("the last attempt returns or raises")
+
+    def _translate(self, doing: str, error: Exception) -> tuple[bool, OffloadError]:
+        """Return whether to try again, and our error. What we do not know is raised as it is."""
+        answered = importlib.import_module("google.api_core.exceptions").GoogleAPICallError
+        auth = importlib.import_module("google.auth.exceptions")
+        lines = importlib.import_module("requests.exceptions").RequestException
+        if isinstance(error, answered):
+            status = int(error.code or 0)
+            first = error.errors[0] if error.errors and isinstance(error.errors[0], Mapping) else {}
+            reason = str(first.get("reason") or error.reason or "")
+            said = str(first.get("message") or error.message or "")
+            return failures.is_transient(status, reason), failures.refused(
+                doing, self.project, status, reason, said
+            )
+        if isinstance(error, (auth.RefreshError, auth.DefaultCredentialsError)):
+            return False, NotConfigured(
+                f"{doing} failed: the credentials for Google Cloud are not taken ({error}).",
+                hint="Log in again: `gcloud auth application-default login`.",
+            )
+        if isinstance(error, (lines, auth.TransportError)):
+            return True, ConnectFailed(
+                f"{doing} failed: the Compute API does not answer ({type(error).__name__}: {error}).",
+                hint="Is this machine online? Nothing is lost; run the same command again.",
+            )
+        raise error

@@ -1,0 +1,120 @@
+"""What the life cycle needs of Compute Engine: `GceCosProvider`, and everything else in the project."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jobs.errors import OffloadError
+from jobs.providers.base import Capabilities, CloudProvider, Instance, Price, Problem, Resource
+from jobs.providers.gce import naming
+from jobs.providers.gce.provider import GceCosProvider
+from jobs.transport.endpoint import Endpoint
+
+NAMESPACE = "offload"
+REPORT = "boot"
+
+
+class GceCloud(CloudProvider):
+    """Machines of one project. The zone is the configuration's `zone`, else the first of its `zones`."""
+
+    kind = GceCosProvider.kind
+    capabilities: Capabilities = GceCosProvider.capabilities  # type: ignore[misc]
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        zones = config.get("zones") or [""]
+        self._config = {**config, "zone": config.get("disk_zone") or config.get("zone") or zones[0]}
+        self.machines = GceCosProvider(self._config)
+
+    def _in_zone(self, zone: str) -> GceCosProvider:
+        return GceCosProvider({**self._config, "zone": zone}) if zone else self.machines
+
+    async def create(self, spec: Mapping[str, Any], name: str) -> None:
+        """Ask for the machine in the spec's `zone`."""
+        rest = {key: value for key, value in spec.items() if key != "zone"}
+        await self._in_zone(str(spec.get("zone") or "")).create(rest, name)
+
+    async def get(self, name: str) -> Instance | None:
+        """Return the machine, or None."""
+        return await self.machines.get(name)
+
+    async def list(self) -> Sequence[Instance]:
+        """Return every machine of ours in the project."""
+        return await self.machines.list()
+
+    async def _of(self, name: str) -> GceCosProvider:
+        """Return the provider of the zone that a machine is in (a sweep meets machines of any zone)."""
+        if await self.machines.get(name) is not None:
+            return self.machines
+        for instance in await self.machines.list():
+            if instance.name == name:
+                return self._in_zone(str(instance.data.get("zone") or ""))
+        return self.machines
+
+    async def start(self, name: str) -> None:
+        """Ask a stopped machine to start."""
+        await self.machines.start(name)
+
+    async def stop(self, name: str) -> None:
+        """Ask a machine to stop, in whichever zone it is."""
+        await (await self._of(name)).stop(name)
+
+    async def delete(self, name: str) -> None:
+        """Ask for the machine to be deleted; the data disk stays."""
+        await self.machines.delete(name)
+
+    async def resources(self) -> Sequence[Resource]:
+        """Return machines and disks with our labels, in all zones."""
+        found = [
+            Resource("instance", one.name, str(one.data.get("zone") or ""), one.name, detail=one.state.value)
+            for one in await self.machines.list()
+        ]
+        for raw in await self.machines.disks():
+            owner = str((raw.get("labels") or {}).get(naming.WORKER) or "")
+            if raw.get("name") != naming.data_disk(owner):
+                continue  # a boot disk goes with its machine
+            zone = naming.last(str(raw.get("zone", "")))
+            found.append(Resource("disk", str(raw["name"]), zone, owner, detail=f"{raw.get('sizeGb')} GB"))
+        return found
+
+    async def remove(self, resource: Resource) -> None:
+        """Ask for a machine or a data disk to be deleted."""
+        provider = self._in_zone(resource.place)
+        if resource.kind == "instance":
+            await provider.delete(resource.name)
+        elif resource.kind == "disk":
+            await provider.delete_disk(resource.owner)
+
+    async def trouble(self, name: str) -> OffloadError | None:
+        """Return why the newest operation on the machine failed."""
+        return await self.machines.failure(name)
+
+    async def report(self, name: str) -> Mapping[str, str]:
+        """Return what the machine published about its boot, as a guest attribute."""
+        text = (await self.machines.guest_attributes(name, NAMESPACE)).get(REPORT, "")
+        try:
+            said = json.loads(text) if text else {}
+        except ValueError:
+            return {}
+        return {str(key): str(value) for key, value in said.items()} if isinstance(said, dict) else {}
+
+    async def console(self, name: str) -> str:
+        """Return the serial console from its beginning, as far as Google keeps it (1 MB)."""
+        return (await self.machines.serial(name))[0]
+
+    async def resize(self, name: str, size: str) -> None:
+        """Ask for another machine type."""
+        await self.machines.resize(name, size)
+
+    async def price(self, spec: Mapping[str, Any]) -> Price | None:
+        """Return what a machine of this spec costs, from the dated table; None when it is not in it."""
+        return None
+
+    def endpoint(self, instance: Instance) -> Endpoint:
+        """Return where the machine is reached."""
+        return self.machines.endpoint(instance)
+
+    async def check(self) -> Sequence[Problem]:
+        """Look at what is needed."""
+        return await self.machines.check()

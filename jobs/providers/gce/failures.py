@@ -1,0 +1,122 @@
+"""What the Compute API says no with, as our errors with a remedy. Knows nothing of Google's library.
+
+Reasons and operation codes: https://cloud.google.com/compute/docs/troubleshooting/troubleshooting-vm-creation
+and https://cloud.google.com/compute/docs/resource-error
+"""
+
+from __future__ import annotations
+
+import re
+
+from jobs.errors import (
+    NoCapacity,
+    NotConfigured,
+    NotFound,
+    OffloadError,
+    QuotaExceeded,
+    UsageError,
+    WorkerUnavailable,
+)
+
+EXHAUSTED = ("ZONE_RESOURCE_POOL_EXHAUSTED", "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS", "STOCKOUT")
+RETRIED_STATUS = (429, 500, 502, 503, 504)
+RATE = ("ratelimitexceeded", "userratelimitexceeded", "rate_limit_exceeded")
+QUOTA = ("quotaexceeded", "quota_exceeded")
+
+
+class AlreadyThere(UsageError):
+    """Something of that name exists."""
+
+    code = "already_exists"
+
+
+class NotReady(WorkerUnavailable):
+    """The resource is busy with an operation; the same call works when that is done."""
+
+    code = "not_ready"
+
+
+def quota_link(project: str) -> str:
+    """Return the page where a project's quotas are raised."""
+    return f"https://console.cloud.google.com/iam-admin/quotas?project={project}"
+
+
+def is_rate_limit(status: int, reason: str) -> bool:
+    """Return whether we asked too often (403 or 429, by the age of the API's part)."""
+    return reason.lower() in RATE or (status == 429 and reason.lower() not in QUOTA)
+
+
+def is_transient(status: int, reason: str) -> bool:
+    """Return whether the same request is worth sending again at once."""
+    return is_rate_limit(status, reason) or (status in RETRIED_STATUS and reason.lower() not in QUOTA)
+
+
+def refused(doing: str, project: str, status: int, reason: str, message: str) -> OffloadError:
+    """Return the error for an answer of HTTP `status`. `doing`: "Making the machine x"."""
+    said = f"{doing} failed: {message or f'the Compute API answered {status}'}"
+    said = said if said.endswith(".") else f"{said}."
+    low = message.lower()
+    kind = reason.lower()
+    if is_rate_limit(status, reason):
+        return WorkerUnavailable(said, hint="Google asks us to slow down. Try again in a minute.")
+    if kind in QUOTA or low.startswith("quota ") or ("quota" in low and status in (403, 429)):
+        return QuotaExceeded(said, hint=f"Raise the quota at {quota_link(project)}.")
+    if kind in ("accessnotconfigured", "service_disabled") or "it is disabled" in low:
+        return NotConfigured(
+            said, hint=f"Enable the API: `gcloud services enable compute.googleapis.com --project {project}`."
+        )
+    if kind == "billingdisabled" or ("billing" in low and status == 403):
+        link = f"https://console.cloud.google.com/billing/linkedaccount?project={project}"
+        return NotConfigured(said, hint=f"Link a billing account to the project: {link}")
+    if status == 401:
+        return NotConfigured(said, hint="Log in again: `gcloud auth application-default login`.")
+    if "unknown project" in low or re.search(r"'projects/[^/']+' (was|is) not found", low):
+        return NotConfigured(said, hint="See `gcloud projects list`, and set the worker's `project`.")
+    if status == 403:
+        return NotConfigured(
+            said,
+            hint="The account needs roles/compute.instanceAdmin.v1 (and roles/iam.serviceAccountUser for the "
+            "machine's service account). Ask the project's owner, or see `manage.py offload setup`.",
+        )
+    return _about_names(said, low, kind, project, status)
+
+
+def _about_names(said: str, low: str, kind: str, project: str, status: int) -> OffloadError:
+    """Return the error for an answer about what was named in the request."""
+    if "unknown zone" in low or re.search(r"/zones/[^/']+' (was|is) not found", low):
+        return NotConfigured(said, hint=f"See `gcloud compute zones list --project {project}`.")
+    if "unknown region" in low or re.search(r"/regions/[^/']+' (was|is) not found", low):
+        return NotConfigured(said, hint=f"See `gcloud compute regions list --project {project}`.")
+    if "machinetype" in low or "machine type" in low:
+        return UsageError(
+            said, hint="Not every zone has every type: `gcloud compute machine-types list --zones ZONE`."
+        )
+    if kind in ("resourcenotready", "resourceinusebyanotherresource"):
+        return NotReady(said, hint="Another operation is still at work there. Try again in a minute.")
+    if status == 404:
+        return NotFound(said)
+    if status == 409:
+        return AlreadyThere(said, hint="Choose another name, or remove what is there.")
+    if status == 400:
+        return UsageError(said)
+    return WorkerUnavailable(said, hint="The Compute API is in trouble. Try again in a minute.")
+
+
+def ended_badly(doing: str, project: str, zone: str, code: str, message: str) -> OffloadError:
+    """Return the error for an operation that was accepted and then failed with `code`."""
+    said = f"{doing} failed: {message or code}"
+    said = said if said.endswith(".") else f"{said}."
+    if any(code.startswith(one) for one in EXHAUSTED) or "stockout" in message.lower():
+        return NoCapacity(
+            f"{doing} failed: the zone {zone} has no such machine left now ({code}).",
+            hint="Use another zone, another machine type, or on-demand instead of spot.",
+        )
+    if code.startswith("QUOTA"):
+        return QuotaExceeded(said, hint=f"Raise the quota at {quota_link(project)}.")
+    if code == "RESOURCE_ALREADY_EXISTS":
+        return AlreadyThere(said, hint="Choose another name, or remove what is there.")
+    if code in ("RESOURCE_IN_USE_BY_ANOTHER_RESOURCE", "RESOURCE_NOT_READY"):
+        return NotReady(said, hint="Another operation is still at work there. Try again in a minute.")
+    if code.startswith("PERMISSION"):
+        return NotConfigured(said, hint="See `manage.py offload setup` for the roles that are needed.")
+    return WorkerUnavailable(said, hint="See the machine's serial console: `manage.py fleet logs`.")

@@ -1,0 +1,72 @@
+"""What things are called at Google, and how we know our own."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from jobs.errors import UsageError
+
+SCHEMA = "1"
+OWNER, REPOSITORY, SCHEMA_LABEL, WORKER = (
+    "offload-owner",
+    "offload-repository",
+    "offload-schema",
+    "offload-worker",
+)
+TAG = "offload-worker"  # the network tag that the firewall rule of ssh is for
+DEVICE = "offload-data"  # the guest sees /dev/disk/by-id/google-offload-data
+NETWORK = "offload"
+DESCRIPTION = "Made by Offload."
+_NAME = re.compile(r"[a-z](?:[-a-z0-9]*[a-z0-9])?\Z")  # RFC 1035, as the API asks for
+_LONGEST = 63
+_REQUESTS = uuid.UUID("6f1f60b4-53a8-5a55-9d0a-3a1d4c1d7a0e")
+
+
+def check_name(name: str) -> str:
+    """Return a machine's name. Raises `UsageError` when the API, or its disk's name, would not allow it."""
+    if not _NAME.match(name) or len(data_disk(name)) > _LONGEST:
+        raise UsageError(
+            f"{name!r} cannot be the name of a machine at Google.",
+            hint=f"Use lower-case letters, digits, hyphens; at most {_LONGEST - len(data_disk(''))} signs.",
+        )
+    return name
+
+
+def data_disk(name: str) -> str:
+    """Return the name of a machine's data disk."""
+    return f"{name}-data"
+
+
+def region_of(zone: str) -> str:
+    """Return the region of a zone: `us-central1` of `us-central1-a`."""
+    return zone.rpartition("-")[0]
+
+
+def last(link: str) -> str:
+    """Return the last part of a resource's link: the name in it."""
+    return link.rpartition("/")[2]
+
+
+def label(text: str) -> str:
+    """Return `text` as the API takes it for a label's value: at most 63 of `a-z 0-9 _ -`."""
+    return re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-")[:_LONGEST]
+
+
+def labels(name: str, owner: str, repository: str) -> dict[str, str]:
+    """Return the labels of everything that is made for a machine."""
+    found = {SCHEMA_LABEL: SCHEMA, OWNER: label(owner), REPOSITORY: label(repository), WORKER: label(name)}
+    return {key: value for key, value in found.items() if value}
+
+
+def is_ours(resource: Mapping[str, Any], owner: str) -> bool:
+    """Return whether a resource carries our labels, for this owner (empty: for anybody)."""
+    found = resource.get("labels") or {}
+    return SCHEMA_LABEL in found and (not owner or found.get(OWNER) == label(owner))
+
+
+def request_id(*intent: str) -> str:
+    """Return the UUID of an intent: the same request sent twice is carried out once."""
+    return str(uuid.uuid5(_REQUESTS, "|".join(intent)))

@@ -1,0 +1,225 @@
+"""The network under the machines: found, or made step by step, or taken away again.
+
+Nothing here waits. `ensure` and `remove` ask for the next missing step and say what it is; the caller
+calls again until they return None. Each step can be asked for twice.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.errors import NotFound, Refused, UsageError
+from jobs.providers.gce import failures, naming
+from jobs.providers.gce.api import Api, Json
+from jobs.providers.gce.template import Settings
+
+IAP_RANGE = "35.235.240.0/20"  # https://cloud.google.com/iap/docs/using-tcp-forwarding#create-firewall-rule
+SUBNET_RANGE = "10.170.0.0/20"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is under way: `text` for people, `asked` False when it only waits for an earlier request."""
+
+    text: str
+    asked: bool = True
+
+
+def check_source(cidr: str, *, world: bool = False) -> str:
+    """Return the range that may use ssh. Raises `UsageError`, and `Refused` for everybody unless `world`."""
+    try:
+        found = ipaddress.ip_network(cidr, strict=False)
+    except ValueError as error:
+        raise UsageError(f"{cidr!r} is no range of addresses ({error}).", hint=f"{IAP_RANGE} is.") from error
+    if found.prefixlen == 0 and not world:
+        raise Refused(
+            f"The range {cidr} lets the whole internet try ssh on your machines.",
+            hint="Name your own range, or leave it out: then only the identity-aware proxy gets in. "
+            "`--open-to-the-world` insists.",
+        )
+    return str(found)
+
+
+class Network:
+    """The network of one configuration. `source`: who may use ssh (a CIDR), see `check_source`."""
+
+    def __init__(self, api: Api, settings: Settings, source: str = IAP_RANGE) -> None:
+        self._api = api
+        self._settings = settings
+        self._source = source
+        self.firewall = f"{settings.network}-offload-ssh"[:63]
+
+    def _parts(self) -> list[tuple[str, str, str, dict[str, str], Json]]:
+        """Return service, field, name, scope and body of each part, in the order of making."""
+        settings = self._settings
+        region = {"region": settings.region}
+        network = settings.network_link
+        firewall: Json = {
+            "name": self.firewall,
+            "description": naming.DESCRIPTION,
+            "network": network,
+            "direction": "INGRESS",
+            "priority": 1000,
+            "sourceRanges": [self._source],
+            "targetTags": [naming.TAG],
+            "allowed": [{"IPProtocol": "tcp", "ports": ["22"]}],
+        }
+        rule: tuple[str, str, str, dict[str, str], Json] = (
+            "firewalls",
+            "firewall",
+            self.firewall,
+            {},
+            firewall,
+        )
+        if not settings.own_network:
+            return [rule]
+        made: Json = {
+            "name": naming.NETWORK,
+            "description": naming.DESCRIPTION,
+            "autoCreateSubnetworks": False,
+            "routingConfig": {"routingMode": "REGIONAL"},
+        }
+        subnetwork: Json = {
+            "name": naming.NETWORK,
+            "description": naming.DESCRIPTION,
+            "network": network,
+            "ipCidrRange": SUBNET_RANGE,
+            "privateIpGoogleAccess": True,
+        }
+        router: Json = {
+            "name": f"{naming.NETWORK}-router",
+            "description": naming.DESCRIPTION,
+            "network": network,
+            "nats": [
+                {
+                    "name": f"{naming.NETWORK}-nat",
+                    "natIpAllocateOption": "AUTO_ONLY",
+                    "sourceSubnetworkIpRangesToNat": "ALL_SUBNETWORKS_ALL_IP_RANGES",
+                }
+            ],
+        }
+        return [
+            ("networks", "network", naming.NETWORK, {}, made),
+            ("subnetworks", "subnetwork", naming.NETWORK, region, subnetwork),
+            ("routers", "router", f"{naming.NETWORK}-router", region, router),
+            rule,
+        ]
+
+    async def ensure(self) -> Step | None:
+        """Ask for the next part that is missing. None: all of it is there.
+
+        Raises `NotFound` when a network of the user's does not exist, `UsageError` when a rule of our name
+        says something else.
+        """
+        settings = self._settings
+        if not settings.own_network:
+            await self._api.call(
+                "networks", "get", f"Looking for the network {settings.network}", network=settings.network
+            )
+        for service, field, name, scope, body in self._parts():
+            found = await self._find(service, field, name, scope)
+            if found is not None:
+                self._require_same(service, name, body, found)
+                continue
+            doing = f"Making the {field} {name}"
+            try:
+                operation = await self._api.call(
+                    service, "insert", doing, body, **scope, request_id=await self._id("insert", name, field)
+                )
+            except failures.AlreadyThere:
+                return Step(f"The {field} {name} appears.", asked=False)
+            except failures.NotReady:
+                return Step(f"The {field} {name} waits for what it stands on.", asked=False)
+            except UsageError as error:
+                if "not ready" in error.message:
+                    return Step(f"The {field} {name} waits for what it stands on.", asked=False)
+                raise
+            self._accepted(operation, doing)
+            return Step(f"{doing}.")
+        return None
+
+    async def remove(self) -> Step | None:
+        """Ask for the last part that is there to be deleted. None: nothing of ours is left.
+
+        Raises `NotReady` while machines stand on it. A network of the user's keeps everything but our rule.
+        """
+        for service, field, name, scope, _ in reversed(self._parts()):
+            found = await self._find(service, field, name, scope)
+            if found is None or found.get("description") != naming.DESCRIPTION:
+                continue
+            doing = f"Deleting the {field} {name}"
+            try:
+                operation = await self._api.call(
+                    service,
+                    "delete",
+                    doing,
+                    **{field: name},
+                    **scope,
+                    request_id=await self._id("delete", name, str(found.get("id"))),
+                )
+            except NotFound:
+                continue
+            except failures.NotReady:
+                if service == "networks":
+                    return Step(f"The {field} {name} waits for its parts to go.", asked=False)
+                raise
+            self._accepted(operation, doing)
+            return Step(f"{doing}.")
+        return None
+
+    async def _find(self, service: str, field: str, name: str, scope: Mapping[str, str]) -> Json | None:
+        try:
+            return await self._api.call(
+                service, "get", f"Looking for the {field} {name}", **{field: name}, **scope
+            )
+        except NotFound:
+            return None
+
+    def _require_same(self, service: str, name: str, body: Json, found: Json) -> None:
+        if service == "firewalls" and list(found.get("sourceRanges") or ()) != body["sourceRanges"]:
+            raise UsageError(
+                f"The firewall rule {name} lets in {', '.join(found.get('sourceRanges') or ['nobody'])}, "
+                f"and {self._source} was asked for.",
+                hint=f"Delete the rule first: `gcloud compute firewall-rules delete {name}`.",
+            )
+
+    async def _id(self, verb: str, name: str, detail: str) -> str:
+        """Return a request id that changes with each operation Google remembers about `name`."""
+        history = await self._operations(name)
+        newest = str(history[0].get("name")) if history else ""
+        return naming.request_id(self._settings.project, self._settings.region, verb, name, detail, newest)
+
+    async def _operations(self, name: str) -> list[Json]:
+        found: list[Json] = []
+        wanted = f"targetLink eq .*/{name}"
+        for service, scope in (
+            ("global_operations", {}),
+            ("region_operations", {"region": self._settings.region}),
+        ):
+            try:
+                found += await self._api.pages(
+                    service, "list", f"Reading what was done to {name}", filter=wanted, **scope
+                )
+            except (NotFound, UsageError):  # an emulator that keeps none
+                continue
+        of_it = [one for one in found if naming.last(str(one.get("targetLink", ""))) == name]
+        return sorted(of_it, key=lambda one: str(one.get("insertTime", "")), reverse=True)
+
+    async def failure(self) -> Exception | None:
+        """Return why the newest operation on a part failed, or None."""
+        for _, field, name, _, _ in self._parts():
+            for operation in (await self._operations(name))[:1]:
+                try:
+                    self._accepted(operation, f"Changing the {field} {name}")
+                except Exception as error:
+                    return error
+        return None
+
+    def _accepted(self, operation: Mapping[str, Any], doing: str) -> None:
+        errors = (operation.get("error") or {}).get("errors") or []
+        if errors:
+            code, message = str(errors[0].get("code", "")), str(errors[0].get("message", ""))
+            raise failures.ended_badly(doing, self._settings.project, self._settings.region, code, message)

@@ -1,0 +1,332 @@
+"""Container-Optimized OS machines in the user's own project."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jobs.errors import NotFound, OffloadError, UsageError
+from jobs.providers.base import Capabilities, Instance, InstanceState, Problem, WorkerProvider
+from jobs.providers.gce import checkup, failures, naming, sight
+from jobs.providers.gce.api import Api, Json, endpoint_override
+from jobs.providers.gce.template import instance_body, read_settings, read_spec
+from jobs.transport.endpoint import SshEndpoint
+
+
+class GceCosProvider(WorkerProvider):
+    """Machines of one project and zone.
+
+    Configuration: see `template.Settings`; `home` (where pinned host keys are) is given by the caller. A
+    request (`spec`): see `template.Spec`. `Instance.data`: see `sight.view`. Beyond the contract there are
+    `failure`, `disk`, `delete_disk`, `inventory`, `guest_attributes`, `host_keys`, `serial`, `resize`.
+
+    Zone failover is the caller's: `NoCapacity` names the zone; a provider with another `zone` tries there.
+    """
+
+    kind = "gce-cos"
+    capabilities = Capabilities(creates=True, stops=True, costs=True)
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.settings = read_settings(config)
+        self._home = Path(str(config.get("home") or Path.home() / ".offload"))
+        self.api = Api(self.settings.project, endpoint_override())
+
+    # The contract
+
+    async def create(self, spec: Mapping[str, Any], name: str) -> None:
+        """Ask for the machine, with its data disk made, or attached when it exists.
+
+        Raises `UsageError` (bad spec, name or disk taken by somebody else), `NotConfigured`, `NoCapacity`
+        (names the zone), `QuotaExceeded`. Capacity may also run out later: see `failure`.
+        """
+        wanted = read_spec(spec)
+        naming.check_name(name)
+        doing = f"Making the machine {name} in {self.settings.zone}"
+        existing = await self._raw(name)
+        if existing is not None:
+            self._require_ours(existing, f"machine {name}", doing)
+            return
+        disk = await self.disk(name)
+        if disk is not None:
+            self._require_ours(disk, f"disk {naming.data_disk(name)}", doing)
+            users = [naming.last(one) for one in disk.get("users") or ()]
+            if users:
+                raise UsageError(
+                    f"{doing} failed: its data disk is attached to {', '.join(users)}.",
+                    hint="Delete that machine (its data disk is kept), or choose another name.",
+                )
+        history = await self._operations("instances", name)
+        body = instance_body(self.settings, wanted, name, disk is not None)
+        try:
+            operation = await self.api.call(
+                "instances",
+                "insert",
+                doing,
+                body,
+                zone=self.settings.zone,
+                request_id=self._request_id("insert", name, wanted.intent, history),
+            )
+        except failures.AlreadyThere:
+            if await self._raw(name) is None:
+                raise  # it is a disk that is there
+            return  # somebody else's request for the same machine was first
+        self._require_accepted(operation, doing)
+
+    async def get(self, name: str) -> Instance | None:
+        """Return the machine with what is known of it, or None."""
+        raw = await self._raw(name)
+        if raw is None:
+            return None
+        return sight.view(raw, await self._operations_if_needed(raw))
+
+    async def list(self) -> Sequence[Instance]:
+        """Return every machine with our labels (and our owner's), in all zones."""
+        doing = f"Listing the machines of {self.settings.project}"
+        try:
+            found = await self.api.pages(
+                "instances", "aggregated_list", doing, filter=f"labels.{naming.SCHEMA_LABEL}={naming.SCHEMA}"
+            )
+        except NotFound:  # an emulator without it
+            found = await self.api.pages("instances", "list", doing, zone=self.settings.zone)
+        ours = [raw for raw in found if naming.is_ours(raw, self.settings.owner)]
+        return [sight.view(raw, await self._operations_if_needed(raw)) for raw in ours]
+
+    async def start(self, name: str) -> None:
+        """Ask a stopped machine to start. Raises `NotFound`, `NoCapacity`, and `NotReady` while it stops."""
+        raw = await self._raw(name)
+        if raw is None:
+            raise NotFound(
+                f"Starting the machine {name} failed: {self.settings.zone} has no such machine.",
+                hint=f"Make it again: `manage.py fleet provision {name}`; a data disk that exists is used.",
+            )
+        state = sight.STATES.get(str(raw.get("status")), InstanceState.CREATING)
+        if state in (InstanceState.CREATING, InstanceState.RUNNING):
+            return
+        verb = "resume" if raw.get("status") == "SUSPENDED" else "start"
+        await self._act(verb, name, raw, f"Starting the machine {name} in {self.settings.zone}")
+
+    async def stop(self, name: str) -> None:
+        """Ask a machine to stop. One that is absent, stopped or stopping is success."""
+        raw = await self._raw(name)
+        if raw is None or sight.STATES.get(str(raw.get("status"))) in sight.DOWN:
+            return
+        await self._act("stop", name, raw, f"Stopping the machine {name}")
+
+    async def delete(self, name: str) -> None:
+        """Ask for the machine to be deleted. The data disk stays: see `delete_disk`."""
+        raw = await self._raw(name)
+        if raw is None:
+            return
+        doing = f"Deleting the machine {name}"
+        self._require_ours(raw, f"machine {name}", doing)
+        await self._act("delete", name, raw, doing)
+
+    def endpoint(self, instance: Instance) -> SshEndpoint:
+        """Return where the machine is reached by the configured strategy. Pure.
+
+        The host name under `iap` is `compute.<id>`, so that a machine that was made anew has no old key.
+        """
+        settings = self.settings
+        zone = str(instance.data.get("zone") or settings.zone)
+        facts = {"vm": instance.name, "zone": zone, "project": settings.project, "suffix": settings.suffix}
+        host = f"compute.{instance.data.get('id') or instance.name}"
+        proxy: tuple[str, ...] | None = None
+        if settings.strategy == "iap":
+            proxy = tuple(part.format(**facts) for part in settings.tunnel)
+        elif settings.strategy == "internal":
+            host = settings.host_pattern.format(**facts)
+        else:
+            host = str(instance.data.get("external_ip") or instance.data.get("internal_ip") or host)
+        return SshEndpoint(
+            config_host=instance.name,
+            host=host,
+            port=settings.port,
+            user=settings.user or None,
+            key=Path(settings.key).expanduser() if settings.key else None,
+            known_hosts=self._home / "known_hosts",
+            proxy_command=proxy,
+            pin_new_host=False,  # the machine publishes its keys: see `host_keys`
+        )
+
+    async def check(self) -> Sequence[Problem]:
+        """Look at credentials, project, zone, machine type, quota, network and gcloud."""
+        return await checkup.check(self.api, self.settings)
+
+    async def failure(self, name: str) -> OffloadError | None:
+        """Return why the newest operation on the machine failed, translated; None when it did not."""
+        for operation in await self._operations("instances", name):
+            if operation.get("status") != "DONE":
+                return None
+            return sight.error_of(operation, name, self.settings.project, self.settings.zone)
+        return None
+
+    # Beyond the contract
+
+    async def disk(self, name: str) -> Json | None:
+        """Return the data disk of a machine as the API describes it, or None. It may outlive the machine."""
+        disk = naming.data_disk(name)
+        try:
+            return await self.api.call(
+                "disks", "get", f"Looking for the disk {disk}", zone=self.settings.zone, disk=disk
+            )
+        except NotFound:
+            return None
+
+    async def delete_disk(self, name: str) -> None:
+        """Ask for the data disk to be deleted; absent is success. Raises `NotReady` while it is attached."""
+        disk = await self.disk(name)
+        if disk is None:
+            return
+        doing = f"Deleting the disk {naming.data_disk(name)}"
+        self._require_ours(disk, f"disk {naming.data_disk(name)}", doing)
+        try:
+            operation = await self.api.call(
+                "disks",
+                "delete",
+                doing,
+                zone=self.settings.zone,
+                disk=naming.data_disk(name),
+                request_id=self._request_id(
+                    "delete-disk",
+                    str(disk.get("id")),
+                    "",
+                    await self._operations("disks", naming.data_disk(name)),
+                ),
+            )
+        except NotFound:
+            return
+        self._require_accepted(operation, doing)
+
+    async def disks(self) -> Sequence[Json]:
+        """Return every disk with our labels, in all zones, as the API describes them."""
+        found = await self.api.pages("disks", "aggregated_list", f"Listing disks of {self.settings.project}")
+        return [raw for raw in found if naming.is_ours(raw, self.settings.owner)]
+
+    async def guest_attributes(self, name: str, namespace: str) -> Mapping[str, str]:
+        """Return what the guest published in a namespace (`hostkeys`, `offload`); empty until it did."""
+        try:
+            found = await self.api.call(
+                "instances",
+                "get_guest_attributes",
+                f"Reading what {name} published",
+                zone=self.settings.zone,
+                instance=name,
+                query_path=f"{namespace}/",
+            )
+        except NotFound:
+            return {}
+        items = (found.get("queryValue") or {}).get("items") or []
+        return {str(one.get("key")): str(one.get("value", "")) for one in items}
+
+    async def host_keys(self, name: str) -> Sequence[str]:
+        """Return the public host keys, `ssh-ed25519 AAAA...` each; empty until the machine published them."""
+        return [f"{kind} {key}" for kind, key in (await self.guest_attributes(name, "hostkeys")).items()]
+
+    async def serial(self, name: str, start: int = 0) -> tuple[str, int]:
+        """Return the serial console's text from byte `start` on, and where to go on next time."""
+        found = await self.api.call(
+            "instances",
+            "get_serial_port_output",
+            f"Reading the serial console of {name}",
+            zone=self.settings.zone,
+            instance=name,
+            start=start,
+            port=1,
+        )
+        return str(found.get("contents", "")), int(found.get("next", 0))
+
+    async def resize(self, name: str, machine_type: str) -> None:
+        """Ask for another machine type. The machine must be stopped. Raises `UsageError`, `NotReady`."""
+        doing = f"Making {name} a {machine_type}"
+        raw = await self._raw(name)
+        if raw is None:
+            raise NotFound(f"{doing} failed: there is no such machine.")
+        if naming.last(str(raw.get("machineType", ""))) == machine_type:
+            return
+        body = {"machineType": f"zones/{self.settings.zone}/machineTypes/{machine_type}"}
+        await self._act("set_machine_type", name, raw, doing, body)
+
+    async def set_metadata(self, name: str, values: Mapping[str, str]) -> None:
+        """Ask for metadata keys to be set (`user-data`), leaving the others as they are."""
+        doing = f"Setting metadata of {name}"
+        raw = await self._raw(name)
+        if raw is None:
+            raise NotFound(f"{doing} failed: there is no such machine.")
+        metadata = raw.get("metadata") or {}
+        now = {one["key"]: one.get("value", "") for one in metadata.get("items") or ()}
+        if all(now.get(key) == value for key, value in values.items()):
+            return
+        items = [{"key": key, "value": value} for key, value in {**now, **values}.items()]
+        body = {"fingerprint": metadata.get("fingerprint", ""), "items": items}
+        await self._act("set_metadata", name, raw, doing, body)
+
+    # Inside
+
+    async def _raw(self, name: str) -> Json | None:
+        try:
+            return await self.api.call(
+                "instances", "get", f"Looking for the machine {name}", zone=self.settings.zone, instance=name
+            )
+        except NotFound:
+            return None
+
+    async def _act(self, verb: str, name: str, raw: Json, doing: str, body: Json | None = None) -> None:
+        history = await self._operations("instances", name)
+        if any(one.get("operationType") == verb and one.get("status") != "DONE" for one in history):
+            return  # asked before, and at work
+        try:
+            operation = await self.api.call(
+                "instances",
+                verb,
+                doing,
+                body,
+                zone=self.settings.zone,
+                instance=name,
+                request_id=self._request_id(verb, name, str(raw.get("id")), history),
+            )
+        except NotFound:
+            if verb in ("stop", "delete"):
+                return
+            raise
+        self._require_accepted(operation, doing)
+
+    def _request_id(self, verb: str, target: str, intent: str, history: Sequence[Json]) -> str:
+        """Return the id of one intent. The newest operation is in it: what failed once may be asked again."""
+        newest = str(history[0].get("name")) if history else ""
+        return naming.request_id(self.settings.project, self.settings.zone, verb, target, intent, newest)
+
+    async def _operations(self, collection: str, name: str) -> Sequence[Json]:
+        """Return the operations on a resource of our zone that Google remembers, newest first."""
+        doing = f"Reading what was done to {name}"
+        try:
+            found = await self.api.pages(
+                "zone_operations",
+                "list",
+                doing,
+                zone=self.settings.zone,
+                filter=f"targetLink eq .*/{collection}/{name}",
+            )
+        except (NotFound, UsageError):  # an emulator that keeps none, or does not filter
+            return []
+        of_it = [one for one in found if str(one.get("targetLink", "")).endswith(f"/{collection}/{name}")]
+        return sorted(of_it, key=lambda one: str(one.get("insertTime", "")), reverse=True)
+
+    async def _operations_if_needed(self, raw: Json) -> Sequence[Json]:
+        if sight.STATES.get(str(raw.get("status"))) not in sight.DOWN:
+            return []
+        if naming.last(str(raw.get("zone", self.settings.zone))) != self.settings.zone:
+            return []
+        return await self._operations("instances", str(raw["name"]))
+
+    def _require_ours(self, raw: Json, what: str, doing: str) -> None:
+        if not naming.is_ours(raw, ""):
+            raise UsageError(
+                f"{doing} failed: there is a {what} that Offload did not make.",
+                hint="Choose another name; what is there is left as it is.",
+            )
+
+    def _require_accepted(self, operation: Json, doing: str) -> None:
+        error = sight.first_error(operation)
+        if error is not None:
+            raise failures.ended_badly(doing, self.settings.project, self.settings.zone, *error)
