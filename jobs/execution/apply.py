@@ -141,7 +141,7 @@ def apply_status(job_id: int, status: Mapping[str, Any]) -> None:
     if (status.get("seq") or 0) != job.journal_seq or _is_starting(job):
         return
     lost = Reason.RUNNER_LOST if status.get("tmux") else Reason.SESSION_LOST
-    _interrupt(
+    interrupt(
         job,
         lost,
         detail=f"Seen at {now:%Y-%m-%d %H:%M:%S} UTC: no runner holds the job's lock; "
@@ -157,7 +157,7 @@ def _is_starting(job: Job) -> bool:
     return begun is None or begun.at < job.started_at - START_GRACE
 
 
-def _interrupt(job: Job, reason: Reason, detail: str = "") -> None:
+def interrupt(job: Job, reason: Reason, detail: str = "") -> None:
     """Move a job that nobody works on any more, with the tasks that were at work."""
     with transaction.atomic():
         if not move_job(
@@ -181,7 +181,7 @@ def apply_missing(job_id: int, looked_at: datetime) -> None:
     if job.state == JobState.CANCELLING:
         move_job(job_id, JobState.CANCELLED, reason=Reason.JOB_FILES_LOST)
         return
-    _interrupt(job, Reason.JOB_FILES_LOST)
+    interrupt(job, Reason.JOB_FILES_LOST)
 
 
 aapply_events = sync_to_async(apply_events)

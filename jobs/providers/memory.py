@@ -42,7 +42,7 @@ class MemoryCloud:
     """
 
     instances: dict[str, Instance] = field(default_factory=dict)
-    disks: dict[str, str] = field(default_factory=dict)
+    disks: set[tuple[str, str]] = field(default_factory=set)
     addresses: dict[str, str] = field(default_factory=dict)
     reports: dict[str, dict[str, str]] = field(default_factory=dict)
     troubles: dict[str, OffloadError] = field(default_factory=dict)
@@ -126,7 +126,7 @@ class MemoryProvider(CloudProvider):
         if not self._cloud.late and place in self._cloud.full:
             raise no_room(name, *place)
         self._cloud.troubles.pop(name, None)
-        self._cloud.disks.setdefault(name, place[0])
+        self._cloud.disks.add((name, place[0]))
         self._cloud.instances[name] = Instance(name, InstanceState.CREATING, "made on request", dict(spec))
 
     async def get(self, name: str) -> Instance | None:
@@ -168,7 +168,7 @@ class MemoryProvider(CloudProvider):
             Resource("instance", one.name, str(one.data.get("zone", "")), one.name, detail=one.state.value)
             for one in self._cloud.instances.values()
         ]
-        found += [Resource("disk", name, zone, name) for name, zone in self._cloud.disks.items()]
+        found += [Resource("disk", name, zone, name) for name, zone in sorted(self._cloud.disks)]
         return found + [Resource("address", name, "", owner) for name, owner in self._cloud.addresses.items()]
 
     async def remove(self, resource: Resource) -> None:
@@ -176,7 +176,7 @@ class MemoryProvider(CloudProvider):
         if resource.kind == "instance":
             await self.delete(resource.name)
         elif resource.kind == "disk":
-            self._cloud.disks.pop(resource.name, None)
+            self._cloud.disks.discard((resource.name, resource.place))
         else:
             self._cloud.addresses.pop(resource.name, None)
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from django.conf import settings
 
@@ -31,12 +32,15 @@ class Connection:
     container: ContainerSpec | None = None
 
 
+def provider_config(worker: Worker) -> dict[str, Any]:
+    """Return what a provider gets to know of this worker."""
+    home = str(settings.OFFLOAD.home)
+    return {**worker.config, "name": worker.name, "root": worker.root, "home": home}
+
+
 def provider_of(worker: Worker) -> WorkerProvider:
     """Return the provider that answers for this worker."""
-    return registry.make(
-        worker.provider,
-        {**worker.config, "name": worker.name, "root": worker.root, "home": str(settings.OFFLOAD.home)},
-    )
+    return registry.make(worker.provider, provider_config(worker))
 
 
 def layout_of(worker: Worker) -> Layout:

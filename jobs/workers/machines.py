@@ -11,10 +11,12 @@ from django.db import transaction
 
 from jobs.errors import NoCapacity, Refused, UsageError
 from jobs.models import Worker
+from jobs.providers import registry
 from jobs.providers.base import CloudProvider, Instance, InstanceState
 from jobs.states import WORKER_MOVES, WorkerDesired, WorkerState
 from jobs.transitions import move_worker
-from jobs.workers.connection import provider_of
+from jobs.workers import boot
+from jobs.workers.connection import provider_config
 from jobs.workers.waiting import Seen, wait_until
 
 Step = Callable[[str], None]
@@ -31,14 +33,19 @@ def silent(text: str) -> None:
 
 def cloud_of(worker: Worker, doing: str) -> CloudProvider:
     """Return the provider of a worker whose machine Offload makes. Raises `Refused` for any other."""
-    provider = provider_of(worker)
-    if not isinstance(provider, CloudProvider) or not provider.capabilities.creates:
+    provider = cloud_or_none(worker)
+    if provider is None:
         raise Refused(
             f"{doing} {worker.name} is not possible: it is a machine of kind {worker.provider}, "
             "which Offload uses and did not make.",
             hint="Do it with the machine's own tools; `manage.py fleet rm` takes it off the list.",
         )
     return provider
+
+
+def cloud_or_none(worker: Worker) -> CloudProvider | None:
+    """Return the provider of a worker whose machine Offload makes; None for any other."""
+    return registry.make_cloud(worker.provider, provider_config(worker))
 
 
 def _way(source: WorkerState, target: WorkerState) -> list[WorkerState]:
@@ -83,12 +90,17 @@ async def set_row(worker: Worker, desired: WorkerDesired | None = None, **change
     return await sync_to_async(_set_row)(worker.id, desired, changes)
 
 
-def spec_of_machine(worker: Worker) -> dict[str, Any]:
-    """Return the spec that the worker's machine is made from: `spec`, and the zone and kind it got."""
+def spec_of_machine(worker: Worker, *, user_data: bool = True) -> dict[str, Any]:
+    """Return the spec that the worker's machine is made from: `spec`, and the zone and kind it got.
+
+    With `user_data`, also what it reads at its boot.
+    """
     spec = dict(worker.config.get("spec") or {})
     for key in ("zone", "spot"):
         if key in worker.config:
             spec[key] = worker.config[key]
+    if user_data and worker.config.get("boot") is not None:
+        spec["user_data"] = boot.render(boot.of_worker(worker.name, worker.root, worker.config))
     return spec
 
 
@@ -112,9 +124,11 @@ async def until_state(
         state = instance.state if instance else None
         if state in wanted:
             return Seen((instance,))
-        if instance is None:
+        if instance is None or instance.state is InstanceState.STOPPED:
+            # It never came, or its start was accepted and failed later on.
             trouble = await provider.trouble(name)
-            return Seen(None, error=trouble or _vanished(name))
+            if trouble is not None or instance is None:
+                return Seen(None, error=trouble or _vanished(name))
         return Seen(None, f"{name} is {instance.state.value}")
 
     return (await wait_until(what, look, deadline=deadline, step=step))[0]

@@ -95,6 +95,7 @@ async def bring_up(worker: Worker, step: Step = silent, *, make: bool = False) -
                 hint=f"Make it with `manage.py fleet provision {worker.name}`.",
             )
         worker = await _make(provider, worker, step)
+        provider = cloud_of(worker, "Starting")
     elif instance.state is InstanceState.STOPPED:
         step(f"Starting {worker.name}")
         await provider.start(worker.name)
@@ -147,6 +148,7 @@ async def _make(provider: CloudProvider, worker: Worker, step: Step) -> Worker:
             changes["zone"] = zone
             changes["tried"] = sorted({*worker.config.get("tried", ()), zone})
         worker = await set_row(worker, **changes)
+        provider = cloud_of(worker, "Making")  # of this zone
         await bring_row(worker.id, WorkerState.CREATING, f"Asked for {_place(zone, spot)}.")
         step(f"Making {worker.name} {_place(zone, spot)}")
         try:

@@ -10,9 +10,8 @@ from jobs.errors import OffloadError
 from jobs.models import Worker
 from jobs.providers.base import CloudProvider, InstanceState, Resource
 from jobs.states import WorkerDesired, WorkerState
-from jobs.workers.connection import provider_of
 from jobs.workers.fleet import note_machine
-from jobs.workers.machines import STOPPED_DEADLINE, Step, silent, until_state
+from jobs.workers.machines import STOPPED_DEADLINE, Step, cloud_or_none, silent, until_state
 
 # What makes two workers live in the same account: the same words here, the same resources there.
 _ACCOUNT = ("project", "cloud", "endpoint")
@@ -35,8 +34,8 @@ async def _accounts(extra: Sequence[Worker]) -> list[tuple[CloudProvider, Worker
         key = json.dumps([worker.provider, *(worker.config.get(name) for name in _ACCOUNT)])
         if key in found:
             continue
-        provider = provider_of(worker)
-        if isinstance(provider, CloudProvider) and provider.capabilities.creates:
+        provider = cloud_or_none(worker)
+        if provider is not None:
             found[key] = (provider, worker)
     return list(found.values())
 
@@ -101,8 +100,8 @@ async def _remove(provider: CloudProvider, resource: Resource, step: Step, swept
 
 async def _mend_rows(swept: Swept) -> None:
     async for worker in Worker.objects.exclude(state=WorkerState.ABSENT):
-        provider = provider_of(worker)
-        if not isinstance(provider, CloudProvider):
+        provider = cloud_or_none(worker)
+        if provider is None:
             continue
         try:
             instance = await provider.get(worker.name)

@@ -68,7 +68,8 @@ class Provisioning(CloudTest):
                 worker, _ = await self.provision(name)
                 self.assertEqual((worker.config["zone"], worker.config["spot"]), ("zone-b", False))
                 self.assertIn("zone-a has no on-demand machine left", worker.config["placement"])
-                self.assertEqual(self.cloud.disks[name], "zone-b") if late is False else None
+                self.assertEqual(self.cloud.disks, {(name, "zone-b")})
+                self.cloud.disks.clear()
 
     async def test_on_demand_when_spot_is_out(self) -> None:
         self.cloud.full = {("zone-a", True), ("zone-b", True)}
@@ -84,13 +85,13 @@ class Provisioning(CloudTest):
         self.assertEqual(caught.exception.exit_code, 16)
         row = await self.row()
         self.assertEqual(row.state, "absent")
-        self.assertEqual((self.cloud.instances, self.cloud.disks), ({}, {}))
+        self.assertEqual((self.cloud.instances, self.cloud.disks), ({}, set()))
         self.cloud.full = set()
         worker, _ = await self.provision()
         self.assertEqual(worker.state, "ready")
 
     async def test_a_data_disk_keeps_its_zone(self) -> None:
-        self.cloud.disks["box"] = "zone-b"
+        self.cloud.disks.add(("box", "zone-b"))
         worker, _ = await self.provision()
         self.assertEqual(worker.config["zone"], "zone-b")
 
@@ -139,7 +140,7 @@ class Verbs(CloudTest):
         self.assertEqual(row.state, "ready")
         self.assertNotIn("rebuild", row.config)
         self.assertEqual(self.cloud.requests, [("create", "box"), ("delete", "box"), ("create", "box")])
-        self.assertEqual(self.cloud.disks, {"box": "zone-a"})
+        self.assertEqual(self.cloud.disks, {("box", "zone-a")})
 
     async def test_resize(self) -> None:
         worker, _ = await self.provision()
@@ -161,7 +162,7 @@ class Verbs(CloudTest):
         self.assertEqual((self.cloud.instances, self.cloud.addresses), ({}, {}))
         self.assertEqual((await sweep.sweep()).orphans, [])
         await fleet.delete(row, with_disk=True)
-        self.assertEqual(self.cloud.disks, {})
+        self.assertEqual(self.cloud.disks, set())
 
     async def test_a_machine_that_is_not_ours_is_refused_clearly(self) -> None:
         worker = await Worker.objects.acreate(name="mine", provider="ssh", config={"host": "h"}, root="/r")
@@ -196,7 +197,7 @@ class Sweeping(CloudTest):
         found = await sweep.sweep(remove=True)
         self.assertEqual(found.failed, [])
         self.assertEqual(sorted(self.cloud.instances), ["box"])
-        self.assertEqual(sorted(self.cloud.disks), ["box", "gone"])
+        self.assertEqual(sorted(name for name, _ in self.cloud.disks), ["box", "gone"])
         self.assertEqual((await self.row(worker.name)).state, "ready")
 
     async def test_panic_stops_what_no_row_knows_too_and_deletes_nothing(self) -> None:

@@ -1,0 +1,131 @@
+"""Work and the machines it runs on: waking for a launch, telling what a lost machine did to its jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from asgiref.sync import sync_to_async
+from django.utils import timezone
+
+from jobs.errors import Refused
+from jobs.execution import apply
+from jobs.models import Job, Worker
+from jobs.providers.base import InstanceState
+from jobs.states import JobState, Reason, WorkerDesired, WorkerState
+from jobs.transitions import amove_job, move_job
+from jobs.workers import connect, ensure_container
+from jobs.workers.fleet import look_at_machine
+from jobs.workers.machines import cloud_or_none, set_row
+from jobs.workers.provision import bring_up
+
+_UP = (InstanceState.RUNNING, InstanceState.CREATING)
+
+
+async def wake(worker: Worker, step: Callable[[str], None]) -> Worker:
+    """Have the worker's machine up before work goes there; a machine that is not ours to start is taken
+
+    as it is. Raises `NotFound` when there is no machine, `NoCapacity`, `TimedOut`, or what the provider said.
+    """
+    if cloud_or_none(worker) is None:
+        return worker
+    state = await look_at_machine(worker)
+    worker = await Worker.objects.aget(id=worker.id)
+    if state is InstanceState.RUNNING and worker.state in (WorkerState.READY, WorkerState.UNREACHABLE):
+        return worker
+    step(f"Waking {worker.name}: {worker.state_detail or worker.state}")
+    worker = await set_row(worker, WorkerDesired.UP)
+    worker, _ = await bring_up(worker, step)
+    return worker
+
+
+def _interrupt_jobs(worker_id: int, detail: str) -> list[int]:
+    lost = []
+    here = Job.objects.filter(worker_id=worker_id, removed_at__isnull=True)
+    for job in here.filter(state=JobState.RUNNING):
+        apply.interrupt(job, Reason.WORKER_LOST, detail)
+        lost.append(job.id)
+    for job in here.filter(state=JobState.CANCELLING):
+        # Nothing runs on a machine that is down: what was asked for has come about.
+        move_job(job.id, JobState.CANCELLED, reason=Reason.CANCELLED_BY_USER, detail=detail)
+    return lost
+
+
+interrupt_jobs = sync_to_async(_interrupt_jobs)
+
+
+async def is_down(worker: Worker) -> bool:
+    """Look whether the worker's machine is down; then its row says so, and its jobs are `interrupted`.
+
+    False for a machine that is not ours to look at.
+    """
+    if cloud_or_none(worker) is None:
+        return False
+    state = await look_at_machine(worker)
+    if state in _UP:
+        return False
+    row = await Worker.objects.aget(id=worker.id)
+    await interrupt_jobs(worker.id, row.state_detail)
+    return True
+
+
+async def revive(worker: Worker, step: Callable[[str], None] = lambda text: None) -> int:
+    """Look at a worker's machine, for the reconcile loop; return how many jobs were asked to go on.
+
+    With `auto_resume` in its configuration, a machine that went down under its jobs is started again.
+    """
+    if not await is_down(worker):
+        return 0
+    lost = Job.objects.filter(
+        worker_id=worker.id,
+        removed_at__isnull=True,
+        state=JobState.INTERRUPTED,
+        reason=Reason.WORKER_LOST,
+    )
+    row = await Worker.objects.aget(id=worker.id)
+    wanted = row.desired == WorkerDesired.UP and bool(row.config.get("auto_resume"))
+    if not wanted or not await lost.aexists():
+        return 0
+    await bring_up(row, step)
+    count = 0
+    async for job_id in lost.values_list("id", flat=True):
+        count += await amove_job(
+            job_id,
+            JobState.QUEUED,
+            reason=Reason.SUBMITTED,
+            detail="Its machine is back.",
+            actor="auto_resume",
+            sources=frozenset({JobState.INTERRUPTED}),
+        )
+    return count
+
+
+async def unsaved(worker: Worker) -> Sequence[str]:
+    """Return what would be lost with the worker's data: running jobs, and work that is nowhere else.
+
+    Raises `Refused` when that cannot be looked at, because the machine is down.
+    """
+    jobs = Job.objects.filter(worker_id=worker.id, removed_at__isnull=True).exclude(worktree="")
+    found = [job async for job in jobs.select_related("repository", "worker")]
+    if not found:
+        return []
+    if await look_at_machine(worker) is not InstanceState.RUNNING:
+        raise Refused(
+            f"{worker.name} is not running, so whether its {len(found)} jobs have unpushed work is unknown.",
+            hint=f"Start it first (`manage.py fleet start {worker.name}`), or insist with --force.",
+        )
+    said = []
+    async with connect(worker) as line:
+        for job in found:
+            await ensure_container(line, job)
+            try:
+                await line.client.clean(job.session, force=False, check=True)
+            except Refused as refusal:
+                said.append(refusal.message)
+    return said
+
+
+async def mark_lost(worker: Worker, actor: str) -> None:
+    """Note that the files of all jobs of a worker went with its data disk."""
+    await interrupt_jobs(worker.id, "Its machine and its data disk were deleted.")
+    here = Job.objects.filter(worker_id=worker.id, removed_at__isnull=True)
+    await here.aupdate(removed_at=timezone.now())
