@@ -8,7 +8,7 @@ from typing import Any
 from jobs.execution.evidence import archive_dir
 from jobs.models import Job
 from jobs.remote.layout import manual_attach
-from jobs.workers import layout_of
+from jobs.workers import layout_of, words_for_ssh
 
 
 def _utc(moment: datetime | None) -> str | None:
@@ -28,7 +28,7 @@ def commands_for(job: Job) -> dict[str, str]:
         "attach": f"manage.py offload {words}",
         "logs": f"manage.py offload logs {words}",
         "remove": f"manage.py offload rm {words}",
-        "manual": manual_attach(layout_of(job.worker), job.session, job.worker.config.get("host")),
+        "manual": manual_attach(layout_of(job.worker), job.session, words_for_ssh(job.worker)),
     }
 
 

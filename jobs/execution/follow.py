@@ -12,10 +12,11 @@ from django.utils import timezone
 from jobs.errors import TimedOut, TransportError, WorkerUnavailable
 from jobs.execution import apply
 from jobs.models import Job, Worker
+from jobs.remote.client import SILENT
 from jobs.states import JOB_ENDED, JobState
 from jobs.workers import Connection, connect, get_job, observe_worker
 
-RETRY_SECONDS = (0.5, 1, 2, 5, 10)
+RETRY_SECONDS = (0.5, 1, 2, 4)
 POLL_SECONDS = 0.5
 
 
@@ -129,7 +130,9 @@ async def _wait(job_id: int) -> Job:
         try:
             await _follow_until_ended(job)
             failures = 0
-        except (TransportError, WorkerUnavailable):
+        except (TransportError, WorkerUnavailable) as error:
+            if isinstance(error, TransportError):
+                await observe_worker(job.worker_id, False, str(error))
             await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
             failures += 1
 
@@ -141,7 +144,11 @@ async def _follow_until_ended(job: Job) -> None:
         lines = connection.client.follow({job.session: since.get(job.session, 0)})
         async with aclosing(lines):
             async for line in lines:
+                if line["type"] == SILENT:
+                    await observe_worker(job.worker_id, False, "It has stopped answering.")
                 if await reading.take(line) == job.id or line["type"] in ("synced", "ping"):
+                    if line["type"] in ("synced", "ping"):
+                        await observe_worker(job.worker_id, True, "Answered a reading.")
                     if line["type"] == "synced" and job.session not in reading.seen:
                         await apply.aapply_missing(job.id, reading.looked_at)
                     row = await get_job(job.id)

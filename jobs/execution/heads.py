@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from jobs.errors import NotFound, TransportError
+from jobs.execution.carry import is_carried
 from jobs.models import Job
+from jobs.transport.local import LocalTransport
 from jobs.workers import Connection, connect, get_job
 
 HEAD_DEADLINE = 10.0
@@ -28,7 +30,9 @@ async def check_head(job_id: int) -> Job:
 async def check_head_over(connection: Connection, job: Job) -> None:
     """Do the same over an open line."""
     try:
-        done = await connection.transport.run(
+        # A directory of this machine is asked here, whichever machine the job is on.
+        asked = LocalTransport() if is_carried(job) else connection.transport
+        done = await asked.run(
             ["git", "ls-remote", "--", job.repository.url, job.ref],
             env=_ENV,
             deadline=HEAD_DEADLINE,

@@ -19,6 +19,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from jobs.errors import OffloadError, Refused, TransportError, UsageError, WorkerUnavailable
+from jobs.execution import carry
 from jobs.execution.follow import refresh_worker
 from jobs.execution.repositories import ensure_trusted
 from jobs.models import Job
@@ -155,7 +156,7 @@ async def _drive(job: Job, progress: Progress, *, keep_queued: bool) -> None:
             image = await ensure_container(connection, job, progress.step)
             if image != job.image:
                 await Job.objects.filter(id=job.id).aupdate(image=image)
-            prepared = await connection.client.prepare(_spec(job), progress.step)
+            prepared = await carry.prepare(connection, job, _spec(job), progress.step)
             await _save_prepared(job.id, prepared)
             plan = _plan(job, prepared)
             await ensure_job_container(connection, job, progress.step)

@@ -23,6 +23,7 @@ from jobs.execution.follow import Reading
 from jobs.execution.heads import check_head
 from jobs.execution.launch import launch, lease, lease_owner
 from jobs.models import Job, Worker
+from jobs.remote.client import SILENT
 from jobs.states import JOB_ENDED, Attention, JobState
 from jobs.workers import connect, observe_worker
 
@@ -32,6 +33,8 @@ TICK_SECONDS = 1.0
 HEADS_SECONDS = 120.0
 HEADS_AT_MOST = 50
 BACKOFF_SECONDS = (1, 2, 5, 10, 30)
+# A worker that is back must be seen within ten seconds; the pool bounds how often it is really dialled.
+FOLLOW_AGAIN_SECONDS = 4
 
 
 class Reconciler:
@@ -101,6 +104,8 @@ class Reconciler:
             count = self._failures.get(name, 0)
             self._failures[name] = count + 1
             pause = BACKOFF_SECONDS[min(count, len(BACKOFF_SECONDS) - 1)]
+            if name[0] == "follow":
+                pause = min(pause, FOLLOW_AGAIN_SECONDS)
             self._retry_at[name] = asyncio.get_running_loop().time() + pause
             level = logging.WARNING if isinstance(error, OffloadError) else logging.ERROR
             log.log(
@@ -123,6 +128,8 @@ class Reconciler:
                         await reading.take(line)
                         if line["type"] == "synced":
                             await reading.missing()
+                        if line["type"] == SILENT:
+                            await observe_worker(worker.id, False, "It has stopped answering.")
                         if line["type"] in ("synced", "ping"):
                             await observe_worker(worker.id, True, "Answered the reconcile loop.")
         except (TransportError, WorkerUnavailable) as error:

@@ -51,6 +51,7 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "stat": {**FLAG, "help": "files and counts only"},
     "set": {"action": "append", "metavar": "KEY=VALUE", "help": "a setting (repeatable)"},
     "apply": {**FLAG, "help": "mend what can be mended"},
+    "forget_host_key": {**FLAG, "help": "with a worker: forget its pinned host keys first"},
     "yes": {**FLAG, "help": "answer every question with yes"},
     "no_input": {**FLAG, "help": "never ask and never attach, as without a terminal"},
     "json": {**FLAG, "help": "data instead of text"},
@@ -84,8 +85,8 @@ verbs (manage.py offload VERB --help says more):
   peek          what is on the session's screen    logs    the log of one task, or of all
   wait          until the job has ended            diff    the change under review
   cancel        stop a job                         rm      free its worktree; never destroys unpushed work
-  doctor        is everything there?               setup   write settings""",
   secret        keep tokens and keys for jobs
+  doctor        is everything there?               setup   write settings""",
     (
         "repo", "worker", "detach", "fresh", "wait", "timeout", "agent", "prompt", "secret", "trust", "force",
         "yes", "no_input", "json",
@@ -155,7 +156,6 @@ VERBS: Mapping[str, Verb] = {
         example="  manage.py offload rm 123 review --force --yes",
     ),
     "diff": Verb(_JOB, "Print the change under review as git diff does.", ("repo", "stat", "json")),
-    "doctor": Verb(
     "secret": Verb(
         "set|ls|rm [NAME]",
         "Keep a secret for jobs: in the system's keyring, or, without one, in a file that only you can "
@@ -165,11 +165,13 @@ VERBS: Mapping[str, Verb] = {
         example="  manage.py offload secret set GITHUB_TOKEN          asks for the value\n"
         "  gh auth token | manage.py offload secret set GITHUB_TOKEN",
     ),
-        "",
-        "Print every setting with its source, and check what is needed. Exit code 4 when something fails.",
-        ("apply", "json"),
+    "doctor": Verb(
+        "[WORKER]",
+        "Print every setting with its source, and check what is needed; with a worker, look at that one in "
+        "full. Exit code 4 when something fails.",
+        ("apply", "forget_host_key", "json"),
         least=0,
-        most=0,
+        most=1,
     ),
     "setup": Verb(
         "",

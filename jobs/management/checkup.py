@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from asgiref.sync import sync_to_async
@@ -12,9 +13,22 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 
 from jobs.errors import OffloadError
+from jobs.management.output import say
 from jobs.models import Job, Worker
 from jobs.providers.base import Problem, Severity
-from jobs.workers import Connection, check_worker, connect, ensure_local_worker, observe_worker
+from jobs.transport.host_keys import SSH_PORT, host_name
+from jobs.workers import (
+    Connection,
+    Machine,
+    check_worker,
+    connect,
+    ensure_local_worker,
+    forget_pins,
+    look_at,
+    mend,
+    observe_worker,
+    pins_of,
+)
 
 REACH_SECONDS = 20.0
 PRIVATE_DIR, PRIVATE_FILE = 0o700, 0o600
@@ -113,19 +127,49 @@ def _check_choices(workers: set[str]) -> list[Problem]:
     ]
 
 
-async def _check_worker(worker: Worker) -> list[Problem]:
+async def check_worker_in_full(worker: Worker, *, apply: bool, forget: bool = False) -> list[Problem]:
+    """Look at one worker; with `apply`, mend what can be mended there, telling each step on stderr.
+
+    `forget`: the host keys pinned for it are forgotten first, and what it shows now is pinned.
+    """
+    before = pins_of(worker)
+    if forget:
+        mine = [pin for pin in before if pin.name in await asyncio.to_thread(_names_of, worker)]
+        forget_pins(worker, mine)
+        before = pins_of(worker)
+    problems = await _check_worker(worker, apply=apply)
+    for pin in pins_of(worker):
+        if pin not in before:
+            text = f"First contact: {pin.name} has the host key {pin.key.fingerprint} ({pin.key.kind})."
+            problems.insert(0, Problem(Severity.PASS, f"worker {worker}: host key", text))
+    return problems
+
+
+def _names_of(worker: Worker) -> set[str]:
+    """Return the names under which the worker's host key may be pinned."""
+    host = str(worker.config.get("host") or worker.name)
+    ports = [int(worker.config["port"])] if worker.config.get("port") else []
+    known = {pin.name for pin in pins_of(worker)}
+    # Without a port of ours the OpenSSH config may have one.
+    exact = {host_name(host, port) for port in ports or [SSH_PORT]}
+    return exact if ports else exact | {name for name in known if name.startswith(f"[{host}]:")}
+
+
+async def _check_worker(worker: Worker, *, apply: bool = False) -> list[Problem]:
     name = f"worker {worker}"
-    problems = []
+    problems: list[Problem] = []
     try:
-        async with asyncio.timeout(REACH_SECONDS):
-            problems = [
-                Problem(p.severity, f"{name}: {p.subject}", p.detail, p.remedy)
-                for p in await check_worker(worker)
-            ]
+        async with asyncio.timeout(None if apply else REACH_SECONDS):
+            problems += _named(name, await check_worker(worker))
             async with connect(worker) as line:
-                hello = await line.client.hello()
-                if worker.provider != "local":
-                    problems += await _programs(name, line)
+                machine = await _look(line, apply=apply)
+                said = machine.problems
+                if worker.provider == "local":
+                    # The provider has looked at this machine itself.
+                    said = tuple(one for one in said if one.subject not in {p.subject for p in problems})
+                    said = tuple(one for one in said if one.subject in ("root", "engine"))
+                problems += _named(name, said)
+                hello = None if machine.failures else await line.client.hello()
     except OffloadError as error:
         await observe_worker(worker.id, False, error.message)
         return [*problems, Problem(Severity.FAIL, name, error.message, error.hint)]
@@ -134,20 +178,35 @@ async def _check_worker(worker: Worker) -> list[Problem]:
         await observe_worker(worker.id, False, text)
         return [*problems, Problem(Severity.FAIL, name, text, "Check the machine and its network.")]
     await observe_worker(worker.id, True, "Answered doctor.")
+    if hello is None:
+        return problems
     text = f"The runner answers (Python {hello.get('python', '?')}) at {worker.root}."
     return [*problems, Problem(Severity.PASS, name, text)]
 
 
-async def _programs(name: str, line: Connection) -> list[Problem]:
-    """Look for git and tmux on a machine that its provider cannot look into."""
-    problems = []
-    for subject, argv in (("git", ["git", "--version"]), ("tmux", [line.layout.tmux, "-V"])):
-        done = await line.transport.run(argv, check=False)
-        said = done.stdout.decode(errors="replace").strip()
-        if done.exit_status == 0:
-            problems.append(Problem(Severity.PASS, f"{name}: {subject}", said))
-        else:
-            problems.append(
-                Problem(Severity.FAIL, f"{name}: {subject}", "It is missing.", f"Install {subject} there.")
-            )
-    return problems
+def _named(name: str, problems: Sequence[Problem]) -> list[Problem]:
+    worker = name.partition(" ")[2]
+    return [
+        Problem(p.severity, f"{name}: {p.subject}", p.detail, p.remedy.replace("WORKER", worker))
+        for p in problems
+    ]
+
+
+async def _look(line: Connection, *, apply: bool) -> Machine:
+    """Look at a machine; with `apply`, mend it and look again."""
+    container = line.container
+
+    async def look() -> Machine:
+        return await look_at(
+            line.transport,
+            line.layout,
+            root=line.layout.root,
+            container=container is not None,
+            engine=container.engine if container is not None else (),
+            power=True,
+        )
+
+    machine = await look()
+    if apply and await mend(line.transport, machine, say):
+        machine = await look()
+    return machine

@@ -4,24 +4,37 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Count, ProtectedError, Q
 
-from jobs.errors import NotFound, Refused, UsageError
-from jobs.management.output import ago, colour, plain, print_json
+from jobs.errors import NotConfigured, NotFound, Refused, UsageError
+from jobs.management.output import ago, colour, plain, print_json, say
 from jobs.models import Worker
-from jobs.remote.layout import DEFAULT_ROOT_NAME
-from jobs.workers import connect, ensure_local_worker, observe_worker
+from jobs.providers.base import Severity
+from jobs.remote.layout import DEFAULT_ROOT_NAME, socket_for_root
+from jobs.workers import (
+    Machine,
+    connect,
+    ensure_local_worker,
+    forget_pins,
+    look_at,
+    observe_worker,
+    pins_of,
+    words_for_ssh,
+)
+from jobs.workers.container_spec import DEFAULT_IMAGE
+from jobs.workers.ssh_config import check_alias
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _ADDRESS = re.compile(
     r"(?:(?P<user>[A-Za-z0-9_.-]+)@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::(?P<port>[0-9]{1,5}))?"
 )
-_HOME_DEADLINE = 30.0
 
 
 def read_address(text: str) -> dict[str, Any]:
@@ -49,6 +62,7 @@ def as_json(worker: Worker) -> dict[str, Any]:
         "observed_at": worker.observed_at.isoformat().replace("+00:00", "Z") if worker.observed_at else None,
         "root": worker.root,
         "config": worker.config,
+        "ssh": f"ssh {words}" if (words := words_for_ssh(worker)) else None,
     }
 
 
@@ -68,42 +82,106 @@ async def ls(options: Mapping[str, Any]) -> int:
         jobs = f"{worker.present} job{'' if worker.present == 1 else 's'}"
         print(f"{colour(worker.name, 'bold')}  {worker.provider}  {worker.state}  {jobs}  {worker.root}")
         print(f"  {plain(worker.state_detail or 'Not asked yet.')} Seen {ago(worker.observed_at)}.")
+        if (words := words_for_ssh(worker)) is not None:
+            print(f"    {colour('manual', 'dim')}  ssh {words}")
     return 0
 
 
 async def add(options: Mapping[str, Any]) -> int:
-    """Add a machine that is there already: it is reached once, and only then kept."""
+    """Add a machine that is there already: it is looked at once, and kept only when it can work."""
+    name, provider = options["name"], options["provider"]
+    config = _config(options)
+    worker = Worker(name=name, provider=provider, config=config, root=options["root"] or "/")
+    if await Worker.objects.filter(name=name).aexists():
+        raise Refused(f"There is a worker called {name!r} already.", hint="Choose another name.")
+    before = pins_of(worker)
+    try:
+        machine = await _look(worker, options["root"] or _usual_root(worker))
+    except BaseException:
+        # A host that is not kept as a worker is not kept as a known host either.
+        forget_pins(worker, [pin for pin in pins_of(worker) if pin not in before])
+        raise
+    new_pins = [pin for pin in pins_of(worker) if pin not in before]
+    root = machine.root
+    if "container" in config and machine.engine:
+        config["container"].setdefault("engine", list(machine.engine))
+    usual = f"{machine.home.rstrip('/')}/{DEFAULT_ROOT_NAME}"
+    if provider == "ssh" and root != usual:
+        # Two roots on one machine are two workers: they must not share a tmux server.
+        config["tmux_socket"] = socket_for_root(root, usual)
+    worker = await _create(name, provider, config, root)
+    await observe_worker(worker.id, True, "Answered when it was added.")
+    worker = await Worker.objects.aget(id=worker.id)
+    keys = [{"host": pin.name, "kind": pin.key.kind, "fingerprint": pin.key.fingerprint} for pin in new_pins]
+    warnings = [problem for problem in machine.problems if problem.severity is Severity.WARN]
+    if options["json"]:
+        print_json("worker", {**as_json(worker), "new_host_keys": keys})
+        return 0
+    for key in keys:
+        print(f"First contact: {key['host']} has the host key {key['fingerprint']} ({key['kind']}).")
+    if keys:
+        print("Compare it on the machine: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub")
+    for problem in warnings:
+        say(f"{problem.subject}: {problem.detail} {problem.remedy}")
+    print(f"{name} can work; jobs go there with --worker {name}. Its root is {root}.")
+    print(f"`manage.py doctor {name}` looks at it again.")
+    return 0
+
+
+def _config(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the worker's configuration that the options ask for. Raises `UsageError`."""
     name, provider = options["name"], options["provider"]
     if not _NAME.fullmatch(name):
         raise UsageError(
             f"The worker's name {name!r} is not usable.", hint="Use small letters, digits and dashes."
         )
-    if provider == "local" and any(options[key] for key in ("host", "jump", "key")):
-        raise UsageError("A local worker has no --host, --jump or --key.", hint="Leave them out.")
+    if provider == "local" and any(options[key] for key in ("host", "jump", "key", "alias")):
+        raise UsageError("A local worker has no --host, --jump, --key or --alias.", hint="Leave them out.")
     if options["root"] and not options["root"].startswith("/"):
         raise UsageError(f"The root {options['root']!r} is not an absolute path.")
     config = read_address(options["host"] or name) if provider == "ssh" else {}
     if options["jump"]:
-        read_address(options["jump"])
+        for hop in options["jump"].split(","):
+            read_address(hop.strip())
         config["jump"] = options["jump"]
     if options["key"]:
         config["key"] = _absolute(options["key"])
-    worker = Worker(name=name, provider=provider, config=config, root=options["root"] or "/")
-    if await Worker.objects.filter(name=name).aexists():
-        raise Refused(f"There is a worker called {name!r} already.", hint="Choose another name.")
+    if options["alias"]:
+        check_alias(options["alias"], Worker(name=name), [])
+        config["alias"] = options["alias"]
+    container = {key: options[key] for key in ("image", "isolation") if options[key]}
+    if options["engine"]:
+        container["engine"] = shlex.split(options["engine"])
+    if container and options["container"] is False:
+        raise UsageError(
+            f"--no-container and --{next(iter(container))} contradict each other.", hint="Leave one out."
+        )
+    if container or options["container"]:
+        config["container"] = container or {"image": DEFAULT_IMAGE}
+    return config
+
+
+def _usual_root(worker: Worker) -> str:
+    """Return the root of a second worker on this machine; empty: the usual one, in the home there."""
+    return f"{settings.OFFLOAD.local_root}-{worker.name}" if worker.provider == "local" else ""
+
+
+async def _look(worker: Worker, root: str) -> Machine:
+    """Look at a machine that is to be added. Raises `NotConfigured` when it cannot work."""
+    taken = await Worker.objects.filter(provider="local", root=root or "/").afirst()
+    if worker.provider == "local" and taken is not None:
+        raise Refused(f"{root} is the root of {taken.name}.", hint="Name another one with --root.")
+    container = worker.config.get("container")
+    engine = (container or {}).get("engine") or ()
     async with connect(worker) as line:
-        found = await line.transport.run(["printenv", "HOME"], deadline=_HOME_DEADLINE)
-    home = found.stdout.decode(errors="replace").strip()
-    root = options["root"] or f"{home.rstrip('/')}/{DEFAULT_ROOT_NAME}"
-    worker = await _create(name, provider, config, root)
-    await observe_worker(worker.id, True, "Answered when it was added.")
-    worker = await Worker.objects.aget(id=worker.id)
-    if options["json"]:
-        print_json("worker", as_json(worker))
-    else:
-        print(f"{name} answers; jobs go there with --worker {name}. Its root is {root}.")
-        print("`manage.py doctor` checks it in full.")
-    return 0
+        machine = await look_at(
+            line.transport, line.layout, root=root, container=container is not None, engine=engine, power=True
+        )
+    if machine.failures:
+        said = " ".join(f"{problem.subject}: {problem.detail}" for problem in machine.failures)
+        hints = " ".join(problem.remedy.replace("WORKER", worker.name) for problem in machine.failures)
+        raise NotConfigured(f"{worker.name} cannot run jobs as it is. {said}", hint=hints)
+    return machine
 
 
 @sync_to_async

@@ -74,6 +74,11 @@ class SshProvider(WorkerProvider):
             )
         return port
 
+    @property
+    def known_hosts(self) -> Path:
+        """Return the file of pinned host keys."""
+        return self._endpoint.known_hosts
+
     async def create(self, spec: Mapping[str, Any], name: str) -> None:
         """Accept the machine that is there. Raises `UsageError` for any other."""
         if name != self._name:

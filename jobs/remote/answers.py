@@ -20,6 +20,11 @@ from jobs.errors import (
 from jobs.remote.layout import Layout
 from jobs.remote.offload_runner.protocol import MAGIC, PROTOCOL
 
+
+class Incomplete(WorkerUnavailable):
+    """What was sent to the worker was not enough: it has fewer commits than it said."""
+
+
 _EXIT_NO_COMMAND = 127
 _EXIT_NO_FILE = 2
 
@@ -38,6 +43,7 @@ _ERRORS: Mapping[str, type[OffloadError]] = {
     "uncommitted": Refused,
     "running": Refused,
     "already_running": Refused,
+    "carried_incomplete": Incomplete,
     "no_space": WorkerUnavailable,
     "locked": WorkerUnavailable,
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import posixpath
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -146,8 +146,10 @@ class RunnerClient:
     async def follow(self, since: Mapping[str, int], *, once: bool = False) -> AsyncGenerator[dict[str, Any]]:
         """Yield the lines of `follow`: `event`, `status`, `synced`, `ping`; of every job on the worker.
 
+        One of our own is among them: `silent`, when nothing came for six seconds.
+
         `since` holds the last event number known of each job. Ends after `synced` with `once`; otherwise
-        only with an error: `ConnectionLost` also when nothing came for twenty seconds.
+        only with an error: `ConnectionLost` also when nothing came for twelve seconds.
         """
         words = ["follow", "--once"] if once else ["follow"]
         async with aclosing(self._stream(words, {"since": dict(since)}, silence=_SILENCE_LIMIT)) as lines:
@@ -329,7 +331,9 @@ class RunnerClient:
                 greeted = False
                 async with aclosing(_lines(process, spec, silence)) as lines:
                     async for line in lines:
-                        if not greeted:
+                        if line.get("type") == SILENT:
+                            yield line
+                        elif not greeted:
                             check_greeting(line)
                             greeted = True
                         elif line.get("type") == "error":
@@ -358,10 +362,21 @@ async def _lines(
         await process.write_eof()
     lines = aiter(process.lines())
     while True:
+        coming = asyncio.ensure_future(_next(lines))
         try:
-            line = await asyncio.wait_for(anext(lines), silence)
-        except StopAsyncIteration:
+            if silence is not None and not (await asyncio.wait({coming}, timeout=_SILENCE_TOLD))[0]:
+                yield {"type": SILENT}
+                if not (await asyncio.wait({coming}, timeout=silence - _SILENCE_TOLD))[0]:
+                    raise ConnectionLost(f"Nothing came from the runner for {silence:g} seconds.")
+            line = await coming
+        finally:
+            coming.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await coming
+        if line is None:
             return
-        except TimeoutError:
-            raise ConnectionLost(f"Nothing came from the runner for {silence:g} seconds.") from None
         yield parse(line)
+
+
+async def _next(lines: AsyncIterator[bytes]) -> bytes | None:
+    return await anext(lines, None)

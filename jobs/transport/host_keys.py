@@ -7,6 +7,7 @@ import binascii
 import fcntl
 import hashlib
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +57,44 @@ def pinned_keys(path: Path, name: str) -> list[HostKey]:
         if len(fields) >= 3 and not line.startswith(("#", "@")) and name in fields[0].split(","):
             found.append(HostKey(fields[1], fields[2]))
     return found
+
+
+@dataclass(frozen=True)
+class Pin:
+    """A host's name, as the file has it, and a key pinned for it."""
+
+    name: str
+    key: HostKey
+
+
+def all_pins(path: Path) -> list[Pin]:
+    """Return every pinned key; none when the file does not exist."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    return [pin for line in text.splitlines() if (pin := _pin_of(line))]
+
+
+def _pin_of(line: str) -> Pin | None:
+    fields = line.split()
+    if len(fields) < 3 or line.startswith(("#", "@")):
+        return None
+    return Pin(fields[0], HostKey(fields[1], fields[2]))
+
+
+def unpin(path: Path, pins: Collection[Pin]) -> None:
+    """Forget these keys; every other line stays as it is. Absent is success."""
+    try:
+        fd = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return
+    with open(fd, "r+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        kept = [line for line in file.read().splitlines(keepends=True) if _pin_of(line) not in pins]
+        file.seek(0)
+        file.truncate()
+        file.write("".join(kept))
 
 
 def pin_key(path: Path, name: str, key: HostKey) -> None:

@@ -183,7 +183,8 @@ class SshLines:
             task.exception()  # whoever waited has it; if nobody waited any more, nobody needs it
 
     def _note_failure(self, error: TransportError) -> None:
-        pause = min(self.timing.back_off * 2**self._failures, self.timing.back_off_limit)
+        limit = self.timing.back_off_limit if error.retryable else self.timing.refused_limit
+        pause = min(self.timing.back_off * 2**self._failures, limit)
         self._failures += 1
         self._not_before = time.monotonic() + pause
         self._last_error = error

@@ -6,9 +6,13 @@ that terminals may know of jobs. May import providers, remote, transitions, mode
 
 from jobs.transport.base import Pty, PtyReceiver, Size
 from jobs.transport.pool import aclose_all as close_lines
+from jobs.workers.bootstrap import Machine, look_at
 from jobs.workers.connection import Connection, connect, layout_of
 from jobs.workers.containment import ensure_container, ensure_job_container, remove_job_container
 from jobs.workers.lifecycle import check_worker, ensure_local_worker, find_worker, get_job, observe_worker
+from jobs.workers.mending import mend
+from jobs.workers.pins import forget_pins, pins_of
+from jobs.workers.ssh_config import words_for_ssh
 from jobs.workers.terminal import (
     SessionInfo,
     TerminalJob,
@@ -26,6 +30,7 @@ from jobs.workers.terminal import (
 
 __all__ = [
     "Connection",
+    "Machine",
     "Pty",
     "PtyReceiver",
     "SessionInfo",
@@ -42,14 +47,19 @@ __all__ = [
     "ensure_job_container",
     "ensure_local_worker",
     "find_worker",
+    "forget_pins",
     "get_job",
     "layout_of",
+    "look_at",
+    "mend",
     "note_terminal",
     "observe_worker",
     "open_terminal",
+    "pins_of",
     "remove_job_container",
     "request_attention",
     "session_info",
     "terminal_job",
     "upload_file",
+    "words_for_ssh",
 ]

@@ -229,7 +229,7 @@ class TestSharing:
         await pool.aclose()
 
     async def test_failed_logins_are_not_repeated_at_once(self, sshd: Sshd, tmp_path: Path) -> None:
-        pool = Pool(Timing(back_off=60.0, back_off_limit=60.0))
+        pool = Pool(Timing(back_off=60.0, refused_limit=60.0))
         endpoint = sshd.endpoint(key=make_key(tmp_path / "stranger"))
         transport = pool.transport(endpoint)
         results = await asyncio.gather(*(transport.run(["true"]) for _ in range(5)), return_exceptions=True)

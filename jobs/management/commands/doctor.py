@@ -16,9 +16,15 @@ class Command(AsyncCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
+        parser.add_argument("worker", nargs="?", help="look at this worker in full, and at nothing else")
+        parser.add_argument(
+            "--forget-host-key",
+            action="store_true",
+            help="with a worker: forget the host keys pinned for it first (the machine was made anew)",
+        )
         parser.add_argument("--apply", action="store_true", help="mend what can be mended")
         parser.add_argument("--json", action="store_true", help="data instead of text")
 
     async def run(self, **options: Any) -> int:
         """Check."""
-        return await VERBS["doctor"](Request([], options))
+        return await VERBS["doctor"](Request([options["worker"]] if options["worker"] else [], options))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
 
 from jobs.errors import NotConfigured, UsageError
 from jobs.management import checkup
 from jobs.management.output import colour, print_json
 from jobs.management.verbs.request import Request, ask
-from jobs.providers.base import Severity
+from jobs.providers.base import Problem, Severity
+from jobs.workers import find_worker
 
 EXIT_NOT_CONFIGURED = 4
 _COLOURS = {Severity.PASS: "green", Severity.WARN: "yellow", Severity.FAIL: "red"}
@@ -19,31 +21,56 @@ _COLOURS = {Severity.PASS: "green", Severity.WARN: "yellow", Severity.FAIL: "red
 
 async def doctor(request: Request) -> int:
     """`doctor`: every setting with its source, and whether everything that is needed is there."""
+    if request.words:
+        return await _doctor_of_worker(request)
+    if request.forget_host_key:
+        raise UsageError("--forget-host-key is about one worker.", hint="Name it: doctor WORKER.")
     problems = await checkup.check_everything(apply=request.apply)
     config = settings.OFFLOAD
     values = _values(config)
     if request.json:
-        rows = [
-            {
-                "severity": problem.severity.value,
-                "subject": problem.subject,
-                "detail": problem.detail,
-                "remedy": problem.remedy or None,
-            }
-            for problem in problems
-        ]
-        print_json("doctor", {"home": str(config.home), "settings": values, "checks": rows})
+        print_json("doctor", {"home": str(config.home), "settings": values, "checks": _rows(problems)})
     else:
         print(f"Home:          {config.home}\nConfiguration: {config.config_file}\n")
         for key, item in values.items():
             print(f"  {key:<14} {item['value']!r:<24} {colour(item['source'], 'dim')}")
         print()
-        for problem in problems:
-            word = colour(f"{problem.severity.value.upper():<4}", _COLOURS[problem.severity])
-            print(f"{word}  {problem.subject}: {problem.detail}")
-            if problem.remedy and problem.severity is not Severity.PASS:
-                print(f"      {problem.remedy}")
+        _print(problems)
+    return _exit_code(problems)
+
+
+async def _doctor_of_worker(request: Request) -> int:
+    worker = await sync_to_async(find_worker)(request.words[0])
+    problems = await checkup.check_worker_in_full(worker, apply=request.apply, forget=request.forget_host_key)
+    if request.json:
+        print_json("doctor", {"worker": worker.name, "checks": _rows(problems)})
+    else:
+        _print(problems)
+    return _exit_code(problems)
+
+
+def _exit_code(problems: Sequence[Problem]) -> int:
     return EXIT_NOT_CONFIGURED if any(p.severity is Severity.FAIL for p in problems) else 0
+
+
+def _rows(problems: Sequence[Problem]) -> list[dict[str, Any]]:
+    return [
+        {
+            "severity": problem.severity.value,
+            "subject": problem.subject,
+            "detail": problem.detail,
+            "remedy": problem.remedy or None,
+        }
+        for problem in problems
+    ]
+
+
+def _print(problems: Sequence[Problem]) -> None:
+    for problem in problems:
+        word = colour(f"{problem.severity.value.upper():<4}", _COLOURS[problem.severity])
+        print(f"{word}  {problem.subject}: {problem.detail}")
+        if problem.remedy and problem.severity is not Severity.PASS:
+            print(f"      {problem.remedy}")
 
 
 def _values(config: Any) -> dict[str, dict[str, Any]]:

@@ -16,7 +16,7 @@ from jobs.remote.offload_runner.tmux import Session, Tmux, from_options
 
 LOOK_SECONDS = 0.2
 TMUX_SECONDS = 1.0
-PING_SECONDS = 5.0
+PING_SECONDS = 2.5
 # A status in which only the heartbeat is new is worth a line this often.
 HEARTBEAT_SECONDS = 30.0
 

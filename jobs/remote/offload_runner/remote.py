@@ -23,6 +23,11 @@ from jobs.remote.offload_runner.git import (
 )
 from jobs.remote.offload_runner.protocol import EXIT_NOT_FOUND, EXIT_UNAVAILABLE, EXIT_USAGE
 
+_USER, _TOKEN = "OFFLOAD_GIT_USER", "OFFLOAD_GIT_TOKEN"
+_HELPER = '!f() { test "$1" = get && printf "username=%%s\\npassword=%%s\\n" "$%s" "$%s"; }; f' % (
+    _USER,
+    _TOKEN,
+)
 _SHA = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _REF = re.compile(r"(?!-)(?!.*\.\.)[^\x00-\x20\x7f~^:?*\[\\]+")
 _USUAL_BASES = ("refs/heads/main", "refs/heads/master")
@@ -38,15 +43,21 @@ _BROKEN_LINE = re.compile(
 
 @dataclass(frozen=True)
 class Remote:
-    """A repository elsewhere: a URL, or a path on this machine."""
+    """A repository elsewhere: a URL, or a path on this machine.
+
+    `is_elsewhere`: the path is one of another machine, and the commits were sent from there.
+    """
 
     url: str
     slug: str
+    is_elsewhere: bool = False
+    user: str = ""
+    token: str = field(default="", repr=False)
 
     @property
     def is_local(self) -> bool:
         """Tell whether it is on this machine's disk."""
-        return self.url.startswith(("/", "file://", "./", "../"))
+        return not self.is_elsewhere and self.url.startswith(("/", "file://", "./", "../"))
 
     @property
     def shown(self) -> str:
@@ -60,9 +71,29 @@ class Remote:
 
     def environment(self) -> Dict[str, str]:
         """Return the variables that the kind of URL asks for."""
+        if self.token and self.url.startswith("https://"):
+            return self._credentials()
         if self.is_local or self.url.startswith(("http://", "https://", "git://")):
             return {}
         return ssh_environment()
+
+    def _credentials(self) -> Dict[str, str]:
+        """Return the variables by which git, and no other program, answers this repository with the token.
+
+        git asks the helper when the server demands a login, and only for this address: not for another
+        host that the server redirects to, nor for another repository (a submodule, say) of the same host.
+        """
+        section = "credential.%s" % self.url.rstrip("/")
+        settings = [
+            (section + ".helper", ""),  # before the user's own, which may know another login
+            (section + ".helper", _HELPER),
+            (section + ".useHttpPath", "true"),
+        ]
+        env = {"GIT_CONFIG_COUNT": str(len(settings)), _USER: self.user or "git", _TOKEN: self.token}
+        for number, (name, value) in enumerate(settings):
+            env["GIT_CONFIG_KEY_%d" % number] = name
+            env["GIT_CONFIG_VALUE_%d" % number] = value
+        return env
 
 
 @dataclass(frozen=True)

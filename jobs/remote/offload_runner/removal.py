@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, Dict, List
 
-from jobs.remote.offload_runner import mirror, paths
+from jobs.remote.offload_runner import carried, mirror, paths
 from jobs.remote.offload_runner.failures import RunnerError
 from jobs.remote.offload_runner.git import Git, raw
 from jobs.remote.offload_runner.mirror import Emit, Mirror, remove_tree
@@ -23,6 +23,7 @@ def remove(root: Path, session: str, emit: Emit = lambda text: None) -> Dict[str
     """
     job = paths.job_paths(root, session)
     mirrors = mirror.of_job(root, session)
+    carried.drop(root, session)
     refs = 0
     branches: List[str] = []
     for mirrored in mirrors:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, Mapping, Optional
 
-from jobs.remote.offload_runner import facts, locks, mirror, paths, remote
+from jobs.remote.offload_runner import carried, facts, locks, mirror, paths, remote
 from jobs.remote.offload_runner.failures import RunnerError
 from jobs.remote.offload_runner.git import FETCH_SECONDS, Git, is_no_space, out_of_space, without_credentials
 from jobs.remote.offload_runner.mirror import Emit, Mirror, remove_tree
@@ -34,14 +34,23 @@ class Request:
     ref: str
     base: str
     needs_base: bool
+    sent: Optional[Dict[str, Any]] = None  # what came with the request; see `carried`
 
     @classmethod
-    def from_json(cls, spec: Mapping[str, Any]) -> "Request":
+    def from_json(cls, root: Path, spec: Mapping[str, Any]) -> "Request":
         """Read and check the spec. Raises `RunnerError` (`usage`)."""
         try:
             repository = spec["repository"]
-            found = Remote(url=str(repository["url"]), slug=str(repository["slug"]))
+            sent = carried.read(root, str(spec["session"]), spec)
+            found = Remote(
+                url=str(repository["url"]),
+                slug=str(repository["slug"]),
+                is_elsewhere=sent is not None,
+                user=str((spec.get("credentials") or {}).get("user") or ""),
+                token=str((spec.get("credentials") or {}).get("token") or ""),
+            )
             request = cls(
+                sent=sent,
                 session=str(spec["session"]),
                 remote=found,
                 ref=str((spec.get("head") or {}).get("ref") or "HEAD"),
@@ -65,7 +74,7 @@ def prepare(root: Path, spec: Mapping[str, Any], emit: Callable[[Dict[str, Any]]
     when the remote's head is another one by now, `moved` says so (`{"from", "to"}`); when the remote has
     no such ref any more, `gone` is true. `emit` gets a `step` line for each step, notes among them.
     """
-    request = Request.from_json(spec)
+    request = Request.from_json(root, spec)
     job = paths.job_paths(root, request.session)
     lock = job.job_dir / "prepare.lock"
     try:
@@ -79,6 +88,9 @@ def prepare(root: Path, spec: Mapping[str, Any], emit: Callable[[Dict[str, Any]]
                         lock.unlink()
                         job.job_dir.rmdir()
                 raise
+            finally:
+                if request.sent is not None:
+                    carried.drop(root, request.session)
     except BrokenPipeError:  # nobody listens any more
         raise
     except OSError as exc:
@@ -88,8 +100,11 @@ def prepare(root: Path, spec: Mapping[str, Any], emit: Callable[[Dict[str, Any]]
 
 
 def _prepare(root: Path, request: Request, job: JobPaths, emit: Emit) -> Dict[str, Any]:
-    emit("Asking %s for %s" % (request.remote.shown, request.ref))
-    refs = remote.ask(root, request.remote, [request.ref, request.base])
+    if request.sent is None:
+        emit("Asking %s for %s" % (request.remote.shown, request.ref))
+        refs = remote.ask(root, request.remote, [request.ref, request.base])
+    else:
+        refs = RemoteRefs(refs=request.sent["refs"], head=request.sent["head"])
     name = request.ref if remote.is_sha(request.ref) else refs.find(request.ref)
     recorded = paths.read_json(job.prepared)
     if _whole(job.worktree):
@@ -97,8 +112,10 @@ def _prepare(root: Path, request: Request, job: JobPaths, emit: Emit) -> Dict[st
             recorded = _record_again(root, request, job, name, emit)
         return _reuse(job, recorded, refs, name, emit)
     if not name:
+        if request.sent is not None:
+            raise carried.not_found(request.remote, request.ref)
         raise remote.not_found(root, request.remote, request.ref)
-    base = _base_ref(root, request, refs, name)
+    _, base = carried.choose(root, request.remote, refs, name, request.base, request.needs_base)
     mirror_path = paths.mirror(root, request.remote.slug)
     length = len(next(iter(refs.refs.values()), name))
     with mirror.locked(mirror_path, emit):
@@ -107,11 +124,15 @@ def _prepare(root: Path, request: Request, job: JobPaths, emit: Emit) -> Dict[st
         mirrored.heal(request.session)
         _discard(mirrored, job.worktree)
         try:
-            emit("Fetching %s" % (" and ".join(sorted({name, base} - {""}))))
+            doing = "Fetching" if request.sent is None else "Taking"
+            emit("%s %s" % (doing, " and ".join(sorted({name, base} - {""}))))
             ours = {mirrored.ref(request.session, "head"): name}
             if base:
                 ours[mirrored.ref(request.session, "base")] = base
-            remote.fetch(mirrored.git, request.remote, ours)
+            if request.sent is not None:
+                carried.take(mirrored, request.sent, ours)
+            else:
+                remote.fetch(mirrored.git, request.remote, ours)
             sha = mirrored.git.commit(mirrored.ref(request.session, "head"))
             if not sha:
                 raise RunnerError("ref_not_found", "%s is not a commit." % name, exit_code=EXIT_NOT_FOUND)
@@ -161,15 +182,6 @@ def _record_again(root: Path, request: Request, job: JobPaths, name: str, emit: 
     return _describe(request, mirrored, job, name or request.ref, base or "HEAD", emit)
 
 
-def _base_ref(root: Path, request: Request, refs: RemoteRefs, head: str) -> str:
-    base = refs.find(request.base) if request.base else refs.default_base(head)
-    if request.base and remote.is_sha(request.base):
-        base = request.base
-    if not base and request.base and request.needs_base:
-        raise remote.not_found(root, request.remote, request.base)
-    return base
-
-
 def _describe(
     request: Request, mirrored: Mirror, job: JobPaths, name: str, base: str, emit: Emit
 ) -> Dict[str, Any]:
@@ -204,6 +216,7 @@ def _describe(
         "base_worktree": str(job.base_worktree),
         "moved": None,
         "gone": False,
+        "carried": request.sent is not None,
         "empty": bool(merge_base) and not known["changed"],
         "facts": known,
     }
@@ -231,7 +244,8 @@ def ensure_base(root: Path, session: str, emit: Optional[Emit] = None) -> Path:
                 _discard(mirrored, job.base_worktree)
                 raise
         _fill(job.base_worktree, sha, say)
-        _submodules(job.base_worktree, Remote(recorded["url"], recorded["repository"]), say)
+        source = Remote(recorded["url"], recorded["repository"], bool(recorded.get("carried")))
+        _submodules(job.base_worktree, source, say)
         marker(job.base_worktree).unlink()
     return job.base_worktree
 
