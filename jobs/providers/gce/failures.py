@@ -30,6 +30,12 @@ class AlreadyThere(UsageError):
     code = "already_exists"
 
 
+class NotOffered(NotFound):
+    """The endpoint has no such method (an emulator may lack some)."""
+
+    code = "not_offered"
+
+
 class NotReady(WorkerUnavailable):
     """The resource is busy with an operation; the same call works when that is done."""
 
@@ -93,6 +99,8 @@ def _about_names(said: str, low: str, kind: str, project: str, status: int) -> O
         )
     if kind in ("resourcenotready", "resourceinusebyanotherresource"):
         return NotReady(said, hint="Another operation is still at work there. Try again in a minute.")
+    if status in (405, 501):
+        return NotOffered(said)
     if status == 404:
         return NotFound(said)
     if status == 409:

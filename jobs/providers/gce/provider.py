@@ -9,12 +9,13 @@ from typing import Any
 from jobs.errors import NotFound, OffloadError, UsageError
 from jobs.providers.base import Capabilities, Instance, InstanceState, Problem, WorkerProvider
 from jobs.providers.gce import checkup, failures, naming, sight
-from jobs.providers.gce.api import Api, Json, endpoint_override
+from jobs.providers.gce.api import Json
+from jobs.providers.gce.requests import Requests
 from jobs.providers.gce.template import instance_body, read_settings, read_spec
 from jobs.transport.endpoint import SshEndpoint
 
 
-class GceCosProvider(WorkerProvider):
+class GceCosProvider(Requests, WorkerProvider):
     """Machines of one project and zone.
 
     Configuration: see `template.Settings`; `home` (where pinned host keys are) is given by the caller. A
@@ -28,9 +29,8 @@ class GceCosProvider(WorkerProvider):
     capabilities = Capabilities(creates=True, stops=True, costs=True)
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        self.settings = read_settings(config)
+        super().__init__(read_settings(config))
         self._home = Path(str(config.get("home") or Path.home() / ".offload"))
-        self.api = Api(self.settings.project, endpoint_override())
 
     # The contract
 
@@ -43,20 +43,21 @@ class GceCosProvider(WorkerProvider):
         wanted = read_spec(spec)
         naming.check_name(name)
         doing = f"Making the machine {name} in {self.settings.zone}"
-        existing = await self._raw(name)
+        existing = await self.raw(name)
         if existing is not None:
-            self._require_ours(existing, f"machine {name}", doing)
+            self.require_ours(existing, f"machine {name}", doing)
             return
         disk = await self.disk(name)
         if disk is not None:
-            self._require_ours(disk, f"disk {naming.data_disk(name)}", doing)
+            self.require_ours(disk, f"disk {naming.data_disk(name)}", doing)
             users = [naming.last(one) for one in disk.get("users") or ()]
             if users:
                 raise UsageError(
                     f"{doing} failed: its data disk is attached to {', '.join(users)}.",
                     hint="Delete that machine (its data disk is kept), or choose another name.",
                 )
-        history = await self._operations("instances", name)
+        history = await self.operations("instances", name)
+        disk_life = f"{disk.get('id')}/{disk.get('lastDetachTimestamp', '')}" if disk else ""
         body = instance_body(self.settings, wanted, name, disk is not None)
         try:
             operation = await self.api.call(
@@ -65,36 +66,30 @@ class GceCosProvider(WorkerProvider):
                 doing,
                 body,
                 zone=self.settings.zone,
-                request_id=self._request_id("insert", name, wanted.intent, history),
+                request_id=self.request_id("insert", name, f"{wanted.intent}/{disk_life}", history),
             )
         except failures.AlreadyThere:
-            if await self._raw(name) is None:
+            if await self.raw(name) is None:
                 raise  # it is a disk that is there
             return  # somebody else's request for the same machine was first
-        self._require_accepted(operation, doing)
+        self.require_accepted(operation, doing)
 
     async def get(self, name: str) -> Instance | None:
         """Return the machine with what is known of it, or None."""
-        raw = await self._raw(name)
+        raw = await self.raw(name)
         if raw is None:
             return None
-        return sight.view(raw, await self._operations_if_needed(raw))
+        return sight.view(raw, await self.operations_if_down(raw))
 
     async def list(self) -> Sequence[Instance]:
         """Return every machine with our labels (and our owner's), in all zones."""
         doing = f"Listing the machines of {self.settings.project}"
-        try:
-            found = await self.api.pages(
-                "instances", "aggregated_list", doing, filter=f"labels.{naming.SCHEMA_LABEL}={naming.SCHEMA}"
-            )
-        except NotFound:  # an emulator without it
-            found = await self.api.pages("instances", "list", doing, zone=self.settings.zone)
-        ours = [raw for raw in found if naming.is_ours(raw, self.settings.owner)]
-        return [sight.view(raw, await self._operations_if_needed(raw)) for raw in ours]
+        ours = await self.everything("instances", doing)
+        return [sight.view(raw, await self.operations_if_down(raw)) for raw in ours]
 
     async def start(self, name: str) -> None:
         """Ask a stopped machine to start. Raises `NotFound`, `NoCapacity`, and `NotReady` while it stops."""
-        raw = await self._raw(name)
+        raw = await self.raw(name)
         if raw is None:
             raise NotFound(
                 f"Starting the machine {name} failed: {self.settings.zone} has no such machine.",
@@ -104,42 +99,43 @@ class GceCosProvider(WorkerProvider):
         if state in (InstanceState.CREATING, InstanceState.RUNNING):
             return
         verb = "resume" if raw.get("status") == "SUSPENDED" else "start"
-        await self._act(verb, name, raw, f"Starting the machine {name} in {self.settings.zone}")
+        await self.act(verb, name, raw, f"Starting the machine {name} in {self.settings.zone}")
 
     async def stop(self, name: str) -> None:
         """Ask a machine to stop. One that is absent, stopped or stopping is success."""
-        raw = await self._raw(name)
+        raw = await self.raw(name)
         if raw is None or sight.STATES.get(str(raw.get("status"))) in sight.DOWN:
             return
-        await self._act("stop", name, raw, f"Stopping the machine {name}")
+        await self.act("stop", name, raw, f"Stopping the machine {name}")
 
     async def delete(self, name: str) -> None:
         """Ask for the machine to be deleted. The data disk stays: see `delete_disk`."""
-        raw = await self._raw(name)
+        raw = await self.raw(name)
         if raw is None:
             return
         doing = f"Deleting the machine {name}"
-        self._require_ours(raw, f"machine {name}", doing)
-        await self._act("delete", name, raw, doing)
+        self.require_ours(raw, f"machine {name}", doing)
+        await self.act("delete", name, raw, doing)
 
     def endpoint(self, instance: Instance) -> SshEndpoint:
         """Return where the machine is reached by the configured strategy. Pure.
 
-        The host name under `iap` is `compute.<id>`, so that a machine that was made anew has no old key.
+        `config_host` is `compute.<id>` (as gcloud has it): its pinned keys are those of this one machine,
+        and not of a later one with the same name or address. Under `iap` there is no address.
         """
         settings = self.settings
         zone = str(instance.data.get("zone") or settings.zone)
         facts = {"vm": instance.name, "zone": zone, "project": settings.project, "suffix": settings.suffix}
-        host = f"compute.{instance.data.get('id') or instance.name}"
+        host: str | None = None
         proxy: tuple[str, ...] | None = None
         if settings.strategy == "iap":
             proxy = tuple(part.format(**facts) for part in settings.tunnel)
         elif settings.strategy == "internal":
             host = settings.host_pattern.format(**facts)
         else:
-            host = str(instance.data.get("external_ip") or instance.data.get("internal_ip") or host)
+            host = str(instance.data.get("external_ip") or instance.data.get("internal_ip") or "") or None
         return SshEndpoint(
-            config_host=instance.name,
+            config_host=f"compute.{instance.data.get('id') or instance.name}",
             host=host,
             port=settings.port,
             user=settings.user or None,
@@ -155,7 +151,7 @@ class GceCosProvider(WorkerProvider):
 
     async def failure(self, name: str) -> OffloadError | None:
         """Return why the newest operation on the machine failed, translated; None when it did not."""
-        for operation in await self._operations("instances", name):
+        for operation in await self.operations("instances", name):
             if operation.get("status") != "DONE":
                 return None
             return sight.error_of(operation, name, self.settings.project, self.settings.zone)
@@ -179,7 +175,7 @@ class GceCosProvider(WorkerProvider):
         if disk is None:
             return
         doing = f"Deleting the disk {naming.data_disk(name)}"
-        self._require_ours(disk, f"disk {naming.data_disk(name)}", doing)
+        self.require_ours(disk, f"disk {naming.data_disk(name)}", doing)
         try:
             operation = await self.api.call(
                 "disks",
@@ -187,21 +183,20 @@ class GceCosProvider(WorkerProvider):
                 doing,
                 zone=self.settings.zone,
                 disk=naming.data_disk(name),
-                request_id=self._request_id(
+                request_id=self.request_id(
                     "delete-disk",
                     str(disk.get("id")),
                     "",
-                    await self._operations("disks", naming.data_disk(name)),
+                    await self.operations("disks", naming.data_disk(name)),
                 ),
             )
         except NotFound:
             return
-        self._require_accepted(operation, doing)
+        self.require_accepted(operation, doing)
 
     async def disks(self) -> Sequence[Json]:
         """Return every disk with our labels, in all zones, as the API describes them."""
-        found = await self.api.pages("disks", "aggregated_list", f"Listing disks of {self.settings.project}")
-        return [raw for raw in found if naming.is_ours(raw, self.settings.owner)]
+        return await self.everything("disks", f"Listing the disks of {self.settings.project}")
 
     async def guest_attributes(self, name: str, namespace: str) -> Mapping[str, str]:
         """Return what the guest published in a namespace (`hostkeys`, `offload`); empty until it did."""
@@ -239,18 +234,18 @@ class GceCosProvider(WorkerProvider):
     async def resize(self, name: str, machine_type: str) -> None:
         """Ask for another machine type. The machine must be stopped. Raises `UsageError`, `NotReady`."""
         doing = f"Making {name} a {machine_type}"
-        raw = await self._raw(name)
+        raw = await self.raw(name)
         if raw is None:
             raise NotFound(f"{doing} failed: there is no such machine.")
         if naming.last(str(raw.get("machineType", ""))) == machine_type:
             return
         body = {"machineType": f"zones/{self.settings.zone}/machineTypes/{machine_type}"}
-        await self._act("set_machine_type", name, raw, doing, body)
+        await self.act("set_machine_type", name, raw, doing, body)
 
     async def set_metadata(self, name: str, values: Mapping[str, str]) -> None:
         """Ask for metadata keys to be set (`user-data`), leaving the others as they are."""
         doing = f"Setting metadata of {name}"
-        raw = await self._raw(name)
+        raw = await self.raw(name)
         if raw is None:
             raise NotFound(f"{doing} failed: there is no such machine.")
         metadata = raw.get("metadata") or {}
@@ -259,74 +254,4 @@ class GceCosProvider(WorkerProvider):
             return
         items = [{"key": key, "value": value} for key, value in {**now, **values}.items()]
         body = {"fingerprint": metadata.get("fingerprint", ""), "items": items}
-        await self._act("set_metadata", name, raw, doing, body)
-
-    # Inside
-
-    async def _raw(self, name: str) -> Json | None:
-        try:
-            return await self.api.call(
-                "instances", "get", f"Looking for the machine {name}", zone=self.settings.zone, instance=name
-            )
-        except NotFound:
-            return None
-
-    async def _act(self, verb: str, name: str, raw: Json, doing: str, body: Json | None = None) -> None:
-        history = await self._operations("instances", name)
-        if any(one.get("operationType") == verb and one.get("status") != "DONE" for one in history):
-            return  # asked before, and at work
-        try:
-            operation = await self.api.call(
-                "instances",
-                verb,
-                doing,
-                body,
-                zone=self.settings.zone,
-                instance=name,
-                request_id=self._request_id(verb, name, str(raw.get("id")), history),
-            )
-        except NotFound:
-            if verb in ("stop", "delete"):
-                return
-            raise
-        self._require_accepted(operation, doing)
-
-    def _request_id(self, verb: str, target: str, intent: str, history: Sequence[Json]) -> str:
-        """Return the id of one intent. The newest operation is in it: what failed once may be asked again."""
-        newest = str(history[0].get("name")) if history else ""
-        return naming.request_id(self.settings.project, self.settings.zone, verb, target, intent, newest)
-
-    async def _operations(self, collection: str, name: str) -> Sequence[Json]:
-        """Return the operations on a resource of our zone that Google remembers, newest first."""
-        doing = f"Reading what was done to {name}"
-        try:
-            found = await self.api.pages(
-                "zone_operations",
-                "list",
-                doing,
-                zone=self.settings.zone,
-                filter=f"targetLink eq .*/{collection}/{name}",
-            )
-        except (NotFound, UsageError):  # an emulator that keeps none, or does not filter
-            return []
-        of_it = [one for one in found if str(one.get("targetLink", "")).endswith(f"/{collection}/{name}")]
-        return sorted(of_it, key=lambda one: str(one.get("insertTime", "")), reverse=True)
-
-    async def _operations_if_needed(self, raw: Json) -> Sequence[Json]:
-        if sight.STATES.get(str(raw.get("status"))) not in sight.DOWN:
-            return []
-        if naming.last(str(raw.get("zone", self.settings.zone))) != self.settings.zone:
-            return []
-        return await self._operations("instances", str(raw["name"]))
-
-    def _require_ours(self, raw: Json, what: str, doing: str) -> None:
-        if not naming.is_ours(raw, ""):
-            raise UsageError(
-                f"{doing} failed: there is a {what} that Offload did not make.",
-                hint="Choose another name; what is there is left as it is.",
-            )
-
-    def _require_accepted(self, operation: Json, doing: str) -> None:
-        error = sight.first_error(operation)
-        if error is not None:
-            raise failures.ended_badly(doing, self.settings.project, self.settings.zone, *error)
+        await self.act("set_metadata", name, raw, doing, body)

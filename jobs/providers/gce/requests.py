@@ -1,0 +1,113 @@
+"""Asking the API so that asking twice is once, and reading what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jobs.errors import NotFound, UsageError
+from jobs.providers.gce import failures, naming, sight
+from jobs.providers.gce.api import Api, Json, endpoint_override
+from jobs.providers.gce.template import Settings
+
+
+class Requests:
+    """Requests about the machines of one project and zone."""
+
+    settings: Settings
+    api: Api
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.api = Api(settings.project, endpoint_override())
+
+    async def raw(self, name: str) -> Json | None:
+        """Return the machine as the API describes it, or None."""
+        try:
+            return await self.api.call(
+                "instances", "get", f"Looking for the machine {name}", zone=self.settings.zone, instance=name
+            )
+        except NotFound:
+            return None
+
+    async def act(self, verb: str, name: str, raw: Json, doing: str, body: Json | None = None) -> None:
+        """Ask for `verb` on a machine, unless that was asked before and is at work."""
+        history = await self.operations("instances", name)
+        if any(one.get("operationType") == verb and one.get("status") != "DONE" for one in history):
+            return  # asked before, and at work
+        try:
+            operation = await self.api.call(
+                "instances",
+                verb,
+                doing,
+                body,
+                zone=self.settings.zone,
+                instance=name,
+                request_id=self.request_id(verb, name, _life(raw), history),
+            )
+        except NotFound:
+            if verb in ("stop", "delete"):
+                return
+            raise
+        self.require_accepted(operation, doing)
+
+    def request_id(self, verb: str, target: str, intent: str, history: Sequence[Json]) -> str:
+        """Return the id of one intent. The newest operation is in it: what failed once may be asked again."""
+        newest = str(history[0].get("name")) if history else ""
+        return naming.request_id(self.settings.project, self.settings.zone, verb, target, intent, newest)
+
+    async def operations(self, collection: str, name: str) -> Sequence[Json]:
+        """Return the operations on a resource of our zone that Google remembers, newest first."""
+        doing = f"Reading what was done to {name}"
+        try:
+            found = await self.api.pages(
+                "zone_operations",
+                "list",
+                doing,
+                zone=self.settings.zone,
+                filter=f"targetLink eq .*/{collection}/{name}",
+            )
+        except (NotFound, UsageError):  # an emulator that keeps none, or does not filter
+            return []
+        of_it = [one for one in found if str(one.get("targetLink", "")).endswith(f"/{collection}/{name}")]
+        return sorted(of_it, key=lambda one: str(one.get("insertTime", "")), reverse=True)
+
+    async def operations_if_down(self, raw: Json) -> Sequence[Json]:
+        """Return the operations on a machine of our zone that is down or going down; else nothing."""
+        if sight.STATES.get(str(raw.get("status"))) not in sight.DOWN:
+            return []
+        if naming.last(str(raw.get("zone", self.settings.zone))) != self.settings.zone:
+            return []
+        return await self.operations("instances", str(raw["name"]))
+
+    def require_ours(self, raw: Json, what: str, doing: str) -> None:
+        """Raise `UsageError` when a resource does not carry our labels."""
+        if not naming.is_ours(raw, ""):
+            raise UsageError(
+                f"{doing} failed: there is a {what} that Offload did not make.",
+                hint="Choose another name; what is there is left as it is.",
+            )
+
+    def require_accepted(self, operation: Json, doing: str) -> None:
+        """Raise what an operation says it ended in already."""
+        error = sight.first_error(operation)
+        if error is not None:
+            raise failures.ended_badly(doing, self.settings.project, self.settings.zone, *error)
+
+    async def everything(self, service: str, doing: str) -> Sequence[Json]:
+        """Return all resources of a zonal service with our labels, in all zones.
+
+        What an emulator does not offer (filters, the aggregated list) is done without.
+        """
+        ours = f"labels.{naming.SCHEMA_LABEL}={naming.SCHEMA}"
+        try:
+            found = await self.api.pages(service, "aggregated_list", doing, filter=ours)
+        except UsageError:
+            found = await self.api.pages(service, "aggregated_list", doing)
+        except NotFound:
+            found = await self.api.pages(service, "list", doing, zone=self.settings.zone)
+        return [raw for raw in found if naming.is_ours(raw, self.settings.owner)]
+
+
+def _life(raw: Json) -> str:
+    """Return what tells one stretch of a machine's life from the next: its id, and when it started."""
+    return "/".join(str(raw.get(key, "")) for key in ("id", "lastStartTimestamp", "lastStopTimestamp"))

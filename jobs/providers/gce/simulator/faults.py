@@ -1,0 +1,46 @@
+"""What can go wrong on purpose."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+KINDS = {
+    "rate": (429, "rateLimitExceeded", "Rate Limit Exceeded"),
+    "unavailable": (503, "backendError", "The service is currently unavailable."),
+    "broken": (500, "internalError", "Internal Error"),
+    "permission": (403, "forbidden", "Required 'compute.instances.create' permission for '{path}'"),
+    "disabled": (
+        403,
+        "accessNotConfigured",
+        "Compute Engine API has not been used in project {project} before or it is disabled.",
+    ),
+    "billing": (403, "billingDisabled", "This API method requires billing to be enabled."),
+    "quota": (403, "quotaExceeded", "Quota 'CPUS' exceeded.  Limit: 0.0 in region {project}."),
+    "unauthenticated": (401, "authError", "Invalid Credentials"),
+}
+# lost-request: cut before it is carried out. lost-answer: cut after. twice: carried out twice.
+# lost-operation: carried out, and its operation is not to be found later. capacity: the operation fails.
+OTHERS = ("lost-request", "lost-answer", "twice", "lost-operation", "capacity")
+
+
+@dataclass
+class Fault:
+    """One failure for the next `times` requests whose "METHOD path" `match` (a regex) is found in."""
+
+    kind: str
+    match: str = ""
+    times: int = 1
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS and self.kind not in OTHERS:
+            raise ValueError(f"There is no fault {self.kind!r}; known: {', '.join([*KINDS, *OTHERS])}.")
+
+
+def take(faults: list[Fault], request: str) -> str:
+    """Return the kind of the first fault that is for this request, using it up, or an empty text."""
+    for fault in faults:
+        if fault.times > 0 and re.search(fault.match, request):
+            fault.times -= 1
+            return fault.kind
+    return ""

@@ -1,0 +1,201 @@
+"""Each way in which Google says no is named, with its remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs.errors import (
+    ConnectFailed,
+    NoCapacity,
+    NotConfigured,
+    OffloadError,
+    QuotaExceeded,
+    UsageError,
+    WorkerUnavailable,
+)
+from jobs.providers.base import InstanceState, Severity
+from jobs.providers.gce import api
+from jobs.providers.gce.failures import NotReady
+from tests.support.gce_server import NEVER, PROJECT, ZONE, Simulator, config, endpoint, provider
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    with endpoint(Simulator(seconds=NEVER)) as found:
+        yield found
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "remedy"),
+    [
+        ("permission", NotConfigured, "roles/compute.instanceAdmin.v1"),
+        ("disabled", NotConfigured, "gcloud services enable compute.googleapis.com"),
+        ("billing", NotConfigured, "billing"),
+        ("quota", QuotaExceeded, f"quotas?project={PROJECT}"),
+        ("unauthenticated", NotConfigured, "gcloud auth application-default login"),
+    ],
+)
+async def test_refusals(simulator: Simulator, fault: str, error: type[OffloadError], remedy: str) -> None:
+    simulator.fail(fault, "POST .*instances$")
+    with pytest.raises(error) as caught:
+        await provider().create({}, "worker")
+    assert remedy in caught.value.hint
+    assert "Making the machine worker in us-central1-a failed" in caught.value.message
+    assert await provider().get("worker") is None
+    await provider().create({}, "worker")  # and once it is mended, the same call works
+    assert await provider().get("worker")
+
+
+@pytest.mark.parametrize("fault", ["rate", "unavailable", "broken", "lost-request", "lost-answer", "twice"])
+async def test_troubles_that_pass_are_not_seen(simulator: Simulator, fault: str) -> None:
+    simulator.fail(fault, "POST .*instances$", times=2)
+    await provider().create({}, "worker")
+    simulator.settle()
+    instance = await provider().get("worker")
+    assert instance
+    assert instance.state is InstanceState.RUNNING
+    ids = {one[2] for one in simulator.requests if one[0] == "POST"}
+    assert len(ids) == 1
+    inserts = [one for one in simulator.world.operations.values() if one["operationType"] == "insert"]
+    assert len(inserts) == 1
+
+
+@pytest.mark.parametrize(("fault", "error"), [("rate", WorkerUnavailable), ("lost-request", ConnectFailed)])
+async def test_troubles_that_stay(simulator: Simulator, fault: str, error: type[OffloadError]) -> None:
+    simulator.fail(fault, "", times=100)
+    with pytest.raises(error) as caught:
+        await provider().stop("worker")
+    assert caught.value.retryable
+    assert caught.value.hint
+    assert len(simulator.requests) == api.ATTEMPTS
+
+
+async def test_no_capacity_comes_late_and_names_the_zone(simulator: Simulator) -> None:
+    simulator.world.exhausted = [ZONE]
+    await provider().create({}, "worker")
+    assert await provider().failure("worker") is None
+    simulator.settle()
+    assert await provider().get("worker") is None
+    error = await provider().failure("worker")
+    assert isinstance(error, NoCapacity)
+    assert ZONE in error.message
+    assert await provider().disk("worker") is None
+    elsewhere = provider(zone="us-central1-b")
+    await elsewhere.create({}, "worker")
+    simulator.world.exhausted = []
+    await provider().create({}, "worker")  # the id of a request that failed is not used again
+    simulator.settle()
+    assert await provider().failure("worker") is None
+    assert {one.data["zone"] for one in await provider().list()} == {ZONE, "us-central1-b"}
+
+
+async def test_start_without_capacity(simulator: Simulator) -> None:
+    await provider().create({}, "worker")
+    simulator.settle()
+    await provider().stop("worker")
+    simulator.settle()
+    simulator.fail("capacity", "start$")
+    await provider().start("worker")
+    simulator.settle()
+    instance = await provider().get("worker")
+    assert instance
+    assert instance.state is InstanceState.STOPPED
+    assert isinstance(await provider().failure("worker"), NoCapacity)
+    await provider().start("worker")
+    simulator.settle()
+    assert await provider().failure("worker") is None
+
+
+async def test_quota_of_the_region(simulator: Simulator) -> None:
+    simulator.world.limits["N2_CPUS"] = 0.0
+    with pytest.raises(QuotaExceeded, match="N2_CPUS"):
+        await provider().create({}, "worker")
+    problems = await provider(strategy="external").check()
+    assert [one.detail for one in problems if one.severity is Severity.FAIL] == [
+        "N2_CPUS in us-central1: 0 of 0 are used."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "spec", "error", "text"),
+    [
+        ({"zone": "us-central1-x"}, {}, NotConfigured, "gcloud compute zones list"),
+        ({"project": "not-mine"}, {}, NotConfigured, "gcloud projects list"),
+        ({}, {"machine_type": "n2-standard-7"}, UsageError, "machine-types list"),
+        ({}, {"machine_type": "c4-standard-8", "data_disk_type": "pd-ssd"}, UsageError, "hyperdisk-balanced"),
+        ({}, {"data_disk_gb": 1}, UsageError, "at least 10 GiB"),
+        ({}, {"max_run_seconds": 5}, UsageError, "between 30 seconds"),
+        ({"network": "nowhere"}, {}, OffloadError, "networks/nowhere"),
+    ],
+)
+async def test_bad_input(
+    simulator: Simulator, changes: dict[str, str], spec: dict[str, object], error: type, text: str
+) -> None:
+    simulator.projects = (PROJECT,)
+    with pytest.raises(error) as caught:
+        await provider(**changes).create(spec, "worker")
+    assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["Worker", "1st", "a" * 60, "a_b", "end-"])
+async def test_bad_names(simulator: Simulator, name: str) -> None:
+    with pytest.raises(UsageError):
+        await provider().create({}, name)
+    assert not simulator.requests
+
+
+async def test_names_taken_by_others(simulator: Simulator) -> None:
+    await provider().create({}, "worker")
+    simulator.settle()
+    for path in (
+        f"projects/{PROJECT}/zones/{ZONE}/{what}" for what in ("instances/worker", "disks/worker-data")
+    ):
+        simulator.world.resources[path]["labels"] = {}
+    for refused in (provider().create({}, "worker"), provider().delete("worker")):
+        with pytest.raises(UsageError, match="Offload did not make"):
+            await refused
+    with pytest.raises(UsageError, match="worker-data"):
+        await provider().delete_disk("worker")
+
+
+@pytest.mark.parametrize("missing", ["project", "zone"])
+def test_configuration_without(missing: str) -> None:
+    with pytest.raises(NotConfigured, match=missing):
+        provider(**{missing: ""})
+
+
+@pytest.mark.parametrize("value", ["http://compute.example.org", "nonsense"])
+def test_endpoint_in_the_clear_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(api.ENDPOINT_VARIABLE, value)
+    with pytest.raises(NotConfigured, match=api.ENDPOINT_VARIABLE):
+        provider()
+
+
+async def test_no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv(api.ENDPOINT_VARIABLE, raising=False)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
+    with pytest.raises(NotConfigured, match="credentials") as caught:
+        await provider().get("worker")
+    assert "gcloud auth application-default login" in caught.value.hint
+
+
+async def test_disk_that_is_in_use_is_not_deleted(simulator: Simulator) -> None:
+    await provider().create({}, "worker")
+    simulator.settle()
+    with pytest.raises(NotReady):
+        await provider().delete_disk("worker")
+    await provider().delete("worker")
+    simulator.settle()
+    assert await provider().disk("worker")
+    await provider().delete_disk("worker")
+    simulator.settle()
+    assert await provider().disk("worker") is None
+    await provider().delete_disk("worker")
+
+
+def test_configuration_is_complete() -> None:
+    with pytest.raises(NotConfigured, match="strategy"):
+        provider(**config(strategy="pigeon"))
