@@ -12,6 +12,7 @@ from jobs.execution.evidence import archive, diff, peek, read_log, read_recordin
 from jobs.execution.follow import refresh, refresh_worker, wait
 from jobs.execution.heads import check_head
 from jobs.execution.launch import NO_PROGRESS, Progress, launch
+from jobs.execution.machines import interrupt_jobs, mark_lost, unsaved, wake
 from jobs.execution.reconcile import Reconciler
 from jobs.execution.repositories import ensure_trusted, is_trusted, resolve_repository, trust
 from jobs.execution.submit import JobRequest, find_job, find_jobs, resume, submit
@@ -32,8 +33,10 @@ __all__ = [
     "ensure_trusted",
     "find_job",
     "find_jobs",
+    "interrupt_jobs",
     "is_trusted",
     "launch",
+    "mark_lost",
     "peek",
     "read_log",
     "read_recording",
@@ -46,5 +49,7 @@ __all__ = [
     "secret_store",
     "submit",
     "trust",
+    "unsaved",
     "wait",
+    "wake",
 ]

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from jobs.errors import TimedOut, TransportError, WorkerUnavailable
 from jobs.execution import apply
+from jobs.execution.machines import is_down
 from jobs.models import Job, Worker
 from jobs.remote.client import SILENT
 from jobs.states import JOB_ENDED, JobState
@@ -96,7 +97,8 @@ async def refresh(job_id: int) -> Job:
     """
     job = await get_job(job_id)
     if job.removed_at is None and job.state in (JobState.RUNNING, JobState.CANCELLING, JobState.INTERRUPTED):
-        await refresh_worker(job.worker_id)
+        if not await is_down(job.worker):
+            await refresh_worker(job.worker_id)
         job = await get_job(job_id)
     return job
 

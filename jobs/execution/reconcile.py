@@ -16,25 +16,30 @@ from typing import Any
 from django.db.models import Q
 from django.utils import timezone
 
-from jobs.errors import NotFound, OffloadError, TransportError, WorkerUnavailable
+from jobs.errors import OffloadError, TransportError, WorkerUnavailable
 from jobs.execution.cancel import finish_cancel
 from jobs.execution.evidence import archive
 from jobs.execution.follow import Reading
-from jobs.execution.heads import check_head
+from jobs.execution.heads import check_heads
 from jobs.execution.launch import launch, lease, lease_owner
+from jobs.execution.machines import revive
 from jobs.models import Job, Worker
+from jobs.providers.registry import CLOUDS
 from jobs.remote.client import SILENT
-from jobs.states import JOB_ENDED, Attention, JobState
+from jobs.states import JOB_ENDED, Attention, JobState, WorkerState
 from jobs.workers import connect, observe_worker
+from jobs.workers.idle import read_idle
 
 log = logging.getLogger("offload.reconcile")
 
 TICK_SECONDS = 1.0
 HEADS_SECONDS = 120.0
+MACHINE_SECONDS = 15.0
 HEADS_AT_MOST = 50
 BACKOFF_SECONDS = (1, 2, 5, 10, 30)
 # A worker that is back must be seen within ten seconds; the pool bounds how often it is really dialled.
 FOLLOW_AGAIN_SECONDS = 4
+SLOW_SECONDS = 6.0
 
 
 class Reconciler:
@@ -69,8 +74,12 @@ class Reconciler:
         now = timezone.now()
         unleased = Q(lease_owner="") | Q(lease_until__lt=now) | Q(lease_until__isnull=True)
         present = Job.objects.filter(removed_at__isnull=True)
-        async for worker in Worker.objects.filter(jobs__in=present.exclude(worktree="")).distinct():
+        # A machine that is known to be down has nothing to tell.
+        up = Worker.objects.exclude(state__in=[WorkerState.STOPPED, WorkerState.DELETING])
+        async for worker in up.filter(jobs__in=present.exclude(worktree="")).distinct():
             self._start("follow", worker.id, self._follow(worker))
+        async for worker in Worker.objects.filter(provider__in=CLOUDS).exclude(state=WorkerState.ABSENT):
+            self._start("machine", worker.id, self._machine(worker))
         wanted = present.filter(state__in=[JobState.QUEUED, JobState.PREPARING]).filter(unleased)
         wanted = wanted.exclude(attention=Attention.APPROVAL)
         async for job in wanted.order_by("created_at"):
@@ -99,7 +108,8 @@ class Reconciler:
             error = None if task.cancelled() else task.exception()
             if error is None:
                 self._failures.pop(name, None)
-                self._retry_at.pop(name, None)
+                if name[0] != "machine":
+                    self._retry_at.pop(name, None)
                 continue
             count = self._failures.get(name, 0)
             self._failures[name] = count + 1
@@ -120,6 +130,7 @@ class Reconciler:
     async def _follow(self, worker: Worker) -> None:
         """Keep one worker's rows true for as long as the line holds."""
         reading = Reading(worker.id)
+        slow = asyncio.create_task(self._say_if_slow(worker.id))
         try:
             async with connect(worker) as connection:
                 since = await reading.load()
@@ -135,6 +146,13 @@ class Reconciler:
         except (TransportError, WorkerUnavailable) as error:
             await observe_worker(worker.id, False, str(error))
             raise
+        finally:
+            slow.cancel()
+
+    async def _say_if_slow(self, worker_id: int) -> None:
+        """Say of a worker that does not answer at all what is true, before every attempt has timed out."""
+        await asyncio.sleep(SLOW_SECONDS)
+        await observe_worker(worker_id, False, "It has not answered yet.")
 
     async def _launch(self, job_id: int) -> None:
         # A request that can never work is `failed` on its row; only the line is worth another try.
@@ -145,17 +163,26 @@ class Reconciler:
                 raise
             log.warning("Launching job %s failed: %s", job_id, error)
 
+    async def _machine(self, worker: Worker) -> None:
+        """Look at a machine that is ours now and then: it may be taken away, or turn itself off."""
+        await revive(worker)
+        await read_idle(await Worker.objects.aget(id=worker.id))
+        self._retry_at["machine", worker.id] = asyncio.get_running_loop().time() + MACHINE_SECONDS
+
     async def _cancel(self, job: Job) -> None:
         async with lease(job.id, lease_owner()) as ours:
             if ours:
                 await finish_cancel(job)
 
     async def _heads(self) -> None:
-        """Look whether the heads of the jobs on the list have moved, one after the other."""
+        """Look whether the heads of the jobs on the list have moved: one question for each repository."""
         jobs = Job.objects.filter(removed_at__isnull=True, ref__startswith="refs/").exclude(sha="")
-        async for job_id in jobs.order_by("-created_at").values_list("id", flat=True)[:HEADS_AT_MOST]:
-            with contextlib.suppress(NotFound):
-                await check_head(job_id)
+        asked: dict[tuple[int, int], list[Job]] = {}
+        async for job in jobs.select_related("repository", "worker").order_by("-created_at")[:HEADS_AT_MOST]:
+            asked.setdefault((job.worker_id, job.repository_id), []).append(job)
+        for group in asked.values():
+            with contextlib.suppress(TransportError, WorkerUnavailable):
+                await check_heads(group)
 
     async def _archive(self, job_id: int) -> None:
         await archive(job_id)

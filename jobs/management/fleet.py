@@ -14,6 +14,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Count, ProtectedError, Q
 
 from jobs.errors import NotConfigured, NotFound, Refused, UsageError
+from jobs.management.machine_lines import describe_machine
 from jobs.management.output import ago, colour, plain, print_json, say
 from jobs.models import Worker
 from jobs.providers.base import Severity
@@ -35,6 +36,15 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _ADDRESS = re.compile(
     r"(?:(?P<user>[A-Za-z0-9_.-]+)@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::(?P<port>[0-9]{1,5}))?"
 )
+
+
+def check_worker_name(name: str) -> str:
+    """Return a worker's name. Raises `UsageError` for what can be none."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"The worker's name {name!r} is not usable.", hint="Use small letters, digits and dashes."
+        )
+    return name
 
 
 def read_address(text: str) -> dict[str, Any]:
@@ -82,6 +92,8 @@ async def ls(options: Mapping[str, Any]) -> int:
         jobs = f"{worker.present} job{'' if worker.present == 1 else 's'}"
         print(f"{colour(worker.name, 'bold')}  {worker.provider}  {worker.state}  {jobs}  {worker.root}")
         print(f"  {plain(worker.state_detail or 'Not asked yet.')} Seen {ago(worker.observed_at)}.")
+        for line in await describe_machine(worker):
+            print(f"  {plain(line)}")
         if (words := words_for_ssh(worker)) is not None:
             print(f"    {colour('manual', 'dim')}  ssh {words}")
     return 0

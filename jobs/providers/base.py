@@ -184,3 +184,14 @@ class CloudProvider(WorkerProvider):
         machine asks here, too.
         """
         return None
+
+    async def host_keys(self, name: str) -> Sequence[str]:
+        """Return the public host keys that the machine published (`ssh-ed25519 AAAA...`); empty: none yet."""
+        return []
+
+    async def ground(self, zone: str) -> str | None:
+        """Ask for the next missing part of what machines in a zone stand on (the network).
+
+        Returns what is under way, in words; None when all of it is there.
+        """
+        return None

@@ -6,6 +6,7 @@ from that. There is never a second machine, because the name is the machine's id
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +18,7 @@ from jobs.errors import CommandFailed, NoCapacity, NotFound, OffloadError, Refus
 from jobs.models import Worker
 from jobs.providers.base import CloudProvider, Instance, InstanceState
 from jobs.states import WorkerDesired, WorkerState
+from jobs.transport.endpoint import SshEndpoint
 from jobs.workers.connection import connect
 from jobs.workers.machines import (
     GONE_DEADLINE,
@@ -30,9 +32,11 @@ from jobs.workers.machines import (
     spec_of_machine,
     until_state,
 )
+from jobs.workers.published import pin_published
 from jobs.workers.waiting import Seen, wait_until
 
 BOOT_DEADLINE = 600.0
+GROUND_DEADLINE = 300.0
 ANSWER_DEADLINE = 20.0
 CONSOLE_LINES = 15
 
@@ -150,8 +154,9 @@ async def _make(provider: CloudProvider, worker: Worker, step: Step) -> Worker:
         worker = await set_row(worker, **changes)
         provider = cloud_of(worker, "Making")  # of this zone
         await bring_row(worker.id, WorkerState.CREATING, f"Asked for {_place(zone, spot)}.")
-        step(f"Making {worker.name} {_place(zone, spot)}")
         try:
+            await _until_grounded(provider, zone, step)
+            step(f"Making {worker.name} {_place(zone, spot)}")
             await provider.create(spec_of_machine(worker), worker.name)
             await _until_running(provider, worker, step)
         except NoCapacity as error:
@@ -168,6 +173,16 @@ async def _make(provider: CloudProvider, worker: Worker, step: Step) -> Worker:
     await bring_row(worker.id, WorkerState.ABSENT, text)
     await set_row(worker, zone=None, spot=None, tried=None)
     raise NoCapacity(text, hint="Try other zones (--zones), another machine type, or later.")
+
+
+async def _until_grounded(provider: CloudProvider, zone: str, step: Step) -> None:
+    """Have what machines in the zone stand on: the network."""
+
+    async def look() -> Seen[bool]:
+        missing = await provider.ground(zone)
+        return Seen(True) if missing is None else Seen(None, missing)
+
+    await wait_until("the network", look, deadline=GROUND_DEADLINE, step=step)
 
 
 async def _find_disk(provider: CloudProvider, worker: Worker) -> Worker:
@@ -253,10 +268,19 @@ def _boot_failed(worker: Worker, said: Mapping[str, Any]) -> WorkerUnavailable:
     return error
 
 
+async def _pin(provider: CloudProvider, worker: Worker) -> None:
+    """Pin the host keys that the machine published by way of its provider."""
+    instance = await provider.get(worker.name)
+    endpoint = provider.endpoint(instance) if instance is not None else None
+    if isinstance(endpoint, SshEndpoint) and not endpoint.pin_new_host:
+        await asyncio.to_thread(pin_published, endpoint, await provider.host_keys(worker.name))
+
+
 async def _until_ready(provider: CloudProvider, worker: Worker, before: dict[str, str], step: Step) -> None:
     step(f"Waiting until {worker.name} answers")
 
     async def look() -> Seen[bool]:
+        await _pin(provider, worker)
         missing = await _answers(worker)
         if missing is None:
             return Seen(True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from jobs.management import fleet, fleet_ssh
+from jobs.management import fleet, fleet_ssh, fleet_words
 from jobs.management.base import AsyncCommand, Parser
 from jobs.management.fleet_image import add_image_arguments, image_verb
 
@@ -22,7 +22,9 @@ class Command(AsyncCommand):
   manage.py fleet add laptop --provider local --container
   manage.py fleet ssh-config            then: ssh gcli-worker
   manage.py fleet image build           then: manage.py fleet image check
-  manage.py fleet rm box"""
+  manage.py fleet rm box
+  manage.py fleet provision big --project P --image IMAGE@sha256:...    made for you at Google
+  manage.py fleet provision tour --simulate                             the same, with nothing real"""
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the verbs and their options."""
@@ -53,6 +55,8 @@ class Command(AsyncCommand):
             each.add_argument("--json", action="store_true", help="data instead of text")
             each.add_argument("--traceback", action="store_true", help=SUPPRESS)
 
+        fleet_words.add_verbs(verbs, **options)
+
     async def run(self, **options: Any) -> int:
         """Carry the verb out."""
         verbs = {
@@ -62,4 +66,6 @@ class Command(AsyncCommand):
             "ssh-config": fleet_ssh.ssh_config,
             "image": image_verb,
         }
+        if options["verb"] in fleet_words.VERBS:
+            return await fleet_words.VERBS[options["verb"]][0](options)
         return await verbs[options["verb"]](options)

@@ -8,8 +8,10 @@ from typing import Any
 
 from jobs.errors import OffloadError
 from jobs.providers.base import Capabilities, CloudProvider, Instance, Price, Problem, Resource
-from jobs.providers.gce import naming
+from jobs.providers.gce import naming, prices
+from jobs.providers.gce.network import IAP_RANGE, Network
 from jobs.providers.gce.provider import GceCosProvider
+from jobs.providers.gce.template import read_spec
 from jobs.transport.endpoint import Endpoint
 
 NAMESPACE = "offload"
@@ -109,7 +111,34 @@ class GceCloud(CloudProvider):
 
     async def price(self, spec: Mapping[str, Any]) -> Price | None:
         """Return what a machine of this spec costs, from the dated table; None when it is not in it."""
-        return None
+        wanted = read_spec({key: value for key, value in spec.items() if key != "zone"})
+        zone = str(spec.get("zone") or self.machines.settings.zone)
+        disks = {wanted.disk_type: wanted.boot_disk_gb}
+        data = wanted.data_disk_type or wanted.disk_type
+        disks[data] = disks.get(data, 0) + wanted.data_disk_gb
+        found = prices.estimate(
+            wanted.machine_type,
+            naming.region_of(zone),
+            disks,
+            spot=wanted.spot,
+            external_ip=wanted.external_ip,
+        )
+        if found.machine_hour is None:
+            return None
+        hour = found.disks_month / prices.HOURS_PER_MONTH
+        parts = {"machine": found.machine_hour, "disks": hour}
+        return Price(found.machine_hour + hour, hour, found.as_of, found.source, parts=parts)
+
+    async def host_keys(self, name: str) -> Sequence[str]:
+        """Return the keys that the guest published."""
+        return await self.machines.host_keys(name)
+
+    async def ground(self, zone: str) -> str | None:
+        """Ask for the next missing part of the network."""
+        machines = self._in_zone(zone)
+        source = str(self._config.get("source") or IAP_RANGE)
+        step = await Network(machines.api, machines.settings, source).ensure()
+        return step.text if step is not None else None
 
     def endpoint(self, instance: Instance) -> Endpoint:
         """Return where the machine is reached."""

@@ -1,0 +1,291 @@
+"""`manage.py fleet provision` and its siblings: machines that are made on request, and cost money."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jobs import execution
+from jobs.errors import NotFound, Refused
+from jobs.management import fleet_plan, simulation
+from jobs.management.output import plain, print_json, say
+from jobs.management.verbs.request import actor, ask
+from jobs.models import Worker
+from jobs.providers.base import Price, Resource
+from jobs.workers import boot, fleet, idle, provision, sweep
+from jobs.workers.costs import cost_of, price_of
+from jobs.workers.machines import cloud_of
+
+KIND = "gce-cos"
+
+
+class Steps:
+    """Steps with the time since the start, on stderr; quiet with --json."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self.quiet = bool(options["json"])
+        self.started = time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        """Print one step."""
+        if not self.quiet:
+            say(f"  {time.monotonic() - self.started:6.1f} s  {plain(text)}")
+
+
+async def _confirm(options: Mapping[str, Any], question: str) -> None:
+    """Have a yes. Raises `Refused` without one, and when nobody can be asked."""
+    if options["yes"]:
+        return
+    if options["no_input"] or options["json"] or not sys.stdin.isatty():
+        raise Refused("This needs a yes, and there is nobody to ask.", hint="Say it with --yes.")
+    if (await ask(f"{question} [y/N] ")).lower() not in ("y", "yes"):
+        raise Refused("Nothing was done.")
+
+
+async def _worker(options: Mapping[str, Any]) -> Worker:
+    worker = await Worker.objects.filter(name=options["name"]).afirst()
+    if worker is None:
+        raise NotFound(f"There is no worker called {options['name']!r}.", hint="See `manage.py fleet ls`.")
+    await _simulator(worker)
+    cloud_of(worker, options["verb"].capitalize())
+    return worker
+
+
+async def _simulator(worker: Worker) -> None:
+    if worker.config.get("simulated"):
+        await asyncio.to_thread(simulation.start)
+
+
+async def _simulators() -> None:
+    if await Worker.objects.filter(config__simulated=True).aexists():
+        await asyncio.to_thread(simulation.start)
+
+
+def _money(price: Price) -> str:
+    return (
+        f"about {price.running:.2f} {price.currency} an hour while it runs, {price.month:.0f} a month "
+        f"without a pause, {price.stopped * 730:.0f} a month while stopped (estimate, prices of "
+        f"{price.as_of})"
+    )
+
+
+def _price_json(price: Price | None) -> dict[str, Any] | None:
+    if price is None:
+        return None
+    return {
+        "currency": price.currency, "hour": price.running, "month": price.month,
+        "stopped_month": price.stopped * 730, "as_of": price.as_of, "source": price.source, "estimate": True,
+    }  # fmt: skip
+
+
+def as_json(worker: Worker) -> dict[str, Any]:
+    """Return a worker's machine as `--json` shows it."""
+    keys = ("project", "zone", "spot", "placement", "disk_zone")
+    shown = {key: worker.config.get(key) for key in keys}
+    return {
+        "name": worker.name, "provider": worker.provider, "state": worker.state, "desired": worker.desired,
+        "state_detail": worker.state_detail or None, **shown,
+        "machine_type": (worker.config.get("spec") or {}).get("machine_type"),
+    }  # fmt: skip
+
+
+def _done(options: Mapping[str, Any], worker: Worker, text: str, **more: Any) -> int:
+    if options["json"]:
+        print_json("worker", {**as_json(worker), **more})
+    else:
+        print(text)
+    return 0
+
+
+async def provision_(options: Mapping[str, Any]) -> int:
+    """Make a machine, or go on with one; does nothing when it is up."""
+    step, name = Steps(options), options["name"]
+    worker = await Worker.objects.filter(name=name).afirst()
+    if worker is not None and (worker.state != "absent" or worker.desired == "up"):
+        await _simulator(worker)
+        worker, changed = await provision.provision(name, worker.provider, worker.root, {}, step)
+        return _done(options, worker, _up_text(worker, changed), changed=changed)
+    if options["simulate"]:
+        url = await asyncio.to_thread(simulation.start)
+        options = {**options, "project": simulation.PROJECT}
+        config = fleet_plan.config_of(options) | simulation.config(name, url)
+        root = simulation.root(name)
+    else:
+        config, root = fleet_plan.config_of(options), boot.MOUNT
+    plan = Worker(name=name, provider=KIND, root=root, config=config)
+    price = await price_of(plan)
+    if not step.quiet:
+        spec = config["spec"]
+        kind = f"{spec['machine_type']}{', spot' if spec['spot'] else ''}"
+        where = f"{' or '.join(config['zones'])} of {config['project']}"
+        say(f"{name}: {kind}, data disk of {spec['data_disk_gb']} GB, in {where}.")
+        say(f"It costs {_money(price)}." if price else "What it costs is not known.")
+        if options["simulate"]:
+            say("This one costs nothing: it is simulated on this machine.")
+    if not options["simulate"]:
+        await _confirm(options, f"Make {name}?")
+    worker, changed = await provision.provision(name, KIND, root, config, step)
+    return _done(options, worker, _up_text(worker, changed), changed=changed, price=_price_json(price))
+
+
+def _up_text(worker: Worker, changed: bool) -> str:
+    where = f" in {worker.config['zone']}" if worker.config.get("zone") else ""
+    text = f"{worker.name} is up{where}; jobs go there with --worker {worker.name}."
+    return text if changed else f"{worker.name} was up already{where}; nothing was done."
+
+
+async def start(options: Mapping[str, Any]) -> int:
+    """Start a stopped machine."""
+    worker, changed = await fleet.start(await _worker(options), Steps(options))
+    return _done(options, worker, _up_text(worker, changed), changed=changed)
+
+
+async def stop(options: Mapping[str, Any]) -> int:
+    """Stop a machine; its disks stay. Refuses while jobs are at work there."""
+    worker = await _worker(options)
+    busy = [job.session async for job in worker.jobs.filter(state="running", removed_at__isnull=True)]
+    if busy and not options["force"]:
+        raise Refused(
+            f"{worker.name} is at work: {', '.join(busy)}.",
+            hint="Wait or cancel; --force stops it, and the jobs go on when it is started again.",
+        )
+    changed = await fleet.stop(worker, Steps(options))
+    await execution.interrupt_jobs(worker.id, "Its machine was stopped on request.")
+    worker = await Worker.objects.aget(id=worker.id)
+    text = f"{worker.name} is stopped." if changed else f"{worker.name} was not running; nothing was done."
+    return _done(options, worker, text, changed=changed)
+
+
+async def rebuild(options: Mapping[str, Any]) -> int:
+    """Make the machine anew on its data disk."""
+    worker = await _worker(options)
+    if not worker.config.get("rebuild"):
+        await _confirm(options, f"Delete the machine {worker.name} and make it anew (its data disk is kept)?")
+    await execution.interrupt_jobs(worker.id, "Its machine is made anew.")
+    worker = await fleet.rebuild(worker, Steps(options))
+    return _done(options, worker, f"{worker.name} was made anew; its data is as it was.")
+
+
+async def resize(options: Mapping[str, Any]) -> int:
+    """Give the machine another type; it is stopped for that."""
+    worker = await _worker(options)
+    await _confirm(options, f"Stop {worker.name} and make it a {options['size']}?")
+    await execution.interrupt_jobs(worker.id, "Its machine gets another size.")
+    worker = await fleet.resize(worker, options["size"], Steps(options))
+    return _done(options, worker, f"{worker.name} is a {options['size']} now.")
+
+
+async def delete(options: Mapping[str, Any]) -> int:
+    """Delete the machine; refuses while work exists nowhere else. The data disk stays unless told."""
+    worker, with_disk = await _worker(options), options["with_disk"]
+    going = [one for one in await fleet.belongings(worker) if with_disk or one.kind != "disk"]
+    if not options["force"] and going:
+        lost = await execution.unsaved(worker)
+        if lost:
+            raise Refused(
+                f"{worker.name} has work that is nowhere else:\n  " + "\n  ".join(lost),
+                hint="Push it, or remove the jobs (`offload rm --force` rescues it first); --force insists.",
+            )
+    if not options["json"]:
+        say("This goes: " + (", ".join(str(one) for one in going) or "nothing; it is gone already") + ".")
+    if going:
+        await _confirm(options, f"Delete {worker.name}{' and all data on it' if with_disk else ''}?")
+    kept = await fleet.delete(worker, Steps(options), with_disk=with_disk)
+    if with_disk:
+        await execution.mark_lost(worker, actor())
+    else:
+        await execution.interrupt_jobs(worker.id, "Its machine was deleted.")
+    worker = await Worker.objects.aget(id=worker.id)
+    text = f"{worker.name} is deleted."
+    if kept:
+        text += (
+            f" Kept, and still costing: {', '.join(str(one) for one in kept)}; --with-disk deletes it too."
+        )
+    return _done(options, worker, text, kept=[str(one) for one in kept])
+
+
+async def price(options: Mapping[str, Any]) -> int:
+    """Say what a worker costs, and has cost so far; always an estimate."""
+    worker = await _worker(options)
+    cost = await cost_of(worker)
+    if cost is None:
+        raise NotFound(f"The price of {worker.name} is not in the table.", hint="See your cloud's console.")
+    text = (
+        f"{worker.name}: {_money(cost.price)}.\n"
+        f"It has run for {cost.hours:.1f} h: about {cost.so_far:.2f} {cost.price.currency}.\n"
+        f"Source: {cost.price.source}"
+    )
+    return _done(options, worker, text, price=_price_json(cost.price), hours=cost.hours, so_far=cost.so_far)
+
+
+async def logs(options: Mapping[str, Any]) -> int:
+    """Print the machine's serial console."""
+    worker = await _worker(options)
+    text = await cloud_of(worker, "Reading").console(worker.name)
+    if options["json"]:
+        print_json("console", {"name": worker.name, "text": text})
+    else:
+        print("\n".join(plain(line) for line in text.splitlines()))
+    return 0
+
+
+async def keep(options: Mapping[str, Any]) -> int:
+    """Keep the machine up for some hours."""
+    worker = await _worker(options)
+    until = await idle.keep(worker, options["hours"])
+    return _done(options, worker, f"{worker.name} stays up until {until:%H:%M} UTC.", until=until.isoformat())
+
+
+def _extra(options: Mapping[str, Any]) -> Sequence[Worker]:
+    """Return an account that no row names, when the options do."""
+    if not options["project"]:
+        return []
+    config = {"project": options["project"], "zone": (options["zones"] or fleet_plan.ZONES).split(",")[0]}
+    if options["owner"]:
+        config["owner"] = options["owner"]
+    return [Worker(name="sweep", provider=KIND, root=boot.MOUNT, config=config)]
+
+
+def _lines(title: str, what: Sequence[Resource | str]) -> None:
+    for one in what:
+        print(f"{title}: {one}")
+
+
+async def sweep_(options: Mapping[str, Any]) -> int:
+    """Find what no row knows, and rows without their machine; --yes removes the orphans."""
+    await _simulators()
+    found = await sweep.sweep(Steps(options), remove=options["yes"], extra=_extra(options))
+    if options["json"]:
+        print_json("swept", {"orphans": [str(one) for one in found.orphans], "gone": found.gone,
+                             "failed": found.failed, "removed": options["yes"]})  # fmt: skip
+    else:
+        _lines("removed" if options["yes"] else "orphan", found.orphans)
+        _lines("machine is gone", found.gone)
+        _lines("failed", found.failed)
+        if found.orphans and not options["yes"]:
+            say("Nothing was removed; --yes removes the orphans.")
+        if not (found.orphans or found.gone or found.failed):
+            print("Nothing to sweep.")
+    return 1 if found.failed else 0
+
+
+async def panic(options: Mapping[str, Any]) -> int:
+    """Stop every machine of ours, known or not. Nothing is deleted."""
+    await _simulators()
+    await _confirm(options, "Stop every machine of yours, whatever runs on it?")
+    halted = await sweep.panic(Steps(options), extra=_extra(options))
+    async for worker in Worker.objects.filter(provider=KIND):
+        await execution.interrupt_jobs(worker.id, "Every machine was stopped on request.")
+    if options["json"]:
+        print_json("halted", {"stopped": halted.stopped, "left": [str(one) for one in halted.left],
+                              "failed": halted.failed})  # fmt: skip
+    else:
+        _lines("stopped", halted.stopped)
+        _lines("still costs", halted.left)
+        _lines("failed", halted.failed)
+        if not halted.stopped and not halted.failed:
+            print("No machine was running.")
+    return 1 if halted.failed else 0

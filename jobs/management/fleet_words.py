@@ -1,0 +1,75 @@
+"""The words and options of the verbs of `manage.py fleet` that are about machines made on request."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from jobs.management import fleet_machines as machines
+
+Verb = Callable[[Mapping[str, Any]], Awaitable[int]]
+VERBS: Mapping[str, tuple[Verb, str]] = {
+    "provision": (machines.provision_, "make a machine, or go on with one; shows what it costs first"),
+    "start": (machines.start, "start a stopped machine"),
+    "stop": (machines.stop, "stop a machine; its disks stay"),
+    "rebuild": (machines.rebuild, "make the machine anew; its data disk stays"),
+    "resize": (machines.resize, "give the machine another type"),
+    "delete": (machines.delete, "delete the machine; its data disk stays unless told"),
+    "price": (machines.price, "what a worker costs, and has cost (estimate)"),
+    "logs": (machines.logs, "the machine's serial console"),
+    "keep": (machines.keep, "keep a machine up although it is idle"),
+    "sweep": (machines.sweep_, "find machines and disks of ours that no worker stands for"),
+    "panic": (machines.panic, "stop every machine of ours, at once"),
+}
+_ALL = ("sweep", "panic")
+
+
+def add_verbs(verbs: Any, **options: Any) -> None:
+    """Declare the verbs on the subparsers of `fleet`."""
+    for name, (_, text) in VERBS.items():
+        parser = verbs.add_parser(name, help=text, **options)
+        if name not in _ALL:
+            parser.add_argument("name", help="the worker's name")
+        parser.add_argument("--yes", action="store_true", help="answer every question with yes")
+        parser.add_argument("--no-input", action="store_true", help="never ask")
+        parser.add_argument("--json", action="store_true", help="data instead of text")
+        parser.add_argument("--traceback", action="store_true", help=argparse.SUPPRESS)
+        if name in ("provision", *_ALL):
+            parser.add_argument("--project", help="the Google Cloud project")
+            parser.add_argument("--zones", help="zones to try, in this order, with commas between")
+            parser.add_argument("--owner", help="whose machines these are (a label; default: user-host)")
+        if name == "provision":
+            _provision(parser)
+        elif name in ("stop", "delete"):
+            parser.add_argument(
+                "--force", action="store_true", help="also when jobs or work stand against it"
+            )
+        if name == "delete":
+            parser.add_argument("--with-disk", action="store_true", help="the data disk too: all data on it")
+        elif name == "resize":
+            parser.add_argument("size", help="the machine type, e.g. n2-standard-16")
+        elif name == "keep":
+            parser.add_argument("--hours", type=float, default=2.0, help="for how long (0: no longer)")
+
+
+def _provision(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--machine-type", default="n2-standard-8", help="default n2-standard-8")
+    add("--spot", action="store_true", help="cheaper, and may be taken away; on demand when there is none")
+    add("--disk-gb", type=int, default=200, help="size of the data disk (default 200)")
+    add("--image", help="the container's image, by digest")
+    add("--network", help="an existing network (default: one of our own is made)")
+    add("--strategy", choices=["iap", "internal", "external"], help="how it is reached (default iap)")
+    add("--source", help="the range that may use ssh (default: the identity-aware proxy only)")
+    add("--user", help="your OS Login user name")
+    add("--key", help="path of the private key")
+    add("--idle-minutes", type=float, default=30, help="turn it off after so long unused (default 30)")
+    add(
+        "--max-hours",
+        type=float,
+        default=12,
+        help="stopped from outside after so long (default 12; 0: never)",
+    )
+    add("--auto-resume", action="store_true", help="start it again when it is taken away under its jobs")
+    add("--simulate", action="store_true", help="a tour without an account: nothing real, nothing to pay")
