@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.errors import NotFound, Refused, UsageError
-from jobs.providers.gce import failures, naming
+from jobs.providers.gce import failures, naming, sight
 from jobs.providers.gce.api import Api, Json
 from jobs.providers.gce.template import Settings
 
@@ -206,7 +206,7 @@ class Network:
             except (NotFound, UsageError):  # an emulator that keeps none
                 continue
         of_it = [one for one in found if naming.last(str(one.get("targetLink", ""))) == name]
-        return sorted(of_it, key=lambda one: str(one.get("insertTime", "")), reverse=True)
+        return sorted(of_it, key=lambda one: sight.when(str(one.get("insertTime", ""))), reverse=True)
 
     async def failure(self) -> Exception | None:
         """Return why the newest operation on a part failed, or None."""

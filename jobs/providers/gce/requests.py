@@ -69,7 +69,7 @@ class Requests:
         except (NotFound, UsageError):  # an emulator that keeps none, or does not filter
             return []
         of_it = [one for one in found if str(one.get("targetLink", "")).endswith(f"/{collection}/{name}")]
-        return sorted(of_it, key=lambda one: str(one.get("insertTime", "")), reverse=True)
+        return sorted(of_it, key=lambda one: sight.when(str(one.get("insertTime", ""))), reverse=True)
 
     async def operations_if_down(self, raw: Json) -> Sequence[Json]:
         """Return the operations on a machine of our zone that is down or going down; else nothing."""

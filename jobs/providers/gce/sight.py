@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from jobs.errors import OffloadError
@@ -32,7 +33,6 @@ WHY_DOWN: Mapping[str, tuple[str, str]] = {
     "compute.instances.guestTerminate": ("guest", "It shut itself down."),
     "compute.instances.hostError": ("host_error", "Its host failed."),
     "compute.instances.terminateOnHostMaintenance": ("maintenance", "Its host went into maintenance."),
-    "compute.instances.instanceStoppedDueToMaxRunDuration": ("deadline", "Its run time was used up."),
 }
 
 
@@ -40,7 +40,7 @@ def view(raw: Mapping[str, Any], operations: Sequence[Mapping[str, Any]] = ()) -
     """Return a machine. `operations` on it, newest first, tell deleting from stopping, and why it is down.
 
     `data`: `id zone machine_type internal_ip external_ip spot created last_start last_stop deadline labels
-    disks service_account`, and of a machine that is down `because` (a key of `WHY_DOWN`'s values, the
+    disks service_account`, and of a machine that is down `because` (of `WHY_DOWN`, `deadline`, the
     operation's own type, or empty) and `last_error` ({code, message} or None). Times are RFC 3339.
     """
     status = str(raw.get("status", ""))
@@ -54,6 +54,8 @@ def view(raw: Mapping[str, Any], operations: Sequence[Mapping[str, Any]] = ()) -
     if state in (InstanceState.STOPPING, InstanceState.STOPPED) and downs:
         kind = str(downs[0].get("operationType"))
         because, sentence = WHY_DOWN.get(kind, (kind, str(downs[0].get("statusMessage", ""))))
+    if state is InstanceState.STOPPED and _ran_out(raw):
+        because, sentence = "deadline", "Its run time was used up."
     error = first_error(operations[0]) if operations else None
     interfaces = raw.get("networkInterfaces") or [{}]
     access = (interfaces[0].get("accessConfigs") or [{}])[0]
@@ -79,6 +81,21 @@ def view(raw: Mapping[str, Any], operations: Sequence[Mapping[str, Any]] = ()) -
     }
     detail = sentence or str(raw.get("statusMessage", "")) or f"Google says {status}."
     return Instance(str(raw["name"]), state, detail, data)
+
+
+def when(text: str) -> float:
+    """Return a time of the API (RFC 3339, of any offset) as seconds since 1970; 0 for none."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return 0.0
+
+
+def _ran_out(raw: Mapping[str, Any]) -> bool:
+    """Return whether a stopped machine had run for as long as it may."""
+    seconds = ((raw.get("scheduling") or {}).get("maxRunDuration") or {}).get("seconds")
+    start, stop = when(str(raw.get("lastStartTimestamp", ""))), when(str(raw.get("lastStopTimestamp", "")))
+    return bool(start) and stop - start >= float(seconds or "inf")
 
 
 def first_error(operation: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -244,9 +244,10 @@ def _metadata(spec: Spec) -> list[dict[str, str]]:
 
 def _scheduling(spec: Spec) -> dict[str, Any]:
     scheduling: dict[str, Any] = {"provisioningModel": "SPOT" if spec.spot else "STANDARD"}
-    if spec.spot:
-        scheduling.update({"preemptible": True, "onHostMaintenance": "TERMINATE", "automaticRestart": False})
+    if spec.spot:  # `preemptible` is the older kind, which takes no deadline
+        scheduling.update({"onHostMaintenance": "TERMINATE", "automaticRestart": False})
     if spec.max_run_seconds:  # the deadline outside the guest: Google stops it whatever happens inside
+        # https://cloud.google.com/compute/docs/instances/limit-vm-runtime
         scheduling["maxRunDuration"] = {"seconds": str(spec.max_run_seconds)}
     if spec.spot or spec.max_run_seconds:
         scheduling["instanceTerminationAction"] = "STOP"

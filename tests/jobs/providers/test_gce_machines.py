@@ -56,7 +56,6 @@ async def test_what_is_asked_for(simulator: Simulator) -> None:
     }
     assert found["scheduling"] == {
         "provisioningModel": "SPOT",
-        "preemptible": True,
         "onHostMaintenance": "TERMINATE",
         "automaticRestart": False,
         "maxRunDuration": {"seconds": "43200"},
@@ -126,9 +125,10 @@ async def test_deadline_outside_the_guest(simulator: Simulator) -> None:
     instance = await provider().get("worker")
     assert instance
     assert instance.data["deadline"]
-    simulator.world.resources[f"projects/{PROJECT}/zones/{ZONE}/instances/worker"]["resourceStatus"] = {
-        "scheduling": {"terminationTimestamp": "2000-01-01T00:00:00+00:00"}
-    }
+    then = "2000-01-01T00:00:00.000-08:00"
+    resource(simulator, "instances/worker").update(
+        lastStartTimestamp=then, resourceStatus={"scheduling": {"terminationTimestamp": then}}
+    )
     instance = await provider().get("worker")
     assert instance
     assert (instance.state, instance.data["because"]) == (InstanceState.STOPPED, "deadline")

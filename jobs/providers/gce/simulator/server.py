@@ -78,7 +78,7 @@ class Simulator(Reading):
         with self.world.lock:
             while self.world.pending:
                 self.world.advance(all_of_it=True)
-            self.world.save()
+            self.world.keep()
 
     def fail(self, kind: str, match: str = "", times: int = 1) -> None:
         """Let the next requests go wrong: see `faults`."""
@@ -94,7 +94,7 @@ class Simulator(Reading):
         """Let something befall a machine: `preempted`, `guestTerminate`, `hostError`."""
         with self.world.lock:
             self.world.happen(f"compute.instances.{what}", self._instance(name), "halt")
-            self.world.save()
+            self.world.keep()
 
     def publish(self, name: str, namespace: str, values: dict[str, str], console: str = "") -> None:
         """Publish guest attributes of a machine, and write to its console, as its guest would."""
@@ -102,7 +102,7 @@ class Simulator(Reading):
             path = self._instance(name)
             self.world.guests.setdefault(path, {}).setdefault(namespace, {}).update(values)
             self.world.consoles[path] = self.world.consoles.get(path, "") + console
-            self.world.save()
+            self.world.keep()
 
     def answer(self, method: str, target: str, body: bytes) -> Json:
         """Return the answer to a request. Raises `ApiError`, and `Cut` to end the connection instead."""
@@ -126,7 +126,7 @@ class Simulator(Reading):
                     self._route(method, path, query, body, fault)
                 found = self._route(method, path, query, body, fault)
             finally:
-                self.world.save()
+                self.world.keep()
             if fault == "lost-operation" and found.get("kind") == "compute#operation":
                 self.world.operations.pop(found["selfLink"].removeprefix(ROOT), None)
             if fault == "lost-answer":
@@ -252,7 +252,7 @@ class Simulator(Reading):
                 for name in ("seconds", "exhausted", "limits"):
                     if name in values:
                         setattr(self.world, name, values[name])
-                self.world.save()
+                self.world.keep()
             return {}
         if verb not in ("fail", "happen", "publish", "settle"):
             raise not_found(verb)

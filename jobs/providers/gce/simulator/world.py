@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ from jobs.providers.gce.simulator import catalog
 
 Json = dict[str, Any]
 Effect = Callable[["World", str, Json], None]
+PACIFIC = timezone(timedelta(hours=-8))  # the API's own clock
 ROOT = "https://www.googleapis.com/compute/v1/"
 
 
@@ -40,7 +41,7 @@ def invalid(field: str, value: object, why: str) -> ApiError:
 
 def now(later: float = 0.0) -> str:
     """Return a time as the API writes it, `later` seconds from now."""
-    return (datetime.now(UTC) + timedelta(seconds=later)).isoformat(timespec="microseconds")
+    return (datetime.now(PACIFIC) + timedelta(seconds=later)).isoformat(timespec="microseconds")
 
 
 class World:
@@ -64,7 +65,7 @@ class World:
             for name, value in json.loads(path.read_text()).items():
                 setattr(self, name, value)
 
-    def save(self) -> None:
+    def keep(self) -> None:
         """Write the state, whole or not at all."""
         if self._path is None:
             return
@@ -140,7 +141,7 @@ class World:
         for path, one in list(self.resources.items()):
             end = (one.get("resourceStatus") or {}).get("scheduling", {}).get("terminationTimestamp")
             if end and one.get("status") == "RUNNING" and end <= now():
-                self.happen("compute.instances.instanceStoppedDueToMaxRunDuration", path, "halt")
+                self.happen("stop", path, "halt")
 
     def happen(self, verb: str, target: str, effect: str) -> None:
         """Do something to a resource that nobody asked for: at once, with an operation that tells of it."""
