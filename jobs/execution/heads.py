@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from jobs.errors import NotFound, TransportError
 from jobs.execution.carry import is_carried
 from jobs.models import Job
@@ -29,26 +31,43 @@ async def check_head(job_id: int) -> Job:
 
 async def check_head_over(connection: Connection, job: Job) -> None:
     """Do the same over an open line."""
-    try:
-        # A directory of this machine is asked here, whichever machine the job is on.
-        asked = LocalTransport() if is_carried(job) else connection.transport
-        done = await asked.run(
-            ["git", "ls-remote", "--", job.repository.url, job.ref],
-            env=_ENV,
-            deadline=HEAD_DEADLINE,
-            check=False,
-        )
-    except TransportError:
-        return
-    head = done.stdout.decode(errors="replace").split("\t")[0].strip()
-    if done.exit_status != 0:
-        return
-    if not head:
+    heads = await _ask(connection, [job])
+    if heads is not None and job.ref not in heads:
         # Gone is not moved: the commit that was reviewed is still what it was.
         raise NotFound(
             f"{job.repository.url} has no {job.ref} any more: it was deleted there.",
             hint=f"{job.session} is about {job.sha[:10]}, and stays as it is until you remove it.",
         )
+    await _note(job, heads or {})
+
+
+async def check_heads(jobs: Sequence[Job]) -> None:
+    """Look where the refs of several jobs are, all of one repository and one worker, in one round trip."""
+    async with connect(jobs[0].worker) as connection:
+        heads = await _ask(connection, jobs) or {}
+    for job in jobs:
+        await _note(job, heads)
+
+
+async def _ask(connection: Connection, jobs: Sequence[Job]) -> dict[str, str] | None:
+    """Return the refs of the jobs with their commits; None when the repository does not answer."""
+    # A directory of this machine is asked here, whichever machine the jobs are on.
+    asked = LocalTransport() if is_carried(jobs[0]) else connection.transport
+    argv = ["git", "ls-remote", "--", jobs[0].repository.url, *sorted({job.ref for job in jobs})]
+    try:
+        done = await asked.run(argv, env=_ENV, deadline=HEAD_DEADLINE, check=False)
+    except TransportError:
+        return None
+    if done.exit_status != 0:
+        return None
+    lines = [line.partition("\t") for line in done.stdout.decode(errors="replace").splitlines()]
+    return {name.strip(): sha for sha, _, name in lines}
+
+
+async def _note(job: Job, heads: Mapping[str, str]) -> None:
+    head = heads.get(job.ref)
+    if head is None:
+        return
     moved = head if head != job.sha else ""
     if moved != job.moved_to:
         await Job.objects.filter(id=job.id).aupdate(moved_to=moved)

@@ -136,6 +136,7 @@ class Reconciler:
                 since = await reading.load()
                 async with aclosing(connection.client.follow(since)) as lines:
                     async for line in lines:
+                        slow.cancel()
                         await reading.take(line)
                         if line["type"] == "synced":
                             await reading.missing()

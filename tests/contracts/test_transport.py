@@ -13,7 +13,7 @@ import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jobs.errors import AuthRefused, ConnectFailed, ConnectionLost, HostKeyMismatch, TimedOut
+from jobs.errors import AuthRefused, CommandFailed, ConnectFailed, ConnectionLost, HostKeyMismatch, TimedOut
 from jobs.transport.base import Transport
 from jobs.transport.command import quoted
 from jobs.transport.endpoint import LocalEndpoint
@@ -138,6 +138,44 @@ class TestWayThere:
         assert (await pool.transport(endpoint).run(["echo", "hi"])).stdout == b"hi\n"
         assert endpoint.known_hosts.read_text().startswith(f"[nick]:{sshd.port} ")
 
+    async def test_jump_host_of_the_openssh_config(
+        self, sshd: Sshd, fresh_sshd: Sshd, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HOME", str(tmp_path))
+        shutil.copy(sshd.directory / "authorized_keys", fresh_sshd.directory / "authorized_keys")
+        (tmp_path / ".ssh").mkdir()
+        (tmp_path / ".ssh" / "config").write_text(
+            f"Host *\n IdentityFile {sshd.client_key}\n HostName 127.0.0.1\n"
+            f"Host gate\n Port {fresh_sshd.port}\nHost inner\n Port {sshd.port}\n ProxyJump gate\n"
+        )
+        known = tmp_path / "known"
+        pinned = [
+            f"[127.0.0.1]:{one.port} {one.host_key.with_suffix('.pub').read_text()}" for one in (fresh_sshd,)
+        ]
+        (tmp_path / ".ssh" / "known_hosts").write_text("".join(pinned))
+        endpoint = sshd.endpoint(config_host="inner", port=None, key=None, known_hosts=known)
+        done = await pool.transport(endpoint).run(["sh", "-c", "echo $SSH_CONNECTION"])
+        assert done.stdout.split()[3] == b"%d" % sshd.port
+        assert len(fresh_sshd.connections()) == 1
+
+    async def test_keys_of_the_agent(
+        self, sshd: Sshd, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HOME", str(tmp_path))
+        socket = tmp_path / "agent"
+        agent = await asyncio.create_subprocess_exec("ssh-agent", "-D", "-a", str(socket), stdout=-3)
+        try:
+            await until(socket.exists, "the agent listens", 20.0)
+            monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+            endpoint = sshd.endpoint(key=None)
+            with pytest.raises(AuthRefused):
+                await Pool().transport(endpoint).run(["true"])
+            subprocess.run(["ssh-add", "-q", str(sshd.client_key)], check=True)
+            assert (await pool.transport(endpoint).run(["echo", "hi"])).stdout == b"hi\n"
+        finally:
+            agent.terminate()
+            await agent.wait()
+
     async def test_explicit_address_wins_over_the_name(self, sshd: Sshd, pool: Pool, tmp_path: Path) -> None:
         endpoint = sshd.endpoint(
             config_host="no-such-host.invalid", host="127.0.0.1", known_hosts=tmp_path / "known"
@@ -251,6 +289,24 @@ class TestSharing:
 
 
 class TestBrokenLines:
+    async def test_only_connecting_is_tried_again(self, fresh_sshd: Sshd, pool: Pool, tmp_path: Path) -> None:
+        """Neither a command's own failure nor a line that broke under it makes it run twice."""
+        transport = pool.transport(fresh_sshd.endpoint())
+        marks = tmp_path / "marks"
+        with pytest.raises(CommandFailed):
+            await transport.run(["sh", "-c", f"echo failed >>{marks}; exit 255"])
+        task = asyncio.create_task(transport.run(["sh", "-c", f"echo broke >>{marks}; sleep 60"]))
+        await until(lambda: "broke" in marks.read_text(), "it runs", 20.0)
+        fresh_sshd.stop()
+        with pytest.raises(ConnectionLost):
+            await task
+        with pytest.raises(ConnectFailed):
+            await transport.run(["sh", "-c", f"echo never >>{marks}"])
+        fresh_sshd.start()
+        # The pause after a failure is waited for, not answered with the old error.
+        assert (await transport.run(["echo", "back"])).stdout == b"back\n"
+        assert marks.read_text().split() == ["failed", "broke"]
+
     async def test_connection_killed_during_a_command(self, fresh_sshd: Sshd, pool: Pool) -> None:
         transport = pool.transport(fresh_sshd.endpoint())
         seconds = unique_seconds()

@@ -151,7 +151,8 @@ def machine_without(directory: Path, names: Sequence[str], extra: dict[str, str]
 def small_disk(path: Path, megabytes: int, options: str = "rw") -> Iterator[Path]:
     """Mount a small disk at `path` for the length of a block."""
     path.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,{options}", "tmpfs", str(path)], check=True)
+    words = ["-t", "tmpfs", "-o", f"size={megabytes}m,{options}", "tmpfs", str(path)]
+    subprocess.run(["mount", *words], check=True)
     try:
         yield path
     finally:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from asgiref.sync import sync_to_async
 from django.utils import timezone
 
 from jobs.execution.reconcile import Reconciler
@@ -23,7 +24,7 @@ from jobs.workers import close_lines
 from tests.jobs.execution.base import ExecutionTest, until
 from tests.jobs.execution.test_workers import Counting
 from tests.support.factories import make_job
-from tests.support.sshd import Sshd
+from tests.support.sshd import Sshd, free_port
 
 JOBS = 50
 
@@ -73,10 +74,7 @@ class ManyJobs(ExecutionTest):
                     self.write(self.root / "jobs" / job.session, 2, "task_started", task="test")
                 told = Job.objects.filter(worker=self.worker, journal_seq=2)
                 await until(lambda: self.count(told, JOBS), deadline=40)
-                lines = [
-                    line for lines in pool._pool._lines.values() for of in lines.values() for line in of.lines
-                ]
-                self.assertEqual([line.used for line in lines], [1], "one connection, one channel")
+                await until(lambda: self.channels() == [1])  # one connection, one channel
             finally:
                 stop.set()
                 await loop
@@ -84,10 +82,44 @@ class ManyJobs(ExecutionTest):
         follows = [argv for argv in trips if "follow" in argv]
         uploads = [argv for argv in trips if argv[0] == "put"]
         heads = [argv for argv in trips if "ls-remote" in argv]
-        # Looking for moved heads is another loop's business, each two minutes.
         others = [argv for argv in trips if argv not in (*follows, *uploads, *heads)]
         self.assertEqual((len(uploads), others), (1, []))
         self.assertEqual(len(follows), 2, "one that found no runner, and one that stays")
+        self.assertLessEqual(len(heads), 1, "one question for the repository, each two minutes")
+
+    async def test_a_dead_worker_is_dialled_now_and_then_and_holds_up_nobody(self) -> None:
+        silent = {"host": "127.0.0.1", "port": free_port(), "key": str(self.sshd.client_key)}
+        dead = await Worker.objects.acreate(name="dead", provider="ssh", root="/nowhere", config=silent)
+        await sync_to_async(make_job)(state=JobState.RUNNING, worker=dead)
+        stop = asyncio.Event()
+        loop = asyncio.create_task(Reconciler(tick=0.05).run(stop))
+        try:
+            await until(lambda: self.state_is(dead, "unreachable"), deadline=30)
+            await until(lambda: self.state_is(self.worker, "ready"), deadline=30)
+            before, start = self.dialled(dead), asyncio.get_running_loop().time()
+            await until(lambda: self.dialled(dead) > before, deadline=30)
+            took = asyncio.get_running_loop().time() - start
+            self.assertLess(self.dialled(dead) - before, 2 + took, "not at every tick")
+            seen = Job.objects.filter(worker=self.worker, observed_at__isnull=False)
+            await until(lambda: self.count(seen, JOBS), deadline=40)
+        finally:
+            stop.set()
+            await loop
+            await close_lines()
+
+    def mine(self) -> list[Any]:
+        return [lines for of in pool._pool._lines.values() for lines in of.values()]
+
+    def channels(self) -> list[int]:
+        return [line.used for lines in self.mine() for line in lines.lines]
+
+    def dialled(self, worker: Worker) -> int:
+        port = worker.config["port"]
+        return sum(lines.attempts for lines in self.mine() if lines.endpoint.port == port)
+
+    async def state_is(self, worker: Worker, state: str) -> bool:
+        found: str = (await Worker.objects.aget(id=worker.id)).state
+        return found == state
 
     async def count(self, rows: Any, wanted: int) -> bool:
         found: int = await rows.acount()
