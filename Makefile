@@ -15,7 +15,7 @@ QUICK := tests/architecture tests/runner tests/jobs tests/offload_web tests/term
 
 setup: .venv/.runtime node_modules/.package-lock.json
 
-setup-test: .venv/.dev node_modules/.package-lock.json
+setup-test: .venv/.dev node_modules/.package-lock.json tests/support/gemini/node_modules/.package-lock.json
 	@.ci/system-packages test
 
 .venv/.system: .ci/system-packages
@@ -34,6 +34,10 @@ setup-test: .venv/.dev node_modules/.package-lock.json
 
 node_modules/.package-lock.json: package.json package-lock.json | .venv/.system
 	npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+tests/support/gemini/node_modules/.package-lock.json: tests/support/gemini/package.json tests/support/gemini/package-lock.json
+	npm ci --prefix tests/support/gemini --no-audit --no-fund --loglevel=error
 	@touch $@
 
 demo: setup

@@ -87,6 +87,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("port", _whole, 8765, "Port that `serve` listens on; 0: any free one."),
     Setting("allowed_hosts", _names, (), "Host names accepted besides localhost."),
     Setting("database_url", _text, "", "postgres://...; empty: SQLite in the state directory."),
+    Setting("agent_command", _text, "", "Command line of the agent `generic`: prompt in, answer out."),
+    Setting("agent_secrets", _names, (), "Names of the secrets that the agent `generic` gets."),
+    Setting("agent_url", _text, "", "Address of the model API of the agent `gemini`; empty: the usual one."),
     Setting("max_terminals", _whole, 200, "Browser terminals open at once in one server."),
     Setting("debug", _flag, False, "Django's debug pages. Never on a shared machine."),
 )

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from django.conf import settings
 
+from jobs.agents import registry as agents
+from jobs.agents.base import Agent, plan_part
 from jobs.errors import NotConfigured, OffloadError, Refused, UsageError
 from jobs.forges import registry as forges
 from jobs.models import Job
 from jobs.remote.client import RunnerClient
 from jobs.remote.offload_runner.protocol import Plan
 from jobs.secret_store import SecretStore
+
+# git's words for a server that wants a login, and GitHub's for what the login may not see.
+_LOGIN_WANTED = re.compile(
+    r"could not read Username|Authentication failed|[Rr]epository .*not found|terminal prompts disabled"
+    r"|returned error: 40[13]"
+)
 
 
 def store() -> SecretStore:
@@ -58,6 +67,30 @@ def _read(names: list[str]) -> dict[str, str]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+def agent_of(job: Job) -> Agent | None:
+    """Return the job's agent, set up as the settings say; None without one."""
+    name = job.options.get("agent")
+    config = settings.OFFLOAD
+    if not name:
+        return None
+    return agents.get(
+        name, url=config.agent_url, command=config.agent_command, secrets=tuple(config.agent_secrets)
+    )
+
+
+def agent_call(job: Job) -> dict[str, Any] | None:
+    """Return what the job's plan says of its agent's review. Raises `NotConfigured`."""
+    agent = agent_of(job)
+    return plan_part(agent, agent.review(job.options.get("prompt") or "")) if agent else None
+
+
+async def lay_out_profile(client: RunnerClient, job: Job) -> None:
+    """Have the template of the agent's profile on the worker, as it must be."""
+    agent = agent_of(job)
+    if agent is not None and agent.profile is not None:
+        await client.profile(agent.profile.name, agent.profile.files)
+
+
 async def credentials_for(url: str) -> dict[str, Any]:
     """Return what `prepare` needs to fetch a private repository: `{"credentials": {...}}`, or nothing.
 
@@ -72,6 +105,15 @@ async def credentials_for(url: str) -> dict[str, Any]:
     except UsageError:
         return {}  # whatever the variable of that name holds, it is no token
     return {"credentials": {"user": forge.token_user, "token": value}} if value else {}
+
+
+def missing_credentials(url: str, error: OffloadError) -> OffloadError:
+    """Return the error with a hint at the token that would open a private repository, if that may be it."""
+    name = forges.for_url(url).token_name(url)
+    if name and _LOGIN_WANTED.search(error.message):
+        hint = f"If the repository is private, keep a token for it: `manage.py offload secret set {name}`."
+        return type(error)(error.message, hint=hint)
+    return error
 
 
 @asynccontextmanager

@@ -18,10 +18,9 @@ from typing import Any, Protocol
 from django.conf import settings
 from django.utils import timezone
 
-from jobs.errors import OffloadError, Refused, TransportError, UsageError, WorkerUnavailable
-from jobs.execution import carry
+from jobs.errors import NotFound, OffloadError, Refused, TransportError, UsageError, WorkerUnavailable
+from jobs.execution import carry, confide
 from jobs.execution.follow import refresh_worker
-from jobs.execution.machines import wake
 from jobs.execution.repositories import ensure_trusted
 from jobs.models import Job
 from jobs.playbooks import registry as playbooks
@@ -151,19 +150,24 @@ async def _why_waiting(job: Job, ours: bool) -> str:
 async def _drive(job: Job, progress: Progress, *, keep_queued: bool) -> None:
     """Prepare and start a job whose lease and slot are ours."""
     try:
-        await wake(job.worker, progress.step)
         progress.step(f"Connecting to {job.worker}")
         async with connect(job.worker) as connection:
             await observe_worker(job.worker_id, True, "Answered a launch.")
             image = await ensure_container(connection, job, progress.step)
             if image != job.image:
                 await Job.objects.filter(id=job.id).aupdate(image=image)
-            prepared = await carry.prepare(connection, job, _spec(job), progress.step)
+            try:
+                prepared = await carry.prepare(connection, job, await _spec(job), progress.step)
+            except NotFound as error:
+                raise confide.missing_credentials(job.repository.url, error) from error
             await _save_prepared(job.id, prepared)
             plan = _plan(job, prepared)
+            secrets = await confide.secrets_for(job, plan, progress.step)
+            await confide.lay_out_profile(connection.client, job)
             await ensure_job_container(connection, job, progress.step)
             progress.step("Starting the session")
-            await _start(connection, job, plan, prepared)
+            async with confide.delivered(connection.client, job.session, secrets) as keep:
+                keep(await _start(connection, job, plan, prepared))
     except (TransportError, WorkerUnavailable) as error:
         if isinstance(error, TransportError):
             await observe_worker(job.worker_id, False, str(error))
@@ -195,8 +199,9 @@ async def _drive(job: Job, progress: Progress, *, keep_queued: bool) -> None:
     )
 
 
-def _spec(job: Job) -> dict[str, Any]:
+async def _spec(job: Job) -> dict[str, Any]:
     return {
+        **await confide.credentials_for(job.repository.url),
         "session": job.session,
         "repository": {"slug": job.repository.short, "url": job.repository.url},
         "head": {"ref": job.ref},
@@ -231,12 +236,13 @@ def _plan(job: Job, prepared: dict[str, Any]) -> Plan:
         facts=RepositoryFacts.from_json(prepared.get("facts", {})),
         agent=job.options.get("agent") or None,
         prompt=job.options.get("prompt", ""),
+        agent_call=confide.agent_call(job),
         options={"parallel": settings.OFFLOAD.parallel or None},
     )
     return playbooks.get(job.action).plan(context)
 
 
-async def _start(connection: Connection, job: Job, plan: Plan, prepared: dict[str, Any]) -> None:
+async def _start(connection: Connection, job: Job, plan: Plan, prepared: dict[str, Any]) -> bool:
     if JobState((await get_job(job.id)).state) is JobState.CANCELLING:
         raise UsageError(f"{job.session} was cancelled before it started.")
-    await connection.client.start(job.session, plan, cwd=prepared["worktree"])
+    return await connection.client.start(job.session, plan, cwd=prepared["worktree"])

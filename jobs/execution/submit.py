@@ -9,12 +9,14 @@ from asgiref.sync import sync_to_async
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
+from jobs.agents import registry as agents
 from jobs.errors import NotFound, Refused, UsageError
 from jobs.forges import registry as forges
 from jobs.forges.target import Target
 from jobs.models import Job, JobEvent, Repository
 from jobs.playbooks import registry as playbooks
 from jobs.remote.layout import session_name
+from jobs.secret_store import check_name
 from jobs.states import JobState, Reason
 from jobs.transitions import move_job
 from jobs.workers import find_worker
@@ -39,6 +41,10 @@ class JobRequest:
 
 def _submit(request: JobRequest) -> tuple[Job, bool]:
     action = playbooks.get(request.action).action
+    if request.agent:
+        agents.get(request.agent)
+    for secret in request.secrets:
+        check_name(secret)
     name = request.name or request.target.name
     if name and not JOB_NAME.fullmatch(name):
         raise UsageError(

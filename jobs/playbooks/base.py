@@ -70,6 +70,7 @@ class Context:
     facts: RepositoryFacts
     agent: str | None = None
     prompt: str = ""
+    agent_call: Mapping[str, Any] | None = None  # what the plan says of the agent's call
     options: Mapping[str, Any] = field(default_factory=dict)
 
 

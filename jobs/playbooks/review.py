@@ -70,4 +70,20 @@ class Review(Playbook):
                     timeout=timeout,
                 )
             )
+        if context.agent_call is not None:
+            # After everything else: what the change's code left running is ended by then.
+            tasks.append(
+                Task(
+                    id="agent",
+                    name=f"review by {context.agent}",
+                    role="agent",
+                    argv=step_argv("agent", context.session),
+                    needs=[task.id for task in tasks],
+                    when="always",
+                    timeout=timeout,
+                    secrets=list(context.agent_call["secrets"]),
+                    agent=context.agent,
+                    outputs={"agent": dict(context.agent_call), "shown": ""},
+                )
+            )
         return finish(context, self.action, own, tasks)

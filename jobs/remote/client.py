@@ -138,6 +138,10 @@ class RunnerClient:
         await self._call(words, {**spec, "for": [RUN]})
         await self._call(words, {**spec, "for": [RECORD]}, outside=True)
 
+    async def profile(self, name: str, files: Mapping[str, str]) -> None:
+        """Make an agent's profile on the worker exactly these files. On the host: jobs only read it."""
+        await self._call(["profile"], {"name": name, "files": dict(files)})
+
     async def status(self, *sessions: str) -> list[dict[str, Any]]:
         """Return how jobs are now: those named, or all."""
         words = [word for session in sessions for word in ("--session", session)]

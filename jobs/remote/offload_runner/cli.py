@@ -24,6 +24,7 @@ COMMANDS = {
     "hello": ("hello", True),
     "prepare": ("prepare", True),
     "secrets": ("confidential", True),
+    "profile": ("profile", True),
     "start": ("start", True),
     "run": ("run", False),
     "follow": ("follow", True),
@@ -52,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("hello", help="say who this is")
     commands.add_parser("prepare", help="fetch a commit and lay out its worktree (request on stdin)")
     _on_job(commands, "secrets", "keep a job's secrets in memory for its start (request on stdin)")
+    commands.add_parser("profile", help="make an agent's profile what it must be (request on stdin)")
     commands.add_parser("start", help="start a plan in a tmux session (request on stdin)")
     run = _on_job(commands, "run", "work through a job's plan in this terminal")
     run.add_argument("--retry", action="store_true", help="after the job ended: run again what failed")

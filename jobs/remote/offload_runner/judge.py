@@ -92,11 +92,12 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What there is to judge by, besides the tasks. `proof` and `conflicts` are the steps' own answers."""
+    """What there is to judge by, besides the tasks: `proof`, `conflicts`, `agent` are the steps' answers."""
 
     outcomes: Sequence[Outcome]
     proof: Optional[Mapping[str, Any]] = None
     conflicts: Optional[Mapping[str, Any]] = None
+    agent: Optional[Mapping[str, Any]] = None
     changed: Sequence[str] = ()
     empty: bool = False
     lfs: bool = False
@@ -113,6 +114,8 @@ def judge(evidence: Evidence) -> Judgement:
             findings += _conflicts(task, evidence.conflicts)
         elif task.role == "proof":
             findings += _proof(task, evidence.proof)
+        elif task.role == "agent" and task.state == SUCCEEDED:
+            findings += _agent(task, evidence.agent)
         elif task.state == FAILED:
             findings.append(_failure(task, base, evidence.changed))
         elif task.state != SUCCEEDED:
@@ -189,6 +192,20 @@ def _conflicts(task: Outcome, answer: Optional[Mapping[str, Any]]) -> List[Findi
     if task.state == FAILED:
         return [Finding(WARNING, task.id, "Whether the head conflicts with the base could not be found out.")]
     return _missing(task)
+
+
+def _agent(task: Outcome, answer: Optional[Mapping[str, Any]]) -> List[Finding]:
+    # An opinion: it can ask for work, and never makes a verdict fail.
+    return [
+        Finding(
+            NOTE if item.get("severity") == NOTE else WARNING,
+            task.id,
+            str(item["message"]),
+            item["file"],
+            item["line"],
+        )
+        for item in (answer or {}).get("findings") or []
+    ]
 
 
 def _proof(task: Outcome, answer: Optional[Mapping[str, Any]]) -> List[Finding]:

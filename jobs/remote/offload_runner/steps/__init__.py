@@ -9,6 +9,7 @@ from typing import Callable, Dict
 from jobs.remote.offload_runner import paths
 from jobs.remote.offload_runner.failures import RunnerError
 from jobs.remote.offload_runner.protocol import EXIT_SOFTWARE, EXIT_USAGE
+from jobs.remote.offload_runner.steps.agent import run as agent
 from jobs.remote.offload_runner.steps.base_worktree import run as base_worktree
 from jobs.remote.offload_runner.steps.conflicts import run as conflicts
 from jobs.remote.offload_runner.steps.context import run as context
@@ -21,6 +22,7 @@ STEPS: Dict[str, Callable[[Job], int]] = {
     "conflicts": conflicts,
     "base-worktree": base_worktree,
     "proof": proof,
+    "agent": agent,
     "synthesis": synthesis,
 }
 

@@ -24,7 +24,7 @@ _RESULT = {
     "fails": "**fails on the head**; the base was not tried",
 }
 # Steps that the runner does itself are no commands that anybody could type.
-_OWN_STEPS = ("context", "conflicts", "proof", "synthesis")
+_OWN_STEPS = ("context", "conflicts", "proof", "agent", "synthesis")
 
 
 def headline(verdict: str, sha: str) -> str:
@@ -50,6 +50,7 @@ def render(job: Job, evidence: Evidence, judgement: Judgement) -> str:
     lines += _checked(evidence.outcomes)
     lines += _proof(evidence.proof)
     lines += _conflicts(evidence.conflicts)
+    lines += _agent(evidence.agent)
     lines += _failures(evidence.outcomes)
     lines += ["## The change", "", *overview(job.changed), ""]
     lines += _by_hand(job, evidence.outcomes)
@@ -153,6 +154,15 @@ def _conflicts(answer: Optional[Mapping[str, Any]]) -> List[str]:
         % (answer["base_sha"], ": " + answer["reason"] if answer.get("reason") else "")
     ]
     return [*lines, "", *("- %s" % code(name) for name in answer.get("files") or []), ""]
+
+
+def _agent(answer: Optional[Mapping[str, Any]]) -> List[str]:
+    if not answer or not answer.get("summary"):
+        return []
+    told = "What %s says of it (an opinion, not evidence):" % one_line(
+        str(answer.get("agent") or "the agent")
+    )
+    return ["## The agent's review", "", told, "", one_line(str(answer["summary"])), ""]
 
 
 def _failures(outcomes: Sequence[Outcome]) -> List[str]:

@@ -22,6 +22,7 @@ def run(job: Job) -> int:
         outcomes=outcomes(job),
         proof=_of_this_commit(job, "proof.json"),
         conflicts=_of_this_commit(job, "conflicts.json"),
+        agent=_of_this_commit(job, "agent.json"),
         changed=[item["path"] for item in job.changed],
         empty=bool(job.prepared.get("empty")),
         lfs=bool((job.prepared.get("facts") or {}).get("has_lfs")),

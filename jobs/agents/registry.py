@@ -1,0 +1,23 @@
+"""Which agents there are."""
+
+from __future__ import annotations
+
+import difflib
+
+from jobs.agents.base import Agent
+from jobs.agents.gemini import Gemini
+from jobs.agents.generic import Generic
+from jobs.errors import UsageError
+
+NAMES = (Gemini.name, Generic.name)
+
+
+def get(name: str, *, url: str = "", command: str = "", secrets: tuple[str, ...] = ()) -> Agent:
+    """Return the agent of this name, set up. Raises `UsageError` listing the names."""
+    if name == Gemini.name:
+        return Gemini(url)
+    if name == Generic.name:
+        return Generic(command, secrets)
+    near = difflib.get_close_matches(name, NAMES, n=1)
+    meant = f"Did you mean {near[0]!r}? " if near else ""
+    raise UsageError(f"There is no agent {name!r}.", hint=f"{meant}Agents: {', '.join(NAMES)}.")

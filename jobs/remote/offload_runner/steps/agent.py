@@ -1,0 +1,133 @@
+"""The agent's review of the change: read-only, with a fresh profile, its findings as `agent.json`.
+
+`agent.json`: {"schema": "offload-agent/1", "sha", "agent", "summary", "findings": [{"severity":
+"warning|note", "message", "file", "line"}]}. Runs after everything else of the plan has ended: what the
+change's own code left running would see the agent's key.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from typing import Any, Dict, Optional
+
+from jobs.remote.offload_runner import profile
+from jobs.remote.offload_runner.git import shown
+from jobs.remote.offload_runner.protocol import FAILED
+from jobs.remote.offload_runner.redact import BytesRedactor
+from jobs.remote.offload_runner.steps.context import render
+from jobs.remote.offload_runner.steps.record import Job, say
+from jobs.remote.offload_runner.steps.synthesis import outcomes
+
+EXIT_NO_PROGRAM = 127
+_DIFF_BYTES = 400_000
+_MOST_FINDINGS = 50
+_MESSAGE = 600
+_SUMMARY = 2000
+
+
+def run(job: Job) -> int:
+    """Call the agent and write `agent.json`. Exit code 0: it answered; 1: not in a way that can be read."""
+    call = next(task["outputs"]["agent"] for task in job.plan["tasks"] if task["role"] == "agent")
+    home = job.paths.home / "agent"
+    about: Optional[Dict[str, Any]] = call["profile"]
+    if about is not None:
+        home = job.paths.home / str(about["name"])
+        profile.copy(job.paths.root / str(about["name"]), home, about["keep"], str(about["digest"]))
+    # Not in the worktree: its settings and hooks are the change's.
+    work = home / "work"
+    work.mkdir(parents=True, exist_ok=True)
+    places = {"{home}": str(home), "{worktree}": str(job.paths.worktree)}
+    argv = [_placed(word, places) for word in call["argv"]]
+    env = {**os.environ, "HOME": str(home)}
+    env.update({name: _placed(text, places) for name, text in call["env"].items()})
+    prompt = "\n".join([_placed(call["prompt"], places), _material(job)])
+    say("Asking %s; it reads %d characters." % (call["name"], len(prompt)))
+    sys.stdout.flush()
+    try:
+        done = subprocess.run(
+            argv, cwd=str(work), env=env, input=prompt.encode("utf-8", "replace"), stdout=subprocess.PIPE,
+            check=False,
+        )  # fmt: skip
+    except FileNotFoundError:
+        say("%s is not installed on this worker." % argv[0])
+        return EXIT_NO_PROGRAM
+    secrets = [os.environ[name] for name in call["secrets"] if os.environ.get(name)]
+    redactor = BytesRedactor(secrets)
+    said = (redactor.feed(done.stdout) + redactor.flush()).decode("utf-8", "replace")
+    if done.returncode != 0:
+        say(said)
+        say("%s ended with exit code %d." % (argv[0], done.returncode))
+        return 1
+    answer = read(said, str(call["answer"]))
+    if answer is None:
+        say(said)
+        say("The answer is not the JSON object that was asked for.")
+        return 1
+    job.write("agent.json", {"schema": "offload-agent/1", "sha": job.sha, "agent": call["name"], **answer})
+    say(answer["summary"])
+    for finding in answer["findings"]:
+        where = "%s:%s: " % (finding["file"], finding["line"]) if finding["line"] else ""
+        say("  %s: %s%s" % (finding["severity"], where, finding["message"]))
+    return 0
+
+
+def _placed(text: str, places: Dict[str, str]) -> str:
+    for name, path in places.items():
+        text = text.replace(name, path)
+    return text
+
+
+def _material(job: Job) -> str:
+    parts = [render(job), "## What build and tests came to", ""]
+    for task in outcomes(job):
+        if task.role not in ("agent", "synthesis"):
+            parts.append("- %s: %s" % (task.id, task.state))
+            if task.state == FAILED and task.tail:
+                parts += ["", *("    " + shown(line) for line in task.tail.splitlines()), ""]
+    words = ["diff", "--no-color", "--no-ext-diff", "--no-textconv", job.merge_base or job.base_sha, job.sha]
+    diff = job.git.out(*words, "--") if job.merge_base else b""
+    cut = len(diff) > _DIFF_BYTES
+    parts += ["", "## Diff%s" % (" (only its beginning)" if cut else ""), ""]
+    return "\n".join([*parts, diff[:_DIFF_BYTES].decode("utf-8", "replace")])
+
+
+def read(output: str, key: str) -> Optional[Dict[str, Any]]:
+    """Return `{"summary", "findings"}` of an agent's output; None when it holds no such answer."""
+    if key:
+        outer = _object(output)
+        output = str(outer.get(key) or "") if outer is not None else ""
+    answer = _object(output)
+    if answer is None or not isinstance(answer.get("findings", []), list):
+        return None
+    findings = [_finding(item) for item in answer.get("findings", []) if isinstance(item, dict)]
+    summary = str(answer.get("summary") or "")[:_SUMMARY]
+    return {"summary": summary, "findings": [item for item in findings if item["message"]][:_MOST_FINDINGS]}
+
+
+def _object(text: str) -> Optional[Dict[str, Any]]:
+    """Return the JSON object in a text that may say more around it (a fence, a greeting, a warning)."""
+    decoder = json.JSONDecoder()
+    for match in re.finditer(r"\{", text):
+        try:
+            value, _ = decoder.raw_decode(text, match.start())
+        except ValueError:
+            continue
+        return value if isinstance(value, dict) else None
+    return None
+
+
+def _finding(item: Dict[str, Any]) -> Dict[str, Any]:
+    line = item.get("line")
+    file = item.get("file")
+    is_line = isinstance(line, int) and not isinstance(line, bool) and line > 0
+    return {
+        # An opinion never makes a verdict fail; evidence does.
+        "severity": "note" if item.get("severity") == "note" else "warning",
+        "message": " ".join(str(item.get("message") or "").split())[:_MESSAGE],
+        "file": shown(file)[:400] if isinstance(file, str) and file else None,
+        "line": line if is_line and isinstance(file, str) and file else None,
+    }

@@ -1,0 +1,137 @@
+"""An agent reviews: the real Gemini CLI against a model of the test's own, and profiles that stay clean."""
+
+import json
+import os
+from dataclasses import replace
+from typing import Any
+from unittest import mock
+
+from django.conf import settings
+
+from jobs import execution
+from jobs.agents import registry
+from jobs.agents.gemini import PROFILE, Gemini
+from jobs.errors import NotConfigured, UsageError
+from jobs.models import Job
+from tests.jobs.execution.base import ExecutionTest
+from tests.support.model_api import AGENT_BIN, model_api
+
+KEY = "planted-model-key-77f0"
+SAYS = {
+    "summary": "It turns one into two.",
+    "findings": [
+        {"severity": "error", "file": "app.txt", "line": 1, "message": "Two is not what callers expect."}
+    ],
+}
+# What a hostile change does to what the next agent would start from: its settings, a hook, an extension.
+HOSTILE = r"""
+test -f app.txt || exit 1
+for place in "$HOME" "$HOME/gemini-cli-config" "$OFFLOAD_ROOT/gemini-cli-config"; do
+  mkdir -p "$place/.gemini/extensions/evil"
+  chmod -R u+w "$place"
+  echo '{"hooks": {"SessionStart": [{"command": "touch /tmp/evil"}]}}' >"$place/.gemini/settings.json"
+  echo evil >"$place/.gemini/extensions/evil/gemini-extension.json"
+done
+echo "key is ${GEMINI_API_KEY:-unknown}"
+"""
+
+
+class Agents(ExecutionTest):
+    def setUp(self) -> None:
+        super().setUp()
+        self.api = self.enterContext(model_api())
+        self.api.answer = f"Here it is:\n```json\n{json.dumps(SAYS)}\n```"
+        path = f"{AGENT_BIN}{os.pathsep}{os.environ['PATH']}"
+        self.enterContext(mock.patch.dict(os.environ, {"PATH": path, "GEMINI_API_KEY": KEY}))
+        self.configure(agent_url=self.api.url)
+
+    def configure(self, **values: Any) -> None:
+        config = settings.OFFLOAD
+        known = {**config.values, **values}
+        self.enterContext(self.settings(OFFLOAD=replace(config, values=known)))
+
+    def template(self) -> dict[str, str]:
+        top = self.root / PROFILE
+        files = [path for path in top.rglob("*") if not path.is_dir()]
+        return {path.relative_to(top).as_posix(): path.read_text() for path in files}
+
+    def log(self, job: Job, task: str) -> str:
+        return (self.root / "jobs" / job.session / "tasks" / f"{task}.log").read_text()
+
+    async def test_gemini_reviews_the_diff_and_its_findings_are_in_the_assessment(self) -> None:
+        job = await self.run_job("1", agent="gemini", prompt="Mind the callers.")
+        states = {task["id"]: task["state"] for task in job.tasks}
+        self.assertEqual(states["agent"], "succeeded", self.log(job, "agent"))
+        # The evidence is fine; an opinion asks for work and cannot fail the change.
+        self.assertEqual(job.verdict, "needs_work")
+        self.assertIn(
+            {
+                "severity": "warning",
+                "task": "agent",
+                "message": SAYS["findings"][0]["message"],  # type: ignore[index]
+                "file": "app.txt",
+                "line": 1,
+            },
+            job.findings,
+        )
+        await execution.archive(job.id)
+        job = await Job.objects.aget(id=job.id)
+        self.assertIn("It turns one into two.", job.assessment)
+        self.assertIn("Two is not what callers expect.", job.assessment)
+        asked = [(key, body) for path, key, body in self.api.asked if "enerateContent" in path]
+        self.assertEqual({key for key, _ in asked}, {KEY})
+        for text in ("+two", "Mind the callers.", "test: succeeded"):
+            self.assertIn(text, asked[-1][1])
+        own = self.root / "jobs" / job.session / "home" / PROFILE
+        self.assertTrue(list(own.rglob("session-*.json*")), "the agent keeps its sessions with the job")
+        kept = [path for path in self.root.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
+        self.assertEqual(kept, [])
+
+    async def test_a_hostile_job_cannot_change_what_the_next_one_starts_from(self) -> None:
+        self.shop.pull(2, {"test.sh": HOSTILE})
+        clean = dict(Gemini().profile.files)
+        hostile = await self.run_job("2", agent="gemini")
+        self.assertIn("key is unknown", self.log(hostile, "test"))
+        self.assertNotEqual(self.template(), clean, "on a bare worker a job can write there")
+        # The agent of this very job did not start from it either.
+        self.assertIn("is not what Offload put there", self.log(hostile, "agent"))
+        self.assertEqual(self.api.asked, [])
+        job = await self.run_job("1", agent="gemini")
+        self.assertEqual(self.template(), clean)
+        own = self.root / "jobs" / job.session / "home" / PROFILE / ".gemini"
+        self.assertEqual((own / "settings.json").read_text(), clean[".gemini/settings.json"])
+        self.assertFalse((own / "extensions").exists())
+        self.assertEqual({t["id"]: t["state"] for t in job.tasks}["agent"], "succeeded")
+
+    async def test_any_program_can_be_the_agent(self) -> None:
+        program = self.tmp / "agent"
+        program.write_text(
+            f"#!/bin/sh\ncat >{self.tmp}/prompt\nprintf '%s' '{json.dumps(SAYS)}'\necho $MODEL_KEY >&2\n"
+        )
+        program.chmod(0o755)
+        self.configure(agent_command=f"{program} -p", agent_secrets=("MODEL_KEY",))
+        with mock.patch.dict(os.environ, {"MODEL_KEY": KEY}):
+            job = await self.run_job("1", agent="generic")
+        self.assertEqual(job.verdict, "needs_work")
+        self.assertIn("+two", (self.tmp / "prompt").read_text())
+        self.assertIn("[redacted]", self.log(job, "agent"))
+
+    async def test_an_answer_that_cannot_be_read_is_a_note(self) -> None:
+        self.configure(agent_command="echo no idea", agent_secrets=())
+        job = await self.run_job("1", agent="generic")
+        self.assertEqual(job.verdict, "pass")
+        self.assertTrue(any("agent" in finding["message"] for finding in job.findings), job.findings)
+
+    async def test_without_its_key_the_agent_is_an_error_before_the_start(self) -> None:
+        with mock.patch.dict(os.environ, {"GEMINI_API_KEY": ""}):
+            job = await self.submit(agent="gemini")
+            with self.assertRaisesRegex(NotConfigured, "secret set GEMINI_API_KEY"):
+                await execution.launch(job.id)
+
+    async def test_an_unknown_agent_is_a_usage_error_also_on_an_existing_job(self) -> None:
+        await self.submit()
+        for target in ("1", "1:other"):
+            with self.assertRaisesRegex(UsageError, "Did you mean 'gemini'"):
+                await self.submit(target, agent="gemni")
+        with self.assertRaises(NotConfigured):
+            registry.get("generic").review("")

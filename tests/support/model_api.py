@@ -1,0 +1,65 @@
+"""A model API on loopback that speaks enough of Gemini's for a real agent to be reviewed by it."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+AGENT_BIN = Path(__file__).parent / "gemini" / "node_modules" / ".bin"
+
+
+@dataclass
+class ModelApi:
+    """`answer`: what the model says. `asked` holds (path, key, body) of each request."""
+
+    answer: str = "{}"
+    port: int = 0
+    asked: list[tuple[str, str, str]] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        """Return the address."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    api: ModelApi
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+        self.api.asked.append((self.path, self.headers.get("x-goog-api-key") or "", body))
+        part = {"content": {"parts": [{"text": self.api.answer}], "role": "model"}, "finishReason": "STOP"}
+        usage = {"promptTokenCount": 1, "candidatesTokenCount": 1, "totalTokenCount": 2}
+        data = json.dumps({"candidates": [{**part, "index": 0}], "usageMetadata": usage}).encode()
+        streams = "streamGenerateContent" in self.path
+        data = b"data: " + data + b"\r\n\r\n" if streams else data
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream" if streams else "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep the test's output quiet."""
+
+
+@contextmanager
+def model_api() -> Iterator[ModelApi]:
+    """Serve a model on a free port."""
+    api = ModelApi()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"api": api}))
+    server.daemon_threads = True
+    api.port = server.server_port
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield api
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
