@@ -12,11 +12,13 @@ import functools
 import importlib
 import json
 import os
+import re
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from jobs.errors import ConnectFailed, NotConfigured, OffloadError
+from jobs.errors import ConnectFailed, NotConfigured, OffloadError, WorkerUnavailable
 from jobs.providers.gce import failures
 
 Json = dict[str, Any]
@@ -73,7 +75,8 @@ def _library() -> Any:
         return importlib.import_module("google.cloud.compute_v1")
     except ImportError as error:
         raise NotConfigured(
-            "The Compute Engine client library is not installed.", hint="`pip install 'offload[gce]'`."
+            "The Compute Engine client library is not installed.",
+            hint=f"Install it: `{sys.executable} -m pip install google-cloud-compute`.",
         ) from error
 
 
@@ -110,12 +113,22 @@ def _client(service: str, endpoint: str | None) -> Any:
 
 def check_body(kind: str, body: bytes) -> str:
     """Return what is wrong with a JSON body of the API's type `kind` (`Instance`), or an empty text."""
-    parse_error = importlib.import_module("google.protobuf.json_format").ParseError
     try:
         getattr(_library(), kind).from_json(body.decode() or "{}")
-    except (parse_error, UnicodeDecodeError, TypeError) as error:
+    except (_parse_error(), UnicodeDecodeError, TypeError) as error:
         return str(error) or type(error).__name__
     return ""
+
+
+def _parse_error() -> Any:
+    return importlib.import_module("google.protobuf.json_format").ParseError
+
+
+def _unreadable(doing: str, error: Exception) -> OffloadError:
+    return WorkerUnavailable(
+        f"{doing} failed: the endpoint's answer is not one of the Compute API ({error}).",
+        hint=f"If {ENDPOINT_VARIABLE} is set, is it meant?",
+    )
 
 
 def _to_dict(message: Any) -> Json:
@@ -154,7 +167,12 @@ class Api:
             client = _client(service, self._endpoint)
             method = getattr(client, f"{verb}_unary", None) or getattr(client, verb)
             request = _request(service, verb, body, {"project": self.project, **fields})
-            return _to_dict(method(request=request, retry=None, timeout=CALL_SECONDS))
+            try:
+                return _to_dict(method(request=request, retry=None, timeout=CALL_SECONDS))
+            except _parse_error() as error:
+                if "request_id" in fields:  # it was accepted; what came of it is seen on the resource
+                    return {}
+                raise _unreadable(doing, error) from error
 
         return await self._patiently(doing, once)
 
@@ -165,7 +183,11 @@ class Api:
             request = _request(service, verb, None, {"project": self.project, **fields})
             method = getattr(_client(service, self._endpoint), verb)
             found: list[Json] = []
-            for page in method(request=request, retry=None, timeout=CALL_SECONDS).pages:
+            try:
+                pages = list(method(request=request, retry=None, timeout=CALL_SECONDS).pages)
+            except _parse_error() as error:
+                raise _unreadable(doing, error) from error
+            for page in pages:
                 items = _to_dict(page).get("items") or []
                 if isinstance(items, Mapping):  # aggregated: by scope, and one list in each
                     lists = [
@@ -201,7 +223,7 @@ class Api:
             status = int(error.code or 0)
             first = error.errors[0] if error.errors and isinstance(error.errors[0], Mapping) else {}
             reason = str(first.get("reason") or error.reason or "")
-            said = str(first.get("message") or error.message or "")
+            said = re.sub(r"^[A-Z]+ https?://\S+: ", "", str(first.get("message") or error.message or ""))
             return failures.is_transient(status, reason), failures.refused(
                 doing, self.project, status, reason, said
             )

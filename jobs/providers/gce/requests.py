@@ -45,7 +45,7 @@ class Requests:
                 request_id=self.request_id(verb, name, _life(raw), history),
             )
         except NotFound:
-            if verb in ("stop", "delete"):
+            if verb in ("stop", "delete") and await self.raw(name) is None:
                 return
             raise
         self.require_accepted(operation, doing)

@@ -11,6 +11,7 @@ from jobs.errors import (
     ConnectFailed,
     NoCapacity,
     NotConfigured,
+    NotFound,
     OffloadError,
     QuotaExceeded,
     UsageError,
@@ -107,6 +108,21 @@ async def test_start_without_capacity(simulator: Simulator) -> None:
     await provider().start("worker")
     simulator.settle()
     assert await provider().failure("worker") is None
+
+
+async def test_stop_that_is_not_offered_is_no_success(simulator: Simulator) -> None:
+    await provider().create({}, "worker")
+    simulator.settle()
+    simulator.lacks = "stop$"
+    with pytest.raises(NotFound):
+        await provider().stop("worker")
+
+
+async def test_answer_that_cannot_be_read(simulator: Simulator) -> None:
+    await provider().create({}, "worker")
+    simulator.fail("odd-answer", "GET .*instances/worker")
+    with pytest.raises(WorkerUnavailable, match="not one of the Compute API"):
+        await provider().get("worker")
 
 
 async def test_quota_of_the_region(simulator: Simulator) -> None:

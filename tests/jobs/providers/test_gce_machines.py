@@ -167,6 +167,26 @@ async def test_operation_that_was_lost(simulator: Simulator) -> None:
     assert [one.state for one in await provider().list()] == [InstanceState.RUNNING]
 
 
+async def test_endpoint_that_offers_less(simulator: Simulator) -> None:
+    """Without operations to be listed, filters over zones, or answers that can be read."""
+    simulator.lacks = "aggregated/|operations$"
+    simulator.fail("odd-answer", "POST|DELETE", times=100)
+    for _ in range(2):  # twice within the hour: the ids of requests must not repeat
+        await provider().create({}, "worker")
+        for _ in range(2):
+            simulator.settle()
+            assert [one.state for one in await provider().list()] == [InstanceState.RUNNING]
+            await provider().stop("worker")
+            simulator.settle()
+            assert [one.state for one in await provider().list()] == [InstanceState.STOPPED]
+            await provider().start("worker")
+        await provider().delete("worker")
+        simulator.settle()
+        assert list(await provider().list()) == []
+        assert [one["name"] for one in await provider().disks()] == ["worker-data"]
+    assert await provider().failure("worker") is None
+
+
 async def test_resize_and_metadata(simulator: Simulator) -> None:
     await provider().create({}, "worker")
     simulator.settle()

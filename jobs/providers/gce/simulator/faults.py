@@ -21,7 +21,8 @@ KINDS = {
 }
 # lost-request: cut before it is carried out. lost-answer: cut after. twice: carried out twice.
 # lost-operation: carried out, and its operation is not to be found later. capacity: the operation fails.
-OTHERS = ("lost-request", "lost-answer", "twice", "lost-operation", "capacity")
+# odd-answer: carried out, and the answer is no operation that the client library can read.
+OTHERS = ("lost-request", "lost-answer", "twice", "lost-operation", "capacity", "odd-answer")
 
 
 @dataclass

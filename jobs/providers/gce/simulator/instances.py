@@ -195,6 +195,7 @@ def effects(machines: Machines | None) -> dict[str, Any]:
                 world.resources.pop(disk_path, None)
             elif disk_path in world.resources:
                 world.resources[disk_path].pop("users", None)
+                world.resources[disk_path]["lastDetachTimestamp"] = now()
         world.guests.pop(path, None)
         world.consoles.pop(path, None)
         if machines is not None:
