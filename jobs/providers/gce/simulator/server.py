@@ -29,7 +29,8 @@ class Simulator(Reading):
 
     `state`: a file that outlives the process. `seconds`: how long operations take. `page_size`: the most
     that a list gives at once; `empty_pages` puts an empty one first. `projects`: those that exist (empty:
-    all). `lacks`: a regex of paths that do not exist, as in a lesser emulator. `machines`: what stands behind the instances. `requests` are (method, path, requestId) as they came.
+    all). `lacks`: a regex of paths that do not exist, as in a lesser emulator.
+    `machines`: what stands behind the instances. `requests` are (method, path, requestId) as they came.
     """
 
     def __init__(

@@ -1,0 +1,168 @@
+"""What stands around the machines: network, prices, and a simulator with real servers behind it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs.errors import Refused, UsageError
+from jobs.providers.base import InstanceState
+from jobs.providers.gce import api, prices
+from jobs.providers.gce.api import Api, endpoint_override
+from jobs.providers.gce.network import IAP_RANGE, Network, check_source
+from jobs.providers.gce.simulator.connect import tunnel
+from jobs.providers.gce.simulator.machines import SshdMachines
+from jobs.providers.gce.template import read_settings
+from jobs.transport.pool import Pool
+from jobs.transport.ssh import Timing
+from tests.support.gce_server import NEVER, PROJECT, Simulator, config, endpoint, provider
+from tests.support.sshd import make_key
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    with endpoint(Simulator(seconds=NEVER)) as found:
+        yield found
+
+
+def wait_until_gone(pid: int) -> None:
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]:
+        assert time.monotonic() < deadline, f"{pid} lives on"
+        time.sleep(0.02)
+
+
+async def test_network_is_made_and_removed_step_by_step(simulator: Simulator) -> None:
+    network = Network(Api(PROJECT, endpoint_override()), read_settings(config(network="")))
+    steps = []
+    while step := await network.ensure():
+        steps.append(step)
+        if not step.asked:
+            simulator.settle()
+        assert len(steps) < 20
+    simulator.settle()
+    assert [step.text.split()[2] for step in steps if step.asked] == [
+        "network",
+        "subnetwork",
+        "router",
+        "firewall",
+    ]
+    assert any(not step.asked for step in steps)  # the subnetwork had to wait for the network
+    root = f"projects/{PROJECT}"
+    rule = simulator.world.resources[f"{root}/global/firewalls/offload-offload-ssh"]
+    assert rule["sourceRanges"] == [IAP_RANGE]
+    assert rule["allowed"] == [{"IPProtocol": "tcp", "ports": ["22"]}]
+    subnetwork = simulator.world.resources[f"{root}/regions/us-central1/subnetworks/offload"]
+    assert (subnetwork["privateIpGoogleAccess"], subnetwork["network"]) == (
+        True,
+        f"{root}/global/networks/offload",
+    )
+    assert simulator.world.resources[f"{root}/regions/us-central1/routers/offload-router"]["nats"]
+    assert await network.ensure() is None
+    await provider(network="").create({}, "worker")
+    with pytest.raises(UsageError, match="lets in"):
+        await Network(
+            Api(PROJECT, endpoint_override()), read_settings(config(network="")), "10.0.0.0/8"
+        ).ensure()
+    await provider(network="").delete("worker")
+    simulator.settle()
+    for _ in range(20):
+        if await network.remove() is None:
+            break
+        simulator.settle()
+    left = [path for path in simulator.world.resources if "offload" in path]
+    assert left == []
+
+
+def test_the_whole_internet_is_refused() -> None:
+    for everybody in ("0.0.0.0/0", "::/0"):
+        with pytest.raises(Refused):
+            check_source(everybody)
+        assert check_source(everybody, world=True) == everybody
+    with pytest.raises(UsageError):
+        check_source("everybody")
+    assert check_source("192.0.2.7") == "192.0.2.7/32"
+
+
+def test_prices_are_those_of_the_list() -> None:
+    found = prices.estimate("n2-highmem-16", "europe-west1", {"pd-balanced": 220}, nat=False)
+    assert found.machine_hour == pytest.approx(1.152976)
+    spot = prices.estimate("n2-highmem-16", "us-central1", {"pd-balanced": 220}, spot=True, nat=False)
+    assert spot.machine_hour == pytest.approx(0.323456)
+    assert spot.disks_month == pytest.approx(22.0)
+    standard = prices.estimate("n2-standard-8", "us-central1", {}, nat=False)
+    assert standard.machine_hour == pytest.approx(0.388472)
+    assert prices.estimate("x9-mega-1", "us-central1", {}).month is None
+    assert prices.AS_OF in found.notes[0]
+
+
+def test_the_library_is_behind_one_door() -> None:
+    room = Path(api.__file__).parents[2]
+    users = [path for path in room.rglob("*.py") if "google." + "cloud.compute" in path.read_text()]
+    assert users == [Path(api.__file__)]
+
+
+async def test_simulator_survives_its_own_death(tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "jobs.providers.gce.simulator"]
+    argv += ["--state", str(tmp_path / "state.json"), "--seconds", "0"]
+    for round_ in range(2):
+        process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220
+        try:
+            assert process.stdout
+            with process.stdout:
+                url = process.stdout.readline().strip()
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setenv(api.ENDPOINT_VARIABLE, url)
+                    if round_ == 0:
+                        await provider().create({}, "worker")
+                    instance = await provider().get("worker")
+                    assert instance
+                    assert instance.state is InstanceState.RUNNING
+                urllib.request.urlopen(f"{url}/simulator/settle", b"{}").close()  # noqa: ASYNC210
+        finally:
+            api.close_clients()
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+async def test_a_real_server_behind_the_machine(tmp_path: Path) -> None:
+    key = make_key(tmp_path / "key")
+    machines = SshdMachines(tmp_path / "machines", Path(f"{key}.pub").read_text())
+    pool = Pool(Timing(connect=30.0, keepalive=10.0))
+    try:
+        with endpoint(Simulator(machines=machines)) as simulator:
+            there = provider(home=str(tmp_path), key=str(key), tunnel=tunnel(simulator.url))
+            await there.create({}, "worker")
+            instance = await there.get("worker")
+            assert instance
+            target = there.endpoint(instance)
+            (published,) = await there.host_keys("worker")
+            target.known_hosts.write_text(f"{target.config_host} {published}\n")
+            done = await pool.transport(target).run(
+                ["sh", "-c", "echo hi > ~/kept; setsid sleep 600 >&- 2>&- & echo $!"]
+            )
+            sleeper = int(done.stdout)
+            os.kill(sleeper, 0)  # it lives
+            await pool.aclose()
+            await there.stop("worker")
+            stopped = await there.get("worker")
+            assert stopped
+            assert stopped.state is InstanceState.STOPPED
+            assert machines.port("worker") is None
+            wait_until_gone(sleeper)
+            await there.start("worker")
+            assert await there.get("worker")
+            assert await there.host_keys("worker") == [published]
+            again = await pool.transport(target).run(["sh", "-c", "cat ~/kept"])
+            assert again.stdout == b"hi\n"
+    finally:
+        await pool.aclose()
+        machines.stop_all()
