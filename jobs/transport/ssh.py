@@ -37,6 +37,8 @@ WINDOW = 128 * 1024  # bytes in flight to a terminal; asyncssh's 2 MiB cost 400 
 BULK_WINDOW = 1024 * 1024
 USER_CONFIG = Path("~/.ssh/config")
 USER_KNOWN_HOSTS = Path("~/.ssh/known_hosts")
+OPEN_PATIENCE = 5.0
+"""Seconds that a cancelled opening may still take: a round trip."""
 
 
 @dataclass(frozen=True)
@@ -91,16 +93,19 @@ class SshLine:
             else {"request_pty": False}
         )
         try:
-            channel, _ = await self._connection.create_session(
-                lambda: session,  # type: ignore[arg-type, return-value]  # has the methods, not the base class
-                command,
-                encoding=None,
-                window=WINDOW if size else BULK_WINDOW,
-                env={},
-                send_env=[],
-                x11_forwarding=False,
-                **terminal,
+            opening = asyncio.ensure_future(
+                self._connection.create_session(
+                    lambda: session,  # type: ignore[arg-type, return-value]  # has the methods, not the base class
+                    command,
+                    encoding=None,
+                    window=WINDOW if size else BULK_WINDOW,
+                    env={},
+                    send_env=[],
+                    x11_forwarding=False,
+                    **terminal,
+                )
             )
+            channel, _ = await _to_its_end(opening)
         except asyncssh.ChannelOpenError as error:
             if self.is_lost:
                 raise broken(error, self.endpoint) from error
@@ -126,6 +131,20 @@ class SshLine:
         finally:
             if self._tunnel is not None:
                 await self._tunnel.close(patience)
+
+
+async def _to_its_end(opening: asyncio.Future[Any]) -> Any:
+    """Wait for a channel. A cancelled wait ends when the channel is open all the same, or refused.
+
+    The server opens what it was asked to open. A channel that nobody knows of would stay for good and count
+    against MaxSessions; so whoever gives up gets it, to end it.
+    """
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        await asyncio.wait([opening], timeout=OPEN_PATIENCE)
+        opening.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody else asks
+        raise
 
 
 class _Client(asyncssh.SSHClient):

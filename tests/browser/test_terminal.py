@@ -2,106 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, expect
 
+from tests.browser.terminal_page import (
+    TEXT,
+    attached,
+    client_sizes,
+    new_context,
+    open_terminal,
+    run,
+    shows,
+    size,
+    until,
+)
 from tests.support.terminal_server import TerminalServer
 
 pytestmark = pytest.mark.browser
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-# What the terminal shows: the lines of its screen and of its scrollback.
-TEXT = """() => {
-  const term = document.getElementById("terminal").offload?.term;
-  if (!term) return "";
-  const buffer = term.buffer.active;
-  const line = (_, y) => buffer.getLine(y)?.translateToString(true);
-  return Array.from({length: buffer.length}, line).join("\\n");
-}"""
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def server() -> Iterator[TerminalServer]:
-    with TerminalServer() as running:
-        yield running
-
-
-@pytest.fixture
-def context(chromium: Browser, server: TerminalServer) -> Iterator[BrowserContext]:
-    context = new_context(chromium, server)
-    yield context
-    context.close()
-
-
-def new_context(chromium: Browser, server: TerminalServer, **options: Any) -> BrowserContext:
-    options.setdefault("viewport", {"width": 1100, "height": 700})
-    context = chromium.new_context(permissions=["clipboard-read", "clipboard-write"], **options)
-    context.add_cookies([{"name": server.cookie_name, "value": server.cookies["local"], "url": server.url}])
-    return context
-
-
-def open_terminal(context: BrowserContext, server: TerminalServer, query: str = "", kind: str = "") -> Page:
-    page = context.new_page()
-    page.set_default_timeout(15_000)
-    page.goto(f"{server.url}/terminals/{server.jobs[0]}/{kind}{query}")
-    attached(page)
-    return page
-
-
-def until(
-    page: Page,
-    script: str,
-    argument: object = None,
-    patience: float = 20.0,
-    again: Callable[[], object] = lambda: None,
-) -> None:
-    """Wait until a script is true, doing `again` before each look.
-
-    (Playwright's own waiting needs `eval`, which our policy forbids.)
-    """
-    deadline = time.monotonic() + patience
-    again()
-    while not page.evaluate(script, argument):
-        again()
-        assert time.monotonic() < deadline, f"never true: {script}\n{page.evaluate(TEXT)}"
-        page.wait_for_timeout(30)
-
-
-def attached(page: Page) -> None:
-    until(page, "() => Boolean(document.getElementById('terminal')?.offload?.state.attached)")
-
-
-def shows(page: Page, text: str) -> None:
-    until(page, f"text => ({TEXT})().includes(text)", text)
-
-
-def run(page: Page, command: str) -> None:
-    page.locator("#terminal").click()
-    page.keyboard.type(command + "\n")
-
-
-def size(page: Page) -> str:
-    return str(
-        page.evaluate("(t => `${t.cols}x${t.rows}`)(document.getElementById('terminal').offload.term)")
-    )
-
-
-def client_sizes(server: TerminalServer) -> list[str]:
-    form = "#{client_width}x#{client_height}"
-    return server.tmux("list-clients", "-t", f"={server.sessions[0]}", "-F", form).split()
 
 
 def test_typing_and_resizing(context: BrowserContext, server: TerminalServer) -> None:
@@ -142,7 +61,7 @@ def test_it_comes_back_after_the_server_was_killed(context: BrowserContext, serv
     shows(page, "before")
     server.kill()
     banner = page.locator("#banner")
-    expect(banner).to_contain_text("Offload", timeout=10_000)
+    expect(banner).to_contain_text("Offload")
     expect(page.get_by_role("button", name="Reconnect now")).to_be_visible()
     assert "line-100-" in page.evaluate(TEXT)  # the old screen stays
     page.keyboard.type("echo kept-$((2+3))\n")

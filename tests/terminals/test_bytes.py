@@ -120,8 +120,10 @@ async def paste(socket: WebSocket, data: bytes, server: PlainTerminals) -> bytes
     return output
 
 
-async def test_a_stalled_reader_pauses_the_terminal_and_costs_no_memory() -> None:
-    with PlainTerminals([["yes"]]) as server:
+async def test_a_stalled_reader_pauses_the_terminal_and_costs_no_memory(
+    endpoint: dict[str, Any] | None,
+) -> None:
+    with PlainTerminals([["yes"]], endpoint=endpoint) as server:
         other = await server.connect(0)  # warms the server up
         await drawn(other, 4 * 1024 * 1024)
         await other.aclose()

@@ -1,0 +1,276 @@
+"""What makes the terminal's page pleasant: what it draws, how it calls, what it takes."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect
+
+from tests.browser.terminal_page import (
+    TEXT,
+    attached,
+    new_context,
+    offload,
+    open_terminal,
+    run,
+    shows,
+    until,
+    write,
+)
+from tests.support.terminal_server import TerminalServer
+
+pytestmark = pytest.mark.browser
+SESSIONS = 16
+# The y-th line of the screen.
+LINE = "offload.term.buffer.active.getLine(offload.term.buffer.active.baseY + y)"
+DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[TerminalServer]:
+    with TerminalServer(sessions=SESSIONS) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def jobs() -> Iterator[int]:
+    return count()
+
+
+@pytest.fixture
+def page(context: BrowserContext, server: TerminalServer, jobs: Iterator[int]) -> Page:
+    """A page on a session of its own."""
+    page = open_terminal(context, server, job=next(jobs) % SESSIONS)
+    shows(page, "offload-shop-")  # tmux has drawn: what a test draws stays
+    return page
+
+
+def test_a_lost_graphics_context_leaves_the_text(page: Page) -> None:
+    run(page, "echo dra''wn")
+    shows(page, "drawn")
+    assert offload(page, "offload.screen.renderer") == "webgl"
+    offload(
+        page,
+        "[...document.querySelectorAll('#terminal canvas')].map(canvas => canvas.getContext('webgl2'))"
+        ".filter(Boolean).map(gl => gl.getExtension('WEBGL_lose_context').loseContext()).length",
+    )
+    until(page, "() => document.getElementById('terminal').offload.screen.renderer === 'dom'")
+    until(page, "() => document.querySelector('.xterm-rows').textContent.includes('drawn')")
+    assert offload(page, "offload.screen.contextLosses") == 1
+
+
+def test_wide_and_composed_letters_take_their_cells(page: Page) -> None:
+    run(page, "clear; printf '漢字|\\n🙂|\\n'; echo wi''de")
+    shows(page, "wide")
+    column = "row => { for (let x = 0; x < 9; x++) if (row.getCell(x).getChars() === '|') return x }"
+    rows = offload(page, f"[0, 1].map(y => ({column})({LINE}))")
+    assert rows == [4, 2]
+    write(page, "\x1bc👩‍👩‍👧|")  # tmux of today splits a family; the page itself must not
+    assert offload(page, f"[0].map(y => ({column})({LINE}))") == [2]
+
+
+def test_true_colour_comes_through_tmux(page: Page) -> None:
+    run(page, "clear; printf '\\033[38;2;17;34;51mX\\033[0m\\n'; echo co''lour")
+    shows(page, "colour")
+    cells = f"[0].map(y => ({LINE}).getCell(0)).map(cell => [cell.isFgRGB(), cell.getFgColor()])"
+    assert offload(page, cells) == [[True, 0x112233]]
+
+
+def test_an_image_is_drawn(page: Page) -> None:
+    size = len(base64.b64decode(DOT))
+    write(page, f"\x1b]1337;File=inline=1;size={size};width=4;height=2:{DOT}\x07")
+    until(page, "() => Boolean(document.querySelector('.xterm-image-layer'))")
+
+
+def test_a_link_of_a_program_opens_only_the_web(page: Page, context: BrowserContext) -> None:
+    context.route("https://example.com/**", lambda route: route.fulfill(body="there"))
+    write(page, "\x1bc\x1b]8;;https://example.com/there\x07safe link\x1b]8;;\x07\r\n")
+    write(page, "\x1b]8;;javascript:document.title='owned'\x07evil link\x1b]8;;\x07\r\n")
+    click_text(page, "evil link")
+    with context.expect_page() as opened:
+        click_text(page, "safe link")
+    assert opened.value.url == "https://example.com/there"
+    assert len(context.pages) == 2
+    assert "owned" not in page.title()
+
+
+def click_text(page: Page, text: str) -> None:
+    """Click on the first place where the screen shows a text."""
+    spot = offload(
+        page,
+        "(() => { const b = offload.term.buffer.active, box = document.querySelector('.xterm-screen')"
+        ".getBoundingClientRect(); for (let y = 0; y < offload.term.rows; y++) {"
+        " const x = b.getLine(b.viewportY + y).translateToString(true).indexOf(arg);"
+        " if (x >= 0) return [box.x + (x + 2.5) * box.width / offload.term.cols,"
+        " box.y + (y + .5) * box.height / offload.term.rows] } })()",
+        text,
+    )
+    page.mouse.move(spot[0] - 3, spot[1])
+    page.mouse.move(spot[0], spot[1])
+    page.wait_for_timeout(150)  # links are looked for after the mouse has rested
+    page.mouse.click(spot[0], spot[1])
+
+
+def test_a_place_in_a_file_is_a_link(page: Page, server: TerminalServer) -> None:
+    text = "at src/app.py:12:3, ./a.rs:7; not http://a.b/c.py:9 or 12:30"
+    found = offload(page, "(await import('/static/terminals/places.js')).places(arg).map(p => p.place)", text)
+    assert found == ["src/app.py:12:3", "./a.rs:7"]
+    (server.worktree / "place.txt").write_text("it is here")
+    run(page, "clear; echo see 漢 place.txt:3 now")
+    shows(page, "place.txt:3 now")
+    click_text(page, "place.txt:3")
+    with page.expect_download() as download:
+        page.locator("#toasts").get_by_role("button", name="Download").click()
+    assert Path(download.value.path()).read_text() == "it is here"
+    assert page.evaluate("navigator.clipboard.readText()") == "place.txt:3"
+
+
+def test_the_clipboard_of_tmux_and_its_limit(page: Page) -> None:
+    write(page, f"\x1b]52;;{base64.b64encode('ünder'.encode()).decode()}\x07")  # tmux names no target
+    until(page, "navigator.clipboard.readText().then(text => text === 'ünder')")
+    write(page, f"\x1b]52;c;{base64.b64encode(b'x' * 1_100_000).decode()}\x07")
+    expect(page.locator("#toasts")).to_contain_text("refused")
+    assert page.evaluate("navigator.clipboard.readText()") == "ünder"
+
+
+NOTES = """() => { window.notes = []; document.hasFocus = () => false;
+  window.Notification = class { static permission = "granted"; constructor(title, options) {
+    window.notes.push(options.body) } } }"""
+
+
+def test_it_calls_when_nobody_looks(page: Page, server: TerminalServer) -> None:
+    page.evaluate(NOTES)
+    run(page, "sleep 0.1; printf '\\a'")
+    until(page, "document.title.startsWith('(!)')")
+    assert page.evaluate("document.querySelector('link[rel~=icon]').href").startswith("data:image/png")
+    assert page.evaluate("notes") == ["The terminal rang."]
+    page.evaluate("dispatchEvent(new Event('focus'))")
+    until(page, "!document.title.startsWith('(!)')")
+
+
+@pytest.mark.parametrize(
+    ("said", "note"),
+    [
+        ("9;build is done", "build is done"),
+        ("777;notify;Tests;2 failed", "Tests: 2 failed"),
+        ("9;4;1;50", None),
+    ],
+)
+def test_a_program_notifies(page: Page, said: str, note: str | None) -> None:
+    page.evaluate(NOTES)
+    write(page, f"\x1b]{said}\x07")
+    assert page.evaluate("notes") == ([note] if note else [])
+
+
+def test_a_screen_reader_has_the_text(page: Page) -> None:
+    page.get_by_label("More", exact=True).click()
+    page.get_by_role("menuitemcheckbox", name="Screen reader mode").click()
+    run(page, "echo read-$((1+1))")
+    until(page, "() => document.querySelector('.xterm-accessibility')?.textContent.includes('read-2')")
+    page.reload()
+    attached(page)  # the choice is kept
+    until(page, "() => Boolean(document.querySelector('.xterm-accessibility'))")
+
+
+def test_composed_input_arrives_once(page: Page) -> None:
+    page.locator("#terminal").click()
+    page.keyboard.type("echo in-")
+    keyboard = page.context.new_cdp_session(page)
+    for text in ("に", "にほ", "日本"):
+        keyboard.send(
+            "Input.imeSetComposition", {"text": text, "selectionStart": 0, "selectionEnd": len(text)}
+        )
+    keyboard.send("Input.insertText", {"text": "日本"})
+    until(page, f"() => ({TEXT})().includes('in-日本')")
+    page.keyboard.type("-out\n")
+    until(page, f"() => ({TEXT})().split('in-日本-out').length === 3")  # typed and printed, nothing twice
+    assert "にほ" not in page.evaluate(TEXT)
+
+
+def test_the_mouse_buttons(page: Page) -> None:
+    run(page, "clear; echo some words")
+    shows(page, "some words")
+    offload(page, "offload.term.select(0, offload.term.buffer.active.baseY, 4)")
+    page.mouse.click(300, 300, button="right")
+    assert offload(page, "offload.term.getSelection()") == "some"  # for the browser's own menu
+    assert page.evaluate("document.activeElement.classList.contains('xterm-helper-textarea')")
+    assert page.evaluate("document.activeElement.value") == "some"
+
+
+def test_the_middle_button_pastes(page: Page) -> None:
+    page.locator("#terminal").click()
+    page.mouse.click(300, 300, button="middle")  # xterm.js gives the focus to what the browser pastes into
+    page.evaluate(
+        "() => { const data = new DataTransfer(); data.setData('text/plain', 'echo mid-$((1+1))');"
+        " document.activeElement.dispatchEvent("
+        "new ClipboardEvent('paste', {clipboardData: data, bubbles: true, cancelable: true})) }"
+    )
+    page.keyboard.press("Enter")
+    shows(page, "mid-2")
+
+
+def test_files_can_be_dropped(page: Page, server: TerminalServer) -> None:
+    drag = (
+        "kind => { window.dragged ??= new DataTransfer(); if (!dragged.files.length)"
+        " dragged.items.add(new File(['dropped in'], 'drop me.txt'));"
+        " document.getElementById('terminal').dispatchEvent("
+        "new DragEvent(kind, {dataTransfer: dragged, bubbles: true, cancelable: true})) }"
+    )
+    page.evaluate(drag, "dragenter")
+    assert page.evaluate("document.getElementById('terminal').classList.contains('drop')")
+    page.evaluate(drag, "drop")
+    expect(page.locator("#toasts")).to_contain_text("drop me.txt is in the worktree")
+    assert (server.worktree / "drop me.txt").read_text() == "dropped in"
+    page.get_by_role("button", name="Insert name").click()
+    shows(page, "'drop me.txt'")
+
+
+def test_ctrl_w_asks_before_the_tab_closes(page: Page) -> None:
+    asked: list[str] = []
+
+    def stay(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.dismiss()
+
+    page.on("dialog", stay)
+    page.locator("#terminal").click()
+    page.keyboard.down("Control")
+    with page.expect_event("dialog"):
+        page.close(run_before_unload=True)
+    assert asked == ["beforeunload"]
+    page.keyboard.up("Control")
+    with page.expect_event("close"):
+        page.close(run_before_unload=True)
+    assert len(asked) == 1
+
+
+def test_fingers(chromium: Browser, server: TerminalServer, jobs: Iterator[int]) -> None:
+    context = new_context(
+        chromium, server, viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True
+    )
+    page = open_terminal(context, server, job=next(jobs) % SESSIONS)
+    run(page, "clear; echo long-press-me")
+    shows(page, "long-press-me\n")
+    fingers = context.new_cdp_session(page)
+
+    def touch(kind: str, *points: tuple[float, float]) -> None:
+        fingers.send(
+            "Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y} for x, y in points]}
+        )
+
+    box = page.locator(".xterm-screen").bounding_box()
+    assert box
+    touch("touchStart", (box["x"] + 20, box["y"] + 8))
+    until(page, "() => document.getElementById('terminal').offload.term.getSelection() === 'long-press-me'")
+    touch("touchEnd")
+    before = offload(page, "offload.screen.preferences.fontSize")
+    touch("touchStart", (150, 300), (200, 300))
+    for step in range(1, 6):
+        touch("touchMove", (150 - 15 * step, 300), (200 + 15 * step, 300))
+    touch("touchEnd")
+    assert offload(page, "offload.screen.preferences.fontSize") > before
+    context.close()
