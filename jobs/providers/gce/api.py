@@ -18,8 +18,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from jobs.errors import ConnectFailed, NotConfigured, OffloadError, WorkerUnavailable
-from jobs.providers.gce import failures
+from jobs.errors import (
+    ConnectFailed,
+    NotConfigured,
+    NotFound,
+    OffloadError,
+    UsageError,
+    WorkerUnavailable,
+)
+from jobs.providers.gce import failures, sight
 
 Json = dict[str, Any]
 Answer = TypeVar("Answer")
@@ -198,6 +205,21 @@ class Api:
             return found
 
         return await self._patiently(doing, once)
+
+    async def history(self, service: str, target: str, /, **scope: str) -> list[Json]:
+        """Return the operations on what `target` ends a link to (`instances/worker`), newest first.
+
+        Empty where the endpoint keeps no list. A filter that it does not take is done without.
+        """
+        doing = f"Reading what was done to {target}"
+        try:
+            found = await self.pages(service, "list", doing, filter=f'targetLink eq ".*/{target}"', **scope)
+        except NotFound:
+            return []
+        except UsageError:
+            found = await self.pages(service, "list", doing, **scope)
+        of_it = [one for one in found if str(one.get("targetLink", "")).endswith(f"/{target}")]
+        return sorted(of_it, key=lambda one: sight.when(str(one.get("insertTime", ""))), reverse=True)
 
     async def _patiently(self, doing: str, once: Callable[[], Answer]) -> Answer:
         pause = FIRST_PAUSE

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.errors import NotFound, Refused, UsageError
-from jobs.providers.gce import failures, naming, sight
+from jobs.providers.gce import failures, naming
 from jobs.providers.gce.api import Api, Json
 from jobs.providers.gce.template import Settings
 
@@ -126,9 +126,8 @@ class Network:
                 continue
             doing = f"Making the {field} {name}"
             try:
-                operation = await self._api.call(
-                    service, "insert", doing, body, **scope, request_id=await self._id("insert", name, field)
-                )
+                asked = await self._id("insert", service, name, "")
+                operation = await self._api.call(service, "insert", doing, body, **scope, request_id=asked)
             except failures.AlreadyThere:
                 return Step(f"The {field} {name} appears.", asked=False)
             except failures.NotReady:
@@ -158,7 +157,7 @@ class Network:
                     doing,
                     **{field: name},
                     **scope,
-                    request_id=await self._id("delete", name, str(found.get("id"))),
+                    request_id=await self._id("delete", service, name, str(found.get("id"))),
                 )
             except NotFound:
                 continue
@@ -186,32 +185,23 @@ class Network:
                 hint=f"Delete the rule first: `gcloud compute firewall-rules delete {name}`.",
             )
 
-    async def _id(self, verb: str, name: str, detail: str) -> str:
+    async def _id(self, verb: str, service: str, name: str, detail: str) -> str:
         """Return a request id that changes with each operation Google remembers about `name`."""
-        history = await self._operations(name)
+        history = await self._operations(service, name)
         newest = str(history[0].get("name")) if history else ""
-        return naming.request_id(self._settings.project, self._settings.region, verb, name, detail, newest)
+        where = (self._settings.project, self._settings.region)
+        return naming.request_id(*where, verb, service, name, detail, newest)
 
-    async def _operations(self, name: str) -> list[Json]:
-        found: list[Json] = []
-        wanted = f"targetLink eq .*/{name}"
-        for service, scope in (
-            ("global_operations", {}),
-            ("region_operations", {"region": self._settings.region}),
-        ):
-            try:
-                found += await self._api.pages(
-                    service, "list", f"Reading what was done to {name}", filter=wanted, **scope
-                )
-            except (NotFound, UsageError):  # an emulator that keeps none
-                continue
-        of_it = [one for one in found if naming.last(str(one.get("targetLink", ""))) == name]
-        return sorted(of_it, key=lambda one: sight.when(str(one.get("insertTime", ""))), reverse=True)
+    async def _operations(self, service: str, name: str) -> list[Json]:
+        if service in ("networks", "firewalls"):
+            return await self._api.history("global_operations", f"{service}/{name}")
+        region = self._settings.region
+        return await self._api.history("region_operations", f"{service}/{name}", region=region)
 
     async def failure(self) -> Exception | None:
         """Return why the newest operation on a part failed, or None."""
-        for _, field, name, _, _ in self._parts():
-            for operation in (await self._operations(name))[:1]:
+        for service, field, name, _, _ in self._parts():
+            for operation in (await self._operations(service, name))[:1]:
                 try:
                     self._accepted(operation, f"Changing the {field} {name}")
                 except Exception as error:

@@ -57,19 +57,7 @@ class Requests:
 
     async def operations(self, collection: str, name: str) -> Sequence[Json]:
         """Return the operations on a resource of our zone that Google remembers, newest first."""
-        doing = f"Reading what was done to {name}"
-        try:
-            found = await self.api.pages(
-                "zone_operations",
-                "list",
-                doing,
-                zone=self.settings.zone,
-                filter=f"targetLink eq .*/{collection}/{name}",
-            )
-        except (NotFound, UsageError):  # an emulator that keeps none, or does not filter
-            return []
-        of_it = [one for one in found if str(one.get("targetLink", "")).endswith(f"/{collection}/{name}")]
-        return sorted(of_it, key=lambda one: sight.when(str(one.get("insertTime", ""))), reverse=True)
+        return await self.api.history("zone_operations", f"{collection}/{name}", zone=self.settings.zone)
 
     async def operations_if_down(self, raw: Json) -> Sequence[Json]:
         """Return the operations on a machine of our zone that is down or going down; else nothing."""

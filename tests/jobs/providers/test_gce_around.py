@@ -23,7 +23,7 @@ from jobs.providers.gce.simulator.machines import SshdMachines
 from jobs.providers.gce.template import read_settings
 from jobs.transport.pool import Pool
 from jobs.transport.ssh import Timing
-from tests.support.gce_server import NEVER, PROJECT, Simulator, config, endpoint, provider
+from tests.support.gce_server import NEVER, PROJECT, ZONE, Simulator, config, endpoint, provider
 from tests.support.sshd import make_key
 
 
@@ -80,6 +80,19 @@ async def test_network_is_made_and_removed_step_by_step(simulator: Simulator) ->
         simulator.settle()
     left = [path for path in simulator.world.resources if "offload" in path]
     assert left == []
+
+
+async def test_operations_can_be_waited_for(simulator: Simulator) -> None:
+    simulator.world.seconds = 0.3
+    await provider().create({}, "worker")
+    google = Api(PROJECT, endpoint_override())
+    (operation,) = await google.history("zone_operations", "instances/worker", zone=ZONE)
+    assert operation["status"] == "RUNNING"
+    fields = {"zone": ZONE, "operation": operation["name"]}
+    done = await google.call("zone_operations", "wait", "Waiting", None, **fields)
+    assert done["status"] == "DONE"
+    again = await google.call("zone_operations", "get", "Reading", None, **fields)
+    assert again["endTime"] == done["endTime"]
 
 
 def test_the_whole_internet_is_refused() -> None:

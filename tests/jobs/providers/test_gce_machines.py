@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
 
-from jobs.errors import UsageError
+from jobs.errors import NoCapacity, UsageError
 from jobs.providers.base import InstanceState
 from tests.support.gce_server import NEVER, PROJECT, ZONE, Simulator, endpoint, provider
 
@@ -161,6 +162,25 @@ async def test_endpoint_that_offers_less(simulator: Simulator) -> None:
         simulator.settle()
         assert list(await provider().list()) == []
         assert [one["name"] for one in await provider().disks()] == ["worker-data"]
+    assert await provider().failure("worker") is None
+
+
+async def test_endpoint_without_filters(simulator: Simulator) -> None:
+    simulator.no_filters = True
+    simulator.world.exhausted = [ZONE]
+    await provider().create({}, "worker")
+    simulator.settle()
+    assert isinstance(await provider().failure("worker"), NoCapacity)
+    simulator.world.exhausted = []
+    await provider().create({}, "worker")
+    assert [one.name for one in await provider().list()] == ["worker"]
+
+
+async def test_two_at_once_make_one_machine(simulator: Simulator) -> None:
+    await asyncio.gather(*(provider().create({}, "worker") for _ in range(4)))
+    simulator.settle()
+    assert [one.state for one in await provider().list()] == [InstanceState.RUNNING]
+    assert [one["name"] for one in await provider().disks()] == ["worker", "worker-data"]
     assert await provider().failure("worker") is None
 
 

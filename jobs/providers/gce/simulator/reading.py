@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jobs.providers.gce.simulator import catalog, resources
-from jobs.providers.gce.simulator.world import ROOT, ApiError, Json, World, not_found
+from jobs.providers.gce.simulator.world import ROOT, ApiError, Json, World, invalid, not_found
 
 
 class Reading:
@@ -14,6 +14,7 @@ class Reading:
     def __init__(self) -> None:
         self.page_size = 500
         self.empty_pages = False
+        self.no_filters = False
 
     def read(
         self, scope: str, collection: str, name: str | None, verb: str | None, query: dict[str, str]
@@ -61,6 +62,8 @@ class Reading:
 
     def page(self, items: list[Json], query: dict[str, str]) -> Json:
         """Return one page of what passes the filter."""
+        if self.no_filters and query.get("filter"):
+            raise invalid("filter", query["filter"], "Invalid list filter expression.")
         chosen = [one for one in items if resources.matches(one, query.get("filter", ""))]
         size = min(int(query.get("maxResults", self.page_size)), self.page_size)
         token = query.get("pageToken", "")
