@@ -58,6 +58,8 @@ def _check_files(*, apply: bool) -> list[Problem]:
         config.config_file: PRIVATE_FILE,
         home / "secret_key": PRIVATE_FILE,
         config.database: PRIVATE_FILE,
+        home / "secrets.private.json": PRIVATE_FILE,
+        home / "secrets.json": PRIVATE_FILE,
     }
     problems = [found for path, mode in wanted.items() if (found := _check_mode(path, mode, apply=apply))]
     return problems or [Problem(Severity.PASS, "home", f"{home} is yours alone.")]

@@ -39,7 +39,11 @@ def files_with_it(*roots: Path) -> list[str]:
         for folder, _, names in os.walk(root):
             for name in names:
                 path = Path(folder, name)
-                if path.is_file() and any(form in path.read_bytes() for form in FORMS):
+                try:
+                    data = path.read_bytes() if path.is_file() else b""
+                except OSError:
+                    continue  # no file that keeps anything: a name space, say
+                if any(form in data for form in FORMS):
                     found.append(str(path))
     return found
 
@@ -60,10 +64,10 @@ def processes_with_it(but: set[int]) -> list[str]:
     return found
 
 
-def dumped() -> list[str]:
-    """Return the rows of the whole database that hold the secret."""
+def dumped(known: str) -> list[str]:
+    """Return the forms of the secret that are in a dump of the database; `known` must be in it."""
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
         call_command("dumpdata", output=file.name, verbosity=0)
         data = Path(file.name).read_bytes()
-    assert b"plant" in data
+    assert known.encode() in data
     return [str(form) for form in FORMS if form in data]

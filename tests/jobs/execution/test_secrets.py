@@ -57,7 +57,7 @@ class Secrets(ExecutionTest):
         self.assertEqual((await Job.objects.aget(id=job.id)).options["secrets"], ["DEPLOY_TOKEN"])
         self.assertEqual(files_with_it(self.root, self.tmp / "plant"), [])
         self.assertEqual(files_with_it(self.home), [str(self.home / "secrets.private.json")])
-        self.assertEqual(await asyncio.to_thread(dumped), [])
+        self.assertEqual(await asyncio.to_thread(dumped, "plant"), [])
         await execution.remove(job.id, force=True)
         self.assertEqual(processes_with_it(set()), [])
 
