@@ -42,8 +42,9 @@ mv -f -- "$1.part" "$1"
 
 
 def is_carried(job: Job) -> bool:
-    """Tell whether the job's repository is a directory here and its worker is elsewhere."""
-    return job.worker.provider != "local" and is_local_path(job.repository.url)
+    """Tell whether the job's repository is a directory here that its worker, or its container, cannot see."""
+    elsewhere = job.worker.provider != "local" or bool(job.worker.config.get("container"))
+    return elsewhere and is_local_path(job.repository.url)
 
 
 def source_of(job: Job) -> Path:

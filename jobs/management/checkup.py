@@ -29,6 +29,7 @@ from jobs.workers import (
     observe_worker,
     pins_of,
 )
+from jobs.workers.container_check import check_container
 
 REACH_SECONDS = 20.0
 PRIVATE_DIR, PRIVATE_FILE = 0o700, 0o600
@@ -57,9 +58,9 @@ def _check_files(*, apply: bool) -> list[Problem]:
         config.archive: PRIVATE_DIR,
         config.config_file: PRIVATE_FILE,
         home / "secret_key": PRIVATE_FILE,
-        config.database: PRIVATE_FILE,
         home / "secrets.private.json": PRIVATE_FILE,
         home / "secrets.json": PRIVATE_FILE,
+        config.database: PRIVATE_FILE,
     }
     problems = [found for path, mode in wanted.items() if (found := _check_mode(path, mode, apply=apply))]
     return problems or [Problem(Severity.PASS, "home", f"{home} is yours alone.")]
@@ -172,6 +173,8 @@ async def _check_worker(worker: Worker, *, apply: bool = False) -> list[Problem]
                     said = tuple(one for one in said if one.subject in ("root", "engine"))
                 problems += _named(name, said)
                 hello = None if machine.failures else await line.client.hello()
+                if hello is not None and line.container is not None:
+                    problems += _named(name, await check_container(line.transport, line.container))
     except OffloadError as error:
         await observe_worker(worker.id, False, error.message)
         return [*problems, Problem(Severity.FAIL, name, error.message, error.hint)]

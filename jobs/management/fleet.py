@@ -161,7 +161,7 @@ def _config(options: Mapping[str, Any]) -> dict[str, Any]:
     if options["alias"]:
         check_alias(options["alias"], Worker(name=name), [])
         config["alias"] = options["alias"]
-    container = {key: options[key] for key in ("image", "isolation") if options[key]}
+    container = {key: options[key] for key in ("image", "isolation", "network") if options[key]}
     if options["engine"]:
         container["engine"] = shlex.split(options["engine"])
     if container and options["container"] is False:

@@ -13,9 +13,8 @@ import pytest
 
 from jobs import execution
 from jobs.models import Job, Worker
-from tests.jobs.execution.base import PASSING, ExecutionTest
+from tests.jobs.execution.base import ExecutionTest
 from tests.support.docker_engine import DockerEngine
-from tests.support.git_repos import RepoBuilder
 
 
 @pytest.mark.container
@@ -32,8 +31,6 @@ class ContainerTest(ExecutionTest):
         self.root = Path(self.root)
         self.name = f"box-{self.tmp.name.replace('_', '-')}"
         self.addCleanup(self._remove_containers)
-        self.shop = self.repo_on_worker("shop", PASSING)
-        self.pull(1, {"app.txt": "two\n"})
         self.box = self.worker("box", self.container())
 
     def container(self, **changes: Any) -> dict[str, Any]:
@@ -52,21 +49,6 @@ class ContainerTest(ExecutionTest):
         root = config.pop("root", str(self.root))
         config = {**config, "container": container} if container else config
         return Worker.objects.create(name=name, provider=provider, root=root, config=config)
-
-    def repo_on_worker(self, name: str, files: dict[str, str]) -> RepoBuilder:
-        """Make a repository in a place that is mounted."""
-        path = self.root / "cache" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return RepoBuilder(path).commit(files)
-
-    def pull(self, number: int, files: dict[str, str]) -> None:
-        """Open a pull request in `shop`, which belongs to the container's user afterwards."""
-        self._own(os.getuid(), os.getgid())
-        self.shop.pull(number, files)
-        self._own(1000, 1000)
-
-    def _own(self, user: int, group: int) -> None:
-        subprocess.run(["chown", "-R", f"{user}:{group}", str(self.root / "cache")], check=True)
 
     async def submit(self, target: str = "1", action: str = "review", **fields: Any) -> Job:
         fields.setdefault("worker", "box")
@@ -98,7 +80,7 @@ class ContainerTest(ExecutionTest):
     async def slow_job(self, seconds: int = 300, number: int = 2) -> Job:
         """Launch a job whose test sleeps, after it wrote `begun`; return when it runs."""
         await asyncio.to_thread(
-            self.pull, number, {"test.sh": f"echo begun; test -f go || sleep {seconds}\n"}
+            self.shop.pull, number, {"test.sh": f"echo begun; test -f go || sleep {seconds}\n"}
         )
         job = await self.submit(str(number))
         await execution.launch(job.id)

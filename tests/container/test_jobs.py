@@ -13,9 +13,8 @@ from jobs.states import JobState
 from jobs.workers import connect
 from jobs.workers.container_check import check_container
 from tests.container.base import ContainerTest
-from tests.jobs.execution.base import DEADLINE, PASSING, until
+from tests.jobs.execution.base import DEADLINE, until
 from tests.jobs.execution.test_workers import Screen
-from tests.support.git_repos import RepoBuilder
 from tests.support.offload_home import worker_root
 from tests.support.sshd import Sshd
 
@@ -64,7 +63,7 @@ class Running(ContainerTest):
 
     async def test_cancel_ends_what_ignores_it(self) -> None:
         stubborn = "trap '' TERM HUP; echo begun; setsid sh -c \"trap '' TERM; sleep 300\" & sleep 300\n"
-        self.pull(3, {"test.sh": stubborn})
+        self.shop.pull(3, {"test.sh": stubborn})
         job = await self.submit("3")
         await execution.launch(job.id)
         await until(lambda: begun(job))
@@ -96,7 +95,7 @@ class Running(ContainerTest):
         )
         jobs = []
         for number in range(11, 19):
-            self.pull(number, {"test.sh": script.replace("$1", f"job-{number}")})
+            self.shop.pull(number, {"test.sh": script.replace("$1", f"job-{number}")})
         for number in range(11, 19):
             jobs.append(await self.submit(str(number)))
         await asyncio.gather(*(execution.launch(job.id) for job in jobs))
@@ -166,7 +165,7 @@ class Verifying(ContainerTest):
 
     async def test_a_container_is_kept_from_job_to_job(self) -> None:
         first, _ = await self._ids()
-        self.pull(4, {"app.txt": "three\n"})
+        self.shop.pull(4, {"app.txt": "three\n"})
         await self.run_job("4")
         self.assertEqual(self.inspected()["Id"], first)
 
@@ -202,7 +201,7 @@ class Verifying(ContainerTest):
         self.assertEqual(self.inspected()["Id"], first["Id"])
         self.assertEqual(other.image, first["Image"])
         await execution.cancel(job.id, "tester")
-        self.pull(5, {"app.txt": "five\n"})
+        self.shop.pull(5, {"app.txt": "five\n"})
         last = await self.run_job("5")
         self.assertNotEqual(self.inspected()["Id"], first["Id"])
         self.assertNotEqual(last.image, first["Image"])
@@ -267,10 +266,7 @@ class Parity(ContainerTest):
             "key": str(sshd.client_key), "known_hosts": str(sshd.known_hosts),
             "python": sys.executable, "tmux_socket": f"{self.name}-far",
         }  # fmt: skip
-        bare = RepoBuilder(self.tmp / "bare" / "shop").commit(PASSING)
-        bare.pull(1, {"app.txt": "two\n"})
-        bare.pull(6, {"test.sh": "exit 3\n"})
-        self.pull(6, {"test.sh": "exit 3\n"})
+        self.shop.pull(6, {"test.sh": "exit 3\n"})
         root = await asyncio.to_thread(
             self.enterContext, worker_root(self.tmp / "r", str(self.tmp / "other"))
         )
@@ -278,9 +274,9 @@ class Parity(ContainerTest):
         await asyncio.to_thread(self.worker, "far", self.container(), **far)
         results = []
         try:
-            for worker, repo in (("bare", bare), ("box", self.shop), ("far", self.shop)):
+            for worker in ("bare", "box", "far"):
                 for number in ("1", "6"):
-                    job = await self.run_job(number, worker=worker, name=f"on-{worker}", repo=repo)
+                    job = await self.run_job(number, worker=worker, name=f"on-{worker}")
                     tasks = [(task["id"], task["state"], task["exit_code"]) for task in job.tasks]
                     results.append((number, job.state, job.verdict, tasks))
         finally:

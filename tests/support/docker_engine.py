@@ -88,6 +88,10 @@ class DockerEngine:
         self._end()
         self.start()
 
+    def remove(self, container: str) -> None:
+        """Remove a container. Absent is success."""
+        subprocess.run([*self.command, "rm", "-f", container], capture_output=True, check=False)
+
     def _end(self) -> None:
         if self._process is not None:
             self._process.send_signal(signal.SIGTERM)

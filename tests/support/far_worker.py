@@ -104,7 +104,7 @@ class FarWorker:
             left += [f"{part}/{name}" for name in (os.listdir(folder) if folder.is_dir() else [])]
         left += [str(path) for path in self.root.glob("repos/.*bundle*")]
         for mirror in self.root.glob("repos/*.git"):
-            argv = ["git", "-C", str(mirror), "for-each-ref", "refs/offload"]
+            argv = ["git", "-c", "safe.directory=*", "-C", str(mirror), "for-each-ref", "refs/offload"]
             left += subprocess.run(argv, capture_output=True, check=True, text=True).stdout.splitlines()
         return left
 

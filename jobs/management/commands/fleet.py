@@ -46,6 +46,7 @@ class Command(AsyncCommand):
         add.add_argument("--container", action=BooleanOptionalAction, help="run jobs in a container there")
         add.add_argument("--image", help="the container's image (by digest, or a name)")
         add.add_argument("--engine", help="docker, 'sudo -n docker' or podman (default: what answers)")
+        add.add_argument("--network", help="the container's network (default: bridge)")
         add.add_argument("--isolation", choices=["worker", "job"], help="one container for all jobs, or each")
         for each in (add, ssh):
             each.add_argument("--alias", help="the name for `ssh` (default: gcli-worker, then gcli-NAME)")
