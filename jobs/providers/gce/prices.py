@@ -1,8 +1,9 @@
 """What machines cost: an estimate from a dated table, never a bill.
 
-Source: https://cloud.google.com/compute/vm-instance-pricing and /disks-image-pricing, US dollars before tax
-and discounts, as the public SKU list had them on 2025-03-06 (regions and spot are those of series N2 that
-day; the other series are scaled by the same factors). Spot prices move every month.
+US dollars before tax and discounts, of https://cloud.google.com/compute/vm-instance-pricing. The series in
+`CHECKED`, the regions, spot, pd-ssd and the external address were compared with the list of SKUs that the
+public project google-cloud-pricing-cost-calculator generated on 2025-03-06. The rest was not compared with
+it, and an estimate that uses it says so. The factors of regions and spot are those of series N2.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ SOURCE = "https://cloud.google.com/compute/vm-instance-pricing"
 HOURS_PER_MONTH = 730.0
 HOME = "us-central1"
 
+CHECKED = frozenset({"e2", "n2", "pd-ssd"})
 # Series -> dollars per hour in us-central1 for one vCPU and for one GiB of memory.
 SERIES: Mapping[str, tuple[float, float]] = {
     "c3": (0.03465, 0.003938),
@@ -135,6 +137,8 @@ def estimate(
     series, known = machine_type.partition("-")[0], shape(machine_type)
     if series not in SERIES or known is None:
         return Estimate(None, month, (*notes, f"{machine_type} is not in the table."))
+    if unchecked := sorted({series, *disks} - CHECKED):
+        notes.append(f"Not compared with the list of that date: {', '.join(unchecked)}.")
     hour = (known[0] * SERIES[series][0] + known[1] * SERIES[series][1]) * factor
     if spot:
         hour *= spot_price / on_demand

@@ -9,8 +9,9 @@ from typing import Any
 from jobs.errors import NotConfigured, UsageError
 from jobs.providers.gce import naming
 
-# Series that take no Persistent Disk at all, only Hyperdisk. Source (read 2026-11):
-# https://cloud.google.com/compute/docs/disks/hyperdisks#hd-machine-support
+# Series that take no Persistent Disk at all, only Hyperdisk. C4, C4A, C4D, N4, N4A and N4D: said so, with
+# https://cloud.google.com/compute/docs/disks/hyperdisks (not tried).
+# https://cloud.google.com/compute/docs/disks/hyperdisks, not tried.
 HYPERDISK_ONLY = frozenset({"a4", "c4", "c4a", "c4d", "h4d", "m4", "n4", "n4a", "n4d", "x4"})
 ARM = frozenset({"c4a", "n4a", "t2a"})  # their images have a family of their own
 STRATEGIES = ("iap", "internal", "external")

@@ -115,6 +115,10 @@ def test_prices_are_those_of_the_list() -> None:
     assert standard.machine_hour == pytest.approx(0.388472)
     assert prices.estimate("x9-mega-1", "us-central1", {}).month is None
     assert prices.AS_OF in found.notes[0]
+    assert "pd-balanced" in found.notes[1]  # what was not compared is named
+    small = prices.estimate("e2-standard-2", "us-central1", {"pd-ssd": 10}, nat=False)
+    assert small.machine_hour == pytest.approx(0.06701142)
+    assert len(small.notes) == 1
 
 
 def test_the_library_is_behind_one_door() -> None:
