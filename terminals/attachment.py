@@ -61,6 +61,16 @@ def leading_size(info: SessionInfo | None) -> Size | None:
     return max(drivers, key=lambda viewer: viewer.active_at).size if drivers else None
 
 
+def shown_size(info: SessionInfo | None) -> Size | None:
+    """Return the size at which a viewer that does not drive shows the session.
+
+    Of the client that decides; if nobody does, of the session as it was left, and tmux's status line.
+    """
+    if info is None:
+        return None
+    return leading_size(info) or Size(info.size.columns, info.size.rows + 1)
+
+
 def as_scrollback(history: bytes, rows: int) -> bytes:
     """Return captured lines so that a fresh terminal of `rows` rows ends up with all of them scrolled off.
 

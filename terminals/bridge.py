@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from jobs.errors import NotFound, OffloadError, Refused, TransportError
 from jobs.workers import Pty, SessionInfo, Size, TerminalRequest
 from terminals import frames
-from terminals.attachment import Attachment, Role, as_scrollback, leading_size, role_beside
+from terminals.attachment import Attachment, Role, as_scrollback, role_beside, shown_size
 from terminals.chores import Chores
 from terminals.door import Door, Kind
 from terminals.frames import Close, FrameError
@@ -190,7 +190,7 @@ class Bridge:
         self.on_change()
 
     async def _open(self, info: SessionInfo | None, history: bytes) -> None:
-        lead = leading_size(info) if self.role is not Role.DRIVE else None
+        lead = shown_size(info) if self.role is not Role.DRIVE else None
         if lead is not None:
             self.size = lead
         attachment = Attachment(self)

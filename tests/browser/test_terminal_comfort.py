@@ -264,7 +264,7 @@ def test_fingers(chromium: Browser, server: TerminalServer, jobs: Iterator[int])
 
     box = page.locator(".xterm-screen").bounding_box()
     assert box
-    touch("touchStart", (box["x"] + 20, box["y"] + 8))
+    touch("touchStart", (box["x"] + 9, box["y"] + 2))  # a whole wide session on a phone: small letters
     until(page, "() => document.getElementById('terminal').offload.term.getSelection() === 'long-press-me'")
     touch("touchEnd")
     before = offload(page, "offload.screen.preferences.fontSize")

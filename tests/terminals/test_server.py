@@ -130,6 +130,22 @@ async def test_a_second_driver_follows_until_it_takes_over(server: TerminalServe
     await driver.aclose()
 
 
+async def test_a_phone_alone_shows_the_session_as_it_was_left() -> None:
+    with TerminalServer() as server:
+        phone = await server.connect(cols=40, rows=30, mode="follow")
+        ready = await control(phone, "ready")
+        assert (ready["role"], ready["size"]) == (
+            "follow",
+            [120, 36],
+        )  # the session's 120x35, and a status line
+        await output(phone, "offload-shop-1")
+        size = server.tmux("display-message", "-p", "-t", f"={server.sessions[0]}:", "#{window_width}")
+        assert size.strip() == "120"
+        phone.control("take")  # unless its user wants it to fit
+        await control(phone, "ready", lambda frame: frame["role"] == "drive")
+        await phone.aclose()
+
+
 async def test_a_watcher_sees_and_cannot_type(server: TerminalServer) -> None:
     driver = await server.connect(2, cols=80, rows=24)
     await control(driver, "ready")

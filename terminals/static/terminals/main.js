@@ -163,7 +163,6 @@ function viewers(people) {
   const me = people.find((person) => person.you);
   if (me) state.role = me.role;
   if (state.role === "drive") screen.follow(null);
-  else if (!people.some((person) => person.role === "drive")) screen.follow(null);
   role();
 }
 

@@ -12,5 +12,5 @@ export function showPeople(chip, take, role, people) {
   chip.textContent = others.length ? `${MINE[role]} · ${others.length} more` : role === "drive" ? "" : MINE[role];
   chip.hidden = !chip.textContent;
   chip.title = others.map((person) => `${person.who} is ${THEIRS[person.role]}`).join("\n");
-  take.hidden = role !== "follow" || !others.some((person) => person.role === "drive");
+  take.hidden = role !== "follow";
 }
