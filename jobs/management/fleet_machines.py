@@ -124,7 +124,8 @@ async def provision_(options: Mapping[str, Any]) -> int:
         say(f"{name}: {kind}, data disk of {spec['data_disk_gb']} GB, in {where}.")
         say(f"It costs {_money(price)}." if price else "What it costs is not known.")
         if options["simulate"]:
-            say("This one costs nothing: it is simulated on this machine.")
+            say("This one costs nothing: it is simulated on this machine. For `offload` to reach it, first:")
+            say(f"  export {simulation.ENDPOINT_VARIABLE}={url}/compute/v1/")
     if not options["simulate"]:
         await _confirm(options, f"Make {name}?")
     worker, changed = await provision.provision(name, KIND, root, config, step)

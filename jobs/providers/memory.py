@@ -164,6 +164,7 @@ class MemoryProvider(CloudProvider):
 
     async def resources(self) -> Sequence[Resource]:
         """Return machines, disks and addresses."""
+        self._cloud.look()
         found = [
             Resource("instance", one.name, str(one.data.get("zone", "")), one.name, detail=one.state.value)
             for one in self._cloud.instances.values()

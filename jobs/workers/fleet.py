@@ -17,6 +17,7 @@ from jobs.workers.machines import (
     require_size,
     set_row,
     silent,
+    until_removed,
     until_state,
 )
 from jobs.workers.provision import bring_up
@@ -163,6 +164,7 @@ async def delete(worker: Worker, step: Step = silent, *, with_disk: bool = False
             continue
         step(f"Deleting the {resource}")
         await provider.remove(resource)
+        await until_removed(provider, resource, step)
     if with_disk:
         await set_row(worker, delete=None, disk_zone=None, zone=None, spot=None, placement=None, tried=None)
     else:

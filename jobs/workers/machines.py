@@ -12,7 +12,7 @@ from django.db import transaction
 from jobs.errors import NoCapacity, Refused, UsageError
 from jobs.models import Worker
 from jobs.providers import registry
-from jobs.providers.base import CloudProvider, Instance, InstanceState
+from jobs.providers.base import CloudProvider, Instance, InstanceState, Resource
 from jobs.states import WORKER_MOVES, WorkerDesired, WorkerState
 from jobs.transitions import move_worker
 from jobs.workers import boot
@@ -132,6 +132,16 @@ async def until_state(
         return Seen(None, f"{name} is {instance.state.value}")
 
     return (await wait_until(what, look, deadline=deadline, step=step))[0]
+
+
+async def until_removed(provider: CloudProvider, resource: Resource, step: Step) -> None:
+    """Wait until a resource that was asked to go is gone. Raises `TimedOut`."""
+
+    async def look() -> Seen[bool]:
+        left = [one for one in await provider.resources() if str(one) == str(resource)]
+        return Seen(None, f"the {resource} is still there") if left else Seen(True)
+
+    await wait_until(f"the {resource} to go", look, deadline=GONE_DEADLINE, step=step)
 
 
 def _vanished(name: str) -> NoCapacity:

@@ -11,7 +11,7 @@ from jobs.models import Worker
 from jobs.providers.base import CloudProvider, InstanceState, Resource
 from jobs.states import WorkerDesired, WorkerState
 from jobs.workers.fleet import note_machine
-from jobs.workers.machines import STOPPED_DEADLINE, Step, cloud_or_none, silent, until_state
+from jobs.workers.machines import STOPPED_DEADLINE, Step, cloud_or_none, silent, until_removed, until_state
 
 # What makes two workers live in the same account: the same words here, the same resources there.
 _ACCOUNT = ("project", "cloud", "endpoint")
@@ -85,15 +85,7 @@ async def sweep(step: Step = silent, *, remove: bool = False, extra: Sequence[Wo
 async def _remove(provider: CloudProvider, resource: Resource, step: Step, swept: Swept) -> None:
     try:
         await provider.remove(resource)
-        if resource.kind == "instance":
-            await until_state(
-                provider,
-                resource.name,
-                (None,),
-                what=f"{resource.name} to go",
-                deadline=STOPPED_DEADLINE,
-                step=step,
-            )
+        await until_removed(provider, resource, step)
     except OffloadError as error:
         swept.failed.append(f"Removing the {resource} failed: {error.message}")
 
