@@ -12,7 +12,8 @@ from jobs.transport.ssh import Timing, connect
 from tests.support.leaks import until
 from tests.support.sshd import Sshd, children
 from tests.support.terminal_server import TerminalServer
-from tests.terminals.test_server import clients, come_and_go, descriptors
+from tests.terminals.talk import clients
+from tests.terminals.test_leaks import come_and_go, descriptors
 
 
 async def test_the_cheapest_cipher_is_asked_for_first(tmp_path: Path) -> None:

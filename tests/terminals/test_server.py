@@ -1,69 +1,13 @@
-"""The terminal through the real server and real tmux: who may come in, sizes, viewers, ends, leaks."""
+"""The terminal through the real server and real tmux: sizes, viewers, ends."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import json
-import os
-import sqlite3
-import subprocess
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from tests.support.leaks import until
 from tests.support.sshd import Sshd
 from tests.support.terminal_server import TerminalServer, shell_session
-from tests.support.websocket import HandshakeRefused, WebSocket
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[TerminalServer]:
-    with TerminalServer(sessions=4) as running:
-        yield running
-
-
-async def control(
-    socket: WebSocket, kind: str, where: Callable[[dict[str, Any]], bool] = lambda _: True
-) -> dict[str, Any]:
-    """Return the next control frame of a kind."""
-    async with asyncio.timeout(20):
-        while (message := await socket.receive()) is not None:
-            if isinstance(message, str):
-                found: dict[str, Any] = json.loads(message)
-                if found["t"] == kind and where(found):
-                    return found
-    raise AssertionError(f"closed with {socket.close_code} before `{kind}` came")
-
-
-async def output(socket: WebSocket, wanted: str) -> str:
-    """Read terminal bytes until `wanted` is among them."""
-    seen = b""
-    async with asyncio.timeout(20):
-        while wanted.encode() not in seen:
-            message = await socket.receive()
-            assert message is not None, f"closed with {socket.close_code}: {seen!r}"
-            if isinstance(message, bytes):
-                seen += message
-    return seen.decode(errors="replace")
-
-
-async def refusal(socket: WebSocket) -> dict[str, Any]:
-    """Return the error frame, after the socket was closed with its code."""
-    error = await control(socket, "error")
-    async with asyncio.timeout(10):
-        while await socket.receive() is not None:
-            pass
-    assert socket.close_code == error["close"]
-    return error
-
-
-def clients(server: TerminalServer, job: int = 0) -> list[str]:
-    """Return the tmux clients of a session: their flags."""
-    return server.tmux("list-clients", "-t", f"={server.sessions[job]}", "-F", "#{client_flags}").splitlines()
+from tests.terminals.talk import clients, control, output, refusal, rows
 
 
 async def test_typing_reaches_the_session_and_back(server: TerminalServer) -> None:
@@ -192,85 +136,6 @@ async def test_the_end_of_a_terminal_is_told_and_it_can_be_attached_again(server
     await socket.aclose()
 
 
-@pytest.mark.parametrize(
-    ("frame", "code", "close"),
-    [
-        ('{"t":"resize","cols":0,"rows":0}', "bad_size", 4422),
-        ('{"t":"resize","cols":10000,"rows":10000}', "bad_size", 4422),
-        ("{", "malformed", 4400),
-        ('{"t":"ack","n":99999999}', "malformed", 4400),
-        (b"x" * (64 * 1024 + 1), "oversize", 4413),
-        ("x" * 5000, "oversize", 4413),
-    ],
-)
-async def test_a_wrong_frame_ends_the_terminal_with_a_reason(
-    server: TerminalServer, frame: str | bytes, code: str, close: int
-) -> None:
-    socket = await server.connect()
-    await control(socket, "ready")
-    socket.send(frame)
-    error = await refusal(socket)
-    assert (error["code"], error["close"]) == (code, close)
-    assert error["message"] in server.log.read_text()
-
-
-async def test_a_frame_beyond_the_servers_own_limit_ends_the_terminal(server: TerminalServer) -> None:
-    socket = await server.connect()
-    await control(socket, "ready")
-    socket.send(b"x" * (1024 * 1024 + 1))
-    while await socket.receive() is not None:
-        pass
-    assert socket.close_code in (1009, 1006)
-
-
-@pytest.mark.parametrize("query", [{"cols": 0}, {"rows": 10000}, {"mode": "own"}, {"cols": "many"}])
-async def test_a_wrong_address_is_refused(server: TerminalServer, query: dict[str, Any]) -> None:
-    assert (await refusal(await server.connect(**query)))["message"]
-
-
-async def test_a_job_that_is_not_there_is_refused(server: TerminalServer) -> None:
-    socket = await WebSocket.connect(server.port, "/ws/terminals/999/session/", server.headers())
-    error = await refusal(socket)
-    assert (error["close"], error["code"]) == (4404, "not_found")
-
-
-async def test_a_user_without_the_permission_is_refused(server: TerminalServer) -> None:
-    error = await refusal(await server.connect(who="guest"))
-    assert error["code"] == "not_allowed"
-    assert "guest may not" in server.log.read_text()
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"Cookie": ""},
-        {"Origin": "http://evil.example"},
-        {"Origin": ""},
-        {"Host": "evil.example", "Origin": "http://evil.example"},
-    ],
-)
-async def test_a_foreign_handshake_is_refused(server: TerminalServer, headers: dict[str, str]) -> None:
-    with pytest.raises(HandshakeRefused):
-        await WebSocket.connect(server.port, server.path(), {**server.headers(), **headers})
-
-
-async def test_more_terminals_than_the_cap_are_refused() -> None:
-    with TerminalServer(env={"OFFLOAD_MAX_TERMINALS": "2"}) as small:
-        sockets = [await small.connect() for _ in range(2)]
-        for socket in sockets:
-            await control(socket, "ready")
-        error = await refusal(await small.connect())
-        assert (error["close"], "cap is 2" in error["message"]) == (4429, True)
-        sockets.pop().kill()
-        async with asyncio.timeout(10):
-            while True:  # until the server has noticed
-                third = await small.connect()
-                first = json.loads(await third.receive() or "{}")
-                if first["t"] != "error":
-                    break
-        assert first["t"] == "ready"
-
-
 async def test_a_far_session_says_when_its_line_breaks(tmp_path: Path) -> None:
     with Sshd(tmp_path / "sshd") as sshd:
         endpoint = sshd.endpoint()
@@ -293,41 +158,6 @@ async def test_a_far_session_says_when_its_line_breaks(tmp_path: Path) -> None:
             await socket.aclose()
 
 
-async def test_nothing_is_left_after_two_hundred_openings() -> None:
-    with TerminalServer() as server:
-        for _ in range(3):  # what stays once: threads, database connections
-            await come_and_go(server, 0)
-        assert server.process is not None
-        pid = server.process.pid
-        await until(lambda: not clients(server), "no client")
-        before = descriptors(pid)
-        for number in range(200):
-            await come_and_go(server, number)
-        await until(lambda: not clients(server), "no tmux client is left")
-        await until(lambda: not attached_children(pid), "no process is left")
-        await until(lambda: descriptors(pid) <= before + 2, f"{before} descriptors as before", 10)
-
-
-async def come_and_go(server: TerminalServer, number: int) -> None:
-    socket = await server.connect()
-    if number % 4 != 3:  # every fourth vanishes in the middle of the attach
-        await control(socket, "ready")
-    if number % 2:
-        socket.kill()
-    else:
-        await socket.aclose()
-
-
-def descriptors(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/fd"))
-
-
-def attached_children(pid: int) -> str:
-    return subprocess.run(
-        ["pgrep", "-P", str(pid), "tmux"], capture_output=True, text=True, check=False
-    ).stdout
-
-
 async def test_an_answer_meant_for_the_terminal_before_is_not_typed(server: TerminalServer) -> None:
     socket = await server.connect(3)
     first = await control(socket, "ready")
@@ -342,13 +172,6 @@ async def test_an_answer_meant_for_the_terminal_before_is_not_typed(server: Term
     await socket.aclose()
 
 
-def rows(server: TerminalServer, query: str, *values: object) -> list[Any]:
-    with contextlib.closing(sqlite3.connect(server.home / "offload.sqlite3", timeout=20)) as database:
-        found = database.execute(query, values).fetchall()
-        database.commit()
-        return found
-
-
 async def test_who_came_and_went_is_written_down(server: TerminalServer) -> None:
     query = "SELECT kind, actor FROM jobs_jobevent WHERE id > ? AND data LIKE '%watch%' ORDER BY id"
     before = rows(server, "SELECT coalesce(max(id), 0) FROM jobs_jobevent")[0][0]
@@ -357,14 +180,3 @@ async def test_who_came_and_went_is_written_down(server: TerminalServer) -> None
     await socket.aclose()
     await until(lambda: len(rows(server, query, before)) >= 2, "two rows")
     assert rows(server, query, before) == [("terminal_attached", "local"), ("terminal_detached", "local")]
-
-
-async def test_a_removed_job_is_refused(server: TerminalServer) -> None:
-    job = server.jobs[0]
-    rows(server, "UPDATE jobs_job SET removed_at = '2026-01-01 00:00:00' WHERE id = ?", job)
-    try:
-        error = await refusal(await server.connect())
-        assert error["code"] == "not_found"
-        assert "removed" in error["message"]
-    finally:
-        rows(server, "UPDATE jobs_job SET removed_at = NULL WHERE id = ?", job)
