@@ -15,6 +15,7 @@ from jobs.management.output import plain, print_json, say
 from jobs.management.verbs.request import actor, ask
 from jobs.models import Worker
 from jobs.providers.base import Price, Resource
+from jobs.providers.gce.api import ENDPOINT_VARIABLE
 from jobs.workers import boot, fleet, idle, provision, sweep
 from jobs.workers.costs import cost_of, price_of
 from jobs.workers.machines import cloud_of
@@ -125,7 +126,7 @@ async def provision_(options: Mapping[str, Any]) -> int:
         say(f"It costs {_money(price)}." if price else "What it costs is not known.")
         if options["simulate"]:
             say("This one costs nothing: it is simulated on this machine. For `offload` to reach it, first:")
-            say(f"  export {simulation.ENDPOINT_VARIABLE}={url}/compute/v1/")
+            say(f"  export {ENDPOINT_VARIABLE}={url}/compute/v1/")
     if not options["simulate"]:
         await _confirm(options, f"Make {name}?")
     worker, changed = await provision.provision(name, KIND, root, config, step)

@@ -164,7 +164,8 @@ class MemoryProvider(CloudProvider):
 
     async def resources(self) -> Sequence[Resource]:
         """Return machines, disks and addresses."""
-        self._cloud.look()
+        if any(one.state is InstanceState.DELETING for one in self._cloud.instances.values()):
+            self._cloud.look()
         found = [
             Resource("instance", one.name, str(one.data.get("zone", "")), one.name, detail=one.state.value)
             for one in self._cloud.instances.values()
