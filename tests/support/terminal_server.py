@@ -98,7 +98,8 @@ class TerminalServer:
         done = subprocess.run(
             ["tmux", "-L", self.socket_name, "-f", str(self.root / "state" / "tmux.conf"), *args],
             capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL,
-            env={**self.env, "PS1": "$ "},
+            # Sessions get a home without start-up files: the tester's own may be slow, or eat what is typed.
+            env={**self.env, "PS1": "$ ", "HOME": str(self.home)},
         )  # fmt: skip
         return done.stdout
 
