@@ -103,7 +103,15 @@ async def bring_up(worker: Worker, step: Step = silent, *, make: bool = False) -
     elif instance.state is InstanceState.STOPPED:
         step(f"Starting {worker.name}")
         await provider.start(worker.name)
-    await _until_running(provider, worker, step)
+    try:
+        await _until_running(provider, worker, step)
+    except NoCapacity as error:
+        # Accepted for an earlier command that died; the other zones are still to be tried.
+        if not make or await provider.get(worker.name) is not None:
+            raise
+        step(error.message)
+        worker = await _make(provider, await Worker.objects.aget(id=worker.id), step)
+        provider = cloud_of(worker, "Starting")
     worker = await _note_zone(provider, worker)
     if worker.state not in (WorkerState.BOOTING, WorkerState.UNREACHABLE):
         await bring_row(worker.id, WorkerState.BOOTING, "The machine runs and boots.")
