@@ -13,7 +13,21 @@ from jobs.errors import UsageError
 Kind = Literal["pull", "issue", "branch", "commit"]
 
 VERBS = frozenset(
-    {"ls", "status", "attach", "shell", "peek", "logs", "wait", "cancel", "rm", "diff", "doctor", "setup"}
+    {
+        "ls",
+        "status",
+        "attach",
+        "shell",
+        "peek",
+        "logs",
+        "wait",
+        "cancel",
+        "rm",
+        "diff",
+        "secret",
+        "doctor",
+        "setup",
+    }
 )
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 _SLUG = r"[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)+"
