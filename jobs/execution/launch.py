@@ -21,6 +21,7 @@ from django.utils import timezone
 from jobs.errors import NotFound, OffloadError, Refused, TransportError, UsageError, WorkerUnavailable
 from jobs.execution import carry, confide
 from jobs.execution.follow import refresh_worker
+from jobs.execution.machines import wake
 from jobs.execution.repositories import ensure_trusted
 from jobs.models import Job
 from jobs.playbooks import registry as playbooks
@@ -150,6 +151,7 @@ async def _why_waiting(job: Job, ours: bool) -> str:
 async def _drive(job: Job, progress: Progress, *, keep_queued: bool) -> None:
     """Prepare and start a job whose lease and slot are ours."""
     try:
+        await wake(job.worker, progress.step)
         progress.step(f"Connecting to {job.worker}")
         async with connect(job.worker) as connection:
             await observe_worker(job.worker_id, True, "Answered a launch.")
