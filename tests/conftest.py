@@ -1,5 +1,6 @@
 """What every test may count on."""
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -12,3 +13,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 signal.signal(signal.SIGINT, signal.default_int_handler)
 for _number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
     signal.signal(_number, signal.SIG_DFL)
+
+# Panes and side shells open this one, not the tester's own with its start-up files.
+os.environ["SHELL"] = str(Path(__file__).resolve().parent / "support" / "plain-shell")
