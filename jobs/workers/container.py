@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from jobs.workers.container_spec import (
 )
 
 ENGINE_DEADLINE = 120.0
+_LOOK_SECONDS = 0.2
 # Runs on the host. Makes the directories that are mounted, before the engine would make them as root, and
 # gives them to the container's user when the host's user is root. Prints who owns them.
 _LAY_OUT = """
@@ -180,18 +182,28 @@ async def _make(engine: Engine, spec: ContainerSpec, image_id: str) -> None:
     if done.exit_status == 0:
         return
     said = done.stderr.decode(errors="replace").strip()
-    found = await engine.inspect("container", spec.container)
-    ours = found is not None and ((found.get("Config") or {}).get("Labels") or {}).get(SPEC_LABEL)
-    if "already in use" in said and found is not None and ours == spec.digest():
-        # Another launch made it at the same moment.
-        return
-    if found is not None and "already in use" not in said:
+    if "already in use" in said:
+        # Another launch makes it at this moment: its name is taken before it can be seen.
+        if await _made_by_another(engine, spec):
+            return
+    elif await engine.inspect("container", spec.container) is not None:
         # Made but not started: nothing half-made stays.
         await engine.ask("rm", "--force", spec.container)
     raise WorkerUnavailable(
         f"Making the container {spec.container} failed: {(said or 'no reason given').splitlines()[-1]}",
         hint="`manage.py doctor` looks at the worker's container engine.",
     )
+
+
+async def _made_by_another(engine: Engine, spec: ContainerSpec) -> bool:
+    end = asyncio.get_running_loop().time() + ENGINE_DEADLINE
+    while asyncio.get_running_loop().time() < end:
+        found = await engine.inspect("container", spec.container)
+        if found is not None and (found.get("State") or {}).get("Running"):
+            labels = (found.get("Config") or {}).get("Labels") or {}
+            return bool(labels.get(SPEC_LABEL) == spec.digest())
+        await asyncio.sleep(_LOOK_SECONDS)
+    return False
 
 
 async def ensure_job(
