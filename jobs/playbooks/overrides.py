@@ -140,24 +140,25 @@ def _secrets(table: Any, source: str) -> dict[str, tuple[str, ...]]:
 
 
 def _secret_names(names: Any, where: str) -> tuple[str, ...]:
-    if not isinstance(names, list) or not all(
-        isinstance(name, str) and _SECRET.fullmatch(name) for name in names
-    ):
-        raise UsageError(
-            f"{where} of the base branch must be a list of names, not {names!r}.",
-            hint='Write secrets = ["NPM_TOKEN"]; the names, never the values.',
-        )
-    return tuple(names)
+    return _names(
+        names, _SECRET, f"{where} of the base branch must be a list of names",
+        'Write secrets = ["NPM_TOKEN"]; the names, never the values.',
+    )  # fmt: skip
 
 
 def _ports(names: Any, source: str) -> tuple[str, ...]:
+    return _names(
+        names, VARIABLE, f"{source}: ports of the base branch must be a list of variables",
+        'Write ports = ["PORT"]; capital letters, digits and underscores.',
+    )  # fmt: skip
+
+
+def _names(names: Any, pattern: re.Pattern[str], rule: str, hint: str) -> tuple[str, ...]:
+    """Return a list of names that all have the form of `pattern`. Raises `UsageError` with the rule."""
     if not isinstance(names, list) or not all(
-        isinstance(name, str) and VARIABLE.fullmatch(name) for name in names
+        isinstance(name, str) and pattern.fullmatch(name) for name in names
     ):
-        raise UsageError(
-            f"{source}: ports of the base branch must be a list of variables, not {names!r}.",
-            hint='Write ports = ["PORT"]; capital letters, digits and underscores.',
-        )
+        raise UsageError(f"{rule}, not {names!r}.", hint=hint)
     return tuple(names)
 
 
