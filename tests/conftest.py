@@ -5,8 +5,14 @@ import signal
 import sys
 from pathlib import Path
 
+from hypothesis import HealthCheck, settings
+
 # `docs/generate.py` is a script, not a package of the product.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+# A busy machine draws examples slowly; that is no finding.
+settings.register_profile("offload", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("offload")
 
 # Started in the background (by a CI system, by nohup), Python inherits ignored signals and hands them on
 # to every child: then no Ctrl-C and no hang-up could be tested.
