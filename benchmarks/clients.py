@@ -212,23 +212,20 @@ class Browser:
         self._server = server
         self._socket = socket
         self._acked = 0
-        loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._read())]
-        if rate:
-            self._tasks.append(loop.create_task(self._draw()))
+        self._timer = asyncio.get_running_loop().create_task(self._draw()) if rate else None
+        socket.listen(self._take)
 
     @classmethod
     async def open(cls, server: PlainTerminals, job: int, rate: float | None) -> Browser:
         """Open the terminal of the n-th command."""
         return cls(server, await server.connect(job), rate)
 
-    async def _read(self) -> None:
-        while (message := await self._socket.receive()) is not None:
-            if isinstance(message, bytes):
-                self.drawing.arrive(message)
-                self._acknowledge()
-            elif message.startswith('{"t":"ping"'):
-                self._socket.send(message.replace("ping", "pong"))
+    def _take(self, message: bytes | str) -> None:
+        if isinstance(message, bytes):
+            self.drawing.arrive(message)
+            self._acknowledge()
+        elif message.startswith('{"t":"ping"'):
+            self._socket.send(message.replace("ping", "pong"))
 
     async def _draw(self) -> None:
         while True:
@@ -255,7 +252,6 @@ class Browser:
 
     async def aclose(self) -> None:
         """Close the socket."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._timer:
+            self._timer.cancel()
         self._socket.kill()

@@ -7,7 +7,7 @@ import base64
 import json
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
@@ -21,23 +21,66 @@ class HandshakeRefused(Exception):
         self.status = status
 
 
-class WebSocket:
-    """One connection. `receive` gives bytes, text, or None after the server closed (see `close_code`)."""
+def packed(data: bytes | str, *, kind: int | None = None) -> bytes:
+    """Return one masked frame."""
+    payload = data.encode() if isinstance(data, str) else data
+    opcode = kind if kind is not None else TEXT if isinstance(data, str) else BINARY
+    size = len(payload)
+    if size < 126:
+        head = struct.pack("!BB", 0x80 | opcode, 0x80 | size)
+    elif size < 65536:
+        head = struct.pack("!BBH", 0x80 | opcode, 0x80 | 126, size)
+    else:
+        head = struct.pack("!BBQ", 0x80 | opcode, 0x80 | 127, size)
+    mask = os.urandom(4)
+    key = int.from_bytes((mask * (size // 4 + 1))[:size], "big")
+    return head + mask + (int.from_bytes(payload, "big") ^ key).to_bytes(size, "big")
+
+
+class WebSocket(asyncio.Protocol):
+    """One connection. `receive` gives bytes, text, or None after the server closed (see `close_code`).
+
+    After `listen`, messages go to a function as they arrive, without a task between, as in a browser.
+    """
 
     living: ClassVar[set[WebSocket]] = set()
+    limit = 1024 * 1024  # bytes that wait to be received; beyond, the socket is not read
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.living.add(self)
-        self.reader = reader
-        self.writer = writer
+    def __init__(self) -> None:
         self.close_code: int | None = None
+        self.on_message: Callable[[bytes | str], None] | None = None
+        self._transport: Any = None
+        self._buffer = bytearray()
+        self._news = asyncio.Event()
+        self._ended = False
+        self._paused = False
+
+    # What the loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        if self.on_message is not None:
+            while (message := self._next()) is not None:
+                self.on_message(message)
+            return
+        if len(self._buffer) > self.limit and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+        self._news.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ended = True
+        self._news.set()
 
     @classmethod
     async def connect(
         cls, port: int, path: str, headers: Mapping[str, str] | None = None, *, host: str = "127.0.0.1"
     ) -> Self:
         """Shake hands. Raises `HandshakeRefused`."""
-        reader, writer = await asyncio.open_connection(host, port, limit=1024 * 1024)
+        _, self = await asyncio.get_running_loop().create_connection(cls, host, port)
         fields = {
             "Host": f"{host}:{port}",
             "Origin": f"http://{host}:{port}",
@@ -48,63 +91,92 @@ class WebSocket:
             **(headers or {}),
         }
         lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items() if value)]
-        writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
-        head = await reader.readuntil(b"\r\n\r\n")
-        status = int(head.split(b" ", 2)[1])
+        self._transport.write(("\r\n".join(lines) + "\r\n\r\n").encode())
+        while (end := self._buffer.find(b"\r\n\r\n")) < 0:
+            if self._ended:
+                raise ConnectionError("The server hung up during the handshake.")
+            await self._more()
+        status = int(self._buffer.split(b" ", 2)[1])
         if status != 101:
-            writer.transport.abort()
+            self._transport.abort()
             raise HandshakeRefused(status)
-        return cls(reader, writer)
+        del self._buffer[: end + 4]
+        self.living.add(self)
+        return self
+
+    def listen(self, on_message: Callable[[bytes | str], None]) -> None:
+        """Hand messages to `on_message` from now on, first those that are here."""
+        self.on_message = on_message
+        self.data_received(b"")
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+
+    async def _more(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+        self._news.clear()
+        await self._news.wait()
 
     def send(self, data: bytes | str, *, kind: int | None = None) -> None:
         """Queue one frame."""
-        payload = data.encode() if isinstance(data, str) else data
-        opcode = kind if kind is not None else TEXT if isinstance(data, str) else BINARY
-        size = len(payload)
-        if size < 126:
-            head = struct.pack("!BB", 0x80 | opcode, 0x80 | size)
-        elif size < 65536:
-            head = struct.pack("!BBH", 0x80 | opcode, 0x80 | 126, size)
-        else:
-            head = struct.pack("!BBQ", 0x80 | opcode, 0x80 | 127, size)
-        mask = os.urandom(4)
-        key = int.from_bytes((mask * (size // 4 + 1))[:size], "big")
-        masked = (int.from_bytes(payload, "big") ^ key).to_bytes(size, "big")
-        self.writer.write(head + mask + masked)
+        self.write(packed(data, kind=kind))
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes as they are: frames in pieces, or several at once."""
+        self._transport.write(data)
 
     def control(self, kind: str, **fields: Any) -> None:
         """Queue a control frame."""
         self.send(json.dumps({"t": kind, **fields}))
 
+    def _frame(self) -> tuple[int, bytes] | None:
+        """Return the next whole frame, its kind and its payload, or None."""
+        buffer = self._buffer
+        if len(buffer) < 2:
+            return None
+        size, start = buffer[1] & 0x7F, 2
+        if size == 126:
+            size, start = int.from_bytes(buffer[2:4], "big"), 4
+        elif size == 127:
+            size, start = int.from_bytes(buffer[2:10], "big"), 10
+        if len(buffer) < start or len(buffer) < start + size:
+            return None
+        payload = bytes(buffer[start : start + size])
+        kind = buffer[0] & 0x0F
+        del buffer[: start + size]
+        return kind, payload
+
+    def _next(self) -> bytes | str | None:
+        """Return the next message that is here, or None; answer pings, note the end."""
+        while self.close_code is None and (frame := self._frame()) is not None:
+            kind, payload = frame
+            if kind == BINARY:
+                return payload
+            if kind == TEXT:
+                return payload.decode()
+            if kind == PING:
+                self.send(payload, kind=PONG)
+            elif kind == CLOSE:
+                self.close_code = int.from_bytes(payload[:2], "big") if len(payload) >= 2 else 1005
+                self._transport.abort()
+        return None
+
     async def receive(self) -> bytes | str | None:
         """Return the next message; answers pings by itself."""
         while True:
-            try:
-                head = await self.reader.readexactly(2)
-                size = head[1] & 0x7F
-                if size == 126:
-                    (size,) = struct.unpack("!H", await self.reader.readexactly(2))
-                elif size == 127:
-                    (size,) = struct.unpack("!Q", await self.reader.readexactly(8))
-                payload = await self.reader.readexactly(size) if size else b""
-            except (asyncio.IncompleteReadError, ConnectionError):
-                self.close_code = self.close_code or 1006
+            message = self._next()
+            if message is not None or self.close_code is not None:
+                return message
+            if self._ended:
+                self.close_code = 1006
                 return None
-            opcode = head[0] & 0x0F
-            if opcode == BINARY:
-                return payload
-            if opcode == TEXT:
-                return payload.decode()
-            if opcode == PING:
-                self.send(payload, kind=PONG)
-            elif opcode == CLOSE:
-                self.close_code = struct.unpack("!H", payload[:2])[0] if len(payload) >= 2 else 1005
-                self.writer.transport.abort()
-                return None
+            await self._more()
 
     async def aclose(self) -> None:
         """Close politely."""
-        if not self.writer.transport.is_closing():
+        if not self._transport.is_closing():
             self.send(struct.pack("!H", 1000), kind=CLOSE)
             try:
                 async with asyncio.timeout(5):
@@ -117,7 +189,7 @@ class WebSocket:
     def kill(self) -> None:
         """Reset the connection, as a vanished browser does."""
         self.living.discard(self)
-        self.writer.transport.abort()
+        self._transport.abort()
 
     @classmethod
     async def kill_all(cls) -> None:
