@@ -1,14 +1,15 @@
-"""Terminals behind a real sshd: the cipher, gathered writes, and nothing left of a hundred of them."""
+"""Terminals behind a real sshd: the cipher, packets, and nothing left of a hundred of them."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from pathlib import Path
 
-from jobs.transport.gathered import GatheredWrites
+import pytest
+
 from jobs.transport.ssh import Timing, connect
+from jobs.transport.ssh_session import RemoteSession, remote_command
 from tests.support.leaks import until
 from tests.support.sshd import Sshd, children
 from tests.support.terminal_server import TerminalServer
@@ -26,27 +27,21 @@ async def test_the_cheapest_cipher_is_asked_for_first(tmp_path: Path) -> None:
             await line.close()
 
 
-async def test_writes_of_one_turn_are_one_and_the_last_ones_leave_before_the_end() -> None:
-    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # keeps writes apart
-    near.setblocking(False)
-    loop = asyncio.get_running_loop()
-    transport, _ = await loop.create_connection(asyncio.Protocol, sock=_stream(near))
-    gathered = GatheredWrites(transport)
-    gathered.write(b"a")
-    gathered.write(b"b")
-    await asyncio.sleep(0)
-    gathered.write(b"c")
-    await asyncio.sleep(0)
-    gathered.write(b"d")
-    gathered.close()
-    far.settimeout(5)
-    assert [await asyncio.to_thread(far.recv, 10) for _ in range(4)] == [b"ab", b"c", b"d", b""]
-    far.close()
-
-
-def _stream(sock: socket.socket) -> socket.socket:
-    """Return the same socket under the type that asyncio asks for."""
-    return socket.socket(sock.family, socket.SOCK_STREAM, 0, fileno=sock.detach())
+@pytest.mark.parametrize(("cipher", "packets"), [("aes128-gcm@openssh.com", 1), ("aes128-ctr", 2)])
+async def test_a_key_is_one_packet_where_the_cipher_allows(tmp_path: Path, cipher: str, packets: int) -> None:
+    got, started = asyncio.Event(), RemoteSession(lambda data: got.set(), lambda data: None)
+    with Sshd(tmp_path / "sshd", options=(f"Ciphers {cipher}",)) as sshd:
+        line = await connect(sshd.endpoint(), Timing())
+        try:
+            await line.open(started, remote_command(["cat"]))
+            await started.started.wait()
+            before = line._connection._send_seq
+            started.write(b"k")
+            assert line._connection._send_seq - before == packets
+            async with asyncio.timeout(10):
+                await got.wait()
+        finally:
+            await line.close()
 
 
 async def test_nothing_is_left_of_a_hundred_far_terminals(tmp_path: Path) -> None:
