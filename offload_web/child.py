@@ -38,8 +38,6 @@ def _web(fd: int, ready_fd: int) -> None:
         import uvloop
 
         uvloop.install()
-    from daphne.server import Server
-
     from offload_web import eager
     from offload_web.asgi import application
 
@@ -49,7 +47,7 @@ def _web(fd: int, ready_fd: int) -> None:
         # Handlers are in place and the socket is being served.
         os.write(ready_fd, b"ready\n")
 
-    Server(
+    eager.EagerServer(
         application=application,
         endpoints=[f"fd:fileno={fd}"],
         # No access log: addresses hold one-time tokens, and terminals would fill it.

@@ -49,6 +49,7 @@ class Bridge:
         opening: frames.Opening,
         door: Door,
         send: Send,
+        direct: Callable[[bytes], bool] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.job_id = job_id
@@ -63,9 +64,9 @@ class Bridge:
         self.on_take: Callable[[], Awaitable[None]] | None = None
         self.noted = False  # whether its coming was written down
         self._door = door
-        self._chores = Chores(self._failed)
+        self._chores = Chores(self.failed)
         self.start = self._chores.start
-        self._outbox = Outbox(send)
+        self._outbox = Outbox(send, direct)
         self.say = self._outbox.say
         self.pump = self._outbox.pump
         self._inbox = Inbox(self.start, self.say)
@@ -120,7 +121,7 @@ class Bridge:
             return  # to a question of the terminal that was attached before
         self._inbox.take(data, self._pty)
 
-    async def handle(self, message: frames.Control) -> None:
+    def handle(self, message: frames.Control) -> None:
         """Act on a control frame. Raises `FrameError`."""
         self._pulse.heard()
         match message:
@@ -285,7 +286,8 @@ class Bridge:
         """Measure the round trip, and keep proxies from closing an idle socket."""
         self.say(frames.control("ping", id=self._pulse.ping()))
 
-    def _failed(self, error: BaseException) -> None:
+    def failed(self, error: BaseException) -> None:
+        """Log an error of ours and close the socket."""
         log.error("A terminal of job %s failed", self.job_id, exc_info=error)
         hint = "Reconnect; the log has the details."
         self.close(Close.FAILED, "internal", "The server failed.", hint, retry=True)

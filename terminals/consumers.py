@@ -47,7 +47,16 @@ class TerminalApp:
         try:
             opening = frames.parse_opening(scope.get("query_string", b""))
             await authorize(scope, job_id, opening.mode)
-            bridge = Bridge(job_id=job_id, kind=kind, actor=who, opening=opening, door=self._door, send=send)
+            socket = (scope.get("extensions") or {}).get("offload.socket")
+            bridge = Bridge(
+                job_id=job_id,
+                kind=kind,
+                actor=who,
+                opening=opening,
+                door=self._door,
+                send=send,
+                direct=socket.send if socket else None,
+            )
             entry = self._terminals.add(
                 bridge,
                 cap=int(settings.OFFLOAD.max_terminals),
@@ -64,6 +73,8 @@ class TerminalApp:
         pump = asyncio.create_task(bridge.pump())
         bridge.start(self._begin(bridge))
         try:
+            if socket:
+                socket.listen(lambda message: _take(bridge, message, who))
             await _listen(bridge, receive, who)
         finally:
             # Channels does not call `disconnect` when a handler raises; this runs in every case.
@@ -107,15 +118,21 @@ async def _listen(bridge: Bridge, receive: Receive, who: str) -> None:
         message = await receive()
         if message["type"] == "websocket.disconnect":
             return
-        try:
-            data = message.get("bytes")
-            if data is not None:
-                bridge.input(data)
-            else:
-                await bridge.handle(frames.parse_control(message["text"]))
-        except FrameError as error:
-            audit.warning("Closed a terminal of job %s of %s: %s", bridge.job_id, who, error.reason)
-            bridge.close(error.close, error.close.name.lower(), error.reason)
+        data = message.get("bytes")
+        _take(bridge, data if data is not None else message["text"], who)
+
+
+def _take(bridge: Bridge, message: bytes | str, who: str) -> None:
+    try:
+        if isinstance(message, bytes):
+            bridge.input(message)
+        else:
+            bridge.handle(frames.parse_control(message))
+    except FrameError as error:
+        audit.warning("Closed a terminal of job %s of %s: %s", bridge.job_id, who, error.reason)
+        bridge.close(error.close, error.close.name.lower(), error.reason)
+    except Exception as error:
+        bridge.failed(error)
 
 
 def _actor(scope: Scope) -> str:

@@ -14,6 +14,10 @@ from typing import Any
 from terminals.flow import FlowWindow
 
 FRAME = 64 * 1024
+KEYS = 1024
+"""Bytes of output up to which it counts as the echo of a key."""
+PAUSE = 0.001
+"""Seconds between two of them; what comes sooner is gathered into one frame."""
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
@@ -21,10 +25,12 @@ Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 class Outbox:
     """The queue of one WebSocket. `flow` counts the bytes that were put in, and those that were drawn."""
 
-    __slots__ = ("_closing", "_loop", "_queue", "_send", "_urgent", "_wake", "flow")
+    __slots__ = ("_closing", "_direct", "_direct_at", "_loop", "_queue", "_send", "_urgent", "_wake", "flow")
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, direct: Callable[[bytes], bool] | None = None) -> None:
         self.flow = FlowWindow()
+        self._direct = direct
+        self._direct_at = 0.0
         self._send = send
         self._loop = asyncio.get_running_loop()
         self._queue: deque[bytes | str] = deque()
@@ -34,10 +40,22 @@ class Outbox:
 
     def put(self, item: bytes | str) -> None:
         """Queue terminal bytes, or a control frame that belongs between them."""
-        self._queue.append(item)
         if isinstance(item, bytes):
             self.flow.add(len(item))
+            if len(item) <= KEYS and self._sent_directly(item):
+                return
+        self._queue.append(item)
         self._rouse()
+
+    def _sent_directly(self, data: bytes) -> bool:
+        """Send what a key brings without waking the pump, if nothing is before it and it is no flood."""
+        if self._direct is None or self._wake is None or self._wake.done():
+            return False
+        now = self._loop.time()
+        if now - self._direct_at < PAUSE or not self._direct(data):
+            return False
+        self._direct_at = now
+        return True
 
     def say(self, text: str) -> None:
         """Send a control frame ahead of queued output."""

@@ -111,7 +111,6 @@ def _serve(fd: int, ready_fd: int, spec: Mapping[str, Any]) -> None:
     django.setup()
     from channels.routing import URLRouter
     from channels.sessions import SessionMiddlewareStack
-    from daphne.server import Server
     from django.core.management import call_command
     from django.urls import re_path
 
@@ -159,7 +158,7 @@ def _serve(fd: int, ready_fd: int, spec: Mapping[str, Any]) -> None:
 
     route: Any = re_path(r"^ws/terminals/(?P<job_id>\d+)/(?P<kind>session|shell)/$", logged_in)  # type: ignore[arg-type]
     application = SessionMiddlewareStack(URLRouter([route]))
-    Server(
+    eager.EagerServer(
         application=application,
         endpoints=[f"fd:fileno={fd}"],
         action_logger=None,

@@ -57,7 +57,7 @@ async def test_a_bridge_pings_and_gives_a_silent_browser_up() -> None:
     assert DEAD_AFTER == 45
     clock.now += DEAD_AFTER - 2 * PING_EVERY
     bridge.tick()
-    await bridge.handle(frames.parse_control('{"t":"pong","id":1}'))  # at the last moment
+    bridge.handle(frames.parse_control('{"t":"pong","id":1}'))  # at the last moment
     clock.now += DEAD_AFTER
     bridge.tick()
     clock.now += 0.1
