@@ -51,6 +51,8 @@ class GceCosProvider(Requests, WorkerProvider):
         if disk is not None:
             self.require_ours(disk, f"disk {naming.data_disk(name)}", doing)
             users = [naming.last(one) for one in disk.get("users") or ()]
+            if name in users and await self.raw(name) is not None:
+                return  # made for somebody else's request between our two looks
             if users:
                 raise UsageError(
                     f"{doing} failed: its data disk is attached to {', '.join(users)}.",
