@@ -5,6 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # `docs/generate.py` is a script, not a package of the product.
@@ -22,3 +23,24 @@ for _number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
 
 # Panes and side shells open this one, not the tester's own with its start-up files.
 os.environ["SHELL"] = str(Path(__file__).resolve().parent / "support" / "plain-shell")
+
+# The files that take longest begin first, so that no processor waits for one of them at the end.
+LONGEST = (
+    "container/test_image.py",
+    "acceptance/test_open_source.py",
+    "container/",
+    "jobs/cli/",
+    "acceptance/",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; the order is random otherwise."""
+    here = Path(__file__).resolve().parent
+
+    def rank(item: pytest.Item) -> int:
+        name = item.path.relative_to(here).as_posix()
+        return next((n for n, start in enumerate(LONGEST) if name.startswith(start)), len(LONGEST))
+
+    items.sort(key=rank)
