@@ -275,3 +275,14 @@ def test_fingers(chromium: Browser, server: TerminalServer, jobs: Iterator[int])
     touch("touchEnd")
     assert offload(page, "offload.screen.preferences.fontSize") > before
     context.close()
+
+
+def test_a_played_phone_sees_the_text(chromium: Browser, server: TerminalServer) -> None:
+    """Emulated pixels are counted in two ways, which WebGL cannot know."""
+    context = new_context(chromium, server, viewport={"width": 390, "height": 800}, device_scale_factor=2)
+    page = open_terminal(context, server)
+    until(page, "() => document.getElementById('terminal').offload.screen.renderer === 'dom'")
+    run(page, "clear; echo seen-$((40+2))")
+    shows(page, "seen-42")
+    expect(page.locator(".xterm-rows")).to_contain_text("seen-42")
+    context.close()

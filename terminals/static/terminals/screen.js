@@ -63,6 +63,7 @@ export class Screen extends EventTarget {
     this.#renderer();
     this.fit();
     new ResizeObserver(() => this.#resized()).observe(this.host);
+    this.#distrustPixels();
     document.addEventListener("visibilitychange", () => this.#renderer());
     addEventListener("pageshow", () => this.repaint());
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.theme());
@@ -176,6 +177,27 @@ export class Screen extends EventTarget {
       }
     }
     this.repaint();
+  }
+
+  /**
+   * Developer tools that play a phone tell page and canvas different numbers of pixels; WebGL would draw a part of
+   * the terminal, enlarged. The DOM renderer does not count pixels.
+   */
+  #distrustPixels() {
+    const observer = new ResizeObserver(([entry]) => {
+      const seen = entry.devicePixelContentBoxSize?.[0].inlineSize;
+      if (seen === undefined || Math.abs(seen - entry.contentRect.width * devicePixelRatio) <= 2) return;
+      this.contextLosses = 3;
+      this.webgl?.dispose();
+      this.webgl = null;
+      this.fit();
+      this.repaint();
+    });
+    try {
+      observer.observe(this.host, { box: "device-pixel-content-box" });
+    } catch {
+      observer.disconnect(); // not every browser tells
+    }
   }
 
   get renderer() {
