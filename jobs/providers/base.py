@@ -87,7 +87,11 @@ class Price:
 
 @dataclass(frozen=True)
 class Resource:
-    """Something of ours in an account. `owner`: the name of the machine that it was made for."""
+    """Something of ours in an account. `owner`: the name of the machine that it was made for.
+
+    What was made for several machines has no owner but a `group` that it belongs to (see
+    `CloudProvider.stands_on`), and may be `in_use` by machines that no row knows.
+    """
 
     kind: str  # instance, disk, address, firewall, ...
     name: str
@@ -95,6 +99,8 @@ class Resource:
     owner: str = ""
     billed: bool = True
     detail: str = ""
+    group: str = ""
+    in_use: bool = False
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}" + (f" in {self.place}" if self.place else "")
@@ -151,7 +157,7 @@ class CloudProvider(WorkerProvider):
 
     @abstractmethod
     async def resources(self) -> Sequence[Resource]:
-        """Return everything in the account that carries our labels, in all zones."""
+        """Return everything in the account that was made for one machine of ours, in all zones."""
 
     @abstractmethod
     async def remove(self, resource: Resource) -> None:
@@ -176,6 +182,18 @@ class CloudProvider(WorkerProvider):
     @abstractmethod
     async def price(self, spec: Mapping[str, Any]) -> Price | None:
         """Return what a machine of this spec costs; None when it is not known. Nothing is asked for."""
+
+    async def shared(self) -> Sequence[Resource]:
+        """Return what was made in the account for several machines, in the order in which it can go."""
+        return []
+
+    def stands_on(self) -> frozenset[str]:
+        """Return the groups of shared resources that machines of this configuration need. Pure."""
+        return frozenset()
+
+    async def remains(self, resource: Resource) -> bool:
+        """Return whether a resource that was asked to go is still there."""
+        return any(str(one) == str(resource) for one in await self.resources())
 
     async def failure(self, name: str) -> OffloadError | None:
         """Return why the newest request for the machine came to nothing, or None.

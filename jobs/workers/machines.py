@@ -138,7 +138,7 @@ async def until_removed(provider: CloudProvider, resource: Resource, step: Step)
     """Wait until a resource that was asked to go is gone. Raises `TimedOut`."""
 
     async def look() -> Seen[bool]:
-        left = [one for one in await provider.resources() if str(one) == str(resource)]
+        left = await provider.remains(resource)
         return Seen(None, f"the {resource} is still there") if left else Seen(True)
 
     await wait_until(f"the {resource} to go", look, deadline=GONE_DEADLINE, step=step)

@@ -26,18 +26,46 @@ class Swept:
     failed: list[str] = field(default_factory=list)
 
 
-async def _accounts(extra: Sequence[Worker]) -> list[tuple[CloudProvider, Worker]]:
-    """Return one provider for each account that a row (or `extra`) knows."""
-    found: dict[str, tuple[CloudProvider, Worker]] = {}
+@dataclass(frozen=True)
+class _Account:
+    """An account as one owner sees it. `place`: what is the same for all workers there."""
+
+    name: str
+    provider: CloudProvider
+    place: str
+
+
+def _place_of(worker: Worker) -> str:
+    return json.dumps([worker.provider, *(worker.config.get(name) for name in _ACCOUNT)])
+
+
+async def _accounts(extra: Sequence[Worker]) -> list[_Account]:
+    """Return each account and owner that a row (or `extra`) knows. A provider gets all zones of its rows."""
     rows = [worker async for worker in Worker.objects.all()]
+    together: dict[tuple[str, str], list[Worker]] = {}
     for worker in [*rows, *extra]:
-        key = json.dumps([worker.provider, *(worker.config.get(name) for name in _ACCOUNT)])
-        if key in found:
-            continue
-        provider = cloud_or_none(worker)
+        together.setdefault((_place_of(worker), str(worker.config.get("owner") or "")), []).append(worker)
+    found = []
+    for (place, _), workers in together.items():
+        example = workers[0]
+        zones = list(dict.fromkeys(zone for worker in workers for zone in _zones(worker)))
+        seen = Worker(
+            name=example.name,
+            provider=example.provider,
+            root=example.root,
+            config={**example.config, **({"zones": zones} if zones else {})},
+        )
+        provider = cloud_or_none(seen)
         if provider is not None:
-            found[key] = (provider, worker)
-    return list(found.values())
+            name = str(example.config.get("project") or provider.kind)
+            found.append(_Account(name, provider, place))
+    return found
+
+
+def _zones(worker: Worker) -> list[str]:
+    config = worker.config
+    named = (config.get("disk_zone"), config.get("zone"), *(config.get("zones") or ()))
+    return [str(zone) for zone in named if zone]
 
 
 def _goes(worker: Worker) -> bool:
@@ -48,11 +76,28 @@ def _goes(worker: Worker) -> bool:
 def _is_wanted(resource: Resource, worker: Worker | None) -> bool:
     """Tell whether a row stands for this resource."""
     if worker is None:
-        return not resource.owner  # made for all machines: the network
+        return False
     if worker.desired != WorkerDesired.GONE:
         return True
     # Deleted on request: only the data disk may be left, when it was not to go.
     return resource.kind == "disk" and bool(worker.config.get("disk_zone")) and not _goes(worker)
+
+
+async def _orphans(account: _Account) -> list[Resource]:
+    """Return what no row stands for, in an order in which it can go. Raises what the provider raises."""
+    resources = await account.provider.resources()
+    shared = await account.provider.shared()
+    # Rows are read after the resources: what was made meanwhile has a row, because that comes first.
+    rows = [row async for row in Worker.objects.filter(provider=account.provider.kind)]
+    names = {row.name: row for row in rows if _place_of(row) == account.place}
+    orphans = [one for one in resources if not _is_wanted(one, names.get(one.owner))]
+    standing: set[str] = set()
+    for worker in names.values():
+        provider = cloud_or_none(worker) if worker.desired != WorkerDesired.GONE else None
+        standing |= provider.stands_on() if provider is not None else set()
+    # Machines first: a disk in use cannot go.
+    orphans.sort(key=lambda one: (one.kind != "instance", one.kind, one.name))
+    return orphans + [one for one in shared if not one.in_use and one.group not in standing]
 
 
 async def sweep(step: Step = silent, *, remove: bool = False, extra: Sequence[Worker] = ()) -> Swept:
@@ -62,22 +107,18 @@ async def sweep(step: Step = silent, *, remove: bool = False, extra: Sequence[Wo
     accounts that no row names.
     """
     swept = Swept()
-    for provider, example in await _accounts(extra):
-        step(f"Looking through {example.config.get('project') or provider.kind}")
+    for account in await _accounts(extra):
+        step(f"Looking through {account.name}")
         try:
-            resources = await provider.resources()
+            orphans = await _orphans(account)
         except OffloadError as error:
             swept.failed.append(error.message)
             continue
-        # Rows are read after the resources: what was made meanwhile has a row, because that comes first.
-        rows = {worker.name: worker async for worker in Worker.objects.filter(provider=provider.kind)}
-        orphans = [one for one in resources if not _is_wanted(one, rows.get(one.owner))]
-        # Machines first: a disk in use cannot go.
-        for resource in sorted(orphans, key=lambda one: (one.kind != "instance", one.kind, one.name)):
+        for resource in orphans:
             swept.orphans.append(resource)
             if remove:
                 step(f"Removing the {resource}")
-                await _remove(provider, resource, step, swept)
+                await _remove(account.provider, resource, step, swept)
     await _mend_rows(swept)
     return swept
 
@@ -120,7 +161,7 @@ async def panic(step: Step = silent, *, extra: Sequence[Worker] = ()) -> Halted:
     All stops are asked for before one is waited for, and one that fails keeps no other from being stopped.
     """
     halted = Halted()
-    for provider, _ in await _accounts(extra):
+    for provider in [account.provider for account in await _accounts(extra)]:
         await Worker.objects.filter(provider=provider.kind).aupdate(desired=WorkerDesired.DOWN.value)
         try:
             instances = await provider.list()
@@ -154,7 +195,7 @@ async def panic(step: Step = silent, *, extra: Sequence[Worker] = ()) -> Halted:
             if row is not None:
                 await note_machine(row, await provider.get(name))
         try:
-            found = await provider.resources()
+            found = [*await provider.resources(), *await provider.shared()]
             halted.left += [one for one in found if one.billed and one.kind != "instance"]
         except OffloadError as error:
             halted.failed.append(error.message)

@@ -1,4 +1,4 @@
-"""Compute Engine keeps the provider's contract, against the simulator."""
+"""Compute Engine keeps the provider's contract, against the simulator and against one that offers little."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from jobs.providers.gce.simulator.lean import LeanSimulator
 from tests.contracts.provider import Harness, ProviderContract
 from tests.support.gce_server import NEVER, Simulator, endpoint, provider
 
@@ -19,3 +20,10 @@ class TestGce(ProviderContract):
                 simulator.settle()
 
             yield Harness(provider(), "worker", {"machine_type": "n2-standard-4"}, settle)
+
+
+class TestGceOfLessOffer(ProviderContract):
+    @pytest.fixture
+    def harness(self) -> Iterator[Harness]:
+        with endpoint(LeanSimulator()):
+            yield Harness(provider(), "worker", {"machine_type": "n2-standard-4"})

@@ -3,6 +3,7 @@
 The library is imported at first use (it takes seconds). `CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE` moves the
 endpoint, as it does for gcloud; plain http is taken for loopback only, and then no credentials are sent.
 A request that may be sent again (a read, or one with a requestId) is, when the answer was "later" or lost.
+An answer that is JSON and that the library cannot read (an emulator's) is taken as it is.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import asyncio
 import functools
 import importlib
 import json
+import logging
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -26,7 +29,10 @@ from jobs.errors import (
     UsageError,
     WorkerUnavailable,
 )
-from jobs.providers.gce import failures, sight
+from jobs.providers.gce import answers, failures, sight
+from jobs.providers.gce.services import SERVICES
+
+logger = logging.getLogger("offload.gce")
 
 Json = dict[str, Any]
 Answer = TypeVar("Answer")
@@ -35,26 +41,6 @@ ATTEMPTS = 4
 FIRST_PAUSE = 0.2  # seconds; doubled each time
 CALL_SECONDS = 60.0
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
-# Service -> the client's class, and its singular and plural in the names of the requests.
-SERVICES: Mapping[str, tuple[str, str, str]] = {
-    "addresses": ("AddressesClient", "Address", "Addresses"),
-    "disks": ("DisksClient", "Disk", "Disks"),
-    "firewalls": ("FirewallsClient", "Firewall", "Firewalls"),
-    "global_operations": ("GlobalOperationsClient", "GlobalOperation", "GlobalOperations"),
-    "images": ("ImagesClient", "Image", "Images"),
-    "instances": ("InstancesClient", "Instance", "Instances"),
-    "machine_types": ("MachineTypesClient", "MachineType", "MachineTypes"),
-    "networks": ("NetworksClient", "Network", "Networks"),
-    "projects": ("ProjectsClient", "Project", "Projects"),
-    "region_operations": ("RegionOperationsClient", "RegionOperation", "RegionOperations"),
-    "regions": ("RegionsClient", "Region", "Regions"),
-    "resource_policies": ("ResourcePoliciesClient", "ResourcePolicy", "ResourcePolicies"),
-    "routers": ("RoutersClient", "Router", "Routers"),
-    "subnetworks": ("SubnetworksClient", "Subnetwork", "Subnetworks"),
-    "zone_operations": ("ZoneOperationsClient", "ZoneOperation", "ZoneOperations"),
-    "zones": ("ZonesClient", "Zone", "Zones"),
-}
 
 
 def endpoint_override(environ: Mapping[str, str] = os.environ) -> str | None:
@@ -115,7 +101,41 @@ def _client(service: str, endpoint: str | None) -> Any:
             "There are no credentials for Google Cloud on this machine.",
             hint="Log in: `gcloud auth application-default login`.",
         ) from error
+    session = getattr(made.transport, "_session", None)
+    if session is not None:
+        session.hooks["response"].append(_hear)
     return _clients.setdefault((service, endpoint), made)
+
+
+_heard = threading.local()
+_lacks: set[tuple[str | None, str]] = set()
+
+
+def _hear(response: Any, *_: Any, **__: Any) -> None:
+    _heard.response = response
+
+
+def _ask(ask: Callable[[], Any]) -> Json:
+    """Return an answer as a dictionary. Raises the library's errors, and its `ParseError` for no JSON."""
+    _heard.response = None
+    try:
+        message = ask()
+    except _parse_error():
+        answer = answers.json_of(_heard.response)
+        if answer is None:
+            raise
+        return answer
+    except (AttributeError, KeyError, TypeError) as error:
+        # The library takes an error's body for one of Google's form.
+        status = getattr(_heard.response, "status_code", 0)
+        if status < 400:
+            raise
+        errors = importlib.import_module("google.api_core.exceptions")
+        raise errors.from_http_status(status, answers.complaint(_heard.response)) from error
+    found: Json = importlib.import_module("google.protobuf.json_format").MessageToDict(
+        type(message).pb(message)
+    )
+    return found
 
 
 def check_body(kind: str, body: bytes) -> str:
@@ -138,10 +158,8 @@ def _unreadable(doing: str, error: Exception) -> OffloadError:
     )
 
 
-def _to_dict(message: Any) -> Json:
-    convert = importlib.import_module("google.protobuf.json_format").MessageToDict
-    found: Json = convert(type(message).pb(message))
-    return found
+def _first_page(method: Callable[..., Any], **arguments: Any) -> Any:
+    return next(iter(method(**arguments).pages))
 
 
 def _request(service: str, verb: str, body: Mapping[str, Any] | None, fields: Mapping[str, Any]) -> Any:
@@ -162,6 +180,17 @@ class Api:
         self.project = project
         self._endpoint = endpoint
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the endpoint is one that the environment named, which may offer less than Google's."""
+        return self._endpoint is not None
+
+    def warn_of_lack(self, what: str) -> None:
+        """Say once for each endpoint that it offers no `what`."""
+        if (self._endpoint, what) not in _lacks:
+            _lacks.add((self._endpoint, what))
+            logger.warning("%s offers no %s; going on without.", self._endpoint or "Google", what)
+
     async def call(
         self, service: str, verb: str, doing: str, body: Mapping[str, Any] | None = None, /, **fields: Any
     ) -> Json:
@@ -175,7 +204,7 @@ class Api:
             method = getattr(client, f"{verb}_unary", None) or getattr(client, verb)
             request = _request(service, verb, body, {"project": self.project, **fields})
             try:
-                return _to_dict(method(request=request, retry=None, timeout=CALL_SECONDS))
+                return _ask(lambda: method(request=request, retry=None, timeout=CALL_SECONDS))
             except _parse_error() as error:
                 if "request_id" in fields:  # it was accepted; what came of it is seen on the resource
                     return {}
@@ -187,22 +216,26 @@ class Api:
         """Return everything a `list` or `aggregated_list` has, over all its pages."""
 
         def once() -> list[Json]:
-            request = _request(service, verb, None, {"project": self.project, **fields})
             method = getattr(_client(service, self._endpoint), verb)
             found: list[Json] = []
-            try:
-                pages = list(method(request=request, retry=None, timeout=CALL_SECONDS).pages)
-            except _parse_error() as error:
-                raise _unreadable(doing, error) from error
-            for page in pages:
-                items = _to_dict(page).get("items") or []
-                if isinstance(items, Mapping):  # aggregated: by scope, and one list in each
-                    lists = [
-                        part for scope in items.values() for part in scope.values() if isinstance(part, list)
-                    ]
-                    items = [one for part in lists for one in part]
-                found += items
-            return found
+            seen = [""]
+            while True:
+                request = _request(
+                    service, verb, None, {"project": self.project, **fields, "page_token": seen[-1]}
+                )
+                try:
+                    page = _ask(
+                        functools.partial(
+                            _first_page, method, request=request, retry=None, timeout=CALL_SECONDS
+                        )
+                    )
+                except _parse_error() as error:
+                    raise _unreadable(doing, error) from error
+                found += answers.items(page)
+                token = str(page.get("nextPageToken") or "")
+                if token in seen:
+                    return found
+                seen.append(token)
 
         return await self._patiently(doing, once)
 

@@ -9,7 +9,8 @@ from typing import Any
 from jobs.errors import OffloadError
 from jobs.providers.base import Capabilities, CloudProvider, Instance, Price, Problem, Resource
 from jobs.providers.gce import naming, prices
-from jobs.providers.gce.network import IAP_RANGE, Network
+from jobs.providers.gce.ground import Ground, grounds
+from jobs.providers.gce.inventory import Inventory, disk_of
 from jobs.providers.gce.provider import GceCosProvider
 from jobs.providers.gce.template import read_spec
 from jobs.transport.endpoint import Endpoint
@@ -28,6 +29,8 @@ class GceCloud(CloudProvider):
         zones = config.get("zones") or [""]
         self._config = {**config, "zone": config.get("disk_zone") or config.get("zone") or zones[0]}
         self.machines = GceCosProvider(self._config)
+        self._inventory = Inventory(self.machines)
+        self._grounds: dict[str, Ground] = {}
 
     def _in_zone(self, zone: str) -> GceCosProvider:
         return GceCosProvider({**self._config, "zone": zone}) if zone else self.machines
@@ -67,26 +70,37 @@ class GceCloud(CloudProvider):
         await self.machines.delete(name)
 
     async def resources(self) -> Sequence[Resource]:
-        """Return machines and disks with our labels, in all zones."""
+        """Return machines, data disks, boot disks without a machine, and addresses, in all zones."""
         found = [
             Resource("instance", one.name, str(one.data.get("zone") or ""), one.name, detail=one.state.value)
             for one in await self.machines.list()
         ]
-        for raw in await self.machines.disks():
-            owner = str((raw.get("labels") or {}).get(naming.WORKER) or "")
-            if raw.get("name") != naming.data_disk(owner):
-                continue  # a boot disk goes with its machine
-            zone = naming.last(str(raw.get("zone", "")))
-            found.append(Resource("disk", str(raw["name"]), zone, owner, detail=f"{raw.get('sizeGb')} GB"))
-        return found
+        found += [one for raw in await self.machines.disks() if (one := disk_of(raw)) is not None]
+        return found + await self._inventory.addresses()
+
+    async def shared(self) -> Sequence[Resource]:
+        """Return networks with their parts, and snapshot schedules."""
+        return await self._inventory.shared()
+
+    def stands_on(self) -> frozenset[str]:
+        """Return the network and its part in each region, and the snapshot schedule if there is one."""
+        return grounds(
+            self.machines.settings, int((self._config.get("spec") or {}).get("snapshot_days") or 0)
+        )
 
     async def remove(self, resource: Resource) -> None:
-        """Ask for a machine or a data disk to be deleted."""
+        """Ask for a resource to be deleted."""
         provider = self._in_zone(resource.place)
         if resource.kind == "instance":
             await provider.delete(resource.name)
         elif resource.kind == "disk":
             await provider.delete_disk(resource.owner)
+        else:
+            await self._inventory.remove(resource)
+
+    async def remains(self, resource: Resource) -> bool:
+        """Return whether a resource is still there."""
+        return await self._inventory.find(resource) is not None
 
     async def trouble(self, name: str) -> OffloadError | None:
         """Return why the newest operation on the machine failed."""
@@ -134,11 +148,10 @@ class GceCloud(CloudProvider):
         return await self.machines.host_keys(name)
 
     async def ground(self, zone: str) -> str | None:
-        """Ask for the next missing part of the network."""
-        machines = self._in_zone(zone)
-        source = str(self._config.get("source") or IAP_RANGE)
-        step = await Network(machines.api, machines.settings, source).ensure()
-        return step.text if step is not None else None
+        """Ask for the next missing part of the network, then for the snapshot schedule."""
+        if zone not in self._grounds:
+            self._grounds[zone] = Ground(self._in_zone(zone), self._config)
+        return await self._grounds[zone].next_step()
 
     def endpoint(self, instance: Instance) -> Endpoint:
         """Return where the machine is reached."""

@@ -36,6 +36,15 @@ class NotOffered(NotFound):
     code = "not_offered"
 
 
+# What servers say, in their frameworks' words, of a path that they do not know. Google names the resource.
+NO_SUCH_PATH = re.compile(
+    r"not (?:be )?(?:yet )?(?:implemented|supported|found on (?:this|the) server)|unimplemented|unsupported"
+    r"|no (?:such )?(?:handler|route|method|endpoint)|(?:page|path|route|url|method|endpoint) not found"
+    r"|cannot (?:get|post|put|patch|delete) /|requested url|^(?:404\W*)?not found\W*$|^unknown error$|^$",
+    re.IGNORECASE,
+)
+
+
 class NotReady(WorkerUnavailable):
     """The resource is busy with an operation; the same call works when that is done."""
 
@@ -99,8 +108,10 @@ def _about_names(said: str, low: str, kind: str, project: str, status: int) -> O
         )
     if kind in ("resourcenotready", "resourceinusebyanotherresource"):
         return NotReady(said, hint="Another operation is still at work there. Try again in a minute.")
-    if status in (405, 501):
-        return NotOffered(said)
+    if status in (405, 501) or (status == 404 and NO_SUCH_PATH.search(low)):
+        return NotOffered(
+            said, hint="The endpoint lacks this. Is CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE meant to be set?"
+        )
     if status == 404:
         return NotFound(said)
     if status == 409:

@@ -19,7 +19,7 @@ OWNER, REPOSITORY, SCHEMA_LABEL, WORKER = (
 TAG = "offload-worker"  # the network tag that the firewall rule of ssh is for
 DEVICE = "offload-data"  # the guest sees /dev/disk/by-id/google-offload-data
 NETWORK = "offload"
-DESCRIPTION = "Made by Offload."
+_DESCRIPTION = re.compile(r"Made by Offload(?: for ([a-z0-9_-]+))?\.\Z")
 _NAME = re.compile(r"[a-z](?:[-a-z0-9]*[a-z0-9])?\Z")  # RFC 1035, as the API asks for
 _LONGEST = 63
 _REQUESTS = uuid.UUID("6f1f60b4-53a8-5a55-9d0a-3a1d4c1d7a0e")
@@ -65,6 +65,17 @@ def is_ours(resource: Mapping[str, Any], owner: str) -> bool:
     """Return whether a resource carries our labels, for this owner (empty: for anybody)."""
     found = resource.get("labels") or {}
     return SCHEMA_LABEL in found and (not owner or found.get(OWNER) == label(owner))
+
+
+def description(owner: str) -> str:
+    """Return what marks as ours the things that carry no labels: networks, routers, rules, policies."""
+    return f"Made by Offload for {label(owner)}." if label(owner) else "Made by Offload."
+
+
+def made_for(resource: Mapping[str, Any]) -> str | None:
+    """Return the owner's label in a description of ours (empty: nobody's), or None for one that is not."""
+    found = _DESCRIPTION.match(str(resource.get("description") or ""))
+    return (found[1] or "") if found else None
 
 
 def request_id(*intent: str) -> str:

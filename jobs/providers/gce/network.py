@@ -50,16 +50,18 @@ class Network:
         self._api = api
         self._settings = settings
         self._source = source
+        self._lacking: set[str] = set()
         self.firewall = f"{settings.network}-offload-ssh"[:63]
 
     def _parts(self) -> list[tuple[str, str, str, dict[str, str], Json]]:
         """Return service, field, name, scope and body of each part, in the order of making."""
         settings = self._settings
+        ours = naming.description(settings.owner)
         region = {"region": settings.region}
         network = settings.network_link
         firewall: Json = {
             "name": self.firewall,
-            "description": naming.DESCRIPTION,
+            "description": ours,
             "network": network,
             "direction": "INGRESS",
             "priority": 1000,
@@ -78,20 +80,20 @@ class Network:
             return [rule]
         made: Json = {
             "name": naming.NETWORK,
-            "description": naming.DESCRIPTION,
+            "description": ours,
             "autoCreateSubnetworks": False,
             "routingConfig": {"routingMode": "REGIONAL"},
         }
         subnetwork: Json = {
             "name": naming.NETWORK,
-            "description": naming.DESCRIPTION,
+            "description": ours,
             "network": network,
             "ipCidrRange": SUBNET_RANGE,
             "privateIpGoogleAccess": True,
         }
         router: Json = {
             "name": f"{naming.NETWORK}-router",
-            "description": naming.DESCRIPTION,
+            "description": ours,
             "network": network,
             "nats": [
                 {
@@ -111,15 +113,17 @@ class Network:
     async def ensure(self) -> Step | None:
         """Ask for the next part that is missing. None: all of it is there.
 
-        Raises `NotFound` when a network of the user's does not exist, `UsageError` when a rule of our name
-        says something else.
+        What an emulator does not offer is named in one step, and then done without. Raises `NotFound` when
+        a network of the user's does not exist, `UsageError` when a rule of our name says something else.
         """
         settings = self._settings
-        if not settings.own_network:
-            await self._api.call(
-                "networks", "get", f"Looking for the network {settings.network}", network=settings.network
-            )
+        if not settings.own_network and "networks" not in self._lacking:
+            step = await self._require_theirs()
+            if step is not None:
+                return step
         for service, field, name, scope, body in self._parts():
+            if service in self._lacking:
+                continue
             found = await self._find(service, field, name, scope)
             if found is not None:
                 self._require_same(service, name, body, found)
@@ -136,9 +140,30 @@ class Network:
                 if "not ready" in error.message:
                     return Step(f"The {field} {name} waits for what it stands on.", asked=False)
                 raise
+            except failures.NotOffered:
+                if not self._api.is_elsewhere:
+                    raise
+                return self._without(service)
             self._accepted(operation, doing)
             return Step(f"{doing}.")
         return None
+
+    async def _require_theirs(self) -> Step | None:
+        """Raise `NotFound` when the user's network does not exist; an emulator may know no networks."""
+        name = self._settings.network
+        try:
+            await self._api.call("networks", "get", f"Looking for the network {name}", network=name)
+        except failures.NotOffered:
+            if not self._api.is_elsewhere:
+                raise
+            return self._without("networks")
+        return None
+
+    def _without(self, service: str) -> Step:
+        """Note that the endpoint lacks a service."""
+        self._lacking.add(service)
+        self._api.warn_of_lack(service)
+        return Step(f"Warning: the endpoint offers no {service}; going on without.", asked=False)
 
     async def remove(self) -> Step | None:
         """Ask for the last part that is there to be deleted. None: nothing of ours is left.
@@ -147,7 +172,7 @@ class Network:
         """
         for service, field, name, scope, _ in reversed(self._parts()):
             found = await self._find(service, field, name, scope)
-            if found is None or found.get("description") != naming.DESCRIPTION:
+            if found is None or not self._is_ours(found):
                 continue
             doing = f"Deleting the {field} {name}"
             try:
@@ -177,8 +202,15 @@ class Network:
         except NotFound:
             return None
 
+    def _is_ours(self, found: Json) -> bool:
+        return naming.made_for(found) == naming.label(self._settings.owner)
+
     def _require_same(self, service: str, name: str, body: Json, found: Json) -> None:
-        if service == "firewalls" and list(found.get("sourceRanges") or ()) != body["sourceRanges"]:
+        if (
+            service == "firewalls"
+            and "sourceRanges" in found
+            and list(found.get("sourceRanges") or ()) != body["sourceRanges"]
+        ):
             raise UsageError(
                 f"The firewall rule {name} lets in {', '.join(found.get('sourceRanges') or ['nobody'])}, "
                 f"and {self._source} was asked for.",

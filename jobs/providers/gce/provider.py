@@ -97,16 +97,15 @@ class GceCosProvider(Requests, WorkerProvider):
                 f"Starting the machine {name} failed: {self.settings.zone} has no such machine.",
                 hint=f"Make it again: `manage.py fleet provision {name}`; a data disk that exists is used.",
             )
-        state = sight.STATES.get(str(raw.get("status")), InstanceState.CREATING)
-        if state in (InstanceState.CREATING, InstanceState.RUNNING):
+        if sight.state_of(raw) in (InstanceState.CREATING, InstanceState.RUNNING):
             return
-        verb = "resume" if raw.get("status") == "SUSPENDED" else "start"
+        verb = "resume" if str(raw.get("status")).upper() == "SUSPENDED" else "start"
         await self.act(verb, name, raw, f"Starting the machine {name} in {self.settings.zone}")
 
     async def stop(self, name: str) -> None:
         """Ask a machine to stop. One that is absent, stopped or stopping is success."""
         raw = await self.raw(name)
-        if raw is None or sight.STATES.get(str(raw.get("status"))) in sight.DOWN:
+        if raw is None or sight.state_of(raw) in sight.DOWN:
             return
         await self.act("stop", name, raw, f"Stopping the machine {name}")
 
@@ -187,8 +186,8 @@ class GceCosProvider(Requests, WorkerProvider):
                 disk=naming.data_disk(name),
                 request_id=self.request_id(
                     "delete-disk",
-                    str(disk.get("id")),
-                    "",
+                    str(disk.get("id") or ""),
+                    "" if disk.get("id") else "//",
                     await self.operations("disks", naming.data_disk(name)),
                 ),
             )
@@ -198,7 +197,8 @@ class GceCosProvider(Requests, WorkerProvider):
 
     async def disks(self) -> Sequence[Json]:
         """Return every disk with our labels, in all zones, as the API describes them."""
-        return await self.everything("disks", f"Listing the disks of {self.settings.project}")
+        listing = self.everything("disks", f"Listing the disks of {self.settings.project}")
+        return await self.optional("disks", listing)
 
     async def guest_attributes(self, name: str, namespace: str) -> Mapping[str, str]:
         """Return what the guest published in a namespace (`hostkeys`, `offload`); empty until it did."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import uuid
+from collections.abc import Awaitable, Sequence
 
 from jobs.errors import NotFound, UsageError
 from jobs.providers.gce import failures, naming, sight
 from jobs.providers.gce.api import Api, Json, endpoint_override
 from jobs.providers.gce.template import Settings
+
+ZONAL = ("disks", "instances")
 
 
 class Requests:
@@ -23,11 +26,12 @@ class Requests:
     async def raw(self, name: str) -> Json | None:
         """Return the machine as the API describes it, or None."""
         try:
-            return await self.api.call(
+            found = await self.api.call(
                 "instances", "get", f"Looking for the machine {name}", zone=self.settings.zone, instance=name
             )
         except NotFound:
             return None
+        return {"zone": self.settings.zone, **found}
 
     async def act(self, verb: str, name: str, raw: Json, doing: str, body: Json | None = None) -> None:
         """Ask for `verb` on a machine, unless that was asked before and is at work."""
@@ -51,7 +55,12 @@ class Requests:
         self.require_accepted(operation, doing)
 
     def request_id(self, verb: str, target: str, intent: str, history: Sequence[Json]) -> str:
-        """Return the id of one intent. The newest operation is in it: what failed once may be asked again."""
+        """Return the id of one intent. The newest operation is in it: what failed once may be asked again.
+
+        Without operations and times (an emulator's machine), two equal intents cannot be told apart.
+        """
+        if not history and intent.endswith("//"):
+            return str(uuid.uuid4())
         newest = str(history[0].get("name")) if history else ""
         return naming.request_id(self.settings.project, self.settings.zone, verb, target, intent, newest)
 
@@ -59,11 +68,21 @@ class Requests:
         """Return the operations on a resource of our zone that Google remembers, newest first."""
         return await self.api.history("zone_operations", f"{collection}/{name}", zone=self.settings.zone)
 
+    async def optional(self, service: str, listing: Awaitable[Sequence[Json]]) -> Sequence[Json]:
+        """Return what a listing returns; nothing, with a warning, where the endpoint lacks the service."""
+        try:
+            return await listing
+        except failures.NotOffered:
+            if self.api.is_elsewhere:
+                self.api.warn_of_lack(service.replace("_", " "))
+                return []
+            raise
+
     async def operations_if_down(self, raw: Json) -> Sequence[Json]:
         """Return the operations on a machine of our zone that is down or going down; else nothing."""
-        if sight.STATES.get(str(raw.get("status"))) not in sight.DOWN:
+        if sight.state_of(raw) not in sight.DOWN:
             return []
-        if naming.last(str(raw.get("zone", self.settings.zone))) != self.settings.zone:
+        if naming.last(str(raw.get("zone") or self.settings.zone)) != self.settings.zone:
             return []
         return await self.operations("instances", str(raw["name"]))
 
@@ -82,18 +101,31 @@ class Requests:
             raise failures.ended_badly(doing, self.settings.project, self.settings.zone, *error)
 
     async def everything(self, service: str, doing: str) -> Sequence[Json]:
-        """Return all resources of a zonal service with our labels, in all zones.
-
-        What an emulator does not offer (filters, the aggregated list) is done without.
-        """
+        """Return all resources of a zonal or regional service with our labels, in all zones."""
         ours = f"labels.{naming.SCHEMA_LABEL}={naming.SCHEMA}"
-        try:
-            found = await self.api.pages(service, "aggregated_list", doing, filter=ours)
-        except UsageError:
-            found = await self.api.pages(service, "aggregated_list", doing)
-        except NotFound:
-            found = await self.api.pages(service, "list", doing, zone=self.settings.zone)
+        found = await self.spread(service, doing, ours)
         return [raw for raw in found if naming.is_ours(raw, self.settings.owner)]
+
+    async def spread(self, service: str, doing: str, wanted: str = "") -> Sequence[Json]:
+        """Return what a zonal or regional service has, everywhere. `wanted`: a filter, if it can be had.
+
+        What an emulator does not offer (filters, the aggregated list) is done without: there the zones of
+        the configuration are looked at one by one.
+        """
+        found: Sequence[Json] = []
+        for fields in ({"filter": wanted}, {}) if wanted else ({},):
+            try:
+                found = await self.api.pages(service, "aggregated_list", doing, **fields)
+                break
+            except (UsageError, NotFound):
+                if not fields and not self.api.is_elsewhere:
+                    raise
+        if found or not self.api.is_elsewhere:
+            return found
+        field = "zone" if service in ZONAL else "region"
+        places = self.settings.all_zones if field == "zone" else self.settings.all_regions
+        lists = [await self.api.pages(service, "list", doing, **{field: place}) for place in places]
+        return [{field: place, **raw} for place, part in zip(places, lists, strict=True) for raw in part]
 
 
 def _life(raw: Json) -> str:

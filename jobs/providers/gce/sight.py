@@ -25,6 +25,19 @@ STATES: Mapping[str, InstanceState] = {
     "STOPPED": InstanceState.STOPPED,
     "TERMINATED": InstanceState.STOPPED,
 }
+# Words of emulators that are not Google's; compared in capitals.
+_OTHER_WORDS: Mapping[str, InstanceState] = {
+    "ACTIVE": InstanceState.RUNNING,
+    "READY": InstanceState.RUNNING,
+    "STARTED": InstanceState.RUNNING,
+    "UP": InstanceState.RUNNING,
+    "DOWN": InstanceState.STOPPED,
+    "HALTED": InstanceState.STOPPED,
+    "OFF": InstanceState.STOPPED,
+    "SHUTDOWN": InstanceState.STOPPED,
+    "DELETING": InstanceState.DELETING,
+    "TERMINATING": InstanceState.DELETING,
+}
 DOWN = (InstanceState.STOPPING, InstanceState.STOPPED, InstanceState.DELETING)
 # Operation type -> why a machine is down, and the sentence for it.
 WHY_DOWN: Mapping[str, tuple[str, str]] = {
@@ -36,6 +49,12 @@ WHY_DOWN: Mapping[str, tuple[str, str]] = {
 }
 
 
+def state_of(raw: Mapping[str, Any]) -> InstanceState:
+    """Return a machine's state. Without a status it is there, so it runs; an unknown word is a change."""
+    word = str(raw.get("status") or "RUNNING").upper()
+    return STATES.get(word) or _OTHER_WORDS.get(word) or InstanceState.CREATING
+
+
 def view(raw: Mapping[str, Any], operations: Sequence[Mapping[str, Any]] = ()) -> Instance:
     """Return a machine. `operations` on it, newest first, tell deleting from stopping, and why it is down.
 
@@ -43,8 +62,8 @@ def view(raw: Mapping[str, Any], operations: Sequence[Mapping[str, Any]] = ()) -
     disks service_account`, and of a machine that is down `because` (of `WHY_DOWN`, `deadline`, the
     operation's own type, or empty) and `last_error` ({code, message} or None). Times are RFC 3339.
     """
-    status = str(raw.get("status", ""))
-    state = STATES.get(status, InstanceState.CREATING)
+    status = str(raw.get("status") or "nothing of its state")
+    state = state_of(raw)
     if state in DOWN and any(
         one.get("operationType") == "delete" and one.get("status") != "DONE" for one in operations
     ):
@@ -61,11 +80,12 @@ def view(raw: Mapping[str, Any], operations: Sequence[Mapping[str, Any]] = ()) -
     access = (interfaces[0].get("accessConfigs") or [{}])[0]
     scheduling = raw.get("scheduling") or {}
     accounts = raw.get("serviceAccounts") or [{}]
+    disks = [naming.last(str(one.get("source") or "")) for one in raw.get("disks") or ()]
     status_of = (raw.get("resourceStatus") or {}).get("scheduling") or {}
     data = {
-        "id": str(raw.get("id", "")),
-        "zone": naming.last(str(raw.get("zone", ""))),
-        "machine_type": naming.last(str(raw.get("machineType", ""))),
+        "id": str(raw.get("id") or ""),
+        "zone": naming.last(str(raw.get("zone") or "")),
+        "machine_type": naming.last(str(raw.get("machineType") or "")),
         "internal_ip": interfaces[0].get("networkIP", ""),
         "external_ip": access.get("natIP", ""),
         "spot": scheduling.get("provisioningModel") == "SPOT" or bool(scheduling.get("preemptible")),
@@ -74,7 +94,7 @@ def view(raw: Mapping[str, Any], operations: Sequence[Mapping[str, Any]] = ()) -
         "last_stop": raw.get("lastStopTimestamp", ""),
         "deadline": status_of.get("terminationTimestamp", ""),
         "labels": dict(raw.get("labels") or {}),
-        "disks": [naming.last(str(one.get("source", ""))) for one in raw.get("disks") or ()],
+        "disks": [one for one in disks if one],
         "service_account": accounts[0].get("email", ""),
         "because": because,
         "last_error": {"code": error[0], "message": error[1]} if error else None,

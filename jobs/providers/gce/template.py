@@ -36,7 +36,8 @@ class Settings:
     `network`: an existing one (with `subnetwork`, unless it is in auto mode); default: the one that
     `network.py` makes. `strategy`: how the machine is reached (`iap`, `internal`, `external`). `tunnel`: the
     argv that carries ssh on its stdin and stdout under `iap`; `{vm} {zone} {project}` are filled in.
-    `suffix`: the end of the internal host name. `owner`, `repository`: labels.
+    `suffix`: the end of the internal host name. `owner`, `repository`: labels. `zones`: where else
+    machines may be.
     """
 
     project: str
@@ -52,6 +53,17 @@ class Settings:
     key: str = ""
     owner: str = ""
     repository: str = ""
+    zones: tuple[str, ...] = ()
+
+    @property
+    def all_zones(self) -> tuple[str, ...]:
+        """Every zone where machines of this configuration may be, without repetition."""
+        return tuple(dict.fromkeys((self.zone, *self.zones)))
+
+    @property
+    def all_regions(self) -> tuple[str, ...]:
+        """The regions of those zones."""
+        return tuple(dict.fromkeys(naming.region_of(zone) for zone in self.all_zones))
 
     @property
     def region(self) -> str:
@@ -89,8 +101,9 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
         )
     known = {one.name for one in fields(Settings)}
     values = {key: value for key, value in config.items() if key in known and value not in (None, "")}
-    if "tunnel" in values:
-        values["tunnel"] = tuple(str(part) for part in values["tunnel"])
+    for name in ("tunnel", "zones"):
+        if name in values:
+            values[name] = tuple(str(part) for part in values[name])
     if values.get("strategy", "iap") not in STRATEGIES:
         raise NotConfigured(
             f"The worker has {values['strategy']!r} as strategy.", hint=f"Known: {', '.join(STRATEGIES)}."
@@ -103,7 +116,9 @@ class Spec:
     """What is asked for. Sizes in GiB, `max_run_seconds` 30 to 120 days; 0 means no deadline.
 
     `user_data` is cloud-init's text. `service_account`: an email; without one the machine has no identity
-    and no access to anything. `intent`: a text of the caller's that makes two equal requests different.
+    and no access to anything. `resource_policies`: of the machine (when it runs, where). `snapshot_days`:
+    a snapshot of the data disk each day, kept so long; 0: none. `intent`: a text of the caller's that makes
+    two equal requests different.
     """
 
     machine_type: str = "n2-standard-8"
@@ -120,6 +135,7 @@ class Spec:
     metadata: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     resource_policies: tuple[str, ...] = ()
+    snapshot_days: int = 0
     intent: str = ""
 
     @property
@@ -153,6 +169,8 @@ def read_spec(values: Mapping[str, Any]) -> Spec:
     spec = Spec(**given)
     if min(spec.boot_disk_gb, spec.data_disk_gb) < 10:
         raise UsageError("A disk at Google has at least 10 GiB.", hint="The default is 20 and 200.")
+    if not 0 <= spec.snapshot_days <= 365:
+        raise UsageError("Snapshots are kept for 1 to 365 days (or 0: none are made).")
     if spec.max_run_seconds and not 30 <= spec.max_run_seconds <= 120 * 86400:
         raise UsageError("The deadline of a machine is between 30 seconds and 120 days (or 0: none).")
     if spec.series in HYPERDISK_ONLY and spec.data_disk_type.startswith("pd-"):
@@ -160,6 +178,11 @@ def read_spec(values: Mapping[str, Any]) -> Spec:
             f"{spec.machine_type} takes no {spec.data_disk_type}.", hint="Use hyperdisk-balanced."
         )
     return spec
+
+
+def snapshot_policy(days: int) -> str:
+    """Return the name of the schedule that keeps snapshots for `days`."""
+    return f"offload-snapshots-{days}d"
 
 
 def instance_body(settings: Settings, spec: Spec, name: str, disk_exists: bool) -> dict[str, Any]:
@@ -174,7 +197,7 @@ def instance_body(settings: Settings, spec: Spec, name: str, disk_exists: bool) 
         interface["accessConfigs"] = [{"name": "External NAT", "type": "ONE_TO_ONE_NAT"}]
     body: dict[str, Any] = {
         "name": name,
-        "description": naming.DESCRIPTION,
+        "description": naming.description(settings.owner),
         "machineType": f"{zone}/machineTypes/{spec.machine_type}",
         "labels": labels,
         "tags": {"items": [naming.TAG]},
@@ -221,14 +244,20 @@ def _data_disk(
     disk: dict[str, Any] = {"deviceName": naming.DEVICE, "autoDelete": False, "mode": "READ_WRITE"}
     if exists:
         return {**disk, "source": f"projects/{settings.project}/{zone}/disks/{naming.data_disk(name)}"}
+    params: dict[str, Any] = {
+        "diskName": naming.data_disk(name),
+        "diskSizeGb": str(spec.data_disk_gb),
+        "diskType": f"{zone}/diskTypes/{spec.data_disk_type or spec.disk_type}",
+        "labels": dict(labels),
+    }
+    if spec.snapshot_days:
+        policy = snapshot_policy(spec.snapshot_days)
+        params["resourcePolicies"] = [
+            f"projects/{settings.project}/regions/{settings.region}/resourcePolicies/{policy}"
+        ]
     return {
         **disk,
-        "initializeParams": {
-            "diskName": naming.data_disk(name),
-            "diskSizeGb": str(spec.data_disk_gb),
-            "diskType": f"{zone}/diskTypes/{spec.data_disk_type or spec.disk_type}",
-            "labels": dict(labels),
-        },
+        "initializeParams": params,
     }
 
 

@@ -120,9 +120,20 @@ async def test_stop_that_is_not_offered_is_no_success(simulator: Simulator) -> N
 
 async def test_answer_that_cannot_be_read(simulator: Simulator) -> None:
     await provider().create({}, "worker")
-    simulator.fail("odd-answer", "GET .*instances/worker")
+    simulator.fail("page", "GET .*instances")
     with pytest.raises(WorkerUnavailable, match="not one of the Compute API"):
         await provider().get("worker")
+    simulator.fail("page", "GET .*aggregated/instances")
+    with pytest.raises(WorkerUnavailable, match="not one of the Compute API"):
+        await provider().list()
+
+
+async def test_json_that_only_the_library_cannot_read_is_taken_as_it_is(simulator: Simulator) -> None:
+    await provider().create({}, "worker")
+    simulator.fail("odd-answer", "GET .*instances/worker")
+    instance = await provider().get("worker")
+    assert instance
+    assert (instance.state, instance.data["id"]) == (InstanceState.CREATING, "none")
 
 
 async def test_quota_of_the_region(simulator: Simulator) -> None:

@@ -15,11 +15,18 @@ class Cut(Exception):
     """The connection ends here."""
 
 
+class Page(Exception):
+    """The answer is a page for people."""
+
+
 class Answers(Protocol):
     """What answers requests."""
 
     def answer(self, method: str, target: str, body: bytes) -> Json:
-        """Return the answer. Raises `ApiError`, and `Cut` to end the connection instead."""
+        """Return the answer. Raises `ApiError`, `Page`, and `Cut` to end the connection instead."""
+
+    def refusal(self, error: ApiError) -> Json:
+        """Return the body that tells of an error."""
 
 
 class Server(ThreadingHTTPServer):
@@ -63,19 +70,22 @@ class Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         status = 200
+        found: Json | None
         try:
             found = self.server.simulator.answer(self.command, self.path, body)
         except Cut:
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
             return
+        except Page:
+            found = None
         except ApiError as error:
             status = error.status
-            one = {"message": str(error), "domain": "global", "reason": error.reason}
-            found = {"error": {"code": status, "message": str(error), "errors": [one]}}
-        text = json.dumps(found).encode()
+            found = self.server.simulator.refusal(error)
+        text = b"<html>Welcome.</html>" if found is None else json.dumps(found).encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/json; charset=UTF-8")
+        kind = "text/html" if found is None else "application/json; charset=UTF-8"
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         self.wfile.write(text)

@@ -102,12 +102,16 @@ def _check_disk(
     image = str(wanted.get("sourceImage", ""))
     if image and naming.last(image) not in (*catalog.IMAGES, *catalog.IMAGES.values()):
         raise not_found(_local(image))
+    policies = wanted.get("resourcePolicies") or []
+    for link in policies:
+        world.find(_local(str(link)))
     new = {
         "name": naming.last(path),
         "sizeGb": str(wanted.get("diskSizeGb", "10")),
         "type": f"{ROOT}{scope}/diskTypes/{disk_type}",
         "labels": wanted.get("labels") or {},
         "status": "READY",
+        **({"resourcePolicies": [f"{ROOT}{_local(str(link))}" for link in policies]} if policies else {}),
     }
     return given, path, new
 

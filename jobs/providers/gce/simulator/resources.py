@@ -68,7 +68,8 @@ def delete(world: World, path: str) -> Json:
 
 def _links(one: Mapping[str, Any]) -> list[str]:
     interfaces = [inner for part in one.get("networkInterfaces") or () for inner in part.values()]
-    return [str(one.get("network", "")), *(str(link) for link in interfaces)]
+    policies = one.get("resourcePolicies") or ()
+    return [str(one.get("network", "")), *(str(link) for link in (*interfaces, *policies))]
 
 
 def act(world: World, path: str, verb: str, body: Json) -> Json:

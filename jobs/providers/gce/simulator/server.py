@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 from jobs.providers.gce import api
 from jobs.providers.gce.simulator import catalog, faults, instances, resources
 from jobs.providers.gce.simulator.faults import Fault
-from jobs.providers.gce.simulator.http import Cut, Handler, Server
+from jobs.providers.gce.simulator.http import Cut, Handler, Page, Server
 from jobs.providers.gce.simulator.machines import Machines
 from jobs.providers.gce.simulator.reading import Reading
 from jobs.providers.gce.simulator.world import ROOT, ApiError, Json, World, invalid, not_found
@@ -106,8 +106,13 @@ class Simulator(Reading):
             self.world.consoles[path] = self.world.consoles.get(path, "") + console
             self.world.keep()
 
+    def refusal(self, error: ApiError) -> Json:
+        """Return the body that tells of an error, as Google writes it."""
+        one = {"message": str(error), "domain": "global", "reason": error.reason}
+        return {"error": {"code": error.status, "message": str(error), "errors": [one]}}
+
     def answer(self, method: str, target: str, body: bytes) -> Json:
-        """Return the answer to a request. Raises `ApiError`, and `Cut` to end the connection instead."""
+        """Return the answer to a request. Raises `ApiError`, `Page`, and `Cut` to end the connection."""
         parts = urlsplit(target)
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         if parts.path.startswith("/simulator/"):
@@ -135,6 +140,8 @@ class Simulator(Reading):
                 self.world.operations.pop(found["selfLink"].removeprefix(ROOT), None)
             if fault == "odd-answer":
                 found = {**found, "id": "none"}
+            if fault == "page":
+                raise Page
             if fault == "lost-answer":
                 raise Cut
             answer: Json = json.loads(json.dumps(found))

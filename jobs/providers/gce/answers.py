@@ -1,0 +1,35 @@
+"""What an answer holds that Google's library could not read, or spreads over scopes. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+Json = dict[str, Any]
+
+
+def json_of(response: Any) -> Json | None:
+    """Return the JSON object in an HTTP response (of `requests`), or None when it holds none."""
+    try:
+        found = response.json()
+    except (AttributeError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def complaint(response: Any) -> str:
+    """Return what an error's response says, whatever form its body has."""
+    found = json_of(response) or {}
+    said = found.get("error") or found.get("detail") or found.get("message") or ""
+    return said if isinstance(said, str) else json.dumps(said)
+
+
+def items(page: Mapping[str, Any]) -> list[Json]:
+    """Return what is on a page of a list; of an aggregated list, what is in all its scopes."""
+    found = page.get("items") or []
+    if isinstance(found, Mapping):
+        scopes = [scope for scope in found.values() if isinstance(scope, Mapping)]
+        lists = [part for scope in scopes for part in scope.values() if isinstance(part, list)]
+        found = [one for part in lists for one in part]
+    return [dict(one) for one in found if isinstance(one, Mapping) and one.get("name")]

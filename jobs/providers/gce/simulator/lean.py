@@ -1,0 +1,84 @@
+"""The simulator as a lesser emulator of the API: machines and little else.
+
+It has no networks, routers, rules, policies, images, disks of their own, addresses, operations to be listed,
+lists over zones, filters, guest attributes, and takes no heed of a requestId. Requests are carried out at
+once. Its answers lack ids, times and links, or have them in forms of its own; so do its refusals.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from typing import Any
+from urllib.parse import urlsplit
+
+from jobs.providers.gce.simulator.server import Simulator
+from jobs.providers.gce.simulator.world import ApiError, Json
+
+_OFFERED = re.compile(
+    r"(GET|POST) .*/zones/[^/]+/instances|(GET|DELETE) .*/zones/[^/]+/instances/[^/]+"
+    r"|POST .*/zones/[^/]+/instances/[^/]+/(start|stop|setMachineType)"
+)
+_LEFT_OUT = frozenset(
+    {
+        "creationTimestamp", "fingerprint", "id", "kind", "labelFingerprint", "lastStartTimestamp",
+        "lastStopTimestamp", "resourceStatus", "selfLink", "zone",
+    }
+)  # fmt: skip
+_WORDS = {"RUNNING": "Running", "TERMINATED": "STOPPED"}
+
+
+class LeanSimulator(Simulator):
+    """A Compute API that offers no more than it must."""
+
+    def refusal(self, error: ApiError) -> Json:
+        """Return the body that tells of an error: a word, and no more."""
+        return {"error": str(error)}
+
+    def answer(self, method: str, target: str, body: bytes) -> Json:
+        """Return the answer to a request. Raises `ApiError`."""
+        parts = urlsplit(target)
+        if parts.path.startswith("/simulator/"):
+            return super().answer(method, target, body)
+        if _OFFERED.fullmatch(f"{method} {parts.path}") is None:
+            raise ApiError(501 if method == "POST" else 404, "", "404 page not found")
+        try:
+            found = super().answer(method, parts.path, _without_networks(method, parts.path, body))
+        finally:
+            self.settle()
+            self._forget_disks()
+        if found.get("kind") == "compute#operation":
+            number = str(uuid.uuid4())
+            return {"id": number, "name": number, "status": "DONE", "selfLink": f"http://elsewhere/{number}"}
+        return dict(_plain(found))
+
+    def _forget_disks(self) -> None:
+        with self.world.lock:
+            for path, one in list(self.world.resources.items()):
+                if "/disks/" in path and not one.get("users"):
+                    del self.world.resources[path]
+            self.world.operations.clear()
+            self.world.keep()
+
+
+def _without_networks(method: str, path: str, body: bytes) -> bytes:
+    """Return the body of a request without the networks that it names: there are none here."""
+    if method != "POST" or not path.endswith("/instances") or not body:
+        return body
+    wanted = json.loads(body)
+    wanted["networkInterfaces"] = [{}]
+    for disk in wanted.get("disks") or ():
+        (disk.get("initializeParams") or {}).pop("resourcePolicies", None)
+    return json.dumps(wanted).encode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {key: _plain(one) for key, one in value.items() if key not in _LEFT_OUT}
+    if "status" in kept:
+        kept["status"] = _WORDS.get(str(kept["status"]), kept["status"])
+    return kept
