@@ -143,6 +143,10 @@ class WorkerProvider(ABC):
     def endpoint(self, instance: Instance) -> Endpoint:
         """Return where the machine is reached. Pure."""
 
+    def ways(self, instance: Instance) -> Mapping[str, Endpoint]:
+        """Return all ways to the machine by name, the preferred one first. Pure."""
+        return {"": self.endpoint(instance)}
+
     @abstractmethod
     async def check(self) -> Sequence[Problem]:
         """Look at what this provider needs in order to work."""

@@ -15,12 +15,25 @@ class LocalEndpoint:
 
 
 @dataclass(frozen=True)
+class ProxyWords:
+    """What a proxy command says (`pattern`, a regular expression) when a connection does not come about.
+
+    `refused`: somebody answered and said no; else nobody answered. `hint`: what to do about it.
+    """
+
+    pattern: str
+    hint: str
+    refused: bool = False
+
+
+@dataclass(frozen=True)
 class SshEndpoint:
     """A machine behind ssh.
 
     `config_host` is the name looked up in the user's OpenSSH config (ProxyJump, ProxyCommand, IdentityFile
     and so on apply); explicit fields win over it. `known_hosts` is the file of pinned host keys; a host
-    that is not in it is pinned at first contact when `pin_new_host` is set, else refused.
+    that is not in it is pinned at first contact when `pin_new_host` is set, else refused. `proxy_words`:
+    what the proxy command's complaints mean, the first that fits.
     """
 
     config_host: str
@@ -32,6 +45,7 @@ class SshEndpoint:
     jump: str | None = None
     proxy_command: tuple[str, ...] | None = None
     pin_new_host: bool = True
+    proxy_words: tuple[ProxyWords, ...] = ()
 
     def __str__(self) -> str:
         who = f"{self.user}@" if self.user else ""

@@ -113,6 +113,12 @@ class SshLines:
                     self._release(session)
                 raise
 
+    async def ready(self) -> None:
+        """Have a connection, connecting when there is none. Raises why there is none."""
+        self._drop_lost()
+        if not any(not line.suspect and not line.is_lost for line in self.lines):
+            await self._line_with_room()
+
     def _release(self, session: RemoteSession) -> None:
         line = self._of_session.pop(session, None)
         if line is None:
@@ -228,6 +234,12 @@ async def borrow(endpoint: Endpoint) -> AsyncIterator[Transport]:
         yield transport
     finally:
         await transport.aclose()
+
+
+async def reach(endpoint: Endpoint) -> None:
+    """Have a connection to the endpoint, for whoever borrows it next. Raises why there is none."""
+    if isinstance(endpoint, SshEndpoint):
+        await _pool.lines(endpoint).ready()
 
 
 async def aclose_all() -> None:

@@ -27,6 +27,7 @@ from jobs.errors import (
 from jobs.transport.base import Size
 from jobs.transport.endpoint import SshEndpoint
 from jobs.transport.host_keys import HostKey, host_name, pin_key, pinned_keys
+from jobs.transport.proxy import ProxyTunnel
 from jobs.transport.ssh_session import RemoteSession
 
 logger = logging.getLogger("offload.transport")
@@ -63,7 +64,11 @@ class SshLine:
     """One authenticated connection. `used` and `limit` count channels; the pool keeps them."""
 
     def __init__(
-        self, endpoint: SshEndpoint, connection: asyncssh.SSHClientConnection, tunnel: SshLine | None
+        self,
+        endpoint: SshEndpoint,
+        connection: asyncssh.SSHClientConnection,
+        tunnel: SshLine | None,
+        proxy: ProxyTunnel | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.used = 0
@@ -73,6 +78,7 @@ class SshLine:
         self.since_idle = self.since
         self._connection = connection
         self._tunnel = tunnel
+        self._proxy = proxy
         key = connection.get_server_host_key()
         self.fingerprint = key.get_fingerprint() if key else ""
 
@@ -130,8 +136,7 @@ class SshLine:
             self._connection.abort()
             await self._connection.wait_closed()
         finally:
-            if self._tunnel is not None:
-                await self._tunnel.close(patience)
+            await _end(self._tunnel, self._proxy)
 
 
 async def _to_its_end(opening: asyncio.Future[Any]) -> Any:
@@ -207,26 +212,38 @@ async def connect(endpoint: SshEndpoint, timing: Timing | None = None) -> SshLin
     """Open one connection. Raises `ConnectFailed`, `AuthRefused`, `HostKeyMismatch`, `NotConfigured`."""
     timing = timing or Timing()
     tunnel = await _tunnel(endpoint, timing)
+    proxy = ProxyTunnel(endpoint, endpoint.proxy_command) if endpoint.proxy_command else None
     client = _Client(endpoint)
     try:
-        connection = await _connect(endpoint, timing, client, tunnel)
-        line = SshLine(endpoint, connection, tunnel)
+        connection = await _connect(endpoint, timing, client, tunnel, proxy)
+        line = SshLine(endpoint, connection, tunnel, proxy)
     except (asyncssh.Error, OSError, TimeoutError, ValueError) as error:
-        if tunnel is not None:
-            await tunnel.close()
-        if client.refusal is not None:
-            raise client.refusal from error
-        raise refused(error, endpoint) from error
+        meaning = client.refusal or refused(error, endpoint)
+        if proxy is not None:
+            meaning = proxy.explain(meaning)
+        await _end(tunnel, proxy)
+        raise meaning from error
     except BaseException:
-        if tunnel is not None:
-            await tunnel.close()
+        await _end(tunnel, proxy)
         raise
     await asyncio.to_thread(_pin, endpoint, connection, client.port)
     return line
 
 
+async def _end(tunnel: SshLine | None, proxy: ProxyTunnel | None) -> None:
+    """End what a connection stood on."""
+    if tunnel is not None:
+        await tunnel.close()
+    if proxy is not None:
+        await proxy.aclose()
+
+
 async def _connect(
-    endpoint: SshEndpoint, timing: Timing, client: _Client, tunnel: SshLine | None
+    endpoint: SshEndpoint,
+    timing: Timing,
+    client: _Client,
+    tunnel: SshLine | None,
+    proxy: ProxyTunnel | None,
 ) -> asyncssh.SSHClientConnection:
     options: dict[str, Any] = {
         "config": _user_config(),
@@ -246,13 +263,13 @@ async def _connect(
         options["username"] = endpoint.user
     if endpoint.key is not None:
         options["client_keys"] = [str(endpoint.key)]
-    if endpoint.proxy_command is not None:
-        options["proxy_command"] = list(endpoint.proxy_command)
     connector = tunnel._connection if tunnel is not None else asyncio.get_running_loop()
     if endpoint.host is not None:
         options["tunnel"] = _Address(connector, endpoint.host)
     elif tunnel is not None:
         options["tunnel"] = connector
+    elif proxy is not None:
+        options["tunnel"] = proxy
     connection = await asyncssh.connect(endpoint.config_host, **options)
     _quieten(connection)
     return connection

@@ -19,6 +19,7 @@ from jobs.remote.layout import Layout, socket_for_root
 from jobs.transport import pool
 from jobs.transport.base import Transport
 from jobs.workers.container_spec import ContainerSpec, spec_of
+from jobs.workers.ways import way_to
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ async def connect(worker: Worker) -> AsyncIterator[Connection]:
             f"Connecting to the worker {worker.name} failed: its provider knows no such machine.",
             hint="See `manage.py fleet ls`.",
         )
-    async with pool.borrow(provider.endpoint(instance)) as transport:
+    async with pool.borrow(await way_to(worker, provider, instance)) as transport:
         layout = layout_of(worker)
         container = spec_of(worker.config, worker.root)
         client = RunnerClient(transport, layout, container.inside if container else None)

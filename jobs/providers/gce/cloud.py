@@ -157,6 +157,10 @@ class GceCloud(CloudProvider):
         """Return where the machine is reached."""
         return self.machines.endpoint(instance)
 
+    def ways(self, instance: Instance) -> Mapping[str, Endpoint]:
+        """Return where the machine is reached by each strategy."""
+        return self.machines.ways(instance)
+
     async def check(self) -> Sequence[Problem]:
         """Look at what is needed."""
         return await self.machines.check()

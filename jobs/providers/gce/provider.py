@@ -8,7 +8,7 @@ from typing import Any
 
 from jobs.errors import NotFound, OffloadError, UsageError
 from jobs.providers.base import Capabilities, Instance, InstanceState, Problem, WorkerProvider
-from jobs.providers.gce import checkup, failures, naming, sight
+from jobs.providers.gce import checkup, failures, naming, reaching, sight
 from jobs.providers.gce.api import Json
 from jobs.providers.gce.requests import Requests
 from jobs.providers.gce.template import instance_body, read_settings, read_spec
@@ -119,32 +119,12 @@ class GceCosProvider(Requests, WorkerProvider):
         await self.act("delete", name, raw, doing)
 
     def endpoint(self, instance: Instance) -> SshEndpoint:
-        """Return where the machine is reached by the configured strategy. Pure.
+        """Return where the machine is reached by the first configured strategy. Pure."""
+        return next(iter(self.ways(instance).values()))
 
-        `config_host` is `compute.<id>` (as gcloud has it): its pinned keys are those of this one machine,
-        and not of a later one with the same name or address. Under `iap` there is no address.
-        """
-        settings = self.settings
-        zone = str(instance.data.get("zone") or settings.zone)
-        facts = {"vm": instance.name, "zone": zone, "project": settings.project, "suffix": settings.suffix}
-        host: str | None = None
-        proxy: tuple[str, ...] | None = None
-        if settings.strategy == "iap":
-            proxy = tuple(part.format(**facts) for part in settings.tunnel)
-        elif settings.strategy == "internal":
-            host = settings.host_pattern.format(**facts)
-        else:
-            host = str(instance.data.get("external_ip") or instance.data.get("internal_ip") or "") or None
-        return SshEndpoint(
-            config_host=f"compute.{instance.data.get('id') or instance.name}",
-            host=host,
-            port=settings.port,
-            user=settings.user or None,
-            key=Path(settings.key).expanduser() if settings.key else None,
-            known_hosts=self._home / "known_hosts",
-            proxy_command=proxy,
-            pin_new_host=False,  # the machine publishes its keys: see `host_keys`
-        )
+    def ways(self, instance: Instance) -> Mapping[str, SshEndpoint]:
+        """Return where the machine is reached by each configured strategy, in order. Pure."""
+        return reaching.ways(self.settings, self._home, instance)
 
     async def check(self) -> Sequence[Problem]:
         """Look at credentials, project, zone, machine type, quota, network and gcloud."""

@@ -8,25 +8,13 @@ from typing import Any
 
 from jobs.errors import NotConfigured, UsageError
 from jobs.providers.gce import naming
+from jobs.providers.gce.strategies import HOST_PATTERN, IAP_TUNNEL, read_strategies
 
 # Series that take no Persistent Disk at all, only Hyperdisk. C4, C4A, C4D, N4, N4A and N4D are said to be so
 # by https://github.com/nextflow-io/nextflow/issues/6614. The others were not compared with a source; Google's
 # own table is at https://cloud.google.com/compute/docs/disks/hyperdisks
 HYPERDISK_ONLY = frozenset({"a4", "c4", "c4a", "c4d", "h4d", "m4", "n4", "n4a", "n4d", "x4"})
 ARM = frozenset({"c4a", "n4a", "t2a"})  # their images have a family of their own
-STRATEGIES = ("iap", "internal", "external")
-IAP_TUNNEL = (
-    "gcloud",
-    "compute",
-    "start-iap-tunnel",
-    "{vm}",
-    "22",
-    "--listen-on-stdin",
-    "--project={project}",
-    "--zone={zone}",
-    "--verbosity=warning",
-)
-HOST_PATTERN = "nic0.{vm}.{zone}.c.{project}.{suffix}"
 
 
 @dataclass(frozen=True)
@@ -34,8 +22,8 @@ class Settings:
     """A worker's configuration for this provider. `project` and `zone` are needed, the rest has defaults.
 
     `network`: an existing one (with `subnetwork`, unless it is in auto mode); default: the one that
-    `network.py` makes. `strategy`: how the machine is reached (`iap`, `internal`, `external`). `tunnel`: the
-    argv that carries ssh on its stdin and stdout under `iap`; `{vm} {zone} {project}` are filled in.
+    `network.py` makes. `strategy`: how the machine is reached (`iap`, `internal`, `external`; several in the
+    order in which they are tried, or `auto`: all), which `strategies` holds. `tunnel`: the argv that carries ssh on its stdin and stdout under `iap`; `{vm} {zone} {project}` are filled in.
     `suffix`: the end of the internal host name. `owner`, `repository`: labels. `zones`: where else
     machines may be.
     """
@@ -54,6 +42,7 @@ class Settings:
     owner: str = ""
     repository: str = ""
     zones: tuple[str, ...] = ()
+    strategies: tuple[str, ...] = ("iap",)
 
     @property
     def all_zones(self) -> tuple[str, ...]:
@@ -104,10 +93,8 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
     for name in ("tunnel", "zones"):
         if name in values:
             values[name] = tuple(str(part) for part in values[name])
-    if values.get("strategy", "iap") not in STRATEGIES:
-        raise NotConfigured(
-            f"The worker has {values['strategy']!r} as strategy.", hint=f"Known: {', '.join(STRATEGIES)}."
-        )
+    values["strategies"] = read_strategies(values.get("strategy", "iap"))
+    values["strategy"] = values["strategies"][0]
     return Settings(**values)
 
 

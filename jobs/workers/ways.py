@@ -1,0 +1,65 @@
+"""Which of several ways leads to a machine: the one that answered last, then the others in their order.
+
+Only a line that does not come about leads to the next way. Somebody who answers and says no (our key is not
+taken, the host's key is another one) is the machine or an impostor, and no other way makes that better.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from asgiref.sync import sync_to_async
+from django.db import transaction
+
+from jobs.errors import ConnectFailed, TimedOut
+from jobs.models import Worker
+from jobs.providers.base import Instance, WorkerProvider
+from jobs.transport import pool
+from jobs.transport.endpoint import Endpoint
+from jobs.transport.proxy import ProxyMissing
+
+logger = logging.getLogger("offload.workers")
+
+FALLS_THROUGH = (ConnectFailed, TimedOut, ProxyMissing)
+KEY = "way"  # in a worker's configuration: the way that answered last
+
+
+async def way_to(worker: Worker, provider: WorkerProvider, instance: Instance) -> Endpoint:
+    """Return where the worker's machine answers, with a connection there, and remember it on the row.
+
+    With one way there is nothing to choose, and nothing is connected yet. Raises what the first way that
+    was answered said no with, or `ConnectFailed` naming each way that nobody answered.
+    """
+    ways = provider.ways(instance)
+    if len(ways) == 1:
+        return next(iter(ways.values()))
+    known = worker.config.get(KEY)
+    failed: list[str] = []
+    hint = ""
+    for name in sorted(ways, key=lambda one: one != known):
+        try:
+            await pool.reach(ways[name])
+        except FALLS_THROUGH as error:
+            failed.append(f"{name}: {error.message}")
+            hint = hint or error.hint
+            continue
+        if name != known and worker.id is not None:
+            after = f" after {' '.join(failed)}" if failed else ""
+            logger.log(
+                logging.WARNING if failed else logging.INFO,
+                "%s is reached by %s%s; that way is tried first from now on.", worker.name, name, after,
+            )  # fmt: skip
+            worker.config = await remember(worker.id, name)
+        return ways[name]
+    raise ConnectFailed(f"Connecting to {worker.name} failed in every way. {' '.join(failed)}", hint=hint)
+
+
+def _remember(worker_id: int, name: str) -> dict[str, object]:
+    with transaction.atomic():
+        row = Worker.objects.select_for_update().get(id=worker_id)
+        config: dict[str, object] = {**row.config, KEY: name}
+        Worker.objects.filter(id=worker_id).update(config=config)
+    return config
+
+
+remember = sync_to_async(_remember)

@@ -1,0 +1,157 @@
+"""Several ways to one machine: a dead line leads to the next way, a no never does; what answered is kept."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.test import TransactionTestCase
+
+from jobs.errors import AuthRefused, ConnectFailed, HostKeyMismatch, OffloadError
+from jobs.models import Worker
+from jobs.providers.gce.simulator.connect import tunnel
+from jobs.providers.gce.simulator.machines import SshdMachines
+from jobs.transport import pool
+from jobs.workers import connect
+from jobs.workers.connection import provider_of
+from jobs.workers.published import pin_published
+from tests.support.gce_server import Simulator, config, endpoint
+from tests.support.sshd import make_key
+
+
+class Ways(TransactionTestCase):
+    def setUp(self) -> None:
+        self.tmp = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.enterContext(self.settings(OFFLOAD=replace(settings.OFFLOAD, home=self.tmp)))
+        self.key = make_key(self.tmp / "key")
+        self.machines = SshdMachines(self.tmp / "machines", Path(f"{self.key}.pub").read_text())
+        self.addCleanup(self.machines.stop_all)
+        self.simulator = self.enterContext(endpoint(Simulator(machines=self.machines)))
+        self.calls = self.tmp / "calls"
+
+    def dying(self, words: str) -> list[str]:
+        """A tunnel that says something and ends."""
+        return ["sh", "-c", f'echo called >> {self.calls}; echo "{words}" >&2; exit 1']
+
+    @property
+    def called(self) -> int:
+        return len(self.calls.read_text().splitlines()) if self.calls.exists() else 0
+
+    async def worker(self, **more: Any) -> Worker:
+        """A worker with a machine that runs, reached inside its network at this machine's loopback."""
+        wanted = config(key=str(self.key), user=getpass.getuser(), host_pattern="127.0.0.1", **more)
+        worker = await Worker.objects.acreate(name="box", provider="gce-cos", root="/r", config=wanted)
+        await provider_of(worker).create({"machine_type": "e2-standard-2"}, "box")
+        await self.instance(worker)  # it runs when it is looked at
+        port = self.machines.port("box")
+        if "internal" in str(more["strategy"]):
+            worker.config = {**wanted, "port": port}
+            await Worker.objects.filter(id=worker.id).aupdate(config=worker.config)
+        await self.pin(worker)
+        return worker
+
+    async def pin(self, worker: Worker, *, wrong: str = "") -> None:
+        provider: Any = provider_of(worker)
+        instance = await provider.get("box")
+        pin_published(provider.endpoint(instance), [wrong] if wrong else await provider.host_keys("box"))
+
+    async def talk(self, worker: Worker) -> None:
+        try:
+            async with connect(await Worker.objects.aget(id=worker.id)) as line:
+                done = await line.transport.run(["echo", "hi"])
+                self.assertEqual(done.stdout, b"hi\n")
+        finally:
+            await pool.aclose_all()
+
+    async def way(self) -> str | None:
+        return (await Worker.objects.aget(name="box")).config.get("way")
+
+    async def test_a_dead_way_leads_to_the_next_which_is_remembered(self) -> None:
+        dead = self.dying("ERROR: [4003: failed to connect to backend]")
+        worker = await self.worker(strategy="iap, internal", tunnel=dead)
+        with self.assertLogs("offload.workers", "WARNING") as logs:
+            await self.talk(worker)
+        self.assertEqual((await self.way(), self.called), ("internal", 1))
+        self.assertIn("box is reached by internal after iap", logs.output[0])
+        self.assertIn("4003: failed to connect to backend", logs.output[0])
+        with self.assertNoLogs("offload.workers"):
+            await self.talk(worker)
+        self.assertEqual(self.called, 1)  # what answered is tried first
+
+    async def test_a_remembered_way_that_died_leads_back(self) -> None:
+        worker = await self.worker(strategy=["iap", "internal"], tunnel=tunnel(self.simulator.url))
+        # Nothing listens at port 1; the tunnel finds its own way.
+        broken = {**worker.config, "way": "internal", "port": 1}
+        await Worker.objects.filter(id=worker.id).aupdate(config=broken)
+        worker = await Worker.objects.aget(id=worker.id)
+        await self.pin(worker)
+        with self.assertLogs("offload.workers", "WARNING"):
+            await self.talk(worker)
+        self.assertEqual(await self.way(), "iap")
+
+    async def test_a_no_from_the_tunnel_is_permission_and_no_broken_line(self) -> None:
+        words = "ERROR: (gcloud.compute.start-iap-tunnel) Error while connecting [4033: not authorized]."
+        worker = await self.worker(strategy="auto", tunnel=self.dying(words))
+        with self.assertRaises(AuthRefused) as caught:
+            await self.talk(worker)
+        self.assertIn("[4033: not authorized]", caught.exception.message)
+        self.assertIn("roles/iap.tunnelResourceAccessor", caught.exception.hint)
+        self.assertIsNone(await self.way())
+
+    async def test_another_host_key_ends_the_search(self) -> None:
+        worker = await self.worker(strategy="iap,internal", tunnel=tunnel(self.simulator.url))
+        known = provider_of(worker).endpoint(await self.instance(worker)).known_hosts  # type: ignore[union-attr]
+        known.unlink()
+        other = make_key(self.tmp / "other")
+        await self.pin(worker, wrong=" ".join(Path(f"{other}.pub").read_text().split()[:2]))
+        with self.assertRaises(HostKeyMismatch):
+            await self.talk(worker)
+        self.assertIsNone(await self.way())
+
+    async def instance(self, worker: Worker) -> Any:
+        return await provider_of(worker).get("box")
+
+    async def test_a_key_that_is_not_taken_ends_the_search(self) -> None:
+        worker = await self.worker(strategy="iap,internal", tunnel=tunnel(self.simulator.url))
+        stranger = {**worker.config, "key": str(make_key(self.tmp / "stranger"))}
+        await Worker.objects.filter(id=worker.id).aupdate(config=stranger)
+        with self.assertRaises(AuthRefused):
+            await self.talk(worker)
+        self.assertIsNone(await self.way())
+
+    async def test_no_way_names_each(self) -> None:
+        worker = await self.worker(strategy="iap,internal", tunnel=[str(self.tmp / "no-such-gcloud")])
+        dead = {**worker.config, "port": 1}
+        await Worker.objects.filter(id=worker.id).aupdate(config=dead)
+        with self.assertRaisesRegex(
+            ConnectFailed, r"iap: .*no program .*no-such-gcloud.* internal: "
+        ) as caught:
+            await self.talk(worker)
+        self.assertTrue(caught.exception.retryable)
+
+    async def test_one_way_says_what_its_tunnel_said(self) -> None:
+        for words, kind, hint in (
+            ("ERROR: [4003: failed to connect to backend]", ConnectFailed, "35.235.240.0/20"),
+            ("ERROR: [4047: Failed to lookup instance]", ConnectFailed, "fleet ls"),
+            ("Reauthentication failed. Please run gcloud auth login", AuthRefused, "gcloud auth login"),
+            ("Segmentation fault", ConnectFailed, "by hand"),
+        ):
+            with self.subTest(words):
+                await Worker.objects.all().adelete()
+                worker = await self.worker(strategy="iap", tunnel=self.dying(words))
+                with self.assertRaises(OffloadError) as caught:
+                    await self.talk(worker)
+                self.assertIs(type(caught.exception), kind)
+                self.assertIn(words, caught.exception.message)
+                self.assertIn(hint, caught.exception.hint)
+
+    async def test_what_a_tunnel_says_is_no_part_of_the_line(self) -> None:
+        chatty = "print('NumPy would be faster', file=sys.stderr, flush=True)"
+        run = f"import sys; {chatty}; from jobs.providers.gce.simulator import connect as c; c.main({self.simulator.url!r}, 'box')"
+        worker = await self.worker(strategy="iap", tunnel=[sys.executable, "-c", run])
+        await self.talk(worker)
