@@ -135,6 +135,8 @@ async def provision_(options: Mapping[str, Any]) -> int:
 
 def _up_text(worker: Worker, changed: bool) -> str:
     where = f" in {worker.config['zone']}" if worker.config.get("zone") else ""
+    if worker.state == "booting":
+        return f"{worker.name}{where}: {worker.state_detail}"
     text = f"{worker.name} is up{where}; jobs go there with --worker {worker.name}."
     return text if changed else f"{worker.name} was up already{where}; nothing was done."
 

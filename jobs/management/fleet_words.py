@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from jobs.management import fleet_machines as machines
+from jobs.management import fleet_price
 
 Verb = Callable[[Mapping[str, Any]], Awaitable[int]]
 VERBS: Mapping[str, tuple[Verb, str]] = {
@@ -16,7 +17,7 @@ VERBS: Mapping[str, tuple[Verb, str]] = {
     "rebuild": (machines.rebuild, "make the machine anew; its data disk stays"),
     "resize": (machines.resize, "give the machine another type"),
     "delete": (machines.delete, "delete the machine; its data disk stays unless told"),
-    "price": (machines.price, "what a worker costs, and has cost (estimate)"),
+    "price": (fleet_price.price, "what a worker has cost, or what machine types cost (estimates)"),
     "logs": (machines.logs, "the machine's serial console"),
     "keep": (machines.keep, "keep a machine up although it is idle"),
     "sweep": (machines.sweep_, "find machines and disks of ours that no worker stands for"),
@@ -29,7 +30,9 @@ def add_verbs(verbs: Any, **options: Any) -> None:
     """Declare the verbs on the subparsers of `fleet`."""
     for name, (_, text) in VERBS.items():
         parser = verbs.add_parser(name, help=text, **options)
-        if name not in _ALL:
+        if name == "price":
+            fleet_price.add_arguments(parser)
+        elif name not in _ALL:
             parser.add_argument("name", help="the worker's name")
         parser.add_argument("--yes", action="store_true", help="answer every question with yes")
         parser.add_argument("--no-input", action="store_true", help="never ask")
@@ -60,8 +63,11 @@ def _provision(parser: argparse.ArgumentParser) -> None:
     add("--disk-gb", type=int, default=200, help="size of the data disk (default 200)")
     add("--image", help="the container's image, by digest")
     add("--network", help="an existing network (default: one of our own is made)")
-    add("--strategy", choices=["iap", "internal", "external"], help="how it is reached (default iap)")
+    add("--strategy", help="how it is reached: iap (default), internal, external; several, or auto: all")
     add("--source", help="the range that may use ssh (default: the identity-aware proxy only)")
+    add("--open-to-the-world", action="store_true", help="let --source be the whole internet")
+    add("--service-account", help="email of the machine's identity (default: none, so no access to anything)")
+    add("--snapshot-days", type=int, default=0, help="save the data disk daily, and keep it so long")
     add("--user", help="your OS Login user name")
     add("--key", help="path of the private key")
     add("--idle-minutes", type=float, default=30, help="turn it off after so long unused (default 30)")
@@ -71,5 +77,6 @@ def _provision(parser: argparse.ArgumentParser) -> None:
         default=12,
         help="stopped from outside after so long (default 12; 0: never)",
     )
+    add("--machine-only", action="store_true", help="be content when it runs; do not wait for its ssh")
     add("--auto-resume", action="store_true", help="start it again when it is taken away under its jobs")
     add("--simulate", action="store_true", help="a tour without an account: nothing real, nothing to pay")

@@ -207,6 +207,10 @@ class CloudProvider(WorkerProvider):
         """
         return None
 
+    async def hollow(self, name: str) -> str:
+        """Return why nothing can answer behind this machine (an emulator's), in words; empty: it can."""
+        return ""
+
     async def host_keys(self, name: str) -> Sequence[str]:
         """Return the public host keys that the machine published (`ssh-ed25519 AAAA...`); empty: none yet."""
         return []

@@ -14,7 +14,15 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.db import IntegrityError, transaction
 
-from jobs.errors import CommandFailed, NoCapacity, NotFound, OffloadError, Refused, WorkerUnavailable
+from jobs.errors import (
+    CommandFailed,
+    NoCapacity,
+    NotFound,
+    OffloadError,
+    QuotaExceeded,
+    Refused,
+    WorkerUnavailable,
+)
 from jobs.models import Worker
 from jobs.providers.base import CloudProvider, Instance, InstanceState
 from jobs.states import WorkerDesired, WorkerState
@@ -113,6 +121,11 @@ async def bring_up(worker: Worker, step: Step = silent, *, make: bool = False) -
         worker = await _make(provider, await Worker.objects.aget(id=worker.id), step)
         provider = cloud_of(worker, "Starting")
     worker = await _note_zone(provider, worker)
+    if why := await _nobody_answers(provider, worker):
+        changed = instance is None or worker.state != WorkerState.BOOTING
+        step(why)
+        await bring_row(worker.id, WorkerState.BOOTING, why)
+        return await Worker.objects.aget(id=worker.id), changed
     if worker.state not in (WorkerState.BOOTING, WorkerState.UNREACHABLE):
         await bring_row(worker.id, WorkerState.BOOTING, "The machine runs and boots.")
     await _until_ready(provider, worker, dict(before), step)
@@ -153,6 +166,7 @@ def _places(worker: Worker) -> list[tuple[str, bool]]:
 async def _make(provider: CloudProvider, worker: Worker, step: Step) -> Worker:
     """Ask for the machine, place by place, until one has room; return the row with the place."""
     said: list[str] = []
+    refusals: list[NoCapacity] = []
     worker = await _find_disk(provider, worker)
     for zone, spot in _places(worker):
         changes: dict[str, Any] = {"spot": spot, "placement": "; ".join(said) or None}
@@ -169,6 +183,7 @@ async def _make(provider: CloudProvider, worker: Worker, step: Step) -> Worker:
             await _until_running(provider, worker, step)
         except NoCapacity as error:
             said.append(f"{_place(zone, spot)}: {error.message}")
+            refusals.append(error)
             step(error.message)
             continue
         except OffloadError as error:
@@ -180,7 +195,11 @@ async def _make(provider: CloudProvider, worker: Worker, step: Step) -> Worker:
     text = f"There is no room for {worker.name}: {' '.join(said)}"
     await bring_row(worker.id, WorkerState.ABSENT, text)
     await set_row(worker, zone=None, spot=None, tried=None)
-    raise NoCapacity(text, hint="Try other zones (--zones), another machine type, or later.")
+    quota = [error for error in refusals if isinstance(error, QuotaExceeded)]
+    if len(quota) == len(refusals) > 0:
+        raise QuotaExceeded(text, hint=quota[0].hint)
+    hint = "Try other zones (--zones), another machine type, or later."
+    raise NoCapacity(text, hint=" ".join([hint, *(error.hint for error in quota[:1])]))
 
 
 async def _until_grounded(provider: CloudProvider, zone: str, step: Step) -> None:
@@ -274,6 +293,14 @@ def _boot_failed(worker: Worker, said: Mapping[str, Any]) -> WorkerUnavailable:
     )
     error.retryable = False  # type: ignore[misc]
     return error
+
+
+async def _nobody_answers(provider: CloudProvider, worker: Worker) -> str:
+    """Return why the machine is not waited for; empty when it is."""
+    if worker.config.get("machine_only"):
+        return "The machine runs, says its provider. Nobody was asked over ssh: it is a machine only."
+    hollow = await provider.hollow(worker.name)
+    return f"The machine runs, says its provider. {hollow}" if hollow else ""
 
 
 async def _pin(provider: CloudProvider, worker: Worker) -> None:

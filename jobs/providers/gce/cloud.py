@@ -143,6 +143,13 @@ class GceCloud(CloudProvider):
         parts = {"machine": found.machine_hour, "disks": hour}
         return Price(found.machine_hour + hour, hour, found.as_of, found.source, parts=parts)
 
+    async def hollow(self, name: str) -> str:
+        """Return why nothing answers: an endpoint that knows nothing of guests has no machines behind it."""
+        if not self.machines.api.is_elsewhere or await self.machines.has_guest(name):
+            return ""
+        self.machines.api.warn_of_lack("guest attributes, so no machine behind its name can be verified")
+        return "The endpoint is an emulator without guests, so it was not waited for."
+
     async def host_keys(self, name: str) -> Sequence[str]:
         """Return the keys that the guest published."""
         return await self.machines.host_keys(name)

@@ -13,7 +13,7 @@ from jobs.errors import NotFound
 from jobs.providers.gce import failures, naming
 from jobs.providers.gce.api import Json
 from jobs.providers.gce.inventory import group
-from jobs.providers.gce.network import IAP_RANGE, Network
+from jobs.providers.gce.network import IAP_RANGE, Network, check_source
 from jobs.providers.gce.requests import Requests
 from jobs.providers.gce.template import Settings, snapshot_policy
 
@@ -50,7 +50,8 @@ class Ground:
     def __init__(self, requests: Requests, config: Mapping[str, Any]) -> None:
         self._requests = requests
         self._days = int((config.get("spec") or {}).get("snapshot_days") or 0)
-        source = str(config.get("source") or IAP_RANGE)
+        world = bool(config.get("open_to_the_world"))
+        source = check_source(str(config.get("source") or IAP_RANGE), world=world)
         self._network = Network(requests.api, requests.settings, source)
 
     async def next_step(self) -> str | None:

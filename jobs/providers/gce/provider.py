@@ -30,6 +30,7 @@ class GceCosProvider(Requests, WorkerProvider):
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__(read_settings(config))
+        self._without_guest = False
         self._home = Path(str(config.get("home") or Path.home() / ".offload"))
 
     # The contract
@@ -191,10 +192,17 @@ class GceCosProvider(Requests, WorkerProvider):
                 instance=name,
                 query_path=f"{namespace}/",
             )
-        except NotFound:
+        except NotFound as error:
+            self._without_guest = isinstance(error, failures.NotOffered)
             return {}
         items = (found.get("queryValue") or {}).get("items") or []
         return {str(one.get("key")): str(one.get("value", "")) for one in items}
+
+    async def has_guest(self, name: str) -> bool:
+        """Return whether the endpoint knows of guests at all, published anything or not."""
+        self._without_guest = False
+        await self.guest_attributes(name, "hostkeys")
+        return not self._without_guest
 
     async def host_keys(self, name: str) -> Sequence[str]:
         """Return the public host keys, `ssh-ed25519 AAAA...` each; empty until the machine published them."""

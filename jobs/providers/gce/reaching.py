@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from jobs.providers.base import Instance
+from jobs.providers.gce.strategies import EXTERNAL
 from jobs.providers.gce.template import Settings
 from jobs.transport.endpoint import ProxyWords, SshEndpoint
 
@@ -46,7 +47,7 @@ def ways(settings: Settings, home: Path, instance: Instance) -> Mapping[str, Ssh
     """
     names = settings.strategies
     if not instance.data.get("external_ip"):
-        names = tuple(name for name in names if name != "external") or names
+        names = tuple(name for name in names if name != EXTERNAL) or names
     return {name: _endpoint(settings, home, instance, name) for name in names}
 
 

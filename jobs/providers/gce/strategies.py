@@ -6,7 +6,8 @@ from typing import Any
 
 from jobs.errors import NotConfigured
 
-STRATEGIES = ("iap", "internal", "external")
+EXTERNAL = "external"
+STRATEGIES = ("iap", "internal", EXTERNAL)
 AUTO = "auto"  # each of them, in that order
 IAP_TUNNEL = (
     "gcloud",

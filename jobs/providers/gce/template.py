@@ -22,10 +22,10 @@ class Settings:
     """A worker's configuration for this provider. `project` and `zone` are needed, the rest has defaults.
 
     `network`: an existing one (with `subnetwork`, unless it is in auto mode); default: the one that
-    `network.py` makes. `strategy`: how the machine is reached (`iap`, `internal`, `external`; several in the
-    order in which they are tried, or `auto`: all), which `strategies` holds. `tunnel`: the argv that carries ssh on its stdin and stdout under `iap`; `{vm} {zone} {project}` are filled in.
-    `suffix`: the end of the internal host name. `owner`, `repository`: labels. `zones`: where else
-    machines may be.
+    `network.py` makes. `strategy`: how the machine is reached: `iap`, `internal`, `external`, several in the
+    order in which they are tried, or `auto`: all; `strategies` holds them. `tunnel`: the argv that carries
+    ssh on its stdin and stdout under `iap`; `{vm} {zone} {project}` are filled in. `suffix`: the end of the
+    internal host name. `owner`, `repository`: labels. `zones`: where else machines may be.
     """
 
     project: str

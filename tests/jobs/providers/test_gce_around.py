@@ -115,10 +115,45 @@ def test_prices_are_those_of_the_list() -> None:
     assert standard.machine_hour == pytest.approx(0.388472)
     assert prices.estimate("x9-mega-1", "us-central1", {}).month is None
     assert prices.AS_OF in found.notes[0]
-    assert "pd-balanced" in found.notes[1]  # what was not compared is named
     small = prices.estimate("e2-standard-2", "us-central1", {"pd-ssd": 10}, nat=False)
     assert small.machine_hour == pytest.approx(0.06701142)
     assert len(small.notes) == 1
+
+
+@pytest.mark.parametrize(
+    ("machine_type", "region", "hour", "spot"),
+    [
+        ("c3-standard-8", "us-central1", 0.403216, 0.074176),
+        ("c3-highmem-88", "us-central1", 5.821552, None),
+        ("c3-standard-176", "europe-west1", 9.76758464, 3.331328),
+        ("c4-highmem-2", "us-central1", 0.12837, 0.0502),
+        ("c4-highmem-192", "europe-west4", 13.1381712, 5.254956),
+        ("n2d-standard-48", "europe-west1", 2.230704, 0.74592),
+        ("n4-standard-2", "europe-west1", 0.104353456, 0.033252),
+        ("n4-highmem-80", "us-central1", 4.97552, None),
+    ],
+)
+def test_newer_series_cost_what_the_list_says(
+    machine_type: str, region: str, hour: float, spot: float | None
+) -> None:
+    found = prices.estimate(machine_type, region, {}, nat=False)
+    assert found.machine_hour == pytest.approx(hour, rel=1e-4)
+    assert found.source == prices.SOURCE
+    if spot is not None:
+        there = prices.estimate(machine_type, region, {}, nat=False, spot=True)
+        assert there.machine_hour == pytest.approx(spot, rel=0.01)
+
+
+def test_what_is_unconfirmed_says_so() -> None:
+    disk = prices.estimate("c4-standard-8", "us-central1", {"hyperdisk-balanced": 220})
+    assert disk.source.endswith("; unconfirmed: hyperdisk-balanced")
+    elsewhere = prices.estimate("c4-standard-8", "europe-west3", {})
+    assert elsewhere.source.endswith("; unconfirmed: c4 in europe-west3")
+    nowhere = prices.estimate("n2-standard-8", "moon-north1", {"pd-balanced": 220})
+    assert "the prices of moon-north1" in nowhere.source
+    there = prices.estimate("n2-standard-8", "europe-west3", {"pd-balanced": 100})
+    assert there.disks_month == pytest.approx(12.0)
+    assert prices.shape("c4-highmem-2") == (2, 15.0)
 
 
 def test_the_library_is_behind_one_door() -> None:

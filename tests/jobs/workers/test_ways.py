@@ -69,7 +69,8 @@ class Ways(TransactionTestCase):
             await pool.aclose_all()
 
     async def way(self) -> str | None:
-        return (await Worker.objects.aget(name="box")).config.get("way")
+        way: str | None = (await Worker.objects.aget(name="box")).config.get("way")
+        return way
 
     async def test_a_dead_way_leads_to_the_next_which_is_remembered(self) -> None:
         dead = self.dying("ERROR: [4003: failed to connect to backend]")
@@ -152,6 +153,9 @@ class Ways(TransactionTestCase):
 
     async def test_what_a_tunnel_says_is_no_part_of_the_line(self) -> None:
         chatty = "print('NumPy would be faster', file=sys.stderr, flush=True)"
-        run = f"import sys; {chatty}; from jobs.providers.gce.simulator import connect as c; c.main({self.simulator.url!r}, 'box')"
+        carry = (
+            f"from jobs.providers.gce.simulator import connect as c; c.main({self.simulator.url!r}, 'box')"
+        )
+        run = f"import sys; {chatty}; {carry}"
         worker = await self.worker(strategy="iap", tunnel=[sys.executable, "-c", run])
         await self.talk(worker)

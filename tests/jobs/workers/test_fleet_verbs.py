@@ -1,0 +1,223 @@
+"""`fleet` against the simulator, and against one that offers little: each verb, and each no."""
+
+from __future__ import annotations
+
+import io
+import json
+from contextlib import redirect_stderr, redirect_stdout
+from typing import Any
+
+from django.test import TransactionTestCase
+
+from jobs.errors import NoCapacity, NotFound, OffloadError, QuotaExceeded, Refused, UsageError
+from jobs.management.commands.fleet import Command
+from jobs.models import Worker
+from jobs.providers.gce.simulator.lean import LeanSimulator
+from jobs.workers import waiting
+from tests.support.gce_server import PROJECT, ZONE, Simulator, endpoint
+
+IMAGE = "europe-docker.pkg.dev/p/offload/maintainer@sha256:" + "a" * 64
+OTHER = "us-central1-b"
+
+
+class FleetTest(TransactionTestCase):
+    kind: type[Simulator] = Simulator
+
+    def setUp(self) -> None:
+        self.simulator = self.enterContext(endpoint(self.kind()))
+        pause, waiting.FIRST_PAUSE = waiting.FIRST_PAUSE, 0.01
+        self.addCleanup(setattr, waiting, "FIRST_PAUSE", pause)
+        self.said = ""
+
+    async def fleet(self, *words: str) -> str:
+        """Run a command; return its stdout (`said` has stderr). Raises what it ends in."""
+        options = vars(Command().create_parser("manage.py", "fleet").parse_args(words))
+        out, err = io.StringIO(), io.StringIO()
+        try:
+            with redirect_stdout(out), redirect_stderr(err):
+                code = await Command().run(**options)
+        finally:
+            self.said = err.getvalue()
+        self.assertEqual(code, 0, out.getvalue())
+        return out.getvalue()
+
+    async def provision(self, *words: str, name: str = "box", zones: str = ZONE) -> str:
+        plain = ("--project", PROJECT, "--image", IMAGE, "--owner", "me", "--machine-only", "--yes")
+        return await self.fleet("provision", name, "--zones", zones, *plain, *words)
+
+    async def row(self, name: str = "box") -> Worker:
+        return await Worker.objects.aget(name=name)
+
+    def resource(self, rest: str) -> dict[str, Any] | None:
+        with self.simulator.world.lock:
+            return self.simulator.world.resources.get(f"projects/{PROJECT}/{rest}")
+
+    def zonal(self, rest: str, zone: str = ZONE) -> dict[str, Any]:
+        found = self.resource(f"zones/{zone}/{rest}")
+        assert found is not None, f"there is no {rest}"
+        return found
+
+
+class Emulator(FleetTest):
+    """No networks, no disks of their own, no operations, no ids, no guests."""
+
+    kind = LeanSimulator
+
+    async def test_the_whole_life_of_a_machine(self) -> None:
+        with self.assertLogs("offload.gce", "WARNING") as logs:
+            options = ("--project", PROJECT, "--image", IMAGE, "--owner", "me", "--yes", "--zones", ZONE)
+            said = await self.fleet("provision", "box", *options)
+            self.assertIn("emulator without guests", said)
+            for lack in ("networks", "routers", "firewalls"):
+                self.assertIn(f"Warning: the endpoint offers no {lack}", self.said)
+            self.assertIn(", running", await self.listed())
+            self.assertIn("is stopped", await self.fleet("stop", "box"))
+            self.assertIn("was not running", await self.fleet("stop", "box"))
+            self.assertIn("box in us-central1-a", await self.fleet("start", "box"))
+            self.assertEqual(self.zonal("instances/box")["status"], "RUNNING")
+            await self.fleet("rebuild", "box", "--yes")
+            await self.fleet("resize", "box", "n2-standard-4", "--yes")
+            self.assertIn("n2-standard-4", self.zonal("instances/box")["machineType"])
+            self.assertIn("Nothing to sweep", await self.fleet("sweep"))
+            self.assertIn("is deleted", await self.fleet("delete", "box", "--yes", "--with-disk"))
+            self.assertIsNone(self.resource(f"zones/{ZONE}/instances/box"))
+            self.assertEqual((await self.row()).state, "absent")
+        text = "\n".join(logs.output)
+        for lack in ("disks", "networks", "addresses", "guest attributes"):
+            self.assertIn(f"offers no {lack}", text)
+
+    async def listed(self) -> str:
+        states = {"RUNNING": "running", "TERMINATED": "stopped"}
+        row = await self.row()
+        return f"{row.state}, {states[self.zonal('instances/box')['status']]}"
+
+    async def test_an_orphan_is_swept(self) -> None:
+        await self.provision()
+        await Worker.objects.all().adelete()
+        self.assertIn(
+            "orphan: instance box", await self.fleet("sweep", "--project", PROJECT, "--owner", "me")
+        )
+        await self.fleet("sweep", "--project", PROJECT, "--owner", "me", "--yes")
+        self.assertIsNone(self.resource(f"zones/{ZONE}/instances/box"))
+
+    async def test_panic_stops_what_runs(self) -> None:
+        await self.provision()
+        self.assertIn("stopped: box", await self.fleet("panic", "--yes"))
+        self.assertEqual(self.zonal("instances/box")["status"], "TERMINATED")
+
+    async def test_what_is_essential_and_lacking_is_named(self) -> None:
+        await self.provision()
+        with self.assertRaisesRegex(
+            NotFound, "Reading the serial console of box failed.*page not found"
+        ) as caught:
+            await self.fleet("logs", "box")
+        self.assertIn("CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE", caught.exception.hint)
+
+
+class Verbs(FleetTest):
+    async def test_the_plan_names_the_price_and_needs_a_yes(self) -> None:
+        words = ("provision", "box", "--project", PROJECT, "--image", IMAGE, "--zones", ZONE, "--no-input")
+        with self.assertRaisesRegex(Refused, "needs a yes"):
+            await self.fleet(*words)
+        self.assertRegex(
+            self.said, r"about 0\.43 USD an hour.*310 a month.*22 a month while stopped \(estimate"
+        )
+        self.assertFalse(await Worker.objects.aexists())
+        self.assertFalse([one for one in self.simulator.requests if one[0] == "POST"])
+
+    async def test_made_once_and_up_again_is_nothing(self) -> None:
+        await self.provision()
+        posts = len([one for one in self.simulator.requests if one[0] == "POST"])
+        done = json.loads(await self.fleet("provision", "box", "--json"))
+        self.assertIs(done["worker"]["changed"], False)
+        self.assertEqual(len([one for one in self.simulator.requests if one[0] == "POST"]), posts)
+
+    async def test_the_next_zone_when_one_is_full(self) -> None:
+        self.simulator.world.exhausted = [ZONE]
+        await self.provision(zones=f"{ZONE},{OTHER}")
+        self.assertEqual(self.zonal("instances/box", OTHER)["status"], "RUNNING")
+        self.assertIn(f"the zone {ZONE} has no such machine left", self.said)
+        self.assertIsNone(self.resource(f"zones/{ZONE}/disks/box-data"))
+
+    async def test_on_demand_when_spot_is_out(self) -> None:
+        self.simulator.fail("capacity", "POST .*instances$")
+        await self.provision("--spot")
+        self.assertEqual(self.zonal("instances/box")["scheduling"]["provisioningModel"], "STANDARD")
+        self.assertIn("in us-central1-a, spot", (await self.row()).config["placement"])
+
+    async def test_no_room_anywhere(self) -> None:
+        self.simulator.world.exhausted = [ZONE, OTHER]
+        with self.assertRaisesRegex(NoCapacity, f"no room for box.*{ZONE}.*{OTHER}"):
+            await self.provision(zones=f"{ZONE},{OTHER}")
+        with self.simulator.world.lock:
+            self.assertEqual([path for path in self.simulator.world.resources if "box" in path], [])
+
+    async def test_quota_is_named_with_the_page_that_raises_it(self) -> None:
+        self.simulator.world.limits["N2_CPUS"] = 4.0
+        with self.assertRaisesRegex(QuotaExceeded, "N2_CPUS") as caught:
+            await self.provision(zones=f"{ZONE},{OTHER}")
+        self.assertIn(
+            f"https://console.cloud.google.com/iam-admin/quotas?project={PROJECT}", caught.exception.hint
+        )
+        self.assertEqual((await self.row()).state, "absent")
+
+    async def test_rebuild_keeps_the_disk_and_delete_too_unless_told(self) -> None:
+        await self.provision("--snapshot-days", "7")
+        disk, machine = self.zonal("disks/box-data")["id"], self.zonal("instances/box")["id"]
+        await self.fleet("rebuild", "box", "--yes")
+        self.assertEqual(self.zonal("disks/box-data")["id"], disk)
+        self.assertNotEqual(self.zonal("instances/box")["id"], machine)
+        said = await self.fleet("delete", "box", "--yes")
+        self.assertIn("This goes: instance box in us-central1-a", self.said)
+        self.assertIn("Kept, and still costing: disk box-data", said)
+        self.assertEqual(self.zonal("disks/box-data")["id"], disk)
+        self.assertNotIn("snapshot", await self.fleet("sweep"))  # the kept disk is still saved
+        said = await self.fleet("delete", "box", "--yes", "--with-disk")
+        self.assertNotIn("Kept", said)
+        await self.fleet("sweep", "--yes")
+        with self.simulator.world.lock:
+            left = [path for path in self.simulator.world.resources if not path.endswith("/networks/default")]
+        self.assertEqual(left, [])
+
+    async def test_resize_logs_stop_start_panic(self) -> None:
+        await self.provision()
+        await self.fleet("resize", "box", "n2-standard-16", "--yes")
+        self.assertTrue(self.zonal("instances/box")["machineType"].endswith("/n2-standard-16"))
+        with self.assertRaises(OffloadError):
+            await self.fleet("resize", "box", "n2-standard-7", "--yes")
+        self.assertEqual(self.zonal("instances/box")["status"], "RUNNING")
+        self.assertIn("box boots", await self.fleet("logs", "box"))
+        await self.fleet("stop", "box")
+        await self.fleet("start", "box")
+        said = await self.fleet("panic", "--yes")
+        self.assertIn("stopped: box", said)
+        self.assertIn("still costs: router offload-router in us-central1", said)
+        self.assertEqual((await self.row()).desired, "down")
+
+    async def test_prices_of_a_worker_and_of_machine_types(self) -> None:
+        await self.provision()
+        self.assertIn("USD an hour", await self.fleet("price", "box"))
+        table = await self.fleet(
+            "price", "--zones", "europe-west4-a", "--machine-type", "n2-standard-8,c4-standard-8"
+        )
+        self.assertIn("europe-west4, US dollars (estimates, prices of 2025-03-06", table)
+        self.assertRegex(table, r"c4-standard-8 +8 +30 .*unconfirmed: hyperdisk-balanced")
+        rows = json.loads(await self.fleet("price", "--json"))["prices"]
+        self.assertIn("n2-standard-8", [row["machine_type"] for row in rows])
+        self.assertTrue(all(row["estimate"] and row["source"] and row["as_of"] for row in rows))
+
+    async def test_who_may_use_ssh(self) -> None:
+        for words, error, text in (
+            (("--source", "0.0.0.0/0"), Refused, "whole internet"),
+            (("--source", "everybody"), UsageError, "no range"),
+            (("--strategy", "external"), UsageError, "from where"),
+            (("--strategy", "pigeon"), OffloadError, "pigeon"),
+            (("--snapshot-days", "-1"), UsageError, "365 days"),
+        ):
+            with self.subTest(words), self.assertRaisesRegex(error, text):
+                await self.provision(*words)
+        await self.provision("--source", "0.0.0.0/0", "--open-to-the-world", "--strategy", "external,iap")
+        rule = self.resource("global/firewalls/offload-offload-ssh")
+        assert rule is not None
+        self.assertEqual(rule["sourceRanges"], ["0.0.0.0/0"])
+        self.assertTrue(self.zonal("instances/box")["networkInterfaces"][0]["accessConfigs"])
