@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jobs.errors import NotFound
+from jobs.errors import NotFound, OffloadError
 from jobs.models import Worker
 from jobs.providers.base import CloudProvider, Instance, InstanceState, Resource
 from jobs.states import WorkerDesired, WorkerState
@@ -78,7 +78,12 @@ async def _stop(provider: CloudProvider, worker: Worker, step: Step) -> bool:
     step(f"Stopping {worker.name}")
     await bring_row(worker.id, WorkerState.STOPPING, "Stopped on request.")
     if instance.state is not InstanceState.STOPPING:
-        await provider.stop(worker.name)
+        try:
+            await provider.stop(worker.name)
+        except OffloadError:
+            if (still := await provider.get(worker.name)) is not None:
+                await note_machine(await Worker.objects.aget(id=worker.id), still)
+            raise
     await until_state(
         provider,
         worker.name,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.errors import NotFound, Refused, UsageError
-from jobs.providers.gce import failures, naming
+from jobs.providers.gce import failures, naming, sight
 from jobs.providers.gce.api import Api, Json
 from jobs.providers.gce.template import Settings
 
@@ -241,7 +241,6 @@ class Network:
         return None
 
     def _accepted(self, operation: Mapping[str, Any], doing: str) -> None:
-        errors = (operation.get("error") or {}).get("errors") or []
-        if errors:
-            code, message = str(errors[0].get("code", "")), str(errors[0].get("message", ""))
-            raise failures.ended_badly(doing, self._settings.project, self._settings.region, code, message)
+        error = sight.first_error(operation)
+        if error is not None:
+            raise failures.ended_badly(doing, self._settings.project, self._settings.region, *error)

@@ -195,6 +195,11 @@ class GceCosProvider(Requests, WorkerProvider):
         except NotFound as error:
             self._without_guest = isinstance(error, failures.NotOffered)
             return {}
+        except UsageError:  # an emulator that takes the verb for a mistake
+            if not self.api.is_elsewhere:
+                raise
+            self._without_guest = True
+            return {}
         items = (found.get("queryValue") or {}).get("items") or []
         return {str(one.get("key")): str(one.get("value", "")) for one in items}
 

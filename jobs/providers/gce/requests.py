@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Awaitable, Sequence
 
-from jobs.errors import NotFound, UsageError
+from jobs.errors import NotFound, UsageError, WorkerUnavailable
 from jobs.providers.gce import failures, naming, sight
 from jobs.providers.gce.api import Api, Json, endpoint_override
 from jobs.providers.gce.template import Settings
@@ -119,6 +119,9 @@ class Requests:
                 break
             except (UsageError, NotFound):
                 if not fields and not self.api.is_elsewhere:
+                    raise
+            except WorkerUnavailable:  # an emulator that stumbles over a path that it does not know
+                if not self.api.is_elsewhere:
                     raise
         if found or not self.api.is_elsewhere:
             return found

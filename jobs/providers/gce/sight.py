@@ -120,7 +120,10 @@ def _ran_out(raw: Mapping[str, Any]) -> bool:
 
 def first_error(operation: Mapping[str, Any]) -> tuple[str, str] | None:
     """Return code and message of an operation's first error, or None."""
-    errors = (operation.get("error") or {}).get("errors") or []
+    error = operation.get("error") or {}
+    if not isinstance(error, Mapping):
+        return "", str(error)
+    errors = error.get("errors") or []
     if not errors:
         return None
     return str(errors[0].get("code", "")), str(errors[0].get("message", ""))

@@ -77,7 +77,12 @@ class Settings:
 
 
 def read_settings(config: Mapping[str, Any]) -> Settings:
-    """Return the settings in a worker's configuration. Raises `NotConfigured` naming what is wrong."""
+    """Return the settings in a worker's configuration. Raises `NotConfigured` naming what is wrong.
+
+    Without a `zone`, that of the data disk counts, else the first of `zones`.
+    """
+    zone = config.get("zone") or config.get("disk_zone") or next(iter(config.get("zones") or ()), "")
+    config = {**config, "zone": zone}
     for needed in ("project", "zone"):
         if not config.get(needed):
             raise NotConfigured(

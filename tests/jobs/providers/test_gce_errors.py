@@ -19,7 +19,7 @@ from jobs.errors import (
 )
 from jobs.providers.base import InstanceState, Severity
 from jobs.providers.gce import api
-from jobs.providers.gce.failures import NotReady
+from jobs.providers.gce.failures import NotOffered, NotReady, refused
 from tests.support.gce_server import NEVER, PROJECT, ZONE, Simulator, config, endpoint, provider
 
 
@@ -114,8 +114,9 @@ async def test_stop_that_is_not_offered_is_no_success(simulator: Simulator) -> N
     await provider().create({}, "worker")
     simulator.settle()
     simulator.lacks = "stop$"
-    with pytest.raises(NotFound):
+    with pytest.raises(NotOffered, match="Stopping the machine worker failed: Not Found") as caught:
         await provider().stop("worker")
+    assert api.ENDPOINT_VARIABLE in caught.value.hint
 
 
 async def test_answer_that_cannot_be_read(simulator: Simulator) -> None:
@@ -123,7 +124,7 @@ async def test_answer_that_cannot_be_read(simulator: Simulator) -> None:
     simulator.fail("page", "GET .*instances")
     with pytest.raises(WorkerUnavailable, match="not one of the Compute API"):
         await provider().get("worker")
-    simulator.fail("page", "GET .*aggregated/instances")
+    simulator.fail("page", "GET .*instances$", times=10)
     with pytest.raises(WorkerUnavailable, match="not one of the Compute API"):
         await provider().list()
 
@@ -181,9 +182,9 @@ async def test_names_taken_by_others(simulator: Simulator) -> None:
         f"projects/{PROJECT}/zones/{ZONE}/{what}" for what in ("instances/worker", "disks/worker-data")
     ):
         simulator.world.resources[path]["labels"] = {}
-    for refused in (provider().create({}, "worker"), provider().delete("worker")):
+    for asked in (provider().create({}, "worker"), provider().delete("worker")):
         with pytest.raises(UsageError, match="Offload did not make"):
-            await refused
+            await asked
     with pytest.raises(UsageError, match="worker-data"):
         await provider().delete_disk("worker")
 
@@ -226,3 +227,23 @@ async def test_disk_that_is_in_use_is_not_deleted(simulator: Simulator) -> None:
 def test_configuration_is_complete() -> None:
     with pytest.raises(NotConfigured, match="strategy"):
         provider(**config(strategy="pigeon"))
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "kind"),
+    [
+        (404, "gcplocal: no handler for POST /compute/v1/x. It may not be implemented yet.", NotOffered),
+        (404, "404 page not found", NotOffered),
+        (404, "Cannot POST /compute/v1/projects/p/zones/z/instances/i/stop", NotOffered),
+        (404, "The requested URL was not found on the server.", NotOffered),
+        (404, "unknown error", NotOffered),
+        (501, "whatever", NotOffered),
+        (405, "Method Not Allowed", NotOffered),
+        (404, "The resource 'projects/p/zones/z/instances/i' was not found", NotFound),
+        (404, "Instance i not found in zone z", NotFound),
+    ],
+)
+def test_a_path_that_does_not_exist_is_no_resource_that_does_not(
+    status: int, message: str, kind: type[OffloadError]
+) -> None:
+    assert type(refused("Doing it", "p", status, "", message)) is kind

@@ -194,6 +194,13 @@ class Verbs(FleetTest):
         self.assertIn("still costs: router offload-router in us-central1", said)
         self.assertEqual((await self.row()).desired, "down")
 
+    async def test_a_stop_that_is_not_to_be_had_leaves_the_row_true(self) -> None:
+        await self.provision()
+        self.simulator.lacks = "/stop$"
+        with self.assertRaisesRegex(NotFound, "Stopping the machine box failed"):
+            await self.fleet("stop", "box")
+        self.assertEqual((await self.row()).state, "booting")
+
     async def test_prices_of_a_worker_and_of_machine_types(self) -> None:
         await self.provision()
         self.assertIn("USD an hour", await self.fleet("price", "box"))
