@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from jobs.errors import NoCapacity, UsageError
 from jobs.providers.base import InstanceState
-from tests.support.gce_server import NEVER, PROJECT, ZONE, Simulator, endpoint, provider
+from jobs.providers.gce.cloud import GceCloud
+from jobs.providers.gce.template import read_spec
+from tests.support.gce_server import NEVER, PROJECT, ZONE, Simulator, config, endpoint, provider
 
 
 @pytest.fixture
@@ -53,10 +56,83 @@ async def test_what_is_asked_for(simulator: Simulator) -> None:
     assert (disk["sizeGb"], str(disk["type"]).rpartition("/")[2]) == ("200", "pd-balanced")
 
 
-async def test_series_without_persistent_disk(simulator: Simulator) -> None:
-    await provider().create({"machine_type": "c4-standard-8"}, "worker")
+async def test_its_disks(simulator: Simulator) -> None:
+    await provider().create({}, "worker")
+    machine = resource(simulator, "instances/worker")
+    disks: Any = machine["disks"]
+    boot, data = disks
+    assert (boot["boot"], boot["autoDelete"]) == (True, True)
+    assert (data.get("boot"), data["autoDelete"], data["deviceName"]) == (None, False, "offload-data")
+    found = resource(simulator, "disks/worker")
+    assert (found["sizeGb"], str(found["type"]).rpartition("/")[2]) == ("20", "pd-balanced")
+    assert str(found["sourceImage"]).endswith("projects/cos-cloud/global/images/family/cos-stable")
+    assert "resourcePolicies" not in resource(simulator, "disks/worker-data")
+    assert machine["tags"] == {"items": ["offload-worker"]}
+    assert "resourcePolicies" not in machine
+
+
+@pytest.mark.parametrize(
+    ("machine_type", "disk_type"),
+    [
+        ("e2-standard-2", "pd-balanced"),
+        ("n2d-standard-2", "pd-balanced"),
+        ("c3-standard-8", "pd-balanced"),
+        ("c4-standard-8", "hyperdisk-balanced"),
+        ("n4-standard-8", "hyperdisk-balanced"),
+    ],
+)
+async def test_both_disks_are_of_a_type_that_the_series_takes(
+    simulator: Simulator, machine_type: str, disk_type: str
+) -> None:
+    await provider().create({"machine_type": machine_type}, "worker")
     for name in ("worker", "worker-data"):
-        assert str(resource(simulator, f"disks/{name}")["type"]).endswith("/hyperdisk-balanced")
+        assert str(resource(simulator, f"disks/{name}")["type"]).endswith(f"/{disk_type}")
+
+
+def test_arm_has_an_image_of_its_own() -> None:
+    assert read_spec({"machine_type": "c4a-standard-8"}).source_image.endswith("/family/cos-arm64-stable")
+
+
+async def test_it_has_the_identity_that_was_named_and_no_other(simulator: Simulator) -> None:
+    email = f"worker@{PROJECT}.iam.gserviceaccount.com"
+    await provider().create({"service_account": email}, "worker")
+    assert resource(simulator, "instances/worker")["serviceAccounts"] == [
+        {"email": email, "scopes": ["https://www.googleapis.com/auth/cloud-platform"]}
+    ]
+
+
+async def test_on_demand_it_still_has_a_deadline(simulator: Simulator) -> None:
+    await provider().create({"max_run_seconds": 3600}, "worker")
+    assert resource(simulator, "instances/worker")["scheduling"] == {
+        "provisioningModel": "STANDARD",
+        "maxRunDuration": {"seconds": "3600"},
+        "instanceTerminationAction": "STOP",
+    }
+    await provider().create({"max_run_seconds": 0}, "other")
+    assert resource(simulator, "instances/other")["scheduling"] == {"provisioningModel": "STANDARD"}
+
+
+async def test_its_data_disk_is_saved_by_a_schedule(simulator: Simulator) -> None:
+    spec = {"snapshot_days": 7}
+    cloud = GceCloud(config(spec=spec))
+    said = []
+    while step := await cloud.ground(ZONE):
+        said.append(step)
+        simulator.settle()
+    assert said[-1] == "Making the snapshot schedule offload-snapshots-7d."
+    policy = simulator.world.resources[
+        f"projects/{PROJECT}/regions/us-central1/resourcePolicies/offload-snapshots-7d"
+    ]
+    assert policy["snapshotSchedulePolicy"] == {
+        "schedule": {"dailySchedule": {"daysInCycle": 1, "startTime": "04:00"}},
+        "retentionPolicy": {"maxRetentionDays": 7, "onSourceDiskDelete": "APPLY_RETENTION_POLICY"},
+        "snapshotProperties": {"labels": {"offload-schema": "1"}},
+    }
+    await cloud.create(spec, "worker")
+    links: Any = resource(simulator, "disks/worker-data")["resourcePolicies"]
+    (link,) = links
+    assert link.endswith("/regions/us-central1/resourcePolicies/offload-snapshots-7d")
+    assert "resourcePolicies" not in resource(simulator, "disks/worker")
 
 
 async def test_data_disk_outlives_the_machine_and_is_attached_again(simulator: Simulator) -> None:
@@ -224,6 +300,11 @@ async def test_ways_to_reach_it(simulator: Simulator) -> None:
     )
     assert (iap.host, iap.user, iap.pin_new_host) == (None, "me_example_org", False)
     assert iap.config_host == f"compute.{instance.data['id']}"
+    words = [one.refused for one in iap.proxy_words]
+    assert words == [True, True, True, False, False]
+    both = provider(strategy="auto")
+    assert list(both.ways(instance)) == ["iap", "internal"]  # it has no public address
+    assert both.endpoint(instance).proxy_command
     internal = provider(strategy="internal", suffix="internal.example.org").endpoint(instance)
     assert internal.host == f"nic0.worker.{ZONE}.c.{PROJECT}.internal.example.org"
     assert internal.proxy_command is None

@@ -110,6 +110,7 @@ def _check_disk(
         "sizeGb": str(wanted.get("diskSizeGb", "10")),
         "type": f"{ROOT}{scope}/diskTypes/{disk_type}",
         "labels": wanted.get("labels") or {},
+        **({"sourceImage": f"{ROOT}{_local(image)}"} if image else {}),
         "status": "READY",
         **({"resourcePolicies": [f"{ROOT}{_local(str(link))}" for link in policies]} if policies else {}),
     }

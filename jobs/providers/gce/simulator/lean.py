@@ -79,6 +79,8 @@ def _plain(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     kept = {key: _plain(one) for key, one in value.items() if key not in _LEFT_OUT}
+    if "machineType" in kept:
+        kept["id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, str(kept.get("name"))))  # no number, as Google's are
     if "status" in kept:
         kept["status"] = _WORDS.get(str(kept["status"]), kept["status"])
     return kept
