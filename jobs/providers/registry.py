@@ -45,9 +45,14 @@ CLOUDS: Mapping[str, str] = {
 }
 
 
+def is_cloud(kind: str) -> bool:
+    """Tell whether Offload makes the machines of a kind."""
+    return kind in CLOUDS
+
+
 def make_cloud(kind: str, config: Mapping[str, Any]) -> CloudProvider | None:
     """Return what makes machines of a kind; None for a kind whose machines are not ours to make."""
-    if kind not in CLOUDS:
+    if not is_cloud(kind):
         return None
     module, _, name = CLOUDS[kind].partition(":")
     build = cast("Callable[[Mapping[str, Any]], CloudProvider]", getattr(import_module(module), name))

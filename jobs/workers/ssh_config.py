@@ -17,16 +17,26 @@ from typing import Any
 
 from django.conf import settings
 
-from jobs.errors import NotConfigured, UsageError
+from jobs.errors import NotConfigured, OffloadError, UsageError
 from jobs.models import Worker
+from jobs.providers import registry
+from jobs.providers.base import Instance, InstanceState
+from jobs.transport.endpoint import SshEndpoint
 from jobs.transport.host_keys import SSH_PORT, host_name
 from jobs.workers.connection import provider_of
+from jobs.workers.ways import KEY
 
 FIRST_ALIAS = "gcli-worker"
 ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 ASK_DEADLINE = 10.0
 _NOTE = "# Written by `manage.py fleet ssh-config`. What is changed here by hand is lost."
 _NONE = ("", "none")
+_STRICT = (
+    "  GlobalKnownHostsFile none",
+    "  StrictHostKeyChecking yes",
+    "  CheckHostIP no",
+    "  ForwardAgent no",
+)
 
 
 def config_path() -> Path:
@@ -63,6 +73,9 @@ async def render(workers: Sequence[Worker], aliases: Mapping[str, str]) -> str:
     parts = [_NOTE]
     for worker in workers:
         config = worker.config
+        if registry.is_cloud(worker.provider):
+            parts += [f"# the worker {worker.name}", await _cloud_block(aliases[worker.name], worker)]
+            continue
         host = str(config.get("host") or worker.name)
         words = [
             *(["-p", str(config["port"])] if config.get("port") else []),
@@ -81,6 +94,41 @@ async def render(workers: Sequence[Worker], aliases: Mapping[str, str]) -> str:
     return "\n".join(parts) + "\n"
 
 
+async def _cloud_block(alias: str, worker: Worker) -> str:
+    """Return the block of a machine that a provider made, as it is reached now; a comment without one."""
+    try:
+        instance = await provider_of(worker).get(worker.name)
+    except OffloadError as error:
+        return f"# {' '.join(error.message.split())}"
+    endpoint = _endpoint_of(worker, instance) if instance is not None else None
+    if endpoint is None:
+        return "# It has no machine now."
+    name = host_name(endpoint.config_host, endpoint.port or SSH_PORT)
+    lines = [
+        f"Host {alias}",
+        f"  HostName {endpoint.host or worker.name}",
+        f"  Port {endpoint.port or SSH_PORT}",
+        *([f"  User {endpoint.user}"] if endpoint.user else []),
+        f"  HostKeyAlias {name}",
+        f"  UserKnownHostsFile {_quoted(str(endpoint.known_hosts))}",
+        *_STRICT,
+        *([f"  IdentityFile {_quoted(str(endpoint.key))}", "  IdentitiesOnly yes"] if endpoint.key else []),
+        *([f"  ProxyCommand {_carried_by(endpoint)}"] if endpoint.proxy_command else []),
+    ]
+    return "\n".join(lines)
+
+
+def _endpoint_of(worker: Worker, instance: Instance) -> SshEndpoint | None:
+    """Return where a machine is reached: by the way that answered last, else the first."""
+    ways = provider_of(worker).ways(instance)
+    found = ways.get(str(worker.config.get(KEY) or "")) or next(iter(ways.values()))
+    return found if isinstance(found, SshEndpoint) else None
+
+
+def _carried_by(endpoint: SshEndpoint) -> str:
+    return shlex.join(endpoint.proxy_command or ()).replace("%", "%%")
+
+
 async def _block(
     alias: str, host: str, words: Sequence[str], jumps: str, key: Any, known_hosts: str, blocks: list[str]
 ) -> None:
@@ -94,10 +142,7 @@ async def _block(
         *([f"  User {said['user']}"] if said.get("user") else []),
         f"  HostKeyAlias {host_name(host, port)}",
         f"  UserKnownHostsFile {_quoted(known_hosts)}",
-        "  GlobalKnownHostsFile none",
-        "  StrictHostKeyChecking yes",
-        "  CheckHostIP no",
-        "  ForwardAgent no",
+        *_STRICT,
     ]
     if key:
         lines += [f"  IdentityFile {_quoted(str(key))}", "  IdentitiesOnly yes"]
@@ -226,11 +271,31 @@ def words_for_ssh(worker: Worker) -> str | None:
     if config.get("alias"):
         where = [] if is_included() else ["-F", str(config_path())]
         return shlex.join([*where, str(config["alias"])])
+    if registry.is_cloud(worker.provider):
+        return _words_for_cloud(worker)
     host = str(config.get("host") or worker.name)
     words = [
         *(["-p", str(config["port"])] if config.get("port") else []),
         *(["-i", str(config["key"])] if config.get("key") else []),
         *(["-J", str(config["jump"])] if config.get("jump") else []),
         f"{config['user']}@{host}" if config.get("user") else host,
+    ]
+    return shlex.join(words)
+
+
+def _words_for_cloud(worker: Worker) -> str:
+    """Return the words for a machine that a provider made, as far as they are known without asking."""
+    try:
+        endpoint = _endpoint_of(worker, Instance(worker.name, InstanceState.RUNNING))
+    except OffloadError:
+        endpoint = None
+    if endpoint is None:
+        return shlex.join([worker.name])
+    host = endpoint.host or worker.name
+    words = [
+        *(["-p", str(endpoint.port)] if endpoint.port else []),
+        *(["-i", str(endpoint.key)] if endpoint.key else []),
+        *(["-o", f"ProxyCommand={_carried_by(endpoint)}"] if endpoint.proxy_command else []),
+        f"{endpoint.user}@{host}" if endpoint.user else host,
     ]
     return shlex.join(words)

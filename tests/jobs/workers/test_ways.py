@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import getpass
+import subprocess
 import sys
 import tempfile
 from dataclasses import replace
@@ -17,7 +19,7 @@ from jobs.models import Worker
 from jobs.providers.gce.simulator.connect import tunnel
 from jobs.providers.gce.simulator.machines import SshdMachines
 from jobs.transport import pool
-from jobs.workers import connect
+from jobs.workers import connect, ssh_config, words_for_ssh
 from jobs.workers.connection import provider_of
 from jobs.workers.published import pin_published
 from tests.support.gce_server import Simulator, config, endpoint
@@ -159,3 +161,14 @@ class Ways(TransactionTestCase):
         run = f"import sys; {chatty}; {carry}"
         worker = await self.worker(strategy="iap", tunnel=[sys.executable, "-c", run])
         await self.talk(worker)
+
+    async def test_the_real_client_gets_in_by_the_way_that_answered(self) -> None:
+        worker = await self.worker(strategy="iap", tunnel=tunnel(self.simulator.url))
+        self.assertIn("ProxyCommand=", words_for_ssh(worker) or "")
+        path = self.tmp / "ssh_config"
+        path.write_text(await ssh_config.render([worker], {"box": "gcli-worker"}))
+        argv = ["ssh", "-F", str(path), "-o", "BatchMode=yes", "gcli-worker", "echo", "hi"]
+        done = await asyncio.to_thread(subprocess.run, argv, capture_output=True, timeout=60)
+        self.assertEqual((done.returncode, done.stdout), (0, b"hi\n"), done.stderr)
+        await provider_of(worker).delete("box")
+        self.assertIn("# It has no machine now.", await ssh_config.render([worker], {"box": "gcli-worker"}))
