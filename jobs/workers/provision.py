@@ -6,28 +6,17 @@ from that. There is never a second machine, because the name is the machine's id
 
 from __future__ import annotations
 
-import asyncio
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.db import IntegrityError, transaction
 
-from jobs.errors import (
-    CommandFailed,
-    NoCapacity,
-    NotFound,
-    OffloadError,
-    QuotaExceeded,
-    Refused,
-    WorkerUnavailable,
-)
+from jobs.errors import NoCapacity, NotFound, OffloadError, QuotaExceeded, Refused
 from jobs.models import Worker
 from jobs.providers.base import CloudProvider, Instance, InstanceState
 from jobs.states import WorkerDesired, WorkerState
-from jobs.transport.endpoint import SshEndpoint
-from jobs.workers.connection import connect
+from jobs.workers.answering import nobody_answers, until_ready, what_is_missing
 from jobs.workers.machines import (
     GONE_DEADLINE,
     RUNNING_DEADLINE,
@@ -40,13 +29,9 @@ from jobs.workers.machines import (
     spec_of_machine,
     until_state,
 )
-from jobs.workers.published import pin_published
 from jobs.workers.waiting import Seen, wait_until
 
-BOOT_DEADLINE = 600.0
 GROUND_DEADLINE = 300.0
-ANSWER_DEADLINE = 20.0
-CONSOLE_LINES = 15
 
 
 def _save_intent(name: str, provider: str, root: str, config: Mapping[str, Any]) -> Worker:
@@ -95,7 +80,7 @@ async def bring_up(worker: Worker, step: Step = silent, *, make: bool = False) -
     provider = cloud_of(worker, "Starting")
     instance = await _settled(provider, worker, step)
     if instance is not None and instance.state is InstanceState.RUNNING and worker.state == WorkerState.READY:
-        if await _answers(worker) is None:
+        if await what_is_missing(worker) is None:
             return await Worker.objects.aget(id=worker.id), False
         await bring_row(worker.id, WorkerState.UNREACHABLE, "It runs and does not answer.")
     before = await provider.report(worker.name) if instance is not None else {}
@@ -121,14 +106,14 @@ async def bring_up(worker: Worker, step: Step = silent, *, make: bool = False) -
         worker = await _make(provider, await Worker.objects.aget(id=worker.id), step)
         provider = cloud_of(worker, "Starting")
     worker = await _note_zone(provider, worker)
-    if why := await _nobody_answers(provider, worker):
+    if why := await nobody_answers(provider, worker):
         changed = instance is None or worker.state != WorkerState.BOOTING
         step(why)
         await bring_row(worker.id, WorkerState.BOOTING, why)
         return await Worker.objects.aget(id=worker.id), changed
     if worker.state not in (WorkerState.BOOTING, WorkerState.UNREACHABLE):
         await bring_row(worker.id, WorkerState.BOOTING, "The machine runs and boots.")
-    await _until_ready(provider, worker, dict(before), step)
+    await until_ready(provider, worker, dict(before), step)
     await bring_row(worker.id, WorkerState.READY, "Answered after its boot.")
     return await Worker.objects.aget(id=worker.id), True
 
@@ -256,84 +241,3 @@ async def _until_running(provider: CloudProvider, worker: Worker, step: Step) ->
         deadline=float(worker.config.get("running_deadline") or RUNNING_DEADLINE),
         step=step,
     )
-
-
-async def _answers(worker: Worker) -> str | None:
-    """Ask the machine over its line; None: it is ready, else what is missing. Raises `WorkerUnavailable`
-
-    when the machine says that its boot failed.
-    """
-    try:
-        async with connect(worker) as line:
-            file = worker.config.get("boot_file")
-            if not file:
-                await line.transport.run(["true"], deadline=ANSWER_DEADLINE)
-                return None
-            done = await line.transport.run(["cat", str(file)], deadline=ANSWER_DEADLINE)
-    except CommandFailed:
-        return "it answers, and its boot has not begun"
-    except OffloadError as error:
-        if not error.retryable:
-            raise
-        return error.message
-    try:
-        said = json.loads(done.stdout)
-    except ValueError:
-        return "its boot has not said how far it is"
-    if said.get("state") == "failed":
-        raise _boot_failed(worker, said)
-    return None if said.get("state") == "ready" else f"booting: {said.get('step') or 'started'}"
-
-
-def _boot_failed(worker: Worker, said: Mapping[str, Any]) -> WorkerUnavailable:
-    error = WorkerUnavailable(
-        f"{worker.name} did not boot through: {said.get('step') or 'boot'}: "
-        f"{said.get('error') or 'no reason given'}",
-        hint=f"`manage.py fleet logs {worker.name}` shows its console; `fleet rebuild` makes it anew.",
-    )
-    error.retryable = False  # type: ignore[misc]
-    return error
-
-
-async def _nobody_answers(provider: CloudProvider, worker: Worker) -> str:
-    """Return why the machine is not waited for; empty when it is."""
-    if worker.config.get("machine_only"):
-        return "The machine runs, says its provider. Nobody was asked over ssh: it is a machine only."
-    hollow = await provider.hollow(worker.name)
-    return f"The machine runs, says its provider. {hollow}" if hollow else ""
-
-
-async def _pin(provider: CloudProvider, worker: Worker) -> None:
-    """Pin the host keys that the machine published by way of its provider."""
-    instance = await provider.get(worker.name)
-    endpoint = provider.endpoint(instance) if instance is not None else None
-    if isinstance(endpoint, SshEndpoint) and not endpoint.pin_new_host:
-        await asyncio.to_thread(pin_published, endpoint, await provider.host_keys(worker.name))
-
-
-async def _until_ready(provider: CloudProvider, worker: Worker, before: dict[str, str], step: Step) -> None:
-    step(f"Waiting until {worker.name} answers")
-
-    async def look() -> Seen[bool]:
-        await _pin(provider, worker)
-        missing = await _answers(worker)
-        if missing is None:
-            return Seen(True)
-        said = dict(await provider.report(worker.name))
-        if said and said != before:
-            if said.get("state") == "failed":
-                raise _boot_failed(worker, said)
-            missing = f"booting: {said.get('step') or said.get('state')}"
-        return Seen(None, missing)
-
-    try:
-        await wait_until(
-            f"{worker.name} to answer",
-            look,
-            deadline=float(worker.config.get("boot_deadline") or BOOT_DEADLINE),
-            step=step,
-            hint=f"`manage.py fleet logs {worker.name}` shows its console. The same command goes on.",
-        )
-    except OffloadError as error:
-        await bring_row(worker.id, WorkerState.UNREACHABLE, error.message)
-        raise

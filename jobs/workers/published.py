@@ -10,7 +10,8 @@ from jobs.transport.host_keys import SSH_PORT, HostKey, host_name, pin_key, pinn
 
 def pin_published(endpoint: SshEndpoint, keys: Sequence[str]) -> None:
     """Pin the keys (`ssh-ed25519 AAAA...` each) for an endpoint, unless they are pinned already."""
-    name = host_name(endpoint.host or endpoint.config_host, endpoint.port or SSH_PORT)
+    # Under the name that the line looks for, however the machine is reached.
+    name = host_name(endpoint.config_host, endpoint.port or SSH_PORT)
     known = pinned_keys(endpoint.known_hosts, name)
     for line in keys:
         if len(line.split()) < 2:
@@ -18,3 +19,9 @@ def pin_published(endpoint: SshEndpoint, keys: Sequence[str]) -> None:
         key = HostKey.parse(line)
         if key not in known:
             pin_key(endpoint.known_hosts, name, key)
+
+
+def is_pinned(endpoint: SshEndpoint) -> bool:
+    """Tell whether any key is pinned for an endpoint."""
+    name = host_name(endpoint.config_host, endpoint.port or SSH_PORT)
+    return bool(pinned_keys(endpoint.known_hosts, name))

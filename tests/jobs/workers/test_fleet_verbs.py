@@ -7,13 +7,15 @@ import json
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.test import TransactionTestCase
 
-from jobs.errors import NoCapacity, NotFound, OffloadError, QuotaExceeded, Refused, UsageError
+from jobs.errors import NoCapacity, NotFound, OffloadError, QuotaExceeded, Refused, TimedOut, UsageError
 from jobs.management.commands.fleet import Command
 from jobs.models import Worker
 from jobs.providers.gce.simulator.lean import LeanSimulator
 from jobs.workers import waiting
+from tests.support.factories import make_job
 from tests.support.gce_server import PROJECT, ZONE, Simulator, endpoint
 
 IMAGE = "europe-docker.pkg.dev/p/offload/maintainer@sha256:" + "a" * 64
@@ -132,6 +134,14 @@ class Verbs(FleetTest):
         self.assertIs(done["worker"]["changed"], False)
         self.assertEqual(len([one for one in self.simulator.requests if one[0] == "POST"]), posts)
 
+    async def test_a_machine_that_has_not_published_its_keys_is_not_talked_to(self) -> None:
+        await self.provision()
+        worker = await self.row()
+        config = {key: value for key, value in worker.config.items() if key != "machine_only"}
+        await Worker.objects.filter(id=worker.id).aupdate(config=config | {"boot_deadline": 0.3})
+        with self.assertRaisesRegex(TimedOut, "box to answer.*it has not published its host keys"):
+            await self.fleet("provision", "box")
+
     async def test_the_next_zone_when_one_is_full(self) -> None:
         self.simulator.world.exhausted = [ZONE]
         await self.provision(zones=f"{ZONE},{OTHER}")
@@ -193,6 +203,19 @@ class Verbs(FleetTest):
         self.assertIn("stopped: box", said)
         self.assertIn("still costs: router offload-router in us-central1", said)
         self.assertEqual((await self.row()).desired, "down")
+
+    async def test_delete_refuses_what_it_cannot_know(self) -> None:
+        await self.provision()
+        worker = await self.row()
+        await sync_to_async(make_job)(worker=worker, worktree="/w/1")
+        await self.fleet("stop", "box")
+        with self.assertRaisesRegex(Refused, "whether its 1 jobs have unpushed work is unknown"):
+            await self.fleet("delete", "box", "--yes")
+        self.assertEqual(self.zonal("instances/box")["status"], "TERMINATED")
+        with self.assertRaisesRegex(Refused, "needs a yes"):
+            await self.fleet("delete", "box", "--force", "--no-input")
+        await self.fleet("delete", "box", "--force", "--yes")
+        self.assertIsNone(self.resource(f"zones/{ZONE}/instances/box"))
 
     async def test_a_stop_that_is_not_to_be_had_leaves_the_row_true(self) -> None:
         await self.provision()

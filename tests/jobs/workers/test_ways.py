@@ -162,6 +162,10 @@ class Ways(TransactionTestCase):
         worker = await self.worker(strategy="iap", tunnel=[sys.executable, "-c", run])
         await self.talk(worker)
 
+    async def test_published_keys_are_found_by_a_way_with_an_address(self) -> None:
+        worker = await self.worker(strategy="internal")
+        await self.talk(worker)
+
     async def test_the_real_client_gets_in_by_the_way_that_answered(self) -> None:
         worker = await self.worker(strategy="iap", tunnel=tunnel(self.simulator.url))
         self.assertIn("ProxyCommand=", words_for_ssh(worker) or "")
