@@ -66,10 +66,11 @@ async def _simulators() -> None:
 
 
 def _money(price: Price) -> str:
+    _, mark, doubts = price.source.partition("; ")  # what of it was compared with no source
     return (
         f"about {price.running:.2f} {price.currency} an hour while it runs, {price.month:.0f} a month "
         f"without a pause, {price.stopped * 730:.0f} a month while stopped (estimate, prices of "
-        f"{price.as_of})"
+        f"{price.as_of}{mark}{doubts})"
     )
 
 

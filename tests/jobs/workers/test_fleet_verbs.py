@@ -124,6 +124,9 @@ class Verbs(FleetTest):
         self.assertRegex(
             self.said, r"about 0\.43 USD an hour.*310 a month.*22 a month while stopped \(estimate"
         )
+        with self.assertRaisesRegex(Refused, "needs a yes"):
+            await self.fleet(*words, "--machine-type", "n4-standard-8")
+        self.assertIn("prices of 2025-03-06; unconfirmed: hyperdisk-balanced)", self.said)
         self.assertFalse(await Worker.objects.aexists())
         self.assertFalse([one for one in self.simulator.requests if one[0] == "POST"])
 
