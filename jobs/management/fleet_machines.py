@@ -248,9 +248,8 @@ def _extra(options: Mapping[str, Any]) -> Sequence[Worker]:
     """Return an account that no row names, when the options do."""
     if not options["project"]:
         return []
-    config = {"project": options["project"], "zone": (options["zones"] or fleet_plan.ZONES).split(",")[0]}
-    if options["owner"]:
-        config["owner"] = options["owner"]
+    zones = (options["zones"] or fleet_plan.ZONES).split(",")
+    config = {"project": options["project"], "zones": zones, "owner": fleet_plan.owner_of(options)}
     return [Worker(name="sweep", provider=KIND, root=boot.MOUNT, config=config)]
 
 

@@ -42,7 +42,7 @@ def config_of(options: Mapping[str, Any]) -> dict[str, Any]:
     config: dict[str, Any] = {
         "project": options["project"] or _project(),
         "zones": zones,
-        "owner": options["owner"] or f"{getpass.getuser()}-{socket.gethostname()}",
+        "owner": owner_of(options),
         "spec": spec,
         "auto_resume": options["auto_resume"],
     }
@@ -67,6 +67,11 @@ def config_of(options: Mapping[str, Any]) -> dict[str, Any]:
     }
     boot.of_worker(options["name"], boot.MOUNT, config)
     return config
+
+
+def owner_of(options: Mapping[str, Any]) -> str:
+    """Return whose machines are meant: nobody else's are ever looked for."""
+    return options["owner"] or f"{getpass.getuser()}-{socket.gethostname()}"
 
 
 def _way_in(options: Mapping[str, Any], spec: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from asgiref.sync import sync_to_async
 from django.test import TransactionTestCase
 
 from jobs.errors import NoCapacity, NotFound, OffloadError, QuotaExceeded, Refused, TimedOut, UsageError
+from jobs.management import fleet_plan
 from jobs.management.commands.fleet import Command
 from jobs.models import Worker
 from jobs.providers.gce.simulator.lean import LeanSimulator
@@ -226,6 +227,21 @@ class Verbs(FleetTest):
         with self.assertRaisesRegex(NotFound, "Stopping the machine box failed"):
             await self.fleet("stop", "box")
         self.assertEqual((await self.row()).state, "booting")
+
+    async def test_a_project_that_no_row_names_is_looked_through_for_ours_alone(self) -> None:
+        mine = fleet_plan.owner_of({"owner": None})
+        await self.provision("--owner", mine, name="mine")
+        await self.provision("--owner", "a-colleague", name="theirs")
+        await Worker.objects.all().adelete()
+        said = await self.fleet("panic", "--project", PROJECT, "--yes")
+        self.assertIn("stopped: mine", said)
+        self.assertNotIn("theirs", said)
+        said = await self.fleet("sweep", "--project", PROJECT, "--yes")
+        self.assertIn("removed: instance mine", said)
+        self.assertNotIn("theirs", said)
+        self.assertEqual(self.zonal("instances/theirs")["status"], "RUNNING")
+        said = await self.fleet("sweep", "--project", PROJECT, "--owner", "a-colleague", "--yes")
+        self.assertIn("removed: instance theirs", said)
 
     async def test_prices_of_a_worker_and_of_machine_types(self) -> None:
         await self.provision()
