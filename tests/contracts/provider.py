@@ -114,6 +114,7 @@ class ProviderContract:
         assert isinstance(endpoint, (LocalEndpoint, SshEndpoint))
         assert endpoint == harness.provider.endpoint(instance)
         assert hash(endpoint) == hash(harness.provider.endpoint(instance))
+        assert next(iter(harness.provider.ways(instance).values())) == endpoint
 
     async def test_check_says_what_it_looked_at(self, harness: Harness) -> None:
         problems = await harness.provider.check()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Awaitable, Sequence
 
-from jobs.errors import NotFound, UsageError, WorkerUnavailable
+from jobs.errors import NotConfigured, NotFound, UsageError, WorkerUnavailable
 from jobs.providers.gce import failures, naming, sight
 from jobs.providers.gce.api import Api, Json, endpoint_override
 from jobs.providers.gce.template import Settings
@@ -126,9 +126,14 @@ class Requests:
         if found or not self.api.is_elsewhere:
             return found
         field = "zone" if service in ZONAL else "region"
-        places = self.settings.all_zones if field == "zone" else self.settings.all_regions
-        lists = [await self.api.pages(service, "list", doing, **{field: place}) for place in places]
-        return [{field: place, **raw} for place, part in zip(places, lists, strict=True) for raw in part]
+        first, *others = self.settings.all_zones if field == "zone" else self.settings.all_regions
+        lists = {first: await self.api.pages(service, "list", doing, **{field: first})}
+        for place in others:
+            try:
+                lists[place] = await self.api.pages(service, "list", doing, **{field: place})
+            except (UsageError, NotConfigured, NotFound):
+                continue  # an emulator need not know every zone that a worker might go to
+        return [{field: place, **raw} for place, part in lists.items() for raw in part]
 
 
 def _life(raw: Json) -> str:

@@ -68,8 +68,9 @@ class Emulator(FleetTest):
 
     async def test_the_whole_life_of_a_machine(self) -> None:
         with self.assertLogs("offload.gce", "WARNING") as logs:
-            options = ("--project", PROJECT, "--image", IMAGE, "--owner", "me", "--yes", "--zones", ZONE)
-            said = await self.fleet("provision", "box", *options)
+            options = ("--project", PROJECT, "--image", IMAGE, "--owner", "me", "--yes")
+            zones = f"{ZONE},us-nowhere1-x"  # it knows nothing of the second
+            said = await self.fleet("provision", "box", *options, "--zones", zones)
             self.assertIn("emulator without guests", said)
             for lack in ("networks", "routers", "firewalls"):
                 self.assertIn(f"Warning: the endpoint offers no {lack}", self.said)
