@@ -112,10 +112,12 @@ class ProxyProcess(asyncio.SubprocessProtocol):
 
     @property
     def words(self) -> str:
-        """The last lines that it said."""
+        """What it said last: from its last line that begins with "error" on, else its last lines."""
         text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]|[^\S\n]+", " ", self.said.decode(errors="replace"))
         lines = [line.strip() for line in text.splitlines() if line.strip()]
-        return " ".join(lines[-LINES:])
+        errors = [index for index, line in enumerate(lines) if line.lower().startswith(("error", "fatal"))]
+        start = errors[-1] if errors else max(0, len(lines) - LINES)
+        return " ".join(lines[start : start + LINES])
 
 
 class ProxyTunnel:

@@ -60,6 +60,12 @@ async def test_the_first_words_that_fit_decide(tmp_path: Path) -> None:
     assert nobody.value.hint == "Start it."
 
 
+async def test_its_error_is_told_and_not_the_advice_below_it(tmp_path: Path) -> None:
+    said = "WARNING: slow\nERROR: no token\nPlease run:\n  log in\nto have one.\nOr another\nprogram."
+    with pytest.raises(ConnectFailed, match=r"exit status 1: ERROR: no token Please run: log in Try"):
+        await ssh.connect(through(tmp_path, "sh", "-c", f"printf '{said}' >&2; exit 1"))
+
+
 async def test_one_that_is_not_installed(tmp_path: Path) -> None:
     with pytest.raises(ProxyMissing, match="no program no-such-program"):
         await ssh.connect(through(tmp_path, "no-such-program"))

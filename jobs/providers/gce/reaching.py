@@ -18,7 +18,12 @@ TUNNEL_WORDS = (
         refused=True,
     ),
     ProxyWords(
-        r"reauthentication|active account|gcloud auth login|credentials|invalid_grant",
+        r"max retries exceeded|name resolution|network is unreachable|connection (?:refused|reset|timed out)",
+        "Is this machine online?",
+    ),
+    ProxyWords(
+        r"reauthentication|do(?:es)? not currently have|gcloud auth login|refreshing your current auth"
+        r"|default credentials were not found|invalid_grant",
         "Log in again: `gcloud auth login`.",
         refused=True,
     ),

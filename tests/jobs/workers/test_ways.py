@@ -142,6 +142,7 @@ class Ways(TransactionTestCase):
             ("ERROR: [4003: failed to connect to backend]", ConnectFailed, "35.235.240.0/20"),
             ("ERROR: [4047: Failed to lookup instance]", ConnectFailed, "fleet ls"),
             ("Reauthentication failed. Please run gcloud auth login", AuthRefused, "gcloud auth login"),
+            ("ERROR: refreshing your current auth tokens: Max retries exceeded", ConnectFailed, "online"),
             ("Segmentation fault", ConnectFailed, "by hand"),
         ):
             with self.subTest(words):
