@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -96,13 +96,19 @@ def set_attention(job_id: int, attention: Attention, *, detail: str = "", actor:
     return bool(changed)
 
 
-def move_worker(worker_id: int, to: WorkerState, *, detail: str = "", actor: str = "") -> bool:
-    """Move a worker to `to` if its present state allows it, and record the event."""
+def move_worker(
+    worker_id: int, to: WorkerState, *, detail: str = "", actor: str = "", since: datetime | None = None
+) -> bool:
+    """Move a worker to `to` if its present state allows it, and record the event.
+
+    `since`: when it came about, if that is known to be earlier than the observation.
+    """
     now = timezone.now()
+    since = min(since, now) if since is not None else now
     legal = [state.value for state in worker_sources(to)]
     with transaction.atomic():
         moved = Worker.objects.filter(id=worker_id, state__in=legal).update(
-            state=to.value, state_detail=detail, state_since=now, observed_at=now
+            state=to.value, state_detail=detail, state_since=since, observed_at=now
         )
         if moved:
             JobEvent.objects.create(
@@ -110,7 +116,8 @@ def move_worker(worker_id: int, to: WorkerState, *, detail: str = "", actor: str
                 kind="worker_state",
                 at=now,
                 actor=actor,
-                data={"state": to.value, "detail": detail},
+                data={"state": to.value, "detail": detail}
+                | ({"since": since.isoformat()} if since != now else {}),
             )
     return bool(moved)
 

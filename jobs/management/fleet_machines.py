@@ -151,12 +151,8 @@ async def start(options: Mapping[str, Any]) -> int:
 async def stop(options: Mapping[str, Any]) -> int:
     """Stop a machine; its disks stay. Refuses while jobs are at work there."""
     worker = await _worker(options)
-    busy = [job.session async for job in worker.jobs.filter(state="running", removed_at__isnull=True)]
-    if busy and not options["force"]:
-        raise Refused(
-            f"{worker.name} is at work: {', '.join(busy)}.",
-            hint="Wait or cancel; --force stops it, and the jobs go on when it is started again.",
-        )
+    if not options["force"]:
+        await execution.require_idle(worker)
     changed = await fleet.stop(worker, Steps(options))
     await execution.interrupt_jobs(worker.id, "Its machine was stopped on request.")
     worker = await Worker.objects.aget(id=worker.id)
@@ -220,10 +216,12 @@ async def price(options: Mapping[str, Any]) -> int:
         raise NotFound(f"The price of {worker.name} is not in the table.", hint="See your cloud's console.")
     text = (
         f"{worker.name}: {_money(cost.price)}.\n"
-        f"It has run for {cost.hours:.1f} h: about {cost.so_far:.2f} {cost.price.currency}.\n"
+        f"It has run for {cost.hours:.1f} h: about {cost.so_far:.2f} {cost.price.currency}, disks included; "
+        f"{cost.month:.2f} this month.\n"
         f"Source: {cost.price.source}"
     )
-    return _done(options, worker, text, price=_price_json(cost.price), hours=cost.hours, so_far=cost.so_far)
+    return _done(options, worker, text, price=_price_json(cost.price), hours=cost.hours, so_far=cost.so_far,
+                 this_month=cost.month)  # fmt: skip
 
 
 async def logs(options: Mapping[str, Any]) -> int:
@@ -240,8 +238,14 @@ async def logs(options: Mapping[str, Any]) -> int:
 async def keep(options: Mapping[str, Any]) -> int:
     """Keep the machine up for some hours."""
     worker = await _worker(options)
-    until = await idle.keep(worker, options["hours"])
-    return _done(options, worker, f"{worker.name} stays up until {until:%H:%M} UTC.", until=until.isoformat())
+    hours, until = options["hours"], idle.until_of(options["hours"])
+    worker = await idle.keep(worker, until, actor())
+    text = (
+        f"{worker.name} stays up until {idle.in_utc([until])}." if hours else f"{worker.name} is not kept up."
+    )
+    if said := idle.idle_of(worker):
+        text += f" {said.text}"
+    return _done(options, worker, text, until=until.isoformat())
 
 
 def _extra(options: Mapping[str, Any]) -> Sequence[Worker]:

@@ -1,11 +1,13 @@
-"""What `fleet ls` and the dashboard add for a machine that costs money."""
+"""What the command line says of a machine that costs money: when it stops and why, and what it costs."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from jobs.errors import OffloadError
-from jobs.models import Worker
+from jobs.models import Job, Worker
 from jobs.workers import idle
-from jobs.workers.costs import cost_of
+from jobs.workers.costs import JobCost, cost_of, cost_of_job
 
 
 async def describe_machine(worker: Worker) -> list[str]:
@@ -21,7 +23,44 @@ async def describe_machine(worker: Worker) -> list[str]:
         lines.append("Simulated on this machine; it costs nothing.")
     elif cost is not None:
         lines.append(
-            f"Ran {cost.hours:.1f} h, about {cost.so_far:.2f} {cost.price.currency} (estimate); "
-            f"{cost.price.running:.2f} an hour."
+            f"About {cost.price.running:.2f} {cost.price.currency} an hour while it runs; "
+            f"{cost.month:.2f} this month, {cost.so_far:.2f} so far in {cost.hours:.1f} h "
+            f"(estimate, prices of {cost.price.as_of}: {cost.price.source})."
         )
+    return lines
+
+
+async def job_cost(job: Job) -> JobCost | None:
+    """Return what a job has cost; None when that is nothing, or not known."""
+    try:
+        return await cost_of_job(job)
+    except OffloadError:
+        return None
+
+
+def cost_json(cost: JobCost | None) -> dict[str, Any] | None:
+    """Return a job's cost as `--json` shows it."""
+    if cost is None:
+        return None
+    price = cost.price
+    return {
+        "amount": round(cost.amount, 4), "currency": price.currency, "hours": round(cost.hours, 4),
+        "as_of": price.as_of, "source": price.source, "estimate": True,
+    }  # fmt: skip
+
+
+def describe_job(job: Job, cost: JobCost | None) -> list[str]:
+    """Return what a job has cost, and when its machine stops under it, for those that do."""
+    lines = []
+    if cost is not None:
+        amount = f"about {cost.amount:.2f}" if cost.amount >= 0.005 else "less than 0.01"
+        lines.append(
+            f"Cost {amount} {cost.price.currency}: its share of {job.worker} is {cost.hours:.2f} h "
+            f"(estimate, prices of {cost.price.as_of})."
+        )
+    said = idle.idle_of(job.worker)
+    if said is not None and said.ends_at is not None and job.removed_at is None:
+        lines.append(f"{job.worker}: {said.text}")
+        if said.stops_at is not None:
+            lines.append(f"Keep it up: manage.py fleet keep {job.worker} --hours 4")
     return lines

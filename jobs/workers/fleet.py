@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
 
 from jobs.errors import NotFound, OffloadError
 from jobs.models import Worker
 from jobs.providers.base import CloudProvider, Instance, InstanceState, Resource
 from jobs.states import WorkerDesired, WorkerState
+from jobs.workers.costs import DISK_GONE
+from jobs.workers.idle import in_utc, moment_of, with_moments
 from jobs.workers.machines import (
     GONE_DEADLINE,
     STOPPED_DEADLINE,
+    Note,
     Step,
     bring_row,
     cloud_of,
@@ -22,6 +29,8 @@ from jobs.workers.machines import (
 )
 from jobs.workers.provision import bring_up
 
+# How far the machine's clock and its provider's may be apart.
+_CLOCKS = timedelta(minutes=2)
 _ROW: dict[InstanceState, WorkerState] = {
     InstanceState.CREATING: WorkerState.BOOTING,
     InstanceState.STOPPING: WorkerState.STOPPING,
@@ -43,30 +52,65 @@ async def look_at_machine(worker: Worker) -> InstanceState | None:
 
 
 async def note_machine(worker: Worker, instance: Instance | None) -> None:
-    """Have the row say what was seen of the machine."""
+    """Have the row say what was seen of the machine, since when, and why it is down.
+
+    `config["down"]`: the provider's word for that (`preempted`, `deadline`, ...); `config["deadline"]`: when
+    the provider will stop it, whatever happens.
+    """
     state = WorkerState(worker.state)
     if instance is None:
         if state not in (WorkerState.ABSENT, WorkerState.CREATING):
             await bring_row(worker.id, WorkerState.ABSENT, "Its machine is gone.")
         return
+    down = instance.state in (InstanceState.STOPPING, InstanceState.STOPPED)
+    facts: dict[str, Any] = {
+        "down": str(instance.data.get("because") or "") or None if down else None,
+        "deadline": None if down else str(instance.data.get("deadline") or "") or None,
+    }
+    if any(worker.config.get(key) != value for key, value in facts.items()):
+        worker = await set_row(worker, **facts)
     if instance.state is InstanceState.RUNNING:
         if state in (WorkerState.STOPPED, WorkerState.STOPPING, WorkerState.ABSENT, WorkerState.CREATING):
-            await bring_row(worker.id, WorkerState.BOOTING, "The machine runs.")
+            since = _last(instance, "last_start")
+            await bring_row(worker.id, WorkerState.BOOTING, "The machine runs.", since)
         return
     target = _ROW[instance.state]
     if target is state or (target is WorkerState.BOOTING and state is WorkerState.CREATING):
+        # Nothing is new but the age of the observation.
+        await Worker.objects.filter(id=worker.id, state=state.value).aupdate(observed_at=timezone.now())
         return
-    why = f" {instance.detail}" if instance.detail else ""
-    text = f"The machine is {instance.state.value}.{why}"
+    text = f"The machine is {instance.state.value}. {instance.detail}".rstrip()
+    since = _last(instance, "last_stop") if target is WorkerState.STOPPED else None
     if target is WorkerState.STOPPED and state in (WorkerState.READY, WorkerState.UNREACHABLE):
-        text = f"The machine was stopped from outside.{why}"
-    await bring_row(worker.id, target, text)
+        text = _why_stopped(worker, instance, since)
+    await bring_row(worker.id, target, text, since)
+
+
+def _last(instance: Instance, key: str) -> datetime | None:
+    """Return when a machine was started or stopped last, unless the other came after it."""
+    moments = {name: moment_of(instance.data.get(name)) for name in ("last_start", "last_stop")}
+    found, other = moments.pop(key), next(iter(moments.values()))
+    return found if found is not None and (other is None or found >= other) else None
+
+
+def _why_stopped(worker: Worker, instance: Instance, since: datetime | None) -> str:
+    """Return why a machine is down that nobody here asked to go down."""
+    because = instance.data.get("because")
+    if because == "preempted":
+        return f"Preempted: {instance.detail}"
+    if because == "deadline":
+        return "Stopped at its deadline: its longest run time was used up."
+    said = worker.config.get("idle") or {}
+    when = moment_of(said.get("stops_at"))
+    if because == "guest" and when is not None and (since or timezone.now()) >= when - _CLOCKS:
+        return in_utc(["It turned itself off because ", *with_moments(str(said.get("because"))), "."])
+    return f"The machine was stopped from outside. {instance.detail}".rstrip()
 
 
 async def stop(worker: Worker, step: Step = silent) -> bool:
     """Have the worker's machine stopped; return whether anything had to be done."""
     provider = cloud_of(worker, "Stopping")
-    worker = await set_row(worker, WorkerDesired.DOWN)
+    worker = await set_row(worker, WorkerDesired.DOWN, down=None)
     return await _stop(provider, worker, step)
 
 
@@ -171,7 +215,8 @@ async def delete(worker: Worker, step: Step = silent, *, with_disk: bool = False
         await provider.remove(resource)
         await until_removed(provider, resource, step)
     if with_disk:
-        await set_row(worker, delete=None, disk_zone=None, zone=None, spot=None, placement=None, tried=None)
+        gone = dict.fromkeys(("delete", "disk_zone", "zone", "spot", "placement", "tried"))
+        await set_row(worker, note=Note(DISK_GONE), **gone)
     else:
         await set_row(worker, delete=None)
     return kept

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.db import transaction
 
 from jobs.errors import NoCapacity, Refused, UsageError
-from jobs.models import Worker
+from jobs.models import JobEvent, Worker
 from jobs.providers import registry
 from jobs.providers.base import CloudProvider, Instance, InstanceState, Resource
 from jobs.states import WORKER_MOVES, WorkerDesired, WorkerState
@@ -43,6 +45,11 @@ def cloud_of(worker: Worker, doing: str) -> CloudProvider:
     return provider
 
 
+def is_cloud(worker: Worker) -> bool:
+    """Tell whether Offload makes the worker's machine, whatever its configuration is worth."""
+    return worker.provider in registry.CLOUDS
+
+
 def cloud_or_none(worker: Worker) -> CloudProvider | None:
     """Return the provider of a worker whose machine Offload makes; None for any other."""
     return registry.make_cloud(worker.provider, provider_config(worker))
@@ -63,31 +70,62 @@ def _way(source: WorkerState, target: WorkerState) -> list[WorkerState]:
     return []
 
 
-def _bring_row(worker_id: int, target: WorkerState, detail: str) -> None:
+def _bring_row(worker_id: int, target: WorkerState, detail: str, since: datetime | None = None) -> None:
     with transaction.atomic():
         row = Worker.objects.select_for_update().get(id=worker_id)
         for state in _way(WorkerState(row.state), target):
-            move_worker(worker_id, state, detail=detail)
+            move_worker(worker_id, state, detail=detail, since=since)
 
 
 bring_row = sync_to_async(_bring_row)
 
 
-def _set_row(worker_id: int, desired: WorkerDesired | None, changes: dict[str, Any]) -> Worker:
+@dataclass(frozen=True)
+class Note:
+    """What a row's change leaves in the record, so that open pages hear of it and somebody can look it up."""
+
+    kind: str
+    actor: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _set_row(
+    worker_id: int,
+    desired: WorkerDesired | None,
+    changes: dict[str, Any],
+    note: Note | None,
+    expect: Mapping[str, Any],
+) -> Worker:
     with transaction.atomic():
         row = Worker.objects.select_for_update().get(id=worker_id)
+        if any(row.config.get(key) != value for key, value in expect.items()):
+            return row
         config = {**row.config, **changes}
         config = {key: value for key, value in config.items() if value is not None}
         columns: dict[str, Any] = {"config": config}
         if desired is not None:
             columns["desired"] = desired.value
         Worker.objects.filter(id=worker_id).update(**columns)
+        if note is not None:
+            JobEvent.objects.create(
+                worker_id=worker_id, kind=note.kind, actor=note.actor, data=dict(note.data)
+            )
     return Worker.objects.get(id=worker_id)
 
 
-async def set_row(worker: Worker, desired: WorkerDesired | None = None, **changes: Any) -> Worker:
-    """Save what is wanted of a worker, and changes of its configuration (None: forget); return the row."""
-    return await sync_to_async(_set_row)(worker.id, desired, changes)
+async def set_row(
+    worker: Worker,
+    desired: WorkerDesired | None = None,
+    *,
+    note: Note | None = None,
+    expect: Mapping[str, Any] | None = None,
+    **changes: Any,
+) -> Worker:
+    """Save what is wanted of a worker, and changes of its configuration (None: forget); return the row.
+
+    `note` is recorded with it. Nothing is done when the configuration is not as `expect` has it.
+    """
+    return await sync_to_async(_set_row)(worker.id, desired, changes, note, expect or {})
 
 
 def spec_of_machine(worker: Worker, *, user_data: bool = True) -> dict[str, Any]:

@@ -11,10 +11,12 @@ from django.utils import timezone
 
 from jobs import execution
 from jobs.errors import OffloadError
+from jobs.management.machine_lines import cost_json, describe_job, job_cost
 from jobs.management.output import (
     ago,
     colour,
     needs_you,
+    plain,
     print_commands,
     print_job,
     print_job_json,
@@ -60,12 +62,15 @@ async def status(request: Request) -> int:
         return await ls(request)
     job = await request.job()
     job = (await _look_at(execution.find_jobs().filter(id=job.id)))[0]
+    cost = await job_cost(job)
     if request.json:
-        print_job_json(job)
+        print_job_json(job, cost=cost_json(cost))
         return 0
     print_job(job)
     print(f"  {job.session}: {job.reason_text}")
     print(f"  {_source(job)}")
+    for line in describe_job(job, cost):
+        print(f"  {plain(line)}")
     print_tasks(job)
     if job.verdict:
         print_outcome(job)
