@@ -16,6 +16,7 @@ from jobs.execution.machines import interrupt_jobs, mark_lost, unsaved, wake
 from jobs.execution.reconcile import Reconciler
 from jobs.execution.repositories import ensure_trusted, is_trusted, resolve_repository, trust
 from jobs.execution.submit import JobRequest, find_job, find_jobs, resume, submit
+from jobs.execution.wishes import ask_keep, ask_start, ask_stop, busy_jobs, require_idle
 
 __all__ = [
     "NO_PROGRESS",
@@ -25,6 +26,10 @@ __all__ = [
     "Removal",
     "archive",
     "as_json",
+    "ask_keep",
+    "ask_start",
+    "ask_stop",
+    "busy_jobs",
     "cancel",
     "check_head",
     "commands_for",
@@ -44,6 +49,7 @@ __all__ = [
     "refresh_worker",
     "remove",
     "request_cancel",
+    "require_idle",
     "resolve_repository",
     "resume",
     "secret_store",

@@ -17,6 +17,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from jobs.errors import OffloadError, TransportError, WorkerUnavailable
+from jobs.execution import wishes
 from jobs.execution.cancel import finish_cancel
 from jobs.execution.evidence import archive
 from jobs.execution.follow import Reading
@@ -49,6 +50,7 @@ class Reconciler:
         self.tick = tick
         self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._retry_at: dict[tuple[str, int], float] = {}
+        self._wishes: dict[tuple[str, int], str] = {}
         self._heads_due = 0.0
         self._failures: dict[tuple[str, int], int] = {}
 
@@ -80,6 +82,10 @@ class Reconciler:
             self._start("follow", worker.id, self._follow(worker))
         async for worker in Worker.objects.filter(provider__in=CLOUDS).exclude(state=WorkerState.ABSENT):
             self._start("machine", worker.id, self._machine(worker))
+        async for worker in Worker.objects.filter(config__has_any_keys=list(wishes.KINDS)):
+            for kind in wishes.KINDS:
+                if kind in worker.config:
+                    self._carry_out(worker, kind)
         wanted = present.filter(state__in=[JobState.QUEUED, JobState.PREPARING]).filter(unleased)
         wanted = wanted.exclude(attention=Attention.APPROVAL)
         async for job in wanted.order_by("created_at"):
@@ -169,6 +175,17 @@ class Reconciler:
         await revive(worker)
         await read_idle(await Worker.objects.aget(id=worker.id))
         self._retry_at["machine", worker.id] = asyncio.get_running_loop().time() + MACHINE_SECONDS
+
+    def _carry_out(self, worker: Worker, kind: str) -> None:
+        """Start carrying a wish out; a newer one ends what is done for the older."""
+        name, at = (kind, worker.id), worker.config[kind]["at"]
+        if self._wishes.get(name, at) != at:
+            self._retry_at.pop(name, None)
+            if name in self._tasks:
+                self._tasks[name].cancel()
+                return
+        self._wishes[name] = at
+        self._start(kind, worker.id, wishes.carry_out(worker, kind))
 
     async def _cancel(self, job: Job) -> None:
         async with lease(job.id, lease_owner()) as ours:

@@ -1,0 +1,225 @@
+"""What a page asks of a machine is written down, carried out by the loop, and told when it cannot be."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from datetime import datetime, timedelta
+from pathlib import Path
+from unittest import mock
+
+from asgiref.sync import sync_to_async
+from django.utils import timezone
+
+from jobs import execution
+from jobs.errors import ConnectFailed, NotFound, Refused
+from jobs.execution import wishes
+from jobs.execution.reconcile import Reconciler
+from jobs.models import Job, JobEvent, Worker
+from jobs.providers.base import InstanceState
+from jobs.workers import idle
+from tests.jobs.workers.base import CloudTest
+from tests.support.factories import make_job, make_worker
+
+WHO = "mira (dashboard)"
+
+
+class WishTest(CloudTest):
+    """A machine in memory that is up, and one turn of the loop at a time."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.loop = Reconciler(tick=0.01)
+
+    async def up(self) -> Worker:
+        return (await self.provision())[0]
+
+    async def turn(self) -> None:
+        """Let the loop look for wishes, and end what it began."""
+        await self.loop.once()
+        mine = [task for (kind, _), task in self.loop._tasks.items() if kind in wishes.KINDS]
+        await asyncio.gather(*mine, return_exceptions=True)
+        self.loop._reap()
+
+    async def job(self, row: Worker, state: str = "running") -> Job:
+        return await sync_to_async(make_job)(worker=row, state=state, worktree="")
+
+    async def asked(self) -> list[tuple[str, str, object]]:
+        events = JobEvent.objects.filter(kind__in=["asked", "kept", "failed"]).order_by("id")
+        return [
+            (e.kind, e.actor, e.data.get("what") or e.data.get("until") or e.data["text"])
+            async for e in events
+        ]
+
+    async def ended(self) -> None:
+        """End what the loop began beside the wishes."""
+        stop = asyncio.Event()
+        stop.set()
+        await self.loop.run(stop)
+
+
+class Keeping(WishTest):
+    async def test_the_machine_is_told_and_the_record_says_who_asked(self) -> None:
+        row = await self.up()
+        until = await execution.ask_keep(row, 4, WHO)
+        file = Path(self.root, "state", "keep-until")
+        self.assertFalse(file.exists(), "a page only writes the wish")
+        await self.turn()
+        self.assertEqual(file.read_text().strip(), f"{until:%Y-%m-%dT%H:%M:%SZ}")
+        row = await self.row()
+        self.assertNotIn(wishes.KEEP, row.config)
+        self.assertEqual(datetime.fromisoformat(row.config["kept"]["until"]), until)
+        self.assertEqual(
+            [(kind, who) for kind, who, _ in await self.asked()], [("asked", WHO), ("kept", WHO)]
+        )
+        found = idle.idle_of(row)
+        self.assertEqual(found.kept_until if found else None, until)
+        await execution.ask_keep(row, 0, WHO)
+        await self.turn()
+        self.assertLess(datetime.fromisoformat(file.read_text().strip()), timezone.now())
+        self.assertIsNone(idle.idle_of(await self.row()))
+        await self.ended()
+
+    async def test_what_cannot_be_kept_is_refused(self) -> None:
+        row = await self.up()
+        await Worker.objects.filter(id=row.id).aupdate(state="stopped")
+        with self.assertRaisesRegex(Refused, "box is stopped"):
+            await execution.ask_keep(await self.row(), 1, WHO)
+        mine = await sync_to_async(make_worker)()
+        for ask in (
+            execution.ask_keep(mine, 1, WHO),
+            execution.ask_start(mine, WHO),
+            execution.ask_stop(mine, WHO),
+        ):
+            with self.assertRaisesRegex(Refused, "which Offload uses and did not make"):
+                await ask
+        self.assertEqual(await self.asked(), [])
+
+    async def test_a_line_that_is_down_is_tried_again_and_not_for_ever(self) -> None:
+        row = await self.up()
+        await execution.ask_keep(row, 4, WHO)
+        broken = ConnectFailed("Nobody answers.")
+        with mock.patch.object(idle, "connect", side_effect=broken):
+            with self.assertRaises(ConnectFailed):
+                await wishes.carry_out(await self.row(), wishes.KEEP)
+            row = await self.row()
+            self.assertIn(wishes.KEEP, row.config)
+            wish = row.config[wishes.KEEP]
+            wish["at"] = (timezone.now() - timedelta(hours=1)).isoformat()
+            await Worker.objects.filter(id=row.id).aupdate(config=row.config)
+            await wishes.carry_out(row, wishes.KEEP)
+        row = await self.row()
+        self.assertNotIn(wishes.KEEP, row.config)
+        self.assertIn("Keeping it up failed: Nobody answers.", row.config["wish_failed"]["text"])
+        self.assertEqual((await self.asked())[-1][:2], ("failed", WHO))
+
+    async def test_a_newer_wish_is_not_forgotten_with_the_older(self) -> None:
+        row = await self.up()
+        await execution.ask_keep(row, 1, WHO)
+        older = await self.row()
+        newer = await execution.ask_keep(row, 12, WHO)
+        await wishes.carry_out(older, wishes.KEEP)
+        self.assertIn(wishes.KEEP, (await self.row()).config)
+        await self.turn()
+        row = await self.row()
+        self.assertEqual(datetime.fromisoformat(row.config["kept"]["until"]), newer)
+        await self.ended()
+
+
+class Power(WishTest):
+    async def test_a_stop_and_a_start_come_about(self) -> None:
+        row = await self.up()
+        await execution.ask_stop(row, WHO)
+        self.assertEqual((await self.row()).state, "ready", "a page only writes the wish")
+        await self.turn()
+        row = await self.row()
+        self.assertEqual((row.state, row.desired, wishes.POWER in row.config), ("stopped", "down", False))
+        self.assertEqual(self.cloud.instances["box"].state, InstanceState.STOPPED)
+        with self.assertRaisesRegex(Refused, "stopped already"):
+            await execution.ask_stop(row, WHO)
+        await execution.ask_start(row, WHO)
+        await self.turn()
+        row = await self.row()
+        self.assertEqual((row.state, row.desired), ("ready", "up"))
+        with self.assertRaisesRegex(Refused, "no stopped machine to start"):
+            await execution.ask_start(row, WHO)
+        self.assertEqual([what for _, _, what in await self.asked()], ["stop", "start"])
+        await self.ended()
+
+    async def test_jobs_stand_against_a_stop_unless_it_is_forced(self) -> None:
+        row = await self.up()
+        job = await self.job(row)
+        with self.assertRaisesRegex(Refused, f"box is at work: {job.session}"):
+            await execution.ask_stop(row, WHO)
+        await execution.ask_stop(row, WHO, force=True)
+        await self.turn()
+        await job.arefresh_from_db()
+        self.assertEqual((job.state, (await self.row()).state), ("interrupted", "stopped"))
+        self.assertIn(f"on request of {WHO}", job.reason_detail)
+        await self.ended()
+
+    async def test_a_job_that_began_meanwhile_stands_against_it_too(self) -> None:
+        row = await self.up()
+        await execution.ask_stop(row, WHO)
+        job = await self.job(row)
+        await self.turn()
+        row = await self.row()
+        self.assertEqual((row.state, row.desired), ("ready", "up"))
+        self.assertIn(f"Stopping it failed: box is at work: {job.session}", row.config["wish_failed"]["text"])
+        self.assertNotIn(wishes.POWER, row.config)
+        await self.ended()
+
+    async def test_a_start_that_fails_is_told_and_does_not_come_later_by_itself(self) -> None:
+        row = await self.up()
+        await Worker.objects.filter(id=row.id).aupdate(state="stopped")
+        await execution.ask_start(await self.row(), WHO)
+        self.cloud.instances["box"] = self.cloud.instances["box"].__class__("box", InstanceState.STOPPED)
+        self.cloud.capacity = 0
+        await self.turn()
+        row = await self.row()
+        self.assertIn(
+            "Starting it failed: Starting a machine in memory failed", row.config["wish_failed"]["text"]
+        )
+        self.assertNotIn(wishes.POWER, row.config)
+        await execution.ask_start(row, WHO)
+        self.assertNotIn("wish_failed", (await self.row()).config)
+        self.cloud.capacity = 10
+        await self.turn()
+        self.assertEqual((await self.row()).state, "ready")
+        await self.ended()
+
+    async def test_a_stop_ends_a_start_that_takes_long(self) -> None:
+        row = await self.up()
+        await execution.ask_stop(row, WHO)
+        await self.turn()
+        boot = tempfile.mkdtemp(dir=self.root)  # where its boot never says that it is through
+        config = {**(await self.row()).config, "boot_file": f"{boot}/never.json"}
+        await Worker.objects.filter(id=row.id).aupdate(config=config)
+        await execution.ask_start(await self.row(), WHO)
+        await self.loop.once()
+        for _ in range(500):
+            if (await self.row()).state == "booting":
+                break
+            await asyncio.sleep(0.02)
+        row = await self.row()
+        self.assertEqual(row.state, "booting")
+        await execution.ask_stop(row, WHO)
+        for _ in range(3):  # one turn ends the start, the next begins the stop
+            await self.turn()
+        row = await self.row()
+        self.assertEqual((row.state, row.desired), ("stopped", "down"))
+        self.assertNotIn(wishes.POWER, row.config)
+        await self.ended()
+
+    async def test_a_machine_that_is_gone_is_not_made_by_a_start(self) -> None:
+        row = await self.up()
+        self.cloud.instances.clear()
+        await Worker.objects.filter(id=row.id).aupdate(state="stopped")
+        await execution.ask_start(await self.row(), WHO)
+        await self.turn()
+        row = await self.row()
+        self.assertEqual((row.state, self.cloud.instances), ("absent", {}))
+        self.assertIn("There is no machine box", row.config["wish_failed"]["text"])
+        with self.assertRaises((Refused, NotFound)):
+            await execution.ask_start(row, WHO)
+        await self.ended()
