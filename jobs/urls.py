@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from jobs import views
+from jobs import views, worker_pages
 
 app_name = "jobs"
 urlpatterns = [
@@ -21,5 +21,8 @@ urlpatterns = [
     path("jobs/<int:job_id>/logs/<slug:task>/", views.task_log, name="log"),
     path("jobs/<int:job_id>/logs/<slug:task>/part/", views.task_log_part, name="log-part"),
     path("jobs/<int:job_id>/logs/<slug:task>/raw/", views.task_log_raw, name="log-raw"),
-    path("workers/", views.worker_list, name="workers"),
+    path("workers/", worker_pages.worker_list, name="workers"),
+    path("workers/<slug:name>/keep/", worker_pages.worker_keep, name="worker-keep"),
+    path("workers/<slug:name>/start/", worker_pages.worker_start, name="worker-start"),
+    path("workers/<slug:name>/stop/", worker_pages.worker_stop, name="worker-stop"),
 ]

@@ -16,10 +16,12 @@ from jobs import ansi, diff_pages, execution
 from jobs.errors import NotFound, OffloadError, Refused, TransportError, UsageError, WorkerUnavailable
 from jobs.forges.target import parse_target
 from jobs.forms import LaunchForm
-from jobs.models import Job, JobEvent, Worker
+from jobs.models import Job, JobEvent
 from jobs.presenters import JobView, event_text, markdown, sections
 from jobs.states import JOB_ACTIVE
+from jobs.worker_cards import KEEP_HOURS, JobCostView, StopView
 from jobs.workers import find_worker
+from jobs.workers.costs import cost_of_job
 
 LIST_ENDED = 50
 TIMELINE = 200
@@ -27,7 +29,8 @@ LOG_PART = 256 * 1024
 RAW_PART = 4 * 1024 * 1024
 
 
-def _actor(request: HttpRequest) -> str:
+def actor_of(request: HttpRequest) -> str:
+    """Return who asks, as the record names them."""
     return f"{request.user.get_username()} (dashboard)"
 
 
@@ -107,7 +110,7 @@ async def _submit(request: HttpRequest, form: LaunchForm) -> tuple[Job | None, b
                     f"{repository.url} is not trusted yet: its pull requests' code would run as you.",
                     hint="Tick the box below if you trust everyone who can open a pull request there.",
                 )
-            await execution.trust(repository.id, _actor(request))
+            await execution.trust(repository.id, actor_of(request))
         field = "name" if data["name"] else "target"
         return await execution.submit(
             execution.JobRequest(
@@ -117,7 +120,7 @@ async def _submit(request: HttpRequest, form: LaunchForm) -> tuple[Job | None, b
                 name=data["name"],
                 worker=data["worker"],
                 agent=data["agent"],
-                actor=_actor(request),
+                actor=actor_of(request),
             )
         )
     except OffloadError as error:
@@ -132,7 +135,16 @@ def _terminal_url(job: Job) -> str:
         return ""
 
 
-def _job_context(job: Job) -> dict[str, object]:
+async def _cost(job: Job) -> JobCostView | None:
+    try:
+        cost = await cost_of_job(job)
+    except OffloadError:
+        return None
+    return JobCostView.of(cost) if cost is not None else None
+
+
+def _job_context(job: Job, cost: JobCostView | None) -> dict[str, object]:
+    stop = StopView.of(job.worker) if job.removed_at is None else None
     events = list(JobEvent.objects.filter(job=job).order_by("-id")[:TIMELINE])
     return {
         "view": JobView.of(job),
@@ -141,6 +153,9 @@ def _job_context(job: Job) -> dict[str, object]:
         "terminal_url": _terminal_url(job),
         "timeline": [(event, event_text(event)) for event in events],
         "assessment": markdown(job.assessment) if job.assessment else "",
+        "cost": cost,
+        "keep_hours": KEEP_HOURS,
+        "stop": stop if stop is not None and stop.ends else None,
     }
 
 
@@ -148,7 +163,7 @@ def _job_context(job: Job) -> dict[str, object]:
 async def job_page(request: HttpRequest, job_id: int) -> HttpResponse:
     """Show one job: verdict, evidence, tasks, what happened, and what to type."""
     job = await _load(job_id)
-    context = await sync_to_async(_job_context)(job)
+    context = await sync_to_async(_job_context)(job, await _cost(job))
     return await sync_to_async(render)(request, "jobs/job.html", context)
 
 
@@ -156,7 +171,7 @@ async def job_page(request: HttpRequest, job_id: int) -> HttpResponse:
 async def job_live(request: HttpRequest, job_id: int) -> HttpResponse:
     """Return the part of a job's page that changes."""
     job = await _load(job_id)
-    context = await sync_to_async(_job_context)(job)
+    context = await sync_to_async(_job_context)(job, await _cost(job))
     return await sync_to_async(render)(request, "jobs/_job.html", context)
 
 
@@ -187,7 +202,7 @@ async def job_cancel(request: HttpRequest, job_id: int) -> HttpResponse:
     """Write the wish to cancel; the reconcile loop stops what runs, and verifies it."""
     await _load(job_id)
     try:
-        await execution.request_cancel(job_id, _actor(request))
+        await execution.request_cancel(job_id, actor_of(request))
     except OffloadError as error:
         return await _failed(request, job_id, error)
     return await _act(request, job_id, "Cancelling. The page says so when everything has stopped.")
@@ -197,7 +212,7 @@ async def job_cancel(request: HttpRequest, job_id: int) -> HttpResponse:
 async def job_resume(request: HttpRequest, job_id: int) -> HttpResponse:
     """Write the wish to go on at the first unfinished task."""
     await _load(job_id)
-    if not await execution.resume(job_id, _actor(request)):
+    if not await execution.resume(job_id, actor_of(request)):
         return await _failed(request, job_id, Refused("There is nothing to resume: the job has moved on."))
     return await _act(request, job_id, "Queued again. It goes on at the first unfinished task.")
 
@@ -206,7 +221,7 @@ async def job_resume(request: HttpRequest, job_id: int) -> HttpResponse:
 async def job_trust(request: HttpRequest, job_id: int) -> HttpResponse:
     """Take the answer to the question of trust; the reconcile loop then launches what waited for it."""
     job = await _load(job_id)
-    await execution.trust(job.repository_id, _actor(request))
+    await execution.trust(job.repository_id, actor_of(request))
     return await _act(request, job_id, f"{job.repository} is trusted from now on.")
 
 
@@ -218,7 +233,7 @@ async def job_remove(request: HttpRequest, job_id: int) -> HttpResponse:
     refusal: OffloadError | None = None
     if request.method == "POST":
         try:
-            removal = await execution.remove(job_id, force=force, actor=_actor(request))
+            removal = await execution.remove(job_id, force=force, actor=actor_of(request))
         except Refused as error:
             refusal = error
         except OffloadError as error:
@@ -315,14 +330,3 @@ async def task_log_raw(request: HttpRequest, job_id: int, task: str) -> HttpResp
         content_type="text/plain; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="job-{job_id}-{task}.log"'},
     )
-
-
-@require_GET
-def worker_list(request: HttpRequest) -> HttpResponse:
-    """Show the machines: state, what was seen, and when."""
-    find_worker("local")
-    workers = [
-        (worker, worker.jobs.filter(removed_at__isnull=True, state__in=JOB_ACTIVE).count())
-        for worker in Worker.objects.all()
-    ]
-    return render(request, "jobs/workers.html", {"workers": workers})

@@ -12,7 +12,7 @@ function concerns(part, message) {
   const workers = Array.isArray(message.workers) ? message.workers : [];
   const wanted = part.dataset.liveJobs;
   if (wanted === "all") return jobs.length > 0;
-  if (wanted) return jobs.includes(Number(wanted));
+  if (wanted) return jobs.includes(Number(wanted)) || workers.includes(Number(part.dataset.liveWorkers));
   return workers.length > 0 || jobs.length > 0;
 }
 
@@ -34,7 +34,7 @@ function states(part) {
   const words = new Map();
   for (const row of part.querySelectorAll(".row, .summary")) {
     const name = row.querySelector(".row-link")?.textContent?.trim() ?? "This job";
-    const marks = [...row.querySelectorAll(".verdict, .mark")].map((mark) => mark.textContent?.trim());
+    const marks = [...row.querySelectorAll(".verdict, .mark, .stops")].map((mark) => mark.textContent?.trim());
     words.set(name, marks.join(", "));
   }
   return words;
@@ -60,6 +60,7 @@ export function startLive() {
     const before = states(part);
     const scrolled = [...part.querySelectorAll(".timeline, .tail pre")].map((box) => box.scrollTop);
     const focused = document.activeElement?.id;
+    const unfolded = [...part.querySelectorAll("details[open][id]")].map((box) => box.id);
     try {
       await /** @type {any} */ (window).htmx.ajax("GET", part.dataset.live ?? "", {
         target: part,
@@ -69,6 +70,7 @@ export function startLive() {
     } finally {
       busy = false;
     }
+    for (const id of unfolded) document.getElementById(id)?.setAttribute("open", "");
     [...part.querySelectorAll(".timeline, .tail pre")].forEach((box, i) => (box.scrollTop = scrolled[i] ?? 0));
     if (focused && document.activeElement?.id !== focused) {
       document.getElementById(focused)?.focus({ preventScroll: true });
@@ -85,6 +87,9 @@ export function startLive() {
   const soon = () => {
     waiting ??= setTimeout(() => void refresh(), GATHER_MS);
   };
+  // What only time changes: costs, a moment that has passed.
+  const every = Number(part?.dataset.liveEvery ?? 0);
+  if (every) setInterval(() => document.hidden || soon(), every * 1000);
   listen(
     badge,
     (message) => {

@@ -1,4 +1,4 @@
-// Ages ("4 s ago") and running durations, once a second, from the moments in the markup.
+// Ages ("4 s ago"), running durations and times of the day, once a second, from the moments in the markup.
 
 /** @param {number} seconds */
 export function ageText(seconds) {
@@ -18,6 +18,16 @@ export function durationText(seconds) {
   return `${Math.floor(whole / 3600)} h ${two(Math.floor((whole % 3600) / 60))} min`;
 }
 
+/**
+ * A moment in the reader's own time: the time alone when it is today.
+ * @param {Date} at @param {Date} now
+ */
+export function clockText(at, now) {
+  const time = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  if (at.toDateString() === now.toDateString()) return time;
+  return `${at.toLocaleDateString([], { weekday: "short", day: "numeric", month: "short" })} ${time}`;
+}
+
 /** @param {Element} element @param {string} text */
 function show(element, text) {
   if (element.textContent !== text) element.textContent = text;
@@ -31,6 +41,10 @@ function tick() {
     time.setAttribute("title", new Date(at).toLocaleString());
     show(time, ageText(Math.max(0, now - at) / 1000));
   }
+  for (const time of document.querySelectorAll("time[data-clock]")) {
+    const at = new Date(time.getAttribute("datetime") ?? "");
+    if (!Number.isNaN(at.getTime())) show(time, clockText(at, new Date(now)));
+  }
   for (const element of document.querySelectorAll("[data-since]")) {
     const at = Date.parse(element.getAttribute("data-since") ?? "");
     if (!Number.isNaN(at)) show(element, durationText((now - at) / 1000));
@@ -40,5 +54,5 @@ function tick() {
 export function startClock() {
   tick();
   setInterval(tick, 1000);
-  document.addEventListener("htmx:afterSettle", tick);
+  for (const moment of ["htmx:afterSwap", "htmx:afterSettle"]) document.addEventListener(moment, tick);
 }

@@ -1,0 +1,164 @@
+"""The workers' page in Chromium: a real `serve`, and a simulated cloud with real sshd behind its machine."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from jobs.providers.gce.api import ENDPOINT_VARIABLE
+from jobs.providers.gce.simulator.machines import SshdMachines
+from tests.support import gce_server
+from tests.support.dashboard import Dashboard
+from tests.support.gce_server import Simulator
+
+pytestmark = pytest.mark.browser
+
+THERE = ZoneInfo("Asia/Tokyo")
+PATIENCE = 40_000
+# Makes the machine, and the row of a worker that is up.
+SEED = """
+import asyncio, json
+from pathlib import Path
+from jobs.management.database import ensure_database
+from jobs.models import Worker
+from jobs.providers import registry
+from jobs.providers.base import InstanceState
+from jobs.workers import close_lines
+from jobs.workers.provision import bring_up
+from tests.support.factories import make_job
+place, config = Path({place!r}), json.loads({config!r})
+async def make():
+    cloud = registry.make_cloud("gce-cos", config)
+    await cloud.create(config["spec"], "box")
+    while (await cloud.get("box")).state is not InstanceState.RUNNING:
+        await asyncio.sleep(0.02)
+    config["port"] = json.loads((place / "running.json").read_text())["port"]
+    root = str(place / "home" / ".offload")
+    await bring_up(await Worker.objects.acreate(name="box", provider="gce-cos", root=root, config=config))
+    await close_lines()
+ensure_database()
+asyncio.run(make())
+make_job(worker=Worker.objects.get(), state="running", worktree="", number=31)
+"""
+
+
+@dataclass
+class Far:
+    """A dashboard, the cloud beside it, the root on its one machine, and since when that is idle."""
+
+    served: Dashboard
+    cloud: Simulator
+    root: Path
+    since: datetime
+
+
+def watchdog(root: Path, since: datetime) -> None:
+    """Write what the watchdog of a machine writes that has been idle since then."""
+    said = {
+        "at": datetime.now(UTC).isoformat(),
+        "idle_since": since.isoformat(), "idle_minutes": 30, "reasons": [],
+        "stops_at": (since + timedelta(minutes=30)).isoformat(),
+        "because": f"nothing has been at work here since {since.isoformat()}",
+    }  # fmt: skip
+    (root / "state").mkdir(parents=True, exist_ok=True)
+    (root / "state" / "idle.json").write_text(json.dumps(said))
+
+
+@pytest.fixture
+def far(tmp_path: Path) -> Iterator[Far]:
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    machines = SshdMachines(tmp_path / "machines", Path(f"{key}.pub").read_text())
+    served = Dashboard(tmp_path / "home")
+    try:
+        with gce_server.endpoint(Simulator(machines=machines)) as cloud:
+            place = tmp_path / "machines" / "box"
+            spec = {"machine_type": "n2-standard-8", "spot": True}
+            config = gce_server.config(
+                key=str(key), user="root", strategy="internal", host_pattern="127.0.0.1", spec=spec
+            )
+            served.environment[ENDPOINT_VARIABLE] = f"{cloud.url}/compute/v1/"
+            served.python(SEED.format(place=str(place), config=json.dumps(config)))
+            root = place / "home" / ".offload"
+            since = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=10)
+            watchdog(root, since)
+            served.start()
+            yield Far(served, cloud, root, since)
+            served.stop()
+    finally:
+        served.stop()
+        machines.stop_all()
+
+
+@pytest.fixture
+def context(chromium: Browser, far: Far) -> Iterator[BrowserContext]:
+    context = chromium.new_context(timezone_id=THERE.key, locale="en-GB")
+    context.set_default_timeout(PATIENCE)
+    complaints: list[str] = []
+    context.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+    link = re.search(r"http://\S+/login/\?token=\S+", far.served.output())
+    assert link is not None
+    context.new_page().goto(link[0])
+    yield context
+    context.close()
+    assert complaints == []
+
+
+def opened(context: BrowserContext, far: Far, path: str) -> Page:
+    """Open a page, wait until it is live, and mark it: a reload would lose the mark."""
+    assert far.served.serving is not None
+    page = context.new_page()
+    page.goto(far.served.serving.url + path)
+    expect(page.locator("#live")).to_have_attribute("data-state", "live")
+    page.evaluate("window.same = true")
+    return page
+
+
+def test_keeping_a_machine_up_arrives_on_every_page_and_so_does_its_loss(
+    context: BrowserContext, far: Far
+) -> None:
+    idle_until = far.since + timedelta(minutes=30)
+    watching, job = opened(context, far, "/workers/"), opened(context, far, "/jobs/1/")
+    local = f"{idle_until.astimezone(THERE):%H:%M}"
+    for page in (watching, job):
+        line = page.locator(".stops").first
+        expect(line).to_contain_text(f"Stops at {local} because nothing has been", timeout=PATIENCE)
+    expect(watching.locator(".stops time").first).to_have_attribute(
+        "title", f"{idle_until:%Y-%m-%d %H:%M} UTC"
+    )
+
+    clicking = opened(context, far, "/jobs/1/")
+    clicking.get_by_role("button", name="4 h").click()
+    expect(clicking.locator(".messages")).to_contain_text("box is asked to stay up until")
+    for page in (watching, job, clicking):
+        line = page.locator(".stops").first
+        expect(line).to_contain_text("because it is kept until then on request", timeout=PATIENCE)
+    kept = datetime.strptime((far.root / "state" / "keep-until").read_text().strip(), "%Y-%m-%dT%H:%M:%S%z")
+    assert timedelta(hours=3.9) < kept - datetime.now(UTC) < timedelta(hours=4.1)
+    expect(watching.locator(".stops").first).to_contain_text(f"{kept.astimezone(THERE):%H:%M}")
+    watching.locator("summary", has_text="What happened").click()
+    expect(watching.locator(".history")).to_contain_text("by local (dashboard)")
+
+    clicking.get_by_role("button", name="End").focus()
+    clicking.keyboard.press("Enter")
+    expect(watching.locator(".stops").first).to_contain_text(
+        f"Stops at {local} because nothing", timeout=PATIENCE
+    )
+
+    far.cloud.happen("preempted", "box")
+    expect(watching.locator(".worker .mark").first).to_have_text("preempted", timeout=PATIENCE)
+    expect(watching.locator(".worker").first).to_contain_text("Preempted: Google took the spot machine back.")
+    expect(watching.get_by_role("button", name="Start box")).to_be_visible()
+    expect(watching.locator(".history")).to_have_attribute("open", "")
+    expect(job.locator(".summary")).to_contain_text("Preempted: Google took the spot machine back.")
+    for page in (watching, job):
+        assert page.evaluate("window.same"), "the page changed without a reload"

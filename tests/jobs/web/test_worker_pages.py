@@ -1,0 +1,241 @@
+"""The workers' page, its buttons, and what a job's page says of its machine."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.test import TransactionTestCase
+from django.utils import timezone
+
+from jobs.models import Job, JobEvent, Worker
+from jobs.states import WorkerState
+from jobs.worker_cards import WorkerCard, clock, html, money
+from tests.support.factories import make_job, make_worker
+
+WHO = "local (dashboard)"
+
+
+def stamp(minutes: float) -> str:
+    return (timezone.now() + timedelta(minutes=minutes)).isoformat()
+
+
+def make_machine(name: str = "box", state: str = "ready", **columns: Any) -> Worker:
+    """A machine on Compute Engine that is idle, stops in ten minutes, and has run for two hours."""
+    idle = {
+        "at": stamp(-0.5), "idle_since": stamp(-20), "idle_minutes": 30, "reasons": [],
+        "stops_at": stamp(10), "because": f"nothing has been at work here since {stamp(-20)}",
+    }  # fmt: skip
+    config = {
+        "project": "acme-dev", "zone": "europe-west4-a", "idle": idle,
+        "spec": {"machine_type": "n2-standard-8"},
+    } | columns.pop("config", {})  # fmt: skip
+    values = {"provider": "gce-cos", "root": "/mnt/disks/offload", "state": state, "config": config} | columns
+    row = Worker.objects.create(name=name, observed_at=timezone.now(), **values)
+    JobEvent.objects.create(
+        worker=row, kind="worker_state", at=timezone.now() - timedelta(hours=2),
+        data={"state": "ready", "detail": "Answered after its boot."},
+    )  # fmt: skip
+    return row
+
+
+def at_work(worker: Worker, state: str = "running", minutes: float = 30, **columns: Any) -> Job:
+    """A job that began so many minutes ago."""
+    job = make_job(worker=worker, state=state, **columns)
+    begun = timezone.now() - timedelta(minutes=minutes)
+    JobEvent.objects.create(job=job, kind="state", at=begun, data={"state": "running"})
+    return job
+
+
+def test_moments_are_for_the_readers_own_clock_and_text_is_text() -> None:
+    now = timezone.now().replace(microsecond=0)
+    tag = clock(now)
+    assert f'<time datetime="{now.isoformat()}" data-clock title="{now:%Y-%m-%d %H:%M} UTC">' in tag
+    assert f">{now:%H:%M} UTC</time>" in tag
+    assert html(["<b>", now]).startswith("&lt;b&gt;<time ")
+    assert [money(amount, "USD") for amount in (0, 0.001, 0.4166, 1234.5)] == [
+        "0.00 USD", "less than 0.01 USD", "0.42 USD", "1234.50 USD",
+    ]  # fmt: skip
+
+
+class PageTest(TransactionTestCase):
+    def setUp(self) -> None:
+        self.client.force_login(get_user_model().objects.create(username="local"))
+
+    def config(self, name: str = "box") -> dict[str, Any]:
+        return dict(Worker.objects.get(name=name).config)
+
+
+class TheList(PageTest):
+    def test_a_machine_says_what_it_is_when_it_stops_and_what_it_costs(self) -> None:
+        row = make_machine()
+        job = at_work(row, number=31)
+        answer = self.client.get("/workers/")
+        for text in (
+            "Compute Engine, n2-standard-8, europe-west4-a, acme-dev", "ready", "by its line,",
+            "1 job at work", f'/jobs/{job.id}/', "acme/tinycart #31 review",
+            "Stops at <time", "because nothing has been at work here since <time",
+            "0.46 USD", "this month", "so far", "2.0 h", "0.92 USD", "estimate, prices of 2025-03-06",
+            'href="https://cloud.google.com/compute/vm-instance-pricing"',
+            "Keep it up for", "What happened", "Answered after its boot.",
+        ):  # fmt: skip
+            self.assertContains(answer, text)
+        self.assertContains(answer, 'Now <strong class="num">0.46 USD</strong> an hour')
+
+    def test_a_machine_of_ones_own_costs_nothing_and_has_no_buttons(self) -> None:
+        make_worker("mine", provider="ssh", config={"host": "h"})
+        answer = self.client.get("/workers/")
+        self.assertContains(answer, "mine")
+        for text in ("USD", "Keep it up", "/start/", "/stop/"):
+            self.assertNotContains(answer, text)
+
+    def test_why_a_machine_is_down_is_a_word_and_a_sentence(self) -> None:
+        for because, word in (
+            ("preempted", "preempted"), ("stopped", "stopped from outside"), ("guest", "turned itself off"),
+        ):  # fmt: skip
+            row = make_machine(because, "stopped", state_detail="Told by Google.", config={"down": because})
+            answer = self.client.get("/workers/")
+            self.assertContains(answer, f"</svg>{word}</span>")
+            self.assertContains(answer, f"/workers/{because}/start/")
+            self.assertContains(answer, "by its provider,")
+            row.delete()
+        make_machine("asked", "stopped", desired="down", config={"down": "stopped"})
+        self.assertContains(self.client.get("/workers/"), "</svg>stopped</span>")
+
+    def test_every_state_has_a_mark(self) -> None:
+        for state in WorkerState:
+            mark = WorkerCard.of(Worker(name="x", provider="ssh", root="/", state=state), [], [], None).mark
+            assert mark.word == state
+            assert mark.tone
+
+    def test_what_was_asked_and_what_failed_is_told(self) -> None:
+        make_machine(config={
+            "power_wish": {"to": "down", "by": "mira", "at": stamp(0)},
+            "keep_wish": {"until": stamp(60), "by": "mira", "at": stamp(0)},
+            "wish_failed": {"text": "Starting it failed: <full>.", "at": stamp(0)},
+        })  # fmt: skip
+        answer = self.client.get("/workers/")
+        self.assertContains(answer, "Stopping it was asked for by mira.")
+        self.assertContains(answer, "Asked to stay up until <time")
+        self.assertContains(answer, "Starting it failed: &lt;full&gt;.")
+
+    def test_a_price_that_is_not_known_is_not_made_up(self) -> None:
+        make_machine(config={"spec": {"machine_type": "z9-mega-8"}})
+        self.assertNotContains(self.client.get("/workers/"), "USD")
+
+    def test_a_broken_configuration_breaks_no_page(self) -> None:
+        row = make_machine(config={"project": "", "deadline": "soon", "idle": {"at": 5}})
+        job = at_work(row)
+        assert self.client.get("/workers/").status_code == 200
+        assert self.client.get(f"/jobs/{job.id}/").status_code == 200
+
+
+class Buttons(PageTest):
+    def test_keeping_writes_the_wish_with_who_asked(self) -> None:
+        make_machine()
+        before = timezone.now().replace(microsecond=0)
+        answer = self.client.post("/workers/box/keep/", {"hours": "4"}, follow=True)
+        self.assertRedirects(answer, "/workers/")
+        self.assertContains(answer, "box is asked to stay up until <time")
+        wish = self.config()["keep_wish"]
+        assert wish["by"] == WHO
+        assert wish["until"] >= (before + timedelta(hours=4)).isoformat()
+        event = JobEvent.objects.get(kind="asked")
+        assert (event.actor, event.data["what"], event.data["hours"]) == (WHO, "keep", 4)
+        self.client.post("/workers/box/keep/", {"hours": "0"})
+        assert self.config()["keep_wish"]["until"] <= timezone.now().isoformat()
+
+    def test_nonsense_is_refused(self) -> None:
+        make_machine()
+        make_machine("down", "stopped")
+        for name, hours, text in (
+            ("box", "", "For how many hours?"), ("box", "many", "For how many hours?"),
+            ("box", "-1", "not possible"), ("box", "nan", "not possible"), ("box", "9999", "not possible"),
+            ("down", "1", "there is nothing to keep up"), ("local", "1", "did not make"),
+        ):  # fmt: skip
+            self.assertContains(
+                self.client.post(f"/workers/{name}/keep/", {"hours": hours}, follow=True), text
+            )
+            assert "keep_wish" not in self.config(name)
+        assert not JobEvent.objects.filter(kind="asked").exists()
+        assert self.client.post("/workers/nowhere/keep/", {"hours": "1"}).status_code == 404
+        for path in ("/workers/box/keep/", "/workers/down/start/"):
+            assert self.client.get(path).status_code == 405
+
+    def test_from_a_job_one_comes_back_to_the_job(self) -> None:
+        job = make_job(worker=make_machine())
+        answer = self.client.post("/workers/box/keep/", {"hours": "1", "job": str(job.id)})
+        self.assertRedirects(answer, f"/jobs/{job.id}/")
+        for wrong in ("999", "x", "//evil.example"):
+            answer = self.client.post("/workers/box/keep/", {"hours": "1", "job": wrong})
+            self.assertRedirects(answer, "/workers/")
+
+    def test_starting_writes_the_wish(self) -> None:
+        make_machine("down", "stopped")
+        self.assertContains(self.client.post("/workers/down/start/", follow=True), "Starting down.")
+        assert self.config("down")["power_wish"]["to"] == "up"
+        make_machine()
+        self.assertContains(self.client.post("/workers/box/start/", follow=True), "no stopped machine")
+        assert "power_wish" not in self.config()
+
+    def test_stopping_asks_first(self) -> None:
+        make_machine()
+        self.assertContains(self.client.get("/workers/box/stop/"), "No job is at work on it")
+        assert "power_wish" not in self.config()
+        self.assertContains(self.client.post("/workers/box/stop/", follow=True), "Stopping box.")
+        assert self.config()["power_wish"] | {"at": ""} == {"to": "down", "force": False, "by": WHO, "at": ""}
+
+    def test_stopping_under_a_job_is_a_second_question(self) -> None:
+        row = make_machine()
+        job = at_work(row)
+        self.assertContains(self.client.get("/workers/box/stop/"), job.session)
+        answer = self.client.post("/workers/box/stop/")
+        self.assertContains(answer, 'name="force" value="yes"', status_code=409)
+        assert "power_wish" not in self.config()
+        self.client.post("/workers/box/stop/", {"force": "yes"})
+        assert self.config()["power_wish"]["force"] is True
+
+    def test_nobody_gets_in_without_a_login(self) -> None:
+        make_machine()
+        self.client.logout()
+        for verb in ("keep", "start", "stop"):
+            assert self.client.post(f"/workers/box/{verb}/", {"hours": "1"}).status_code in (302, 403)
+        assert not {"keep_wish", "power_wish"} & set(self.config())
+
+
+class OnTheJobsPage(PageTest):
+    def test_a_job_says_what_it_has_cost(self) -> None:
+        job = at_work(make_machine(), minutes=60)
+        answer = self.client.get(f"/jobs/{job.id}/")
+        self.assertContains(answer, "<dt>cost</dt>")
+        self.assertContains(answer, "0.46 USD")
+        self.assertContains(answer, "estimate, prices of 2025-03-06")
+        free = make_job()
+        self.assertNotContains(self.client.get(f"/jobs/{free.id}/"), "<dt>cost</dt>")
+
+    def test_a_machine_that_stops_is_told_before_it_does(self) -> None:
+        row = make_machine()
+        job = make_job(worker=row)
+        answer = self.client.get(f"/jobs/{job.id}/")
+        self.assertContains(answer, 'class="stops tone-warn"')
+        self.assertContains(answer, "Stops at <time")
+        self.assertContains(answer, f'name="job" value="{job.id}"')
+        self.assertContains(answer, f'data-live-workers="{row.id}"')
+        gone = make_job(worker=row, removed_at=timezone.now())
+        self.assertNotContains(self.client.get(f"/jobs/{gone.id}/"), "Stops at")
+
+    def test_a_machine_at_work_is_no_news_until_its_time_is_up(self) -> None:
+        busy: dict[str, Any] = {
+            "at": stamp(0),
+            "stops_at": None,
+            "because": "a job is at work",
+            "reasons": [],
+        }
+        row = make_machine(config={"idle": busy, "deadline": stamp(600)})
+        job = at_work(row)
+        self.assertNotContains(self.client.get(f"/jobs/{job.id}/"), 'class="stops')
+        Worker.objects.filter(id=row.id).update(config={**row.config, "deadline": stamp(15)})
+        answer = self.client.get(f"/jobs/{job.id}/")
+        self.assertContains(answer, "Its longest run time ends at <time")
+        self.assertNotContains(answer, "Keep it up for")  # nothing that is kept outlasts that
