@@ -16,7 +16,7 @@ from jobs.execution.machines import interrupt_jobs, mark_lost, unsaved, wake
 from jobs.execution.reconcile import Reconciler
 from jobs.execution.repositories import ensure_trusted, is_trusted, resolve_repository, trust
 from jobs.execution.submit import JobRequest, find_job, find_jobs, resume, submit
-from jobs.execution.wishes import ask_keep, ask_start, ask_stop, busy_jobs, require_idle
+from jobs.execution.wishes import ask_keep, ask_start, ask_stop, busy_jobs, note_asked, require_idle
 
 __all__ = [
     "NO_PROGRESS",
@@ -42,6 +42,7 @@ __all__ = [
     "is_trusted",
     "launch",
     "mark_lost",
+    "note_asked",
     "peek",
     "read_log",
     "read_recording",

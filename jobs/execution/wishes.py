@@ -31,6 +31,11 @@ def _now() -> str:
     return timezone.now().isoformat()
 
 
+async def note_asked(worker: Worker, what: str, actor: str) -> None:
+    """Record who asked for what is done at once, without a wish (`start`, `stop`)."""
+    await set_row(worker, note=Note("asked", actor, {"what": what}))
+
+
 async def busy_jobs(worker: Worker) -> list[str]:
     """Return the sessions of the jobs that a stop of the worker's machine would interrupt or hold up."""
     here = Job.objects.filter(worker_id=worker.id, removed_at__isnull=True, state__in=JOB_ACTIVE)

@@ -14,7 +14,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Count, ProtectedError, Q
 
 from jobs.errors import NotConfigured, NotFound, Refused, UsageError
-from jobs.management.machine_lines import describe_machine
+from jobs.management.machine_lines import describe_machine, machine_json
 from jobs.management.output import ago, colour, plain, print_json, say
 from jobs.models import Worker
 from jobs.providers.base import Severity
@@ -86,7 +86,10 @@ async def ls(options: Mapping[str, Any]) -> int:
     here = Q(jobs__removed_at__isnull=True)
     workers = [worker async for worker in Worker.objects.annotate(present=Count("jobs", filter=here))]
     if options["json"]:
-        print_json("workers", [{**as_json(worker), "jobs": worker.present} for worker in workers])
+        shown = [
+            {**as_json(worker), "jobs": worker.present, **await machine_json(worker)} for worker in workers
+        ]
+        print_json("workers", shown)
         return 0
     for worker in workers:
         jobs = f"{worker.present} job{'' if worker.present == 1 else 's'}"

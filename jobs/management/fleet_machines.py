@@ -144,7 +144,9 @@ def _up_text(worker: Worker, changed: bool) -> str:
 
 async def start(options: Mapping[str, Any]) -> int:
     """Start a stopped machine."""
-    worker, changed = await fleet.start(await _worker(options), Steps(options))
+    worker = await _worker(options)
+    await execution.note_asked(worker, "start", actor())
+    worker, changed = await fleet.start(worker, Steps(options))
     return _done(options, worker, _up_text(worker, changed), changed=changed)
 
 
@@ -153,6 +155,7 @@ async def stop(options: Mapping[str, Any]) -> int:
     worker = await _worker(options)
     if not options["force"]:
         await execution.require_idle(worker)
+    await execution.note_asked(worker, "stop", actor())
     changed = await fleet.stop(worker, Steps(options))
     await execution.interrupt_jobs(worker.id, "Its machine was stopped on request.")
     worker = await Worker.objects.aget(id=worker.id)

@@ -31,6 +31,8 @@ from jobs.workers.provision import bring_up
 
 # How far the machine's clock and its provider's may be apart.
 _CLOCKS = timedelta(minutes=2)
+_ON_REQUEST = "Stopped on request."
+_UP = (WorkerState.READY, WorkerState.UNREACHABLE)
 _ROW: dict[InstanceState, WorkerState] = {
     InstanceState.CREATING: WorkerState.BOOTING,
     InstanceState.STOPPING: WorkerState.STOPPING,
@@ -81,8 +83,12 @@ async def note_machine(worker: Worker, instance: Instance | None) -> None:
         return
     text = f"The machine is {instance.state.value}. {instance.detail}".rstrip()
     since = _last(instance, "last_stop") if target is WorkerState.STOPPED else None
-    if target is WorkerState.STOPPED and state in (WorkerState.READY, WorkerState.UNREACHABLE):
+    if state is WorkerState.STOPPING and worker.state_detail == _ON_REQUEST:
+        text = _ON_REQUEST
+    elif target is WorkerState.STOPPED and state in (*_UP, WorkerState.STOPPING):
         text = _why_stopped(worker, instance, since)
+    elif target is WorkerState.STOPPING and state in _UP and facts["down"] is not None:
+        text = _why_stopped(worker, instance, None)
     await bring_row(worker.id, target, text, since)
 
 
@@ -120,7 +126,7 @@ async def _stop(provider: CloudProvider, worker: Worker, step: Step) -> bool:
         await note_machine(worker, instance)
         return False
     step(f"Stopping {worker.name}")
-    await bring_row(worker.id, WorkerState.STOPPING, "Stopped on request.")
+    await bring_row(worker.id, WorkerState.STOPPING, _ON_REQUEST)
     if instance.state is not InstanceState.STOPPING:
         try:
             await provider.stop(worker.name)
@@ -136,7 +142,7 @@ async def _stop(provider: CloudProvider, worker: Worker, step: Step) -> bool:
         deadline=STOPPED_DEADLINE,
         step=step,
     )
-    await bring_row(worker.id, WorkerState.STOPPED, "Stopped on request.")
+    await bring_row(worker.id, WorkerState.STOPPED, _ON_REQUEST)
     return True
 
 

@@ -145,6 +145,7 @@ def test_keeping_a_machine_up_arrives_on_every_page_and_so_does_its_loss(
     kept = datetime.strptime((far.root / "state" / "keep-until").read_text().strip(), "%Y-%m-%dT%H:%M:%S%z")
     assert timedelta(hours=3.9) < kept - datetime.now(UTC) < timedelta(hours=4.1)
     expect(watching.locator(".stops").first).to_contain_text(f"{kept.astimezone(THERE):%H:%M}")
+    expect(watching.locator("#announce")).to_contain_text("because it is kept until then on request")
     watching.locator("summary", has_text="What happened").click()
     expect(watching.locator(".history")).to_contain_text("by local (dashboard)")
 

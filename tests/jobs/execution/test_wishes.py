@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import tempfile
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,6 +17,8 @@ from jobs import execution
 from jobs.errors import ConnectFailed, NotFound, Refused
 from jobs.execution import wishes
 from jobs.execution.reconcile import Reconciler
+from jobs.management import fleet_machines as machines
+from jobs.management.verbs.request import actor
 from jobs.models import Job, JobEvent, Worker
 from jobs.providers.base import InstanceState
 from jobs.workers import idle
@@ -38,7 +42,8 @@ class WishTest(CloudTest):
         """Let the loop look for wishes, and end what it began."""
         await self.loop.once()
         mine = [task for (kind, _), task in self.loop._tasks.items() if kind in wishes.KINDS]
-        await asyncio.gather(*mine, return_exceptions=True)
+        async with asyncio.timeout(60):
+            await asyncio.gather(*mine, return_exceptions=True)
         self.loop._reap()
 
     async def job(self, row: Worker, state: str = "running") -> Job:
@@ -124,6 +129,24 @@ class Keeping(WishTest):
         row = await self.row()
         self.assertEqual(datetime.fromisoformat(row.config["kept"]["until"]), newer)
         await self.ended()
+
+
+class CommandLine(WishTest):
+    async def test_it_leaves_the_same_record(self) -> None:
+        await self.up()
+        options = {"name": "box", "json": True, "force": False, "hours": 2.0}
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            for verb, run in (("keep", machines.keep), ("stop", machines.stop), ("start", machines.start)):
+                self.assertEqual(await run({**options, "verb": verb}), 0)
+            row = await self.row()
+            job = await self.job(row)
+            with self.assertRaisesRegex(Refused, f"box is at work: {job.session}"):
+                await machines.stop({**options, "verb": "stop"})
+        self.assertEqual([(kind, who) for kind, who, _ in await self.asked()], [
+            ("kept", actor()), ("asked", actor()), ("asked", actor()),
+        ])  # fmt: skip
+        self.assertIn('"until"', out.getvalue())
+        self.assertTrue(Path(self.root, "state", "keep-until").exists())
 
 
 class Power(WishTest):

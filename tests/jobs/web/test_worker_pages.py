@@ -78,7 +78,7 @@ class TheList(PageTest):
             "Stops at <time", "because nothing has been at work here since <time",
             "0.46 USD", "this month", "so far", "2.0 h", "0.92 USD", "estimate, prices of 2025-03-06",
             'href="https://cloud.google.com/compute/vm-instance-pricing"',
-            "Keep it up for", "What happened", "Answered after its boot.",
+            "up for</span>", "What happened", "Answered after its boot.",
         ):  # fmt: skip
             self.assertContains(answer, text)
         self.assertContains(answer, 'Now <strong class="num">0.46 USD</strong> an hour')
@@ -87,7 +87,7 @@ class TheList(PageTest):
         make_worker("mine", provider="ssh", config={"host": "h"})
         answer = self.client.get("/workers/")
         self.assertContains(answer, "mine")
-        for text in ("USD", "Keep it up", "/start/", "/stop/"):
+        for text in ("USD", "up for</span>", "/start/", "/stop/"):
             self.assertNotContains(answer, text)
 
     def test_why_a_machine_is_down_is_a_word_and_a_sentence(self) -> None:
@@ -238,4 +238,4 @@ class OnTheJobsPage(PageTest):
         Worker.objects.filter(id=row.id).update(config={**row.config, "deadline": stamp(15)})
         answer = self.client.get(f"/jobs/{job.id}/")
         self.assertContains(answer, "Its longest run time ends at <time")
-        self.assertNotContains(answer, "Keep it up for")  # nothing that is kept outlasts that
+        self.assertNotContains(answer, "up for</span>")  # nothing that is kept outlasts that

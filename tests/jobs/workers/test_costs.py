@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 
-from jobs.management.machine_lines import cost_json, describe_job, describe_machine
+from jobs.management.machine_lines import cost_json, describe_job, describe_machine, machine_json
 from jobs.models import Job, JobEvent, Worker
 from jobs.providers.base import Price
 from jobs.workers import fleet
@@ -146,6 +146,7 @@ class Rows(CloudTest):
             self.assertIsNone(await cost_of_job(job))
             self.assertEqual(describe_job(job, None), [])
         self.assertIsNone(cost_json(None))
+        self.assertIsNone((await machine_json(simulated))["cost"])
         self.assertIn("it costs nothing", (await describe_machine(simulated))[-1])
 
     async def test_the_command_line_says_it_as_an_estimate(self) -> None:
@@ -154,6 +155,10 @@ class Rows(CloudTest):
         self.assertIn("About 0.08 USD an hour while it runs", line)
         self.assertIn("this month", line)
         self.assertIn("(estimate, prices of 2026-01-01: made up)", line)
+        shown = await machine_json(row)
+        self.assertEqual(
+            (shown["stops_at"], shown["cost"]["hour"], shown["cost"]["estimate"]), (None, 0.08, True)
+        )
         job = await sync_to_async(_job)(row, (3, "running"))
         await JobEvent.objects.filter(worker=row).aupdate(at=at(3))
         cost = await cost_of_job(job, NOW)

@@ -12,9 +12,11 @@ from django.utils import timezone
 from jobs.errors import Refused, UsageError
 from jobs.models import JobEvent, Worker
 from jobs.providers.base import Instance, InstanceState
+from jobs.states import WorkerState
 from jobs.workers import idle
 from jobs.workers.fleet import look_at_machine, note_machine
 from jobs.workers.idle import idle_of, in_utc, until_of, with_moments
+from jobs.workers.machines import bring_row
 from tests.jobs.workers.base import CloudTest
 
 NOW = datetime(2026, 3, 4, 17, 0, tzinfo=UTC)
@@ -188,6 +190,21 @@ class Machines(CloudTest):
                 self.assertIn(sentence, row.state_detail)
                 self.assertEqual(row.config["down"], because)
                 await row.adelete()
+
+    async def test_the_reason_is_told_while_it_goes_down_and_stays(self) -> None:
+        row, _ = await self.provision()
+        gone = {"because": "preempted"}
+        for state in (InstanceState.STOPPING, InstanceState.STOPPED):
+            await note_machine(await self.row(), Instance("box", state, "Google took it.", gone))
+            row = await self.row()
+            self.assertEqual((row.state, row.state_detail), (state.value, "Preempted: Google took it."))
+
+    async def test_a_stop_on_request_is_never_said_to_be_from_outside(self) -> None:
+        row, _ = await self.provision()
+        await bring_row(row.id, WorkerState.STOPPING, "Stopped on request.")
+        said = Instance("box", InstanceState.STOPPED, "It was stopped.", {"because": "stopped"})
+        await note_machine(await self.row(), said)
+        self.assertEqual((await self.row()).state_detail, "Stopped on request.")
 
     async def test_an_older_stop_is_not_taken_for_this_one(self) -> None:
         row, _ = await self.provision()
