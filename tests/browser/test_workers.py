@@ -149,6 +149,10 @@ def test_keeping_a_machine_up_arrives_on_every_page_and_so_does_its_loss(
     watching.locator("summary", has_text="What happened").click()
     expect(watching.locator(".history")).to_contain_text("by local (dashboard)")
 
+    for page in (watching, job):
+        page.set_viewport_size({"width": 390, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, page.url
+
     clicking.get_by_role("button", name="End").focus()
     clicking.keyboard.press("Enter")
     expect(watching.locator(".stops").first).to_contain_text(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from django.utils import timezone
 
 from jobs.errors import Refused, UsageError
 from jobs.models import JobEvent, Worker
 from jobs.providers.base import Instance, InstanceState
+from jobs.remote.offload_runner import watchdog
 from jobs.states import WorkerState
 from jobs.workers import idle
 from jobs.workers.fleet import look_at_machine, note_machine
@@ -118,6 +121,38 @@ def test_hours_have_limits() -> None:
         except UsageError:
             continue
         raise AssertionError(hours)
+
+
+@pytest.mark.parametrize("minutes_idle", [0, 10, 29])
+@pytest.mark.parametrize("hours", [0, 0.1, 4])
+def test_what_is_told_before_the_watchdog_looks_again_is_what_it_says_then(
+    tmp_path: Path, minutes_idle: float, hours: float
+) -> None:
+    """The same rules on both sides: the machine's own program, and what pages say until it has looked."""
+    (tmp_path / "proc" / "sys/kernel/random").mkdir(parents=True)
+    (tmp_path / "state").mkdir()
+    options = Namespace(
+        root=tmp_path,
+        proc=str(tmp_path / "proc"),
+        idle_minutes=30,
+        tmux="no-such-tmux",
+        socket="",
+        tmux_socket="",
+    )
+    now = NOW.timestamp()
+    for look_at in (now - 60 * minutes_idle - 60, now - 60):
+        (tmp_path / "state" / "idle.json").write_text(json.dumps(watchdog.look(options, look_at)))
+    before = json.loads((tmp_path / "state" / "idle.json").read_text())
+    until = NOW + timedelta(hours=hours)
+    told = idle_of(worker(idle=before, kept=kept(until)), NOW)
+    (tmp_path / "state" / "keep-until").write_text(f"{until:%Y-%m-%dT%H:%M:%SZ}\n")
+    after = watchdog.look(options, now)
+    assert told is not None
+    assert told.stops_at == datetime.fromisoformat(after["stops_at"])
+    assert with_moments(told.because) == with_moments(after["because"])
+    again = idle_of(worker(idle=after, kept=kept(until, NOW - timedelta(seconds=1))), NOW)
+    assert again is not None
+    assert again.kept_until == told.kept_until == (until if hours else None)
 
 
 class Machines(CloudTest):
