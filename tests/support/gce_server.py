@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jobs.providers.gce import api
+from jobs.providers.gce import api, rest
 from jobs.providers.gce.provider import GceCosProvider
 from jobs.providers.gce.simulator.server import Simulator
 
@@ -22,8 +22,10 @@ NEVER = 3600.0  # seconds an operation takes until the test says `settle`
 def endpoint(simulator: Simulator) -> Iterator[Simulator]:
     """Serve, and let every client of this process go there."""
     with pytest.MonkeyPatch.context() as patch, simulator:
-        patch.setenv(api.ENDPOINT_VARIABLE, f"{simulator.url}/compute/v1/")
+        for name, value in simulator.overrides.items():
+            patch.setenv(name, value)
         patch.setattr(api, "FIRST_PAUSE", 0.01)
+        patch.setattr(rest, "FIRST_PAUSE", 0.01)
         try:
             yield simulator
         finally:

@@ -13,13 +13,10 @@ import functools
 import importlib
 import json
 import logging
-import os
 import re
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from jobs.errors import (
     ConnectFailed,
@@ -29,37 +26,26 @@ from jobs.errors import (
     UsageError,
     WorkerUnavailable,
 )
-from jobs.providers.gce import answers, failures, sight
+from jobs.providers.gce import answers, credentials, endpoints, failures, sight
 from jobs.providers.gce.services import SERVICES
 
 logger = logging.getLogger("offload.gce")
 
 Json = dict[str, Any]
 Answer = TypeVar("Answer")
-ENDPOINT_VARIABLE = "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE"
+ENDPOINT_VARIABLE = endpoints.variable("compute")
 ATTEMPTS = 4
 FIRST_PAUSE = 0.2  # seconds; doubled each time
 CALL_SECONDS = 60.0
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def endpoint_override(environ: Mapping[str, str] = os.environ) -> str | None:
+def endpoint_override(environ: Mapping[str, str] | None = None) -> str | None:
     """Return the endpoint that the environment names, without the API's path, or None.
 
     Raises `NotConfigured` for plain http to anything but loopback, and for what is no URL.
     """
-    value = environ.get(ENDPOINT_VARIABLE, "").strip()
-    if not value:
-        return None
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise NotConfigured(f"{ENDPOINT_VARIABLE} is {value!r}, which is no URL.")
-    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
-        raise NotConfigured(
-            f"{ENDPOINT_VARIABLE} is {value!r}: requests would cross the network in the clear.",
-            hint="Use https, or an address of loopback.",
-        )
-    return value.rstrip("/").removesuffix("/compute/v1")
+    found = endpoints.override("compute", environ)
+    return found.removesuffix("/compute/v1") if found else None
 
 
 @functools.cache
@@ -67,10 +53,7 @@ def _library() -> Any:
     try:
         return importlib.import_module("google.cloud.compute_v1")
     except ImportError as error:
-        raise NotConfigured(
-            "The Compute Engine client library is not installed.",
-            hint=f"Install it: `{sys.executable} -m pip install google-cloud-compute`.",
-        ) from error
+        raise credentials.missing_library() from error
 
 
 _clients: dict[tuple[str, str | None], Any] = {}
@@ -86,21 +69,15 @@ def _client(service: str, endpoint: str | None) -> Any:
     found = _clients.get((service, endpoint))
     if found is not None:
         return found
+    # Before the library, which takes its time: without credentials there is nothing to wait for.
+    real = None if endpoints.is_local(endpoint) else credentials.load()
     library = _library()
     auth = importlib.import_module("google.auth.credentials")
     options = importlib.import_module("google.api_core.client_options")
-    missing = importlib.import_module("google.auth.exceptions").DefaultCredentialsError
-    local = endpoint is not None and endpoint.startswith("http:")
-    try:
-        made = getattr(library, SERVICES[service][0])(
-            credentials=auth.AnonymousCredentials() if local else None,
-            client_options=options.ClientOptions(api_endpoint=endpoint) if endpoint else None,
-        )
-    except missing as error:
-        raise NotConfigured(
-            "There are no credentials for Google Cloud on this machine.",
-            hint="Log in: `gcloud auth application-default login`.",
-        ) from error
+    made = getattr(library, SERVICES[service][0])(
+        credentials=real or auth.AnonymousCredentials(),
+        client_options=options.ClientOptions(api_endpoint=endpoint) if endpoint else None,
+    )
     session = getattr(made.transport, "_session", None)
     if session is not None:
         session.hooks["response"].append(_hear)

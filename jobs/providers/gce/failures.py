@@ -22,6 +22,7 @@ EXHAUSTED = ("ZONE_RESOURCE_POOL_EXHAUSTED", "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_
 RETRIED_STATUS = (429, 500, 502, 503, 504)
 RATE = ("ratelimitexceeded", "userratelimitexceeded", "rate_limit_exceeded")
 QUOTA = ("quotaexceeded", "quota_exceeded")
+BILLING = ("billingdisabled", "billing_disabled")
 
 
 class AlreadyThere(UsageError):
@@ -51,6 +52,32 @@ class NotReady(WorkerUnavailable):
     code = "not_ready"
 
 
+class ApiDisabled(NotConfigured):
+    """An API is off in the project that pays for the request. `service`: its name."""
+
+    def __init__(self, message: str, *, hint: str = "", service: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.service = service
+
+
+class BillingOff(NotConfigured):
+    """No open billing account is linked to the project."""
+
+
+class Forbidden(NotConfigured):
+    """The account lacks a permission; Google says the same of a project that does not exist."""
+
+
+def billing_link(project: str) -> str:
+    """Return the page where a billing account is linked to a project."""
+    return f"https://console.cloud.google.com/billing/linkedaccount?project={project}"
+
+
+def enable_command(project: str, *services: str) -> str:
+    """Return the command that turns APIs on."""
+    return f"gcloud services enable {' '.join(services)} --project {project}"
+
+
 def quota_link(project: str) -> str:
     """Return the page where a project's quotas are raised."""
     return f"https://console.cloud.google.com/iam-admin/quotas?project={project}"
@@ -66,29 +93,38 @@ def is_transient(status: int, reason: str) -> bool:
     return is_rate_limit(status, reason) or (status in RETRIED_STATUS and reason.lower() not in QUOTA)
 
 
-def refused(doing: str, project: str, status: int, reason: str, message: str) -> OffloadError:
-    """Return the error for an answer of HTTP `status`. `doing`: "Making the machine x"."""
-    said = f"{doing} failed: {message or f'the Compute API answered {status}'}"
+def refused(
+    doing: str, project: str, status: int, reason: str, message: str, service: str = "compute.googleapis.com"
+) -> OffloadError:
+    """Return the error for an answer of HTTP `status`. `doing`: "Making the machine x"; `service`: whose."""
+    said = f"{doing} failed: {message or f'{service} answered {status}'}"
     said = said if said.endswith(".") else f"{said}."
     low = message.lower()
     kind = reason.lower()
     if is_rate_limit(status, reason):
         return WorkerUnavailable(said, hint="Google asks us to slow down. Try again in a minute.")
-    if kind in QUOTA or low.startswith("quota ") or ("quota" in low and status in (403, 429)):
-        return QuotaExceeded(said, hint=f"Raise the quota at {quota_link(project)}.")
-    if kind in ("accessnotconfigured", "service_disabled") or "it is disabled" in low:
+    if kind == "user_project_denied" or "requires a quota project" in low:
         return NotConfigured(
-            said, hint=f"Enable the API: `gcloud services enable compute.googleapis.com --project {project}`."
+            f"{doing} failed: the credentials name no project that may be used for {service}.",
+            hint=f"Name one: `gcloud auth application-default set-quota-project {project}` (it takes "
+            "roles/serviceusage.serviceUsageConsumer there).",
         )
-    if kind == "billingdisabled" or ("billing" in low and status == 403):
-        link = f"https://console.cloud.google.com/billing/linkedaccount?project={project}"
-        return NotConfigured(said, hint=f"Link a billing account to the project: {link}")
+    if kind in ("accessnotconfigured", "service_disabled") or "it is disabled" in low:
+        return ApiDisabled(
+            f"{doing} failed: the API {service} is off in the project {project}.",
+            hint=f"Turn it on: `{enable_command(project, service)}`.",
+            service=service,
+        )
+    if kind in (*BILLING, "ureq_project_billing_not_found") or ("billing" in low and status in (400, 403)):
+        return BillingOff(said, hint=f"Link a billing account to the project: {billing_link(project)}")
+    if kind in QUOTA or low.startswith("quota ") or ("quota '" in low and status in (403, 429)):
+        return QuotaExceeded(said, hint=f"Raise the quota at {quota_link(project)}.")
     if status == 401:
         return NotConfigured(said, hint="Log in again: `gcloud auth application-default login`.")
     if "unknown project" in low or re.search(r"'projects/[^/']+' (was|is) not found", low):
         return NotConfigured(said, hint="See `gcloud projects list`, and set the worker's `project`.")
     if status == 403:
-        return NotConfigured(
+        return Forbidden(
             said,
             hint="The account needs roles/compute.instanceAdmin.v1 (and roles/iam.serviceAccountUser for the "
             "machine's service account). Ask the project's owner, or see `manage.py offload setup`.",

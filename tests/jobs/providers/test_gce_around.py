@@ -156,10 +156,14 @@ def test_what_is_unconfirmed_says_so() -> None:
     assert prices.shape("c4-highmem-2") == (2, 15.0)
 
 
-def test_the_library_is_behind_one_door() -> None:
-    room = Path(api.__file__).parents[2]
-    users = [path for path in room.rglob("*.py") if "google." + "cloud.compute" in path.read_text()]
-    assert users == [Path(api.__file__)]
+def test_the_libraries_are_behind_their_doors() -> None:
+    here = Path(api.__file__).parent
+    texts = {path: path.read_text() for path in here.parents[1].rglob("*.py")}
+    doors = {"google." + "cloud": ["api.py"], "google." + "auth": ["api.py", "credentials.py", "rest.py"]}
+    for library, modules in doors.items():
+        imported = f'("{library}'
+        users = [path for path, text in texts.items() if imported in text or f"import {library}" in text]
+        assert sorted(users) == [here / module for module in modules], library
 
 
 async def test_simulator_survives_its_own_death(tmp_path: Path) -> None:
