@@ -21,4 +21,12 @@ MACHINE_TYPES: Mapping[str, tuple[int, float]] = {
 }
 DISK_TYPES = ("pd-standard", "pd-balanced", "pd-ssd", "hyperdisk-balanced")
 IMAGES: Mapping[str, str] = {"cos-stable": "cos-stable-125", "cos-arm64-stable": "cos-arm64-stable-125"}
-LIMITS: Mapping[str, float] = {"CPUS": 72.0, "N2_CPUS": 64.0, "SSD_TOTAL_GB": 2000.0}
+LIMITS: Mapping[str, float] = {
+    "CPUS": 72.0,
+    "CPUS_ALL_REGIONS": 96.0,
+    "IN_USE_ADDRESSES": 8.0,
+    "N2_CPUS": 64.0,
+    "PREEMPTIBLE_CPUS": 0.0,
+    "SSD_TOTAL_GB": 2000.0,
+}
+GLOBAL = "CPUS_ALL_REGIONS"

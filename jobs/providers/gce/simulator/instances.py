@@ -67,6 +67,9 @@ def insert(world: World, scope: str, body: Json, *, exhausted: bool) -> Json:
 def _require_quota(world: World, zone: str, kind: str) -> None:
     region, cpus = naming.region_of(zone), catalog.MACHINE_TYPES[kind][0]
     series = kind.partition("-")[0]
+    most = world.limits.get(catalog.GLOBAL)
+    if most is not None and sum(world.cpus_used(one) for one in catalog.ZONES) + cpus > most:
+        raise ApiError(403, "quotaExceeded", f"Quota '{catalog.GLOBAL}' exceeded.  Limit: {most} globally.")
     for metric, of in (("CPUS", ""), (f"{series.upper()}_CPUS", f"{series}-")):
         limit = world.limits.get(metric)
         if limit is not None and world.cpus_used(region, of) + cpus > limit:

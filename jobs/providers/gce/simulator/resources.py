@@ -92,7 +92,12 @@ def read_only(world: World, project: str, rest: str) -> Json | None:
     root = f"projects/{project}"
     match parts:
         case []:
-            return {"kind": "compute#project", "name": project, "id": "1", "selfLink": ROOT + root}
+            used = sum(world.cpus_used(region) for region in catalog.ZONES)
+            quota = {"metric": catalog.GLOBAL, "limit": world.limits.get(catalog.GLOBAL, 0.0), "usage": used}
+            return {
+                "kind": "compute#project", "name": project, "id": "1", "quotas": [quota],
+                "selfLink": ROOT + root,
+            }  # fmt: skip
         case ["zones"]:
             return {"items": [_zone(root, zone) for zone in catalog.ALL_ZONES]}
         case ["regions"]:
@@ -121,6 +126,7 @@ def _region(world: World, root: str, region: str) -> Json:
     quotas = [
         {"metric": name, "limit": limit, "usage": usage.get(name, 0.0)}
         for name, limit in world.limits.items()
+        if name != catalog.GLOBAL
     ]
     zones = [f"{ROOT}{root}/zones/{zone}" for zone in catalog.ZONES[region]]
     return {"kind": "compute#region", "name": region, "status": "UP", "quotas": quotas, "zones": zones}

@@ -9,10 +9,10 @@ import time
 import uuid
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
-from jobs.providers.gce import api
-from jobs.providers.gce.simulator import catalog, faults, instances, resources
+from jobs.providers.gce import api, endpoints
+from jobs.providers.gce.simulator import around, catalog, faults, instances, resources
 from jobs.providers.gce.simulator.faults import Fault
 from jobs.providers.gce.simulator.http import Cut, Handler, Page, Server
 from jobs.providers.gce.simulator.machines import Machines
@@ -43,6 +43,8 @@ class Simulator(Reading):
     ) -> None:
         super().__init__()
         self.world = World(state, seconds)
+        self.world.account = {**around.fresh(), **self.world.account}
+        self.around = around.Around(self.world)
         self.machines = machines
         self.world.effects = instances.effects(machines)
         self.faults: list[Fault] = []
@@ -57,6 +59,12 @@ class Simulator(Reading):
     def url(self) -> str:
         """Where it answers."""
         return f"http://127.0.0.1:{self._server.server_port}"
+
+    @property
+    def overrides(self) -> dict[str, str]:
+        """The environment variables that send gcloud and us here, for every service."""
+        moved = {endpoints.variable(one): f"{self.url}/{one}/" for one in around.SERVICES}
+        return {api.ENDPOINT_VARIABLE: f"{self.url}{PREFIX}", **moved}
 
     def start(self) -> Self:
         """Begin to answer."""
@@ -108,8 +116,7 @@ class Simulator(Reading):
 
     def refusal(self, error: ApiError) -> Json:
         """Return the body that tells of an error, as Google writes it."""
-        one = {"message": str(error), "domain": "global", "reason": error.reason}
-        return {"error": {"code": error.status, "message": str(error), "errors": [one]}}
+        return error.body()
 
     def answer(self, method: str, target: str, body: bytes) -> Json:
         """Return the answer to a request. Raises `ApiError`, `Page`, and `Cut` to end the connection."""
@@ -131,9 +138,13 @@ class Simulator(Reading):
                 raise ApiError(404, "notFound", "Not Found")
             self.world.advance()
             try:
-                if fault == "twice":
-                    self._route(method, path, query, body, fault)
-                found = self._route(method, path, query, body, fault)
+                if path.lstrip("/").partition("/")[0] in around.SERVICES:
+                    many = parse_qs(parts.query, keep_blank_values=True)
+                    found = self.around.answer(method, path.lstrip("/"), many, body)
+                else:
+                    if fault == "twice":
+                        self._route(method, path, query, body, fault)
+                    found = self._route(method, path, query, body, fault)
             finally:
                 self.world.keep()
             if fault == "lost-operation" and found.get("kind") == "compute#operation":
@@ -167,8 +178,10 @@ class Simulator(Reading):
         if found is None:
             raise not_found(path)
         project, rest = found[1], found[2] or ""
-        if self.projects and project not in (*self.projects, "cos-cloud"):
+        known = self.around.exists(project) if not self.projects else project in self.projects
+        if not known and project != "cos-cloud":
             raise not_found(f"projects/{project}")
+        self.around.require("compute", project)
         default = f"projects/{project}/global/networks/default"
         if default not in self.world.resources:
             self.world.add("network", default, {"name": "default", "autoCreateSubnetworks": True})
@@ -265,6 +278,7 @@ class Simulator(Reading):
                 for name in ("seconds", "exhausted", "limits"):
                     if name in values:
                         setattr(self.world, name, values[name])
+                self.world.account.update(values.get("account") or {})
                 self.world.keep()
             return {}
         if verb not in ("fail", "happen", "publish", "settle"):

@@ -28,6 +28,11 @@ class ApiError(Exception):
         self.status = status
         self.reason = reason
 
+    def body(self) -> Json:
+        """Return the answer's body."""
+        one = {"message": str(self), "domain": "global", "reason": self.reason}
+        return {"error": {"code": self.status, "message": str(self), "errors": [one]}}
+
 
 def not_found(path: str) -> ApiError:
     """Return the refusal for what does not exist."""
@@ -61,6 +66,7 @@ class World:
         self.limits: dict[str, float] = dict(catalog.LIMITS)
         self.exhausted: list[str] = []
         self.counter = 1000
+        self.account: Json = {}
         if path is not None and path.exists():
             for name, value in json.loads(path.read_text()).items():
                 setattr(self, name, value)
@@ -70,7 +76,7 @@ class World:
         if self._path is None:
             return
         names = ("resources", "operations", "pending", "requests", "guests", "consoles", "limits")
-        state = {name: getattr(self, name) for name in (*names, "exhausted", "counter")}
+        state = {name: getattr(self, name) for name in (*names, "exhausted", "counter", "account")}
         temporary = self._path.with_suffix(".new")
         temporary.write_text(json.dumps(state))
         os.replace(temporary, self._path)
