@@ -37,12 +37,18 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class Problem:
-    """One line of a check: what was looked at, what was seen, what to do about it."""
+    """One line of a check: what was looked at, what was seen, what to do about it.
+
+    `command`: the remedy as one types it, to be copied; `mend`: what `--apply` can do about it (a name that
+    the check's own room knows).
+    """
 
     severity: Severity
     subject: str
     detail: str
     remedy: str = ""
+    command: str = ""
+    mend: str = ""
 
 
 @dataclass(frozen=True)

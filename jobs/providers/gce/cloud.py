@@ -8,7 +8,7 @@ from typing import Any
 
 from jobs.errors import OffloadError
 from jobs.providers.base import Capabilities, CloudProvider, Instance, Price, Problem, Resource
-from jobs.providers.gce import naming, prices
+from jobs.providers.gce import checkup, naming, prices
 from jobs.providers.gce.ground import Ground, grounds
 from jobs.providers.gce.inventory import Inventory, disk_of
 from jobs.providers.gce.provider import GceCosProvider
@@ -170,4 +170,5 @@ class GceCloud(CloudProvider):
 
     async def check(self) -> Sequence[Problem]:
         """Look at what is needed."""
-        return await self.machines.check()
+        spec = {key: value for key, value in (self._config.get("spec") or {}).items() if key != "zone"}
+        return await checkup.check(self.machines.api, self.machines.settings, read_spec(spec))

@@ -50,6 +50,11 @@ def last(link: str) -> str:
     return link.rpartition("/")[2]
 
 
+def attached_to(disk: Mapping[str, Any]) -> list[str]:
+    """Return the names of the machines that a disk is attached to."""
+    return [last(str(one)) for one in disk.get("users") or ()]
+
+
 def label(text: str) -> str:
     """Return `text` as the API takes it for a label's value: at most 63 of `a-z 0-9 _ -`."""
     return re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-")[:_LONGEST]

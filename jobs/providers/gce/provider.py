@@ -50,15 +50,9 @@ class GceCosProvider(Requests, WorkerProvider):
             return
         disk = await self.disk(name)
         if disk is not None:
-            self.require_ours(disk, f"disk {naming.data_disk(name)}", doing)
-            users = [naming.last(one) for one in disk.get("users") or ()]
-            if name in users and await self.raw(name) is not None:
+            if name in naming.attached_to(disk) and await self.raw(name) is not None:
                 return  # made for somebody else's request between our two looks
-            if users:
-                raise UsageError(
-                    f"{doing} failed: its data disk is attached to {', '.join(users)}.",
-                    hint="Delete that machine (its data disk is kept), or choose another name.",
-                )
+            self.require_usable_disk(disk, name, doing)
         history = await self.operations("instances", name)
         disk_life = f"{disk.get('id')}/{disk.get('lastDetachTimestamp', '')}" if disk else ""
         body = instance_body(self.settings, wanted, name, disk is not None)
@@ -143,13 +137,25 @@ class GceCosProvider(Requests, WorkerProvider):
 
     async def disk(self, name: str) -> Json | None:
         """Return the data disk of a machine as the API describes it, or None. It may outlive the machine."""
-        disk = naming.data_disk(name)
+        return await self.named_disk(naming.data_disk(name))
+
+    async def named_disk(self, disk: str) -> Json | None:
+        """Return any disk of the zone as the API describes it, or None."""
         try:
             return await self.api.call(
                 "disks", "get", f"Looking for the disk {disk}", zone=self.settings.zone, disk=disk
             )
         except NotFound:
             return None
+
+    def require_usable_disk(self, disk: Json, name: str, doing: str) -> None:
+        """Raise `UsageError` when the data disk is not ours, or is attached to a machine."""
+        self.require_ours(disk, f"disk {naming.data_disk(name)}", doing)
+        if users := naming.attached_to(disk):
+            raise UsageError(
+                f"{doing} failed: its data disk is attached to {', '.join(users)}.",
+                hint="Delete that machine (its data disk is kept), or choose another name.",
+            )
 
     async def delete_disk(self, name: str) -> None:
         """Ask for the data disk to be deleted; absent is success. Raises `NotReady` while it is attached."""

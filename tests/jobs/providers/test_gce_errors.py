@@ -143,7 +143,7 @@ async def test_quota_of_the_region(simulator: Simulator) -> None:
         await provider().create({}, "worker")
     problems = await provider(strategy="external").check()
     assert [one.detail for one in problems if one.severity is Severity.FAIL] == [
-        "N2_CPUS in us-central1: 0 of 0 are used."
+        "N2_CPUS in us-central1: 0 of 0 are used; 8 are needed."
     ]
 
 

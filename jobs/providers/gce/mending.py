@@ -1,0 +1,115 @@
+"""What `--apply` does about what `examine` saw. Each step can be repeated."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from jobs.errors import NotConfigured, OffloadError, TimedOut
+from jobs.providers.gce import gcloud, login_key, roles
+from jobs.providers.gce.account import Account
+from jobs.providers.gce.api import Api, endpoint_override
+from jobs.providers.gce.failures import ApiDisabled, Forbidden
+from jobs.providers.gce.seen import Seen, Wanted
+
+Confirm = Callable[[str], Awaitable[bool]]
+Say = Callable[[str], None]
+SETTLE_SECONDS = 180.0  # "wait a few minutes for the action to propagate", says Google
+SETTLE_PAUSE = 3.0
+
+
+async def mend(wanted: Wanted, seen: Seen, say: Say, confirm: Confirm) -> bool:
+    """Mend what can be mended; return whether anything was done.
+
+    What grants something is asked about by `confirm` first; the rest costs nothing and takes nothing away.
+    What fails is told by `say`, with its remedy, and the next is tried.
+    """
+    account = Account(wanted.project)
+    steps = {
+        "apis": _apis,
+        "quota-project": _quota_project,
+        "ssh-key": _ssh_key,
+        "login-key": _login_key,
+        "roles": _roles,
+    }
+    todo = {one.mend for one in seen.problems if one.mend}
+    if "ssh-key" in todo:
+        todo.add("login-key")  # a new key is unknown there
+    done = False
+    try:
+        for name, step in steps.items():
+            if name in todo:
+                try:
+                    done |= await step(wanted, seen, account, say, confirm)
+                except OffloadError as error:
+                    say(str(error))
+    finally:
+        account.close()
+    return done
+
+
+async def _apis(wanted: Wanted, seen: Seen, account: Account, say: Say, confirm: Confirm) -> bool:
+    names = ", ".join(one.removesuffix(".googleapis.com") for one in seen.apis)
+    say(f"Turning on {names} ...")
+    try:
+        await account.enable(seen.apis)
+    except ApiDisabled:
+        # The API that turns on APIs is off; gcloud has a project of its own to ask from.
+        await gcloud.run("services", "enable", *seen.apis, f"--project={wanted.project}")
+    await until_compute_answers(wanted.project, say)
+    return True
+
+
+async def until_compute_answers(project: str, say: Say) -> None:
+    """Wait until what was turned on is so everywhere at Google. Raises `TimedOut`."""
+    compute = Api(project, endpoint_override())
+    end = time.monotonic() + SETTLE_SECONDS
+    told = False
+    while True:
+        try:
+            await compute.call("projects", "get", f"Reading the project {project}")
+            return
+        except (ApiDisabled, Forbidden) as error:
+            if time.monotonic() > end:
+                raise TimedOut(
+                    "The Compute Engine API is on, and does not answer yet.",
+                    hint="Run the same command again in some minutes.",
+                ) from error
+        if not told:
+            say("Waiting until Google knows it everywhere ...")
+            told = True
+        await asyncio.sleep(SETTLE_PAUSE)
+
+
+async def _quota_project(wanted: Wanted, seen: Seen, account: Account, say: Say, confirm: Confirm) -> bool:
+    say(f"Naming {wanted.project} in the application-default credentials ...")
+    await gcloud.run("auth", "application-default", "set-quota-project", wanted.project)
+    return True
+
+
+async def _ssh_key(wanted: Wanted, seen: Seen, account: Account, say: Say, confirm: Confirm) -> bool:
+    say(f"Making the ssh key {wanted.key or login_key.USUAL} ...")
+    seen.key = await asyncio.to_thread(login_key.make, wanted.key)
+    return True
+
+
+async def _login_key(wanted: Wanted, seen: Seen, account: Account, say: Say, confirm: Confirm) -> bool:
+    if seen.key is None or not seen.email:
+        raise NotConfigured("The ssh key was not added to OS Login: there is none, or no account.")
+    if seen.fingerprint:
+        say("Renewing the key in OS Login ...")
+        await account.renew_key(seen.email, seen.fingerprint)
+    say(f"Adding the key to the OS Login profile of {seen.email} ...")
+    profile = await account.add_key(seen.email, seen.key.public)
+    seen.username = login_key.username(profile)
+    return True
+
+
+async def _roles(wanted: Wanted, seen: Seen, account: Account, say: Say, confirm: Confirm) -> bool:
+    names = ", ".join(seen.roles)
+    if not await confirm(f"Give {roles.member(seen.email)} in {wanted.project}: {names}?"):
+        return False
+    say(f"Giving {names} ...")
+    await account.grant(roles.member(seen.email), seen.roles)
+    return True

@@ -1,0 +1,144 @@
+"""Can this machine be made? Asked before anything is: what is wrong is said while nothing is half-made."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jobs.errors import NotConfigured, NotFound, QuotaExceeded, UsageError
+from jobs.providers.base import Severity
+from jobs.providers.gce import checkup, naming
+from jobs.providers.gce.api import Api, endpoint_override
+from jobs.providers.gce.failures import quota_link
+from jobs.providers.gce.provider import GceCosProvider
+from jobs.providers.gce.template import Settings, Spec, read_settings, read_spec
+
+
+async def preflight(name: str, config: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
+    """Return the configuration of a new machine, without the zones that do not have its type.
+
+    Raises what stands against it: `UsageError` (machine type, name or disk taken), `NotConfigured`
+    (credentials, project, API, billing, zone, network), `QuotaExceeded`. An endpoint that knows less than
+    Google's (an emulator) is not held against it: what it cannot tell is not asked for.
+    """
+    naming.check_name(name)
+    spec = read_spec({key: value for key, value in (config.get("spec") or {}).items() if key != "zone"})
+    places = [read_settings({**config, "zone": zone}) for zone in config["zones"]]
+    project = places[0].project
+    api = Api(project, endpoint_override())
+    account: dict[str, Any] = {}
+    with contextlib.suppress(NotFound):
+        account = await api.call("projects", "get", f"Reading the project {project}")
+    await asyncio.gather(*(_require_zone(api, one) for one in places))
+    places = await _with_type(api, places, spec, say)
+    await asyncio.gather(
+        _require_network(api, places[0]), *(_require_free(config, one, name) for one in places)
+    )
+    await _require_quota(api, account, places, spec)
+    return {**config, "zones": [one.zone for one in places]}
+
+
+async def _require_zone(api: Api, settings: Settings) -> None:
+    try:
+        await api.call("zones", "get", f"Looking for the zone {settings.zone}", zone=settings.zone)
+    except NotFound:
+        return
+    except (UsageError, NotConfigured) as error:
+        if "zone" not in error.message.lower():
+            raise
+        raise NotConfigured(
+            f"There is no zone {settings.zone} for {settings.project}.",
+            hint=f"See `gcloud compute zones list --project {settings.project}`.",
+        ) from error
+
+
+async def _with_type(
+    api: Api, places: list[Settings], spec: Spec, say: Callable[[str], None]
+) -> list[Settings]:
+    """Return the places that have the machine type."""
+
+    async def lacks(settings: Settings) -> bool:
+        doing = f"Looking for {spec.machine_type} in {settings.zone}"
+        try:
+            await api.call("machine_types", "get", doing, zone=settings.zone, machine_type=spec.machine_type)
+        except UsageError:
+            return True
+        except NotFound:
+            return False  # the endpoint has no list of them
+        return False
+
+    found = await asyncio.gather(*(lacks(one) for one in places))
+    left = [one for one, missing in zip(places, found, strict=True) if not missing]
+    without = ", ".join(one.zone for one, missing in zip(places, found, strict=True) if missing)
+    if not left:
+        raise UsageError(
+            f"There is no {spec.machine_type} in {without}.",
+            hint=f"See `gcloud compute machine-types list --zones {places[0].zone} --project "
+            f"{places[0].project}`.",
+        )
+    if without:
+        say(f"Left out: {without} has no {spec.machine_type}.")
+    return left
+
+
+async def _require_network(api: Api, settings: Settings) -> None:
+    if settings.own_network:
+        return
+    try:
+        await api.call(
+            "networks", "get", f"Looking for the network {settings.network}", network=settings.network
+        )
+    except NotFound as error:
+        raise NotConfigured(
+            f"There is no network {settings.network} in {settings.project}.",
+            hint=f"See `gcloud compute networks list --project {settings.project}`; without --network one is "
+            "made.",
+        ) from error
+
+
+async def _require_free(config: Mapping[str, Any], settings: Settings, name: str) -> None:
+    """Raise `UsageError` when the machine's name, or that of one of its disks, is somebody else's."""
+    provider = GceCosProvider({**config, "zone": settings.zone})
+    doing = f"Making the machine {name} in {settings.zone}"
+    try:
+        machine, disk, boot = await asyncio.gather(
+            provider.raw(name), provider.disk(name), provider.named_disk(name)
+        )
+    except NotConfigured as error:
+        if "unknown zone" in error.message.lower():
+            return  # of an endpoint without a list of zones: Google's zones were asked for by name
+        raise
+    if machine is not None:
+        provider.require_ours(machine, f"machine {name}", doing)
+        return
+    if disk is not None and name not in naming.attached_to(disk):
+        provider.require_usable_disk(disk, name, doing)
+    if boot is not None and not naming.is_ours(boot, ""):
+        raise UsageError(
+            f"{doing} failed: there is a disk {name} already, and its boot disk would be called so.",
+            hint=f"Choose another name, or delete it: `gcloud compute disks delete {name} --zone "
+            f"{settings.zone} --project {settings.project}`.",
+        )
+
+
+async def _require_quota(api: Api, account: dict[str, Any], places: list[Settings], spec: Spec) -> None:
+    """Raise `QuotaExceeded` when no region has room for the machine."""
+    said: list[str] = []
+    regions = {one.region: one for one in reversed(places)}
+    for region, settings in regions.items():
+        try:
+            found = await api.call("regions", "get", f"Reading the quotas of {region}", region=region)
+        except NotFound:
+            return
+        bad = [
+            one for one in checkup.quotas(account, found, settings, spec, 0) if one.detail.endswith("needed.")
+        ]
+        if not any(one.severity is Severity.FAIL for one in bad):
+            return  # a limit that others use up now may be free when it is asked for
+        said += [one.detail for one in bad if one.severity is Severity.FAIL]
+    raise QuotaExceeded(
+        f"Your quota is too small for a {spec.machine_type}: {' '.join(dict.fromkeys(said))}",
+        hint=f"Raise it at {quota_link(places[0].project)}, or take a smaller --machine-type.",
+    )
