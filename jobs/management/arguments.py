@@ -51,11 +51,31 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "stat": {**FLAG, "help": "files and counts only"},
     "set": {"action": "append", "metavar": "KEY=VALUE", "help": "a setting (repeatable)"},
     "apply": {**FLAG, "help": "mend what can be mended"},
+    "gcp": {**FLAG, "help": "Google Cloud: account, project, billing, APIs, roles, keys, place, quota"},
+    "project": {"help": "with --gcp: the Google Cloud project"},
+    "zone": {"help": "with --gcp: the zone (or several, with commas between)"},
+    "machine_type": {"help": "with --gcp: the machine type (default n2-standard-8)"},
+    "network": {"help": "with --gcp: an existing network (default: one of our own is made)"},
+    "strategy": {
+        "help": "with --gcp: how machines are reached: iap (default), internal, external; several, or auto"
+    },
+    "source": {"help": "with --gcp: the range that may use ssh (needed for external)"},
+    "spot": {**FLAG, "help": "with --gcp: look at the quota of spot machines"},
+    "key": {"help": "with --gcp: path of the private ssh key"},
+    "service_account": {"help": "with --gcp: the machines' service account (default: none)"},
+    "image": {"help": "with --gcp: the container's image, by digest"},
     "forget_host_key": {**FLAG, "help": "with a worker: forget its pinned host keys first"},
     "yes": {**FLAG, "help": "answer every question with yes"},
     "no_input": {**FLAG, "help": "never ask and never attach, as without a terminal"},
     "json": {**FLAG, "help": "data instead of text"},
 }
+GCP = ("gcp", "project", "zone", "machine_type", "network", "strategy", "key", "service_account")
+
+
+def add_gcp_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `doctor --gcp`."""
+    for option in (*GCP, "spot", "yes", "no_input"):
+        parser.add_argument(f"--{option.replace('_', '-')}", **OPTIONS[option])
 
 
 @dataclass(frozen=True)
@@ -169,17 +189,21 @@ VERBS: Mapping[str, Verb] = {
         "[WORKER]",
         "Print every setting with its source, and check what is needed; with a worker, look at that one in "
         "full. Exit code 4 when something fails.",
-        ("apply", "forget_host_key", "json"),
+        ("apply", "forget_host_key", *GCP, "spot", "yes", "no_input", "json"),
         least=0,
         most=1,
+        example="  manage.py offload doctor --gcp --project my-project --apply",
     ),
     "setup": Verb(
         "",
-        "Write settings to config.toml; asks for the usual two when none is given.",
-        ("set", "no_input", "json"),
+        "Write settings to config.toml; asks for the usual two when none is given. With --gcp: everything "
+        "for machines at Google, asked for step by step, checked, and mended where you say so.",
+        ("set", *GCP, "source", "image", "apply", "yes", "no_input", "json"),
         least=0,
         most=0,
-        example="  manage.py offload setup --set repo=https://github.com/owner/repo --set worker=local",
+        example="  manage.py offload setup --set repo=https://github.com/owner/repo --set worker=local\n"
+        "  manage.py offload setup --gcp\n"
+        "  manage.py offload setup --gcp --project P --zone europe-west1-b --apply --yes --no-input",
     ),
 }
 

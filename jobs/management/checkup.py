@@ -6,6 +6,7 @@ import asyncio
 import os
 import stat
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from asgiref.sync import sync_to_async
@@ -192,7 +193,7 @@ async def _check_worker(worker: Worker, *, apply: bool = False) -> list[Problem]
 def _named(name: str, problems: Sequence[Problem]) -> list[Problem]:
     worker = name.partition(" ")[2]
     return [
-        Problem(p.severity, f"{name}: {p.subject}", p.detail, p.remedy.replace("WORKER", worker))
+        replace(p, subject=f"{name}: {p.subject}", remedy=p.remedy.replace("WORKER", worker))
         for p in problems
     ]
 

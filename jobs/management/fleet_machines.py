@@ -16,9 +16,10 @@ from jobs.management.verbs.request import actor, ask
 from jobs.models import Worker
 from jobs.providers.base import Price, Resource
 from jobs.providers.gce.api import ENDPOINT_VARIABLE
+from jobs.providers.gce.preflight import preflight
 from jobs.workers import boot, fleet, idle, provision, sweep
 from jobs.workers.costs import cost_of, price_of
-from jobs.workers.machines import cloud_of
+from jobs.workers.machines import cloud_of, silent
 
 KIND = "gce-cos"
 
@@ -106,7 +107,7 @@ async def provision_(options: Mapping[str, Any]) -> int:
     """Make a machine, or go on with one; does nothing when it is up."""
     step, name = Steps(options), options["name"]
     worker = await Worker.objects.filter(name=name).afirst()
-    if worker is not None and (worker.state != "absent" or worker.desired == "up"):
+    if worker is not None and not fleet_plan.is_new_plan(worker, options):
         await _simulator(worker)
         worker, changed = await provision.provision(name, worker.provider, worker.root, {}, step)
         return _done(options, worker, _up_text(worker, changed), changed=changed)
@@ -129,6 +130,7 @@ async def provision_(options: Mapping[str, Any]) -> int:
             say("This one costs nothing: it is simulated on this machine. For `offload` to reach it, first:")
             say(f"  export {ENDPOINT_VARIABLE}={url}/compute/v1/")
     if not options["simulate"]:
+        config = await preflight(name, config, say if not step.quiet else silent)
         await _confirm(options, f"Make {name}?")
     worker, changed = await provision.provision(name, KIND, root, config, step)
     return _done(options, worker, _up_text(worker, changed), changed=changed, price=_price_json(price))

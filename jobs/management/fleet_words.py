@@ -58,7 +58,7 @@ def add_verbs(verbs: Any, **options: Any) -> None:
 
 def _provision(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--machine-type", default="n2-standard-8", help="default n2-standard-8")
+    add("--machine-type", help="default: the configured one, else n2-standard-8")
     add("--spot", action="store_true", help="cheaper, and may be taken away; on demand when there is none")
     add("--disk-gb", type=int, default=200, help="size of the data disk (default 200)")
     add("--image", help="the container's image, by digest")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
+from jobs.management.arguments import add_gcp_options
 from jobs.management.base import AsyncCommand
 from jobs.management.verbs import VERBS, Request
 
@@ -23,6 +24,7 @@ class Command(AsyncCommand):
             help="with a worker: forget the host keys pinned for it first (the machine was made anew)",
         )
         parser.add_argument("--apply", action="store_true", help="mend what can be mended")
+        add_gcp_options(parser)
         parser.add_argument("--json", action="store_true", help="data instead of text")
 
     async def run(self, **options: Any) -> int:

@@ -9,18 +9,23 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 
 from jobs.errors import NotConfigured, UsageError
-from jobs.management import checkup
-from jobs.management.output import colour, print_json
+from jobs.management import check_lines, checkup
+from jobs.management.arguments import GCP
+from jobs.management.gcp import doctor_gcp
+from jobs.management.gcp_setup import setup_gcp
+from jobs.management.output import colour, print_json, say
 from jobs.management.verbs.request import Request, ask
 from jobs.providers.base import Problem, Severity
 from jobs.workers import find_worker
 
-EXIT_NOT_CONFIGURED = 4
-_COLOURS = {Severity.PASS: "green", Severity.WARN: "yellow", Severity.FAIL: "red"}
-
 
 async def doctor(request: Request) -> int:
     """`doctor`: every setting with its source, and whether everything that is needed is there."""
+    if request.gcp:
+        if request.words or request.forget_host_key:
+            raise UsageError("--gcp is about no worker.", hint="Write doctor --gcp, or doctor WORKER.")
+        return await doctor_gcp(request)
+    _require_gcp(request)
     if request.words:
         return await _doctor_of_worker(request)
     if request.forget_host_key:
@@ -29,48 +34,35 @@ async def doctor(request: Request) -> int:
     config = settings.OFFLOAD
     values = _values(config)
     if request.json:
-        print_json("doctor", {"home": str(config.home), "settings": values, "checks": _rows(problems)})
+        checks = check_lines.rows(problems)
+        print_json("doctor", {"home": str(config.home), "settings": values, "checks": checks})
     else:
         print(f"Home:          {config.home}\nConfiguration: {config.config_file}\n")
         for key, item in values.items():
             print(f"  {key:<14} {item['value']!r:<24} {colour(item['source'], 'dim')}")
         print()
         _print(problems)
-    return _exit_code(problems)
+    return check_lines.exit_code(problems)
 
 
 async def _doctor_of_worker(request: Request) -> int:
     worker = await sync_to_async(find_worker)(request.words[0])
     problems = await checkup.check_worker_in_full(worker, apply=request.apply, forget=request.forget_host_key)
     if request.json:
-        print_json("doctor", {"worker": worker.name, "checks": _rows(problems)})
+        print_json("doctor", {"worker": worker.name, "checks": check_lines.rows(problems)})
     else:
         _print(problems)
-    return _exit_code(problems)
-
-
-def _exit_code(problems: Sequence[Problem]) -> int:
-    return EXIT_NOT_CONFIGURED if any(p.severity is Severity.FAIL for p in problems) else 0
-
-
-def _rows(problems: Sequence[Problem]) -> list[dict[str, Any]]:
-    return [
-        {
-            "severity": problem.severity.value,
-            "subject": problem.subject,
-            "detail": problem.detail,
-            "remedy": problem.remedy or None,
-        }
-        for problem in problems
-    ]
+    return check_lines.exit_code(problems)
 
 
 def _print(problems: Sequence[Problem]) -> None:
     for problem in problems:
-        word = colour(f"{problem.severity.value.upper():<4}", _COLOURS[problem.severity])
+        word = colour(f"{problem.severity.value.upper():<4}", check_lines.COLOURS[problem.severity])
         print(f"{word}  {problem.subject}: {problem.detail}")
         if problem.remedy and problem.severity is not Severity.PASS:
             print(f"      {problem.remedy}")
+        if problem.command and problem.severity is not Severity.PASS:
+            print(f"      {problem.command}")
 
 
 def _values(config: Any) -> dict[str, dict[str, Any]]:
@@ -83,6 +75,11 @@ def _values(config: Any) -> dict[str, dict[str, Any]]:
 
 async def setup(request: Request) -> int:
     """`offload setup [--set KEY=VALUE ...]`: write settings to `config.toml`; asks when nothing is given."""
+    if request.gcp:
+        if request.set:
+            raise UsageError("--set and --gcp do not go together.", hint="Write two commands.")
+        return await setup_gcp(request)
+    _require_gcp(request)
     config = settings.OFFLOAD
     known = config.known()
     changes = dict(_pair(text, known) for text in request.set or ())
@@ -90,6 +87,7 @@ async def setup(request: Request) -> int:
         changes = await _ask(known)
         if not changes:
             print("Nothing was changed. `manage.py doctor` shows all settings.")
+            say("For machines at Google: `manage.py offload setup --gcp`.")
             return 0
     if not changes:
         raise UsageError(
@@ -104,7 +102,16 @@ async def setup(request: Request) -> int:
         print_json("settings", {"file": str(path), "set": sorted(changes)})
     else:
         print(f"{path} now sets {', '.join(sorted(changes))}. `manage.py doctor` shows all settings.")
+        if request.interactive:
+            say("For machines at Google: `manage.py offload setup --gcp`.")
     return 0
+
+
+def _require_gcp(request: Request) -> None:
+    """Raise `UsageError` when an option is given that means something with --gcp only."""
+    for option in (*GCP[1:], "source", "image", "spot"):
+        if request.options.get(option):
+            raise UsageError(f"--{option.replace('_', '-')} belongs to --gcp.", hint="Add --gcp.")
 
 
 def _pair(text: str, known: Mapping[str, str]) -> tuple[str, str]:
