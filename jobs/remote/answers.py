@@ -92,8 +92,9 @@ def one(lines: list[dict[str, Any]], kind: str) -> dict[str, Any]:
 
 def runner_is_missing(status: int, stdout: bytes, stderr: bytes) -> bool:
     """Tell whether Python did not find the runner's file."""
-    # Python's own words for a script that is not there; a runner that runs greets first.
-    return status == _EXIT_NO_FILE and not stdout and b"can't open file" in stderr
+    # Python's own words for a script that is not there; a runner that runs greets first. `podman exec` may
+    # lose them: it gives up its pipes when what it was given to read is not read.
+    return status == _EXIT_NO_FILE and not stdout and (b"can't open file" in stderr or not stderr.strip())
 
 
 def python_is_missing(status: int, stdout: bytes) -> bool:

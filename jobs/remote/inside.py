@@ -47,9 +47,9 @@ class Inside:
 def not_running(status: int, stderr: bytes) -> bool:
     """Tell whether the engine says that the container is not there or does not run.
 
-    The words are those of Docker and of Podman; both exit with 1 or 125 to 127 then.
+    The words are those of Docker and of Podman; they exit with 1, 125 to 127, or 255 then.
     """
-    if status not in (1, 125, 126, 127):
+    if status not in (1, 125, 126, 127, 255):
         return False
     said = stderr.lower()
     return b"container" in said and any(
@@ -68,4 +68,12 @@ def not_running(status: int, stderr: bytes) -> bool:
 def engine_is_away(status: int, stderr: bytes) -> bool:
     """Tell whether the engine's own daemon did not answer."""
     said = stderr.lower()
-    return status != 0 and (b"cannot connect to the docker daemon" in said or b"error during connect" in said)
+    return status != 0 and any(
+        words in said
+        for words in (
+            b"cannot connect to the docker daemon",
+            b"error during connect",
+            b"cannot connect to podman",
+            b"unable to connect to podman",
+        )
+    )

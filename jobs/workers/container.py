@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jobs.errors import NotConfigured, WorkerUnavailable
-from jobs.remote.inside import engine_is_away
 from jobs.remote.layout import Layout
-from jobs.transport.base import Completed, Transport
+from jobs.transport.base import Transport
 from jobs.workers.container_spec import (
     READ_ONLY,
+    ROOT_LABEL,
     SPEC_LABEL,
     WRITABLE,
     ContainerSpec,
     faults,
     is_unsafe,
 )
+from jobs.workers.engine import ENGINE_DEADLINE, Engine, kind_of, name_of
 
-ENGINE_DEADLINE = 120.0
+PULL_DEADLINE = 1800.0
 _LOOK_SECONDS = 0.2
 # Runs on the host. Makes the directories that are mounted, before the engine would make them as root, and
 # gives them to the container's user when the host's user is root. Prints who owns them.
@@ -38,13 +39,13 @@ for part in [""] + sys.argv[3:]:
     elif me == 0 and part and os.stat(path).st_uid == 0:
         os.chown(path, *own)
 line = "maintainer:x:%d:%d::%s:/bin/bash\\n" % (own[0], own[1], "/tmp")
-if own[0] != 1000:
+if own[0] != 1000 and passwd:
     text = "root:x:0:0:root:/root:/bin/sh\\n" + line
     if not os.path.exists(passwd) or open(passwd).read() != text:
         with open(passwd, "w") as file:
             file.write(text)
         os.chmod(passwd, 0o644)
-print(json.dumps({"uid": own[0], "gid": own[1]}))
+print(json.dumps({"uid": own[0], "gid": own[1], "root": me == 0}))
 """
 
 
@@ -56,80 +57,38 @@ class Found:
     note: str = ""
 
 
-class Engine:
-    """One container engine on one worker."""
+async def lay_out(engine: Engine, layout: Layout, spec: ContainerSpec) -> ContainerSpec:
+    """Make the directories on the host that are mounted; return the spec for this engine and its user.
 
-    def __init__(self, transport: Transport, spec: ContainerSpec) -> None:
-        self.transport = transport
-        self.words = spec.engine
-
-    async def ask(self, *words: str, deadline: float = ENGINE_DEADLINE) -> Completed:
-        """Run one command of the engine. Raises `NotConfigured` without an engine, `WorkerUnavailable`."""
-        done = await self.transport.run([*self.words, *words], deadline=deadline, check=False)
-        said = done.stderr.decode(errors="replace").strip()
-        if done.exit_status == 127 or (done.exit_status == 126 and not said):
-            raise NotConfigured(
-                f"Running {' '.join(self.words)} on the worker failed: {said or 'there is no such program'}.",
-                hint="Install Docker (or Podman) there, or add the worker with --no-container.",
-            )
-        if engine_is_away(done.exit_status, done.stderr):
-            raise WorkerUnavailable(
-                f"The container engine on the worker does not answer: {said.splitlines()[-1]}",
-                hint="Start it there (`systemctl start docker`), and see that the ssh user may use it.",
-            )
-        if done.exit_status != 0 and b"permission denied" in done.stderr.lower():
-            raise NotConfigured(
-                f"The ssh user may not use the container engine: {said.splitlines()[-1]}",
-                hint="Add the user to the group `docker`, or set the worker's engine to `sudo -n docker`.",
-            )
-        return done
-
-    async def inspect(self, kind: str, name: str) -> dict[str, Any] | None:
-        """Return what the engine says of a container or an image; None when it is not there."""
-        done = await self.ask("inspect", "--type", kind, name)
-        if done.exit_status != 0:
-            return None
-        found = json.loads(done.stdout)
-        return dict(found[0]) if found else None
-
-    async def must(self, doing: str, *words: str) -> bytes:
-        """Run a command that has to succeed; return its output. Raises `WorkerUnavailable`."""
-        done = await self.ask(*words)
-        if done.exit_status != 0:
-            said = done.stderr.decode(errors="replace").strip().splitlines()
-            raise WorkerUnavailable(
-                f"{doing} failed: {said[-1] if said else f'exit status {done.exit_status}'}",
-                hint="`manage.py doctor` looks at the worker's container engine.",
-            )
-        return done.stdout
-
-
-async def lay_out(transport: Transport, layout: Layout, spec: ContainerSpec) -> ContainerSpec:
-    """Make the directories on the host that are mounted; return the spec with the user that owns them."""
-    argv = [layout.python, "-c", _LAY_OUT, spec.root, spec.passwd_file, *READ_ONLY, *WRITABLE]
-    done = await transport.run(argv)
+    Raises `NotConfigured` for an engine whose containers could not use those directories.
+    """
+    spec = spec.on(kind_of(await engine.info()))
+    argv = [layout.python, "-c", _LAY_OUT, spec.root, "" if spec.kind.is_you else spec.passwd_file]
+    done = await engine.transport.run([*argv, *READ_ONLY, *WRITABLE])
     owner = json.loads(done.stdout)
+    if spec.kind.rootless and owner["root"]:
+        raise NotConfigured(
+            "The container engine is a rootless one of another user, and the worker's files are root's.",
+            hint="Use the engine of the user whom the jobs run as: log in there as that user.",
+        )
     return spec.owned_by(f"{owner['uid']}:{owner['gid']}")
 
 
 async def image_of(engine: Engine, spec: ContainerSpec) -> dict[str, Any]:
     """Return the image as the engine knows it, pulled if it names a registry. Raises `NotConfigured`."""
     image = await engine.inspect("image", spec.image)
+    why = ""
     if image is None and ("/" in spec.image or "@" in spec.image):
-        await engine.ask("pull", "--quiet", spec.image, deadline=1800.0)
+        pulled = await engine.ask("pull", "--quiet", spec.image, deadline=PULL_DEADLINE)
         image = await engine.inspect("image", spec.image)
+        said = pulled.stderr.decode(errors="replace").strip().splitlines()
+        why = f" Pulling it failed: {said[-1] if said else f'exit status {pulled.exit_status}'}"
     if image is None:
         raise NotConfigured(
-            f"The image {spec.image} is not on the worker.",
+            f"The image {spec.image} is not on the worker.{why}",
             hint="Build it there with `manage.py fleet image build`, or name one that can be pulled.",
         )
     return image
-
-
-def name_of(image: dict[str, Any]) -> str:
-    """Return the name by which an image is the same everywhere: its registry digest, else its id."""
-    digests = image.get("RepoDigests") or []
-    return str(digests[0] if digests else image["Id"])
 
 
 async def ensure(
@@ -145,12 +104,13 @@ async def ensure(
     `is_idle`: no job runs in it, so it may be made anew. A container that is only stale is kept while jobs
     run; one that is unsafe is refused. Raises `NotConfigured` (no engine, no image), `WorkerUnavailable`.
     """
-    spec = await lay_out(transport, layout, spec)
     engine = Engine(transport, spec)
+    spec = await lay_out(engine, layout, spec)
     image = await image_of(engine, spec)
     found = await engine.inspect("container", spec.container)
     note = ""
     if found is not None:
+        _refuse_anothers(spec, found)
         said = faults(spec, found, str(image["Id"]))
         if said and is_idle:
             step(f"Making the container {spec.container} anew: {said[0]}")
@@ -177,6 +137,17 @@ async def ensure(
     return Found(name_of(image), note)
 
 
+def _refuse_anothers(spec: ContainerSpec, found: Mapping[str, Any]) -> None:
+    """Raise `NotConfigured` when the container runs for the jobs of another worker of the same engine."""
+    root = ((found.get("Config") or {}).get("Labels") or {}).get(ROOT_LABEL)
+    if root and root != spec.root and (found.get("State") or {}).get("Running"):
+        raise NotConfigured(
+            f"The container {spec.container} runs for another worker, whose root is {root}.",
+            hint=f"Give this worker's container another name (`name` in its settings), or remove that one: "
+            f"`{' '.join(spec.engine)} rm -f {spec.container}`.",
+        )
+
+
 async def _make(engine: Engine, spec: ContainerSpec, image_id: str) -> None:
     done = await engine.ask(*spec.run_argv(image_id)[len(spec.engine) :])
     if done.exit_status == 0:
@@ -189,9 +160,12 @@ async def _make(engine: Engine, spec: ContainerSpec, image_id: str) -> None:
     elif await engine.inspect("container", spec.container) is not None:
         # Made but not started: nothing half-made stays.
         await engine.ask("rm", "--force", spec.container)
+    hint = "`manage.py doctor` looks at the worker's container engine."
+    if "init binary not found" in said:
+        hint = "Install the engine's init there: the package `catatonit` (Podman) or `tini` (Docker)."
     raise WorkerUnavailable(
         f"Making the container {spec.container} failed: {(said or 'no reason given').splitlines()[-1]}",
-        hint="`manage.py doctor` looks at the worker's container engine.",
+        hint=hint,
     )
 
 
@@ -214,9 +188,9 @@ async def ensure_job(
     `paths`: directories to make first, so that they can be mounted. The container of an earlier start of
     the same job is made anew unless it still runs.
     """
-    spec = await lay_out(transport, layout, spec)
+    engine = Engine(transport, spec)
+    spec = await lay_out(engine, layout, spec)
     job = spec.for_job(session)
-    engine = Engine(transport, job)
     image = await image_of(engine, job)
     await transport.run(
         spec.inside.argv(spec.name, ["mkdir", "-p", *(f"{spec.root}/{path}" for path in paths)])
@@ -235,7 +209,8 @@ async def remove_job(transport: Transport, spec: ContainerSpec, session: str) ->
     """Remove the container of one job. Absent is success."""
     job = spec.for_job(session)
     done = await Engine(transport, job).ask("rm", "--force", job.container)
-    if done.exit_status != 0 and b"no such container" not in done.stderr.lower():
+    said = done.stderr.lower()
+    if done.exit_status != 0 and b"no such container" not in said and b"no container with name" not in said:
         raise WorkerUnavailable(
             f"Removing the container {job.container} failed: {done.stderr.decode(errors='replace').strip()}"
         )

@@ -5,22 +5,21 @@ from __future__ import annotations
 from jobs.errors import OffloadError
 from jobs.providers.base import Problem, Severity
 from jobs.transport.base import Transport
-from jobs.workers.container import Engine, name_of
-from jobs.workers.container_spec import ContainerSpec, faults, is_unsafe
+from jobs.workers.container_spec import ContainerSpec, EngineKind, faults, is_unsafe
+from jobs.workers.engine import Engine, kind_of, name_of, version_of
 
 
 async def check_container(transport: Transport, spec: ContainerSpec) -> list[Problem]:
     """Return what is right and wrong with the engine, the image and the container of a worker."""
     engine = Engine(transport, spec)
     try:
-        version = await engine.must(
-            "Asking the container engine", "version", "--format", "{{.Server.Version}}"
-        )
+        info = await engine.info()
         image = await engine.inspect("image", spec.image)
         found = await engine.inspect("container", spec.container)
     except OffloadError as error:
         return [Problem(Severity.FAIL, "container engine", error.message, error.hint)]
-    told = f"{' '.join(spec.engine)} {version.decode(errors='replace').strip()} answers."
+    kind = kind_of(info)
+    told = f"{' '.join(spec.engine)} {version_of(info)} answers{_how(kind)}."
     problems = [Problem(Severity.PASS, "container engine", told)]
     if image is None:
         remedy = (
@@ -33,7 +32,7 @@ async def check_container(transport: Transport, spec: ContainerSpec) -> list[Pro
         return [*problems, Problem(Severity.PASS, "container", text)]
     config = found.get("Config") or {}
     # Who owns the root was looked at when the container was made; the check compares the rest.
-    said = faults(_as_made(spec, str(config.get("User") or "")), found, str(image["Id"]))
+    said = faults(_as_made(spec.on(kind), str(config.get("User") or "")), found, str(image["Id"]))
     if said:
         severity = Severity.FAIL if is_unsafe(said) else Severity.WARN
         text = f"{spec.container} is not what it must be: {', '.join(said)}."
@@ -43,6 +42,12 @@ async def check_container(transport: Transport, spec: ContainerSpec) -> list[Pro
         text = f"{spec.container} does not run; the next job starts it."
         return [*problems, Problem(Severity.WARN, "container", text)]
     return [*problems, Problem(Severity.PASS, "container", f"{spec.container} runs, and is as it was made.")]
+
+
+def _how(kind: EngineKind) -> str:
+    if not kind.rootless:
+        return ""
+    return ", without root: user 0 of its containers is you" if kind.is_you else ", without root"
 
 
 def _as_made(spec: ContainerSpec, user: str) -> ContainerSpec:

@@ -17,6 +17,7 @@ SPEC_LABEL = "offload.spec"
 ROOT_LABEL = "offload.root"
 SECRETS_DIR = "/run/offload"
 IMAGE_USER = "1000:1000"
+DEFAULT_NETWORK = "bridge"
 _ISOLATIONS = ("worker", "job")
 _TMP = "/tmp:rw,nosuid,nodev,exec,mode=1777"  # noqa: S108 - the container's own, in memory
 _RUN = "/run:rw,nosuid,nodev,noexec,size=64m"
@@ -37,6 +38,23 @@ class Mount:
 
 
 @dataclass(frozen=True)
+class EngineKind:
+    """What of an engine changes how a container is made.
+
+    `rootless`: it runs as an ordinary user; `remapped`: a rootful Docker that shifts user numbers.
+    """
+
+    podman: bool = False
+    rootless: bool = False
+    remapped: bool = False
+
+    @property
+    def is_you(self) -> bool:
+        """Tell whether user 0 of a container is the engine's user outside, and no other number can be."""
+        return self.rootless and not self.podman
+
+
+@dataclass(frozen=True)
 class ContainerSpec:
     """Everything that is decided about a container. `user` is `uid:gid`; limits are the engine's words."""
 
@@ -45,13 +63,14 @@ class ContainerSpec:
     engine: tuple[str, ...] = ("docker",)
     name: str = CONTAINER
     isolation: str = "worker"
-    network: str = "bridge"
+    network: str = DEFAULT_NETWORK
     memory: str = ""
     cpus: str = ""
     pids: int = 8192
     user: str = IMAGE_USER
     passwd: bool = False
     session: str = ""  # of the one job, for a container of a job
+    kind: EngineKind = EngineKind()
 
     @property
     def inside(self) -> Inside:
@@ -64,8 +83,19 @@ class ContainerSpec:
         return self.inside.container_of(self.session) if self.session else self.name
 
     def owned_by(self, user: str) -> ContainerSpec:
-        """Return the spec with the container's user, `uid:gid`; one that is not the image's needs a name."""
+        """Return the spec for mounted directories that belong to `uid:gid` on the host.
+
+        That is the container's user too, so that what jobs write belongs to the same. With a rootless
+        Docker the same person is user 0 inside, and without capabilities no more than themselves.
+        """
+        if self.kind.is_you:
+            return replace(self, user="0:0", passwd=False)
+        # One that is not the image's needs a name.
         return replace(self, user=user, passwd=user.split(":")[0] != IMAGE_USER.split(":")[0])
+
+    def on(self, kind: EngineKind) -> ContainerSpec:
+        """Return the spec for a kind of engine."""
+        return replace(self, kind=kind)
 
     def for_job(self, session: str) -> ContainerSpec:
         """Return the spec of one job's own container."""
@@ -88,9 +118,25 @@ class ContainerSpec:
         """Return the file that gives the container's user a name."""
         return self._path("state/container.passwd")
 
-    def _secrets_mount(self) -> str:
+    def _secrets_mount(self) -> list[str]:
+        if self.kind.podman:
+            # Podman's --tmpfs takes no owner; `U` gives the mount to the container's user.
+            options = "tmpfs-size=16m,tmpfs-mode=0700,U=true,nosuid,nodev,noexec"
+            return ["--mount", f"type=tmpfs,destination={SECRETS_DIR},{options}"]
         user, _, group = self.user.partition(":")
-        return f"{SECRETS_DIR}:rw,nosuid,nodev,noexec,size=16m,mode=0700,uid={user},gid={group}"
+        options = f"rw,nosuid,nodev,noexec,size=16m,mode=0700,uid={user},gid={group}"
+        return ["--tmpfs", f"{SECRETS_DIR}:{options}"]
+
+    def _namespaces(self) -> list[str]:
+        """Return the words for the network, and for users where numbers would not be the host's."""
+        words = ["--network", self.network]
+        if self.kind.podman and self.network == DEFAULT_NETWORK:
+            words = []  # A rootless Podman has another default, which needs no bridge.
+        if self.kind.podman and self.kind.rootless:
+            words += ["--userns", "keep-id"]
+        elif self.kind.remapped:
+            words += ["--userns", "host"]
+        return words
 
     def digest(self) -> str:
         """Return a short digest of everything but the image (which is compared by itself)."""
@@ -101,9 +147,9 @@ class ContainerSpec:
         """Return the command that makes and starts the container from `image` (a digest or an id)."""
         words = [
             *self.engine, "run", "--detach", "--name", self.container, "--hostname", self.name, "--init",
-            "--read-only", "--tmpfs", _TMP, "--tmpfs", _RUN, "--tmpfs", self._secrets_mount(),
+            "--read-only", "--tmpfs", _TMP, "--tmpfs", _RUN, *self._secrets_mount(),
             "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--pids-limit", str(self.pids),
-            "--user", self.user, "--network", self.network,
+            "--user", self.user, *self._namespaces(),
             "--restart", "no" if self.session else "always",
             "--label", f"{SPEC_LABEL}={self.digest()}", "--label", f"{ROOT_LABEL}={self.root}",
             "--env", "LANG=C.UTF-8", "--env", "SHELL=/bin/bash",
@@ -143,11 +189,16 @@ def spec_of(config: Mapping[str, Any], root: str) -> ContainerSpec | None:
         engine=tuple(str(word) for word in engine),
         name=str(wanted.get("name") or CONTAINER),
         isolation=isolation,
-        network=str(wanted.get("network") or "bridge"),
+        network=str(wanted.get("network") or DEFAULT_NETWORK),
         memory=str(wanted.get("memory") or ""),
         cpus=str(wanted.get("cpus") or ""),
         pids=int(wanted.get("pids") or 8192),
     )
+
+
+def bare_id(image: str) -> str:
+    """Return an image's id without its algorithm: Docker writes `sha256:`, Podman does not."""
+    return image.removeprefix("sha256:")
 
 
 def faults(spec: ContainerSpec, found: Mapping[str, Any], image_id: str) -> list[str]:
@@ -159,7 +210,7 @@ def faults(spec: ContainerSpec, found: Mapping[str, Any], image_id: str) -> list
     host: Mapping[str, Any] = found.get("HostConfig") or {}
     config: Mapping[str, Any] = found.get("Config") or {}
     said = []
-    if str(found.get("Image") or "") != image_id:
+    if bare_id(str(found.get("Image") or "")) != bare_id(image_id):
         said.append("it was made from another image")
     if (config.get("Labels") or {}).get(SPEC_LABEL) != spec.digest():
         said.append("it was made with other settings")
@@ -167,6 +218,8 @@ def faults(spec: ContainerSpec, found: Mapping[str, Any], image_id: str) -> list
         said.append("its root file system is writable")
     if host.get("Privileged"):
         said.append("it is privileged")
+    if host.get("CapAdd") or not host.get("CapDrop"):
+        said.append("it has capabilities")
     if not any(str(option).startswith("no-new-privileges") for option in host.get("SecurityOpt") or ()):
         said.append("it may gain privileges")
     if str(config.get("User") or "") != spec.user:
@@ -189,7 +242,12 @@ def faults(spec: ContainerSpec, found: Mapping[str, Any], image_id: str) -> list
     return said
 
 
-UNSAFE = ("its root file system is writable", "it is privileged", "it may gain privileges")
+UNSAFE = (
+    "its root file system is writable",
+    "it is privileged",
+    "it has capabilities",
+    "it may gain privileges",
+)
 
 
 def is_unsafe(said: list[str]) -> bool:

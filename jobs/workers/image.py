@@ -16,8 +16,8 @@ from jobs.errors import CommandFailed, NotConfigured, NotFound, OffloadError, Ti
 from jobs.models import Worker
 from jobs.transport.base import Transport
 from jobs.workers.connection import connect
-from jobs.workers.container import Engine, name_of
 from jobs.workers.container_spec import ContainerSpec
+from jobs.workers.engine import Engine, name_of
 
 DOCKERFILE = ".gcp/Dockerfile.maintainer"
 DEFAULT_BASE = "docker.io/library/debian:bookworm-slim"

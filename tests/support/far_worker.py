@@ -45,7 +45,7 @@ class FarWorker:
         """Return the options of `fleet add` that lead to the machine."""
         sshd = sshd or self.sshd
         values = {
-            "host": f"{getpass.getuser()}@127.0.0.1:{sshd.port}",
+            "host": f"{getpass.getuser()}@{sshd.address}:{sshd.port}",
             "key": str(sshd.client_key),
             "root": str(self.root),
             **changes,

@@ -33,11 +33,16 @@ def make_key(path: Path) -> Path:
 
 @dataclass
 class Sshd:
-    """Debian's sshd in the foreground. `max_sessions` is its MaxSessions; `options` further lines."""
+    """Debian's sshd in the foreground. `max_sessions` is its MaxSessions; `options` further lines.
+
+    `wrap`: words before its command line, for a place of its own; `address`: where it listens there.
+    """
 
     directory: Path
     max_sessions: int = 10
     options: tuple[str, ...] = ()
+    wrap: tuple[str, ...] = ()
+    address: str = "127.0.0.1"
     port: int = 0
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
@@ -65,7 +70,7 @@ class Sshd:
             "\n".join(
                 [
                     f"Port {self.port}",
-                    "ListenAddress 127.0.0.1",
+                    f"ListenAddress {self.address}",
                     f"HostKey {self.host_key}",
                     f"AuthorizedKeysFile {self.directory / 'authorized_keys'}",
                     "StrictModes no",
@@ -87,12 +92,15 @@ class Sshd:
         assert sshd, "There is no sshd: install openssh-server."
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sshd, "-D", "-e", "-f", str(config)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [*self.wrap, sshd, "-D", "-e", "-f", str(config)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                socket.create_connection((self.address, self.port), 1).close()
                 return self
             except OSError:
                 assert self.process.poll() is None, f"sshd ended:\n{self.log.read_text()}"
@@ -102,7 +110,7 @@ class Sshd:
     def endpoint(self, **changes: object) -> SshEndpoint:
         """Return the endpoint of this server."""
         fields: dict[str, object] = {
-            "config_host": "127.0.0.1",
+            "config_host": self.address,
             "port": self.port,
             "user": getpass.getuser(),
             "key": self.client_key,

@@ -1,0 +1,97 @@
+"""The same with Podman, by its Docker-compatible command line: as root here, without root over ssh."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs import execution
+from jobs.remote.client import ContainerDown
+from jobs.states import JobState
+from jobs.workers import connect
+from jobs.workers.container_check import check_container
+from tests.container.base import ContainerTest
+from tests.container.test_jobs import begun
+from tests.jobs.execution.base import until
+from tests.support.far_worker import far_worker
+from tests.support.podman_engine import PERSON, PERSON_ID, PodmanEngine
+
+pytestmark = [
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(not shutil.which("podman"), reason="There is no podman on this machine."),
+]
+
+
+@pytest.fixture(scope="module")
+def podman() -> Iterator[PodmanEngine]:
+    with PodmanEngine() as engine:
+        yield engine
+
+
+@pytest.fixture(scope="class")
+def engine_of_class(request: pytest.FixtureRequest, podman: PodmanEngine) -> None:
+    """Give a test class Podman, where the others have Docker."""
+    request.cls.engine = podman
+
+
+class AsRoot(ContainerTest):
+    async def test_a_review_a_cancel_and_a_container_made_anew(self) -> None:
+        job = await self.run_job()
+        self.assertEqual((job.state, job.verdict), (JobState.SUCCEEDED, "pass"))
+        found = self.inspected()
+        self.assertEqual(job.image, f"sha256:{found['Image']}")
+        self.assertEqual((self.root / "worktrees" / job.session).stat().st_uid, 1000)
+        script = f"id -u; touch /x {self.root}/bin/x; ls -ldn /run/offload; grep CapBnd /proc/self/status"
+        said = self.docker("exec", self.name, "sh", "-c", script)
+        self.assertEqual(said.count("Read-only file system"), 2)
+        self.assertRegex(said, r"1000\ndrwx------ 2 1000 1000 .* /run/offload\nCapBnd:\t0+\n")
+        async with connect(self.box) as line:
+            assert line.container is not None
+            problems = await check_container(line.transport, line.container)
+        self.assertEqual({problem.severity.value for problem in problems}, {"pass"}, problems)
+
+        slow = await self.slow_job()
+        await until(lambda: begun(slow))
+        self.assertEqual(self.inspected()["Id"], found["Id"])
+        slow = await execution.cancel(slow.id, "tester")
+        self.assertEqual(slow.state, JobState.CANCELLED)
+        self.assertFalse([line for line in self.processes() if "sleep 300" in line])
+
+        # Stopped by hand, it says so; one that could change itself is made anew.
+        await asyncio.to_thread(self.docker, "stop", "-t", "0", self.name)
+        async with connect(self.box) as line:
+            with self.assertRaisesRegex(ContainerDown, "does not run"):
+                await line.client.diff(job.session)
+        self.docker("rm", "-f", "-t", "0", self.name)
+        words = ("--name", self.name, "--network", "host", self.engine.image, "sleep", "infinity")
+        self.docker("run", "-d", *words)
+        (Path(slow.worktree) / "go").write_text("")
+        await execution.resume(slow.id, "tester")
+        await execution.launch(slow.id)
+        slow = await execution.wait(slow.id, timeout=60)
+        self.assertEqual(slow.state, JobState.SUCCEEDED)
+        self.assertTrue(self.inspected()["HostConfig"]["ReadonlyRootfs"])
+
+
+def test_without_root_behind_ssh_files_are_the_persons() -> None:
+    with PodmanEngine(rootless=True) as engine, far_worker(engine.directory, wrap=engine.wrap) as far:
+        root = engine.home / ".offload"
+        words = far.words(host=f"{PERSON}@127.0.0.1:{far.sshd.port}", root=str(root))
+        choice = ["--container", "--image", engine.image, "--engine", *engine.command, "--network", "host"]
+        far.cli.run("fleet", "add", "far", *words, *choice)
+        job = far.cli.json("offload", *far.target(1), "--worker", "far", "--wait")["job"]
+        assert (job["state"], job["verdict"]) == ("succeeded", "pass")
+        made = [path for part in ("jobs", "worktrees", "repos") for path in (root / part).rglob("*")]
+        assert any(path.name == "app.txt" for path in made)
+        assert {path.lstat().st_uid for path in made} == {PERSON_ID}
+        said = far.cli.run("doctor", "far").stdout
+        assert "answers, without root" in said
+        assert "runs, and is as it was made" in said
+        inside = engine.run("exec", "maintainer-worker", "sh", "-c", "id -u; grep CapBnd /proc/self/status")
+        assert inside.stdout == f"{PERSON_ID}\nCapBnd:\t0000000000000000\n"
+        far.cli.run("offload", "rm", *far.target(1), "--force", "--yes")
+        assert not list((root / "worktrees").iterdir())
