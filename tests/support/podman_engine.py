@@ -30,7 +30,9 @@ class PodmanEngine:
 
     def __init__(self, *, rootless: bool = False) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="offload-podman-"))
-        self.directory.chmod(0o755)
+        # In memory: a store is written once, and gone at once.
+        memory = ["-t", "tmpfs", "-o", "size=3g,mode=0755", "tmpfs", str(self.directory)]
+        subprocess.run(["mount", *memory], check=True)
         self.image = BASE
         self.rootless = rootless
         self.script = self.directory / "podman"
@@ -97,9 +99,9 @@ class PodmanEngine:
                 if entry.stat().st_uid == PERSON_ID:
                     os.kill(int(entry.name), signal.SIGKILL)
         for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
-            if line.split()[1].startswith(f"{self.directory}/"):
+            if f"{line.split()[1]}/".startswith(f"{self.directory}/"):
                 subprocess.run(["umount", "-l", line.split()[1]], capture_output=True, check=False)
-        shutil.rmtree(self.directory, ignore_errors=True)
+        self.directory.rmdir()
 
     def __enter__(self) -> Self:
         return self.start()
