@@ -102,12 +102,14 @@ async def _submit(request: HttpRequest, form: LaunchForm) -> tuple[Job | None, b
         repository = await execution.resolve_repository(target.repository or data["repository"], Path.cwd())
         field = "worker"
         worker = await sync_to_async(find_worker)(data["worker"])
-        exposed = worker.provider == "local" and not worker.config.get("container")
+        placed = await execution.place(repository, worker)
+        exposed = placed.worker.provider == "local" and not placed.worker.config.get("container")
         if exposed and not execution.is_trusted(repository):
             if not data["trust"]:
                 form.ask_trust = True
                 raise Refused(
-                    f"{repository.url} is not trusted yet: its pull requests' code would run as you.",
+                    f"{repository.url} is not trusted yet: its pull requests' code would run as you. "
+                    f"{placed.why}".rstrip(),
                     hint="Tick the box below if you trust everyone who can open a pull request there.",
                 )
             await execution.trust(repository.id, actor_of(request))

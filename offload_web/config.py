@@ -72,6 +72,12 @@ def _flag(value: Any) -> bool:
         raise ValueError("is not true or false") from None
 
 
+def _container(value: Any) -> str:
+    if value not in ("auto", "never"):
+        raise ValueError("is neither auto nor never")
+    return str(value)
+
+
 def _names(value: Any) -> tuple[str, ...]:
     parts = value.split(",") if isinstance(value, str) else list(value)
     return tuple(part.strip() for part in parts if part.strip())
@@ -81,6 +87,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("repo", _text, "", "Repository used when none is named and the current directory has none."),
     Setting("worker", _text, "local", "Worker used when none is named."),
     Setting("worker_root", _text, "", "Offload's root on the local worker (default ~/.offload)."),
+    Setting(
+        "container",
+        _container,
+        "auto",
+        "Code from elsewhere on a bare local worker; auto: in a container when there can be one; or never.",
+    ),
     Setting("max_jobs", _whole, 0, "Jobs at work at once on one worker; 0: twice the cores."),
     Setting("parallel", _whole, 0, "Tasks at once in one job; 0: the worker's cores."),
     Setting("host", _text, "127.0.0.1", "Address that `serve` listens on."),

@@ -13,6 +13,7 @@ from jobs.execution.follow import refresh, refresh_worker, wait
 from jobs.execution.heads import check_head
 from jobs.execution.launch import NO_PROGRESS, Progress, launch
 from jobs.execution.machines import interrupt_jobs, mark_lost, unsaved, wake
+from jobs.execution.placement import Placement, place
 from jobs.execution.reconcile import Reconciler
 from jobs.execution.repositories import ensure_trusted, is_trusted, resolve_repository, trust
 from jobs.execution.submit import JobRequest, find_job, find_jobs, resume, submit
@@ -21,6 +22,7 @@ from jobs.execution.wishes import ask_keep, ask_start, ask_stop, busy_jobs, note
 __all__ = [
     "NO_PROGRESS",
     "JobRequest",
+    "Placement",
     "Progress",
     "Reconciler",
     "Removal",
@@ -44,6 +46,7 @@ __all__ = [
     "mark_lost",
     "note_asked",
     "peek",
+    "place",
     "read_log",
     "read_recording",
     "refresh",

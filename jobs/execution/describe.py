@@ -57,6 +57,7 @@ def as_json(job: Job) -> dict[str, Any]:
         "sha": job.sha or None,
         "base_sha": job.base_sha or None,
         "worker": job.worker.name,
+        "placement": job.options.get("placement") or None,
         "image": job.image or None,
         "worktree": job.worktree or None,
         "created_at": _utc(job.created_at),

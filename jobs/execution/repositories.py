@@ -129,8 +129,10 @@ async def ensure_trusted(job: Job) -> None:
     worker, repository = job.worker, job.repository
     if worker.provider != "local" or worker.config.get("container") or is_trusted(repository):
         return
+    why = job.options.get("placement") or ""
     raise Refused(
-        f"{repository.url} is not trusted yet: its pull requests' code would run as you, on this machine.",
+        f"{repository.url} is not trusted yet: its pull requests' code would run as you, on this machine. "
+        f"{why}".rstrip(),
         hint="If you trust everyone who can open a pull request there, repeat the command with --trust "
         "(asked once per repository).",
     )

@@ -11,15 +11,16 @@ from django.db.models import QuerySet
 
 from jobs.agents import registry as agents
 from jobs.errors import NotFound, Refused, UsageError
+from jobs.execution.placement import Placement, place
 from jobs.forges import registry as forges
 from jobs.forges.target import Target
-from jobs.models import Job, JobEvent, Repository
+from jobs.models import Job, JobEvent, Repository, Worker
 from jobs.playbooks import registry as playbooks
 from jobs.remote.layout import session_name
 from jobs.secret_store import check_name
 from jobs.states import JobState, Reason
 from jobs.transitions import move_job
-from jobs.workers import find_worker
+from jobs.workers import beside_name, find_worker
 
 JOB_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
@@ -39,7 +40,19 @@ class JobRequest:
     actor: str = ""
 
 
-def _submit(request: JobRequest) -> tuple[Job, bool]:
+async def submit(request: JobRequest) -> tuple[Job, bool]:
+    """Return the job that is asked for, and whether it is new; a new one is placed on a worker first.
+
+    Raises `UsageError` for a request that makes no sense, `NotFound` for a worker that there is not,
+    `Refused` when the job is there on another worker than the one that was named.
+    """
+    existing, worker = await sync_to_async(_look_up)(request)
+    if existing is not None:
+        return existing, False
+    return await sync_to_async(_create)(request, await place(request.repository, worker))
+
+
+def _look_up(request: JobRequest) -> tuple[Job | None, Worker]:
     action = playbooks.get(request.action).action
     if request.agent:
         agents.get(request.agent)
@@ -51,22 +64,28 @@ def _submit(request: JobRequest) -> tuple[Job, bool]:
             f"The job name {name!r} is not usable.",
             hint="Use up to 40 letters, digits, dots, dashes and underscores.",
         )
-    repository, target = request.repository, request.target
-    forge = forges.get(repository.forge)
+    target = request.target
     existing = (
-        find_jobs(repository=repository, target=target.shown, action=action, name=name)
+        find_jobs(repository=request.repository, target=target.shown, action=action, name=name)
         .filter(removed_at__isnull=True)
         .first()
     )
     if existing is not None:
-        if request.worker and existing.worker.name != request.worker:
+        if request.worker and existing.worker.name not in (request.worker, beside_name(request.worker)):
             raise Refused(
                 f"{existing.session} is on the worker {existing.worker}, not on {request.worker}.",
                 hint="Leave --worker out to attach to it, or add a name (like "
                 f"{target.shown}:again) for a second job.",
             )
-        return existing, False
-    worker = find_worker(request.worker)
+        return existing, existing.worker
+    return None, find_worker(request.worker)
+
+
+def _create(request: JobRequest, placed: Placement) -> tuple[Job, bool]:
+    repository, target = request.repository, request.target
+    forge = forges.get(repository.forge)
+    action = playbooks.get(request.action).action
+    name = request.name or target.name
     number = target.number if target.kind == "pull" else None
     ref = forge.pull_ref(number) if number is not None else forge.branch_ref(target.ref)
     session = session_name(repository.short, str(number) if number is not None else target.ref, action, name)
@@ -74,7 +93,7 @@ def _submit(request: JobRequest) -> tuple[Job, bool]:
         with transaction.atomic():
             job = Job.objects.create(
                 repository=repository,
-                worker=worker,
+                worker=placed.worker,
                 session=session,
                 number=number,
                 ref=ref,
@@ -86,6 +105,7 @@ def _submit(request: JobRequest) -> tuple[Job, bool]:
                     "agent": request.agent,
                     "prompt": request.prompt,
                     "secrets": list(request.secrets),
+                    "placement": placed.why,
                 },
             )
             JobEvent.objects.create(job=job, kind="submitted", actor=request.actor, data={"session": session})
@@ -96,9 +116,6 @@ def _submit(request: JobRequest) -> tuple[Job, bool]:
         )
         return job, False
     return job, True
-
-
-submit = sync_to_async(_submit)
 
 
 def find_jobs(

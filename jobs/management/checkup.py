@@ -21,11 +21,13 @@ from jobs.transport.host_keys import SSH_PORT, host_name
 from jobs.workers import (
     Connection,
     Machine,
+    beside_name,
     check_worker,
     connect,
     ensure_local_worker,
     forget_pins,
     look_at,
+    look_beside,
     mend,
     observe_worker,
     pins_of,
@@ -174,6 +176,8 @@ async def _check_worker(worker: Worker, *, apply: bool = False) -> list[Problem]
                     said = tuple(one for one in said if one.subject in ("root", "engine"))
                 problems += _named(name, said)
                 hello = None if machine.failures else await line.client.hello()
+                if worker.provider == "local" and line.container is None:
+                    problems += _named(name, [await _code_from_elsewhere(worker)])
                 if hello is not None and line.container is not None:
                     problems += _named(name, await check_container(line.transport, line.container))
     except OffloadError as error:
@@ -188,6 +192,16 @@ async def _check_worker(worker: Worker, *, apply: bool = False) -> list[Problem]
         return problems
     text = f"The runner answers (Python {hello.get('python', '?')}) at {worker.root}."
     return [*problems, Problem(Severity.PASS, name, text)]
+
+
+async def _code_from_elsewhere(worker: Worker) -> Problem:
+    """Say where jobs of remote repositories run, and why."""
+    beside = await look_beside(worker)
+    if beside.contained:
+        text = f"Code from elsewhere runs in a container ({beside_name(worker.name)}), because {beside.why}."
+    else:
+        text = f"Code from elsewhere runs as you, once you trust it, because {beside.why}. {beside.remedy}"
+    return Problem(Severity.PASS, "container", text.rstrip())
 
 
 def _named(name: str, problems: Sequence[Problem]) -> list[Problem]:

@@ -18,6 +18,7 @@ from jobs.management.machine_lines import describe_machine, machine_json
 from jobs.management.output import ago, colour, plain, print_json, say
 from jobs.models import Worker
 from jobs.providers.base import Severity
+from jobs.remote.inside import CONTAINER
 from jobs.remote.layout import DEFAULT_ROOT_NAME, socket_for_root
 from jobs.workers import (
     Machine,
@@ -118,12 +119,15 @@ async def add(options: Mapping[str, Any]) -> int:
         raise
     new_pins = [pin for pin in pins_of(worker) if pin not in before]
     root = machine.root
-    if "container" in config and machine.engine:
-        config["container"].setdefault("engine", list(machine.engine))
     usual = f"{machine.home.rstrip('/')}/{DEFAULT_ROOT_NAME}"
     if provider == "ssh" and root != usual:
         # Two roots on one machine are two workers: they must not share a tmux server.
         config["tmux_socket"] = socket_for_root(root, usual)
+    if config.get("container") and machine.engine:
+        config["container"].setdefault("engine", list(machine.engine))
+        if root != usual:
+            # Nor a container, on one engine.
+            config["container"].setdefault("name", f"{CONTAINER}-{name}")
     worker = await _create(name, provider, config, root)
     await observe_worker(worker.id, True, "Answered when it was added.")
     worker = await Worker.objects.aget(id=worker.id)
@@ -173,6 +177,8 @@ def _config(options: Mapping[str, Any]) -> dict[str, Any]:
         )
     if container or options["container"]:
         config["container"] = container or {"image": DEFAULT_IMAGE}
+    elif options["container"] is False and provider == "local":
+        config["container"] = False
     return config
 
 
@@ -186,7 +192,7 @@ async def _look(worker: Worker, root: str) -> Machine:
     taken = await Worker.objects.filter(provider="local", root=root or "/").afirst()
     if worker.provider == "local" and taken is not None:
         raise Refused(f"{root} is the root of {taken.name}.", hint="Name another one with --root.")
-    container = worker.config.get("container")
+    container = worker.config.get("container") or None
     engine = (container or {}).get("engine") or ()
     async with connect(worker) as line:
         machine = await look_at(

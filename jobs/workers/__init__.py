@@ -6,6 +6,7 @@ that terminals may know of jobs. May import providers, remote, transitions, mode
 
 from jobs.transport.base import Pty, PtyReceiver, Size
 from jobs.transport.pool import aclose_all as close_lines
+from jobs.workers.beside import beside_name, ensure_beside, look_beside
 from jobs.workers.bootstrap import Machine, look_at
 from jobs.workers.connection import Connection, connect, layout_of
 from jobs.workers.containment import ensure_container, ensure_job_container, remove_job_container
@@ -38,11 +39,13 @@ __all__ = [
     "TerminalJob",
     "TerminalRequest",
     "Viewer",
+    "beside_name",
     "capture_history",
     "check_worker",
     "close_lines",
     "connect",
     "download_file",
+    "ensure_beside",
     "ensure_container",
     "ensure_job_container",
     "ensure_local_worker",
@@ -51,6 +54,7 @@ __all__ = [
     "get_job",
     "layout_of",
     "look_at",
+    "look_beside",
     "mend",
     "note_terminal",
     "observe_worker",

@@ -80,6 +80,8 @@ if [ "$engine" = yes ]; then
   if [ $# -gt 0 ]; then engine "$@"
   else
     if command -v docker >/dev/null 2>&1; then
+      # A session's pane has no such variable: where the engine is must be in its words.
+      if [ -n "$DOCKER_HOST" ]; then engine docker -H "$DOCKER_HOST" && exit 0; fi
       engine docker && exit 0
       engine sudo -n docker && exit 0
     fi

@@ -12,6 +12,7 @@ from jobs.transport.base import Completed, Transport
 from jobs.workers.container_spec import ContainerSpec, EngineKind, bare_id
 
 ENGINE_DEADLINE = 120.0
+KNOWN_ENGINES = (("docker",), ("podman",))
 
 
 class Engine:

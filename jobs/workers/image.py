@@ -17,7 +17,7 @@ from jobs.models import Worker
 from jobs.transport.base import Transport
 from jobs.workers.connection import connect
 from jobs.workers.container_spec import ContainerSpec
-from jobs.workers.engine import Engine, name_of
+from jobs.workers.engine import KNOWN_ENGINES, Engine, name_of
 
 DOCKERFILE = ".gcp/Dockerfile.maintainer"
 DEFAULT_BASE = "docker.io/library/debian:bookworm-slim"
@@ -27,7 +27,6 @@ REVISION_LABEL = "org.opencontainers.image.revision"
 BASE_LABEL = "org.opencontainers.image.base.digest"
 BUILD_DEADLINE = 3600.0
 TAIL_LINES = 15
-_KNOWN_ENGINES = (("docker",), ("podman",))
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
@@ -98,7 +97,7 @@ async def find_engine(transport: Transport, words: Sequence[str] = ()) -> Engine
     Raises `NotConfigured` when there is none or we may not use it, `WorkerUnavailable` when it is stopped.
     """
     error: OffloadError | None = None
-    for candidate in [tuple(words)] if words else _KNOWN_ENGINES:
+    for candidate in [tuple(words)] if words else KNOWN_ENGINES:
         engine = Engine(transport, ContainerSpec(root="/", engine=candidate))
         try:
             done = await engine.ask("version")

@@ -34,6 +34,7 @@ class Cli:
         self.env = {name: value for name, value in os.environ.items() if not name.startswith("OFFLOAD_")}
         self.env |= {
             "OFFLOAD_HOME": str(home),
+            "OFFLOAD_CONTAINER": "never",
             "DJANGO_SETTINGS_MODULE": "offload_web.settings",
             "TERM": "xterm-256color",
         }

@@ -96,8 +96,10 @@ async def _submit(request: Request, repository: Repository, target: Target, acti
 async def _ask_for_trust(request: Request, repository: Repository) -> None:
     """Have the trust that the job will need, before there is a job."""
     worker = await sync_to_async(find_worker)(request.worker or "")
+    placed = await execution.place(repository, worker)
+    wanted = Job(repository=repository, worker=placed.worker, options={"placement": placed.why})
     try:
-        await execution.ensure_trusted(Job(repository=repository, worker=worker))
+        await execution.ensure_trusted(wanted)
     except Refused as refusal:
         # --yes answers questions about this job; whose code may run as you is asked by its own name.
         if not request.trust and not (

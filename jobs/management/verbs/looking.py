@@ -69,6 +69,8 @@ async def status(request: Request) -> int:
     print_job(job)
     print(f"  {job.session}: {job.reason_text}")
     print(f"  {_source(job)}")
+    if job.options.get("placement"):
+        print(f"  {plain(job.options['placement'])}")
     for line in describe_job(job, cost):
         print(f"  {plain(line)}")
     print_tasks(job)
