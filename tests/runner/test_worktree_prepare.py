@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,61 @@ def test_hooks_of_the_user_do_not_run(
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
     bench.prepare(shop)
     assert not (tmp_path / "ran").exists()
+
+
+# What a job that means ill can do to the mirror: each would change, or run in, the next one's start.
+TRAP = r"""
+cd "$1" || exit
+git config url."$2".insteadOf "$3"
+git config filter.evil.smudge "touch $4; cat"
+git config core.hooksPath "$PWD/hooks"
+git config core.fsmonitor "touch $4"
+git config core.attributesFile "$PWD/info/attributes"
+git config extensions.worktreeConfig true
+git config include.path "$PWD/more"
+printf '[http]\n\tsslVerify = false\n\tproxy = http://127.0.0.1:9\n' >more
+cp more config.worktree
+rm -rf info/exclude && ln -s /etc/hostname info/exclude
+echo '* filter=evil' >info/attributes
+mkdir -p hooks objects/info
+printf '#!/bin/sh\ntouch %s\n' "$4" >hooks/post-checkout
+chmod +x hooks/post-checkout
+echo "$2/.git/objects" >objects/info/alternates
+head=$(git for-each-ref --format='%(objectname)' refs/offload | head -n 1)
+git replace "$5" "$head"
+"""
+
+
+def test_traps_that_a_job_left_in_the_mirror_are_gone(
+    bench: Bench, shop: RepoBuilder, tmp_path: Path
+) -> None:
+    bench.prepare(shop)
+    before = (bench.mirror / "config").read_bytes()
+    evil = (
+        RepoBuilder(tmp_path / "evil")
+        .commit({"cart.py": "total = 666\n"})
+        .pull(2, {"cart.py": "total = 666\n"})
+    )
+    shop.pull(2, {"cart.py": "total = 3\n"}, message="Count thrice")
+    sprung = tmp_path / "sprung"
+    words = [
+        str(bench.mirror),
+        str(evil.path),
+        shop.url,
+        str(sprung),
+        git(bench.mirror, "rev-list", "-1", "--all"),
+    ]
+    subprocess.run(["sh", "-ec", TRAP, "sh", *words], check=True, capture_output=True)
+    answer = bench.prepare(shop, 2)
+    assert answer["sha"] == shop.sha("refs/pull/2/head")
+    assert (bench.worktree(2) / "cart.py").read_text() == "total = 3\n"
+    assert not sprung.exists()
+    assert (bench.mirror / "config").read_bytes() == before
+    assert "node_modules/" in (bench.mirror / "info" / "exclude").read_text()
+    left = ("hooks", "config.worktree", "info/attributes", "objects/info/alternates", "refs/replace")
+    assert [name for name in left if (bench.mirror / name).exists()] == []
+    # The job that was there before is as it was.
+    assert git(bench.worktree(), "status", "--porcelain") == ""
 
 
 def test_a_repository_of_another_user_is_read(

@@ -100,6 +100,7 @@ def environment(extra: Optional[Mapping[str, str]] = None) -> Dict[str, str]:
         GIT_PAGER="cat",
         GIT_EDITOR="true",
         GIT_LITERAL_PATHSPECS="1",
+        GIT_NO_REPLACE_OBJECTS="1",
         LC_ALL="C",
         LANGUAGE="",
     )

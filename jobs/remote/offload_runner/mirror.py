@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import shutil
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,9 @@ target/
 """
 _CONFIG = """\
 [core]
+\trepositoryformatversion = %d
+\tfilemode = true
+\tbare = true
 \tlogAllRefUpdates = true
 \tautocrlf = false
 [gc]
@@ -61,6 +65,17 @@ _CONFIG = """\
 \turl = %s
 \tfetch = +refs/heads/*:refs/remotes/origin/*
 """
+# What `git init` finds out of macOS's file systems.
+_CASELESS = "[core]\n\tignorecase = true\n\tprecomposeunicode = true\n"
+_SHA256 = """\
+[extensions]
+\tobjectFormat = sha256
+"""
+# What git would obey or run for the next job, had an earlier one left it there.
+_NOT_OURS = (
+    "hooks", "config.worktree", "info/attributes", "info/grafts", "info/sparse-checkout", "branches",
+    "remotes", "objects/info/alternates", "objects/info/http-alternates", "refs/replace",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -153,12 +168,10 @@ def ensure(path: Path, url: str, object_format: str) -> Mirror:
         Git(str(unfinished)).run(
             "init", "--quiet", "--bare", "--template=", "--object-format=" + object_format
         )
-        quoted = '"%s"' % without_credentials(url).replace("\\", "\\\\").replace('"', '\\"')
-        with open(unfinished / "config", "ab") as config:
-            config.write(raw(_CONFIG % quoted))
-        (unfinished / "info").mkdir(exist_ok=True)
-        (unfinished / "info" / "exclude").write_text(_ARTEFACTS, encoding="utf-8")
+        _restore(unfinished, url, object_format)
         os.rename(unfinished, path)
+    else:
+        _restore(path, url, object_format)
     mirror = Mirror(path)
     if not mirror.git.ok("rev-parse", "--is-bare-repository"):
         raise RunnerError(
@@ -168,6 +181,38 @@ def ensure(path: Path, url: str, object_format: str) -> Mirror:
             exit_code=EXIT_SOFTWARE,
         )
     return mirror
+
+
+def _restore(path: Path, url: str, object_format: str) -> None:
+    """Make a mirror's settings ours again: jobs write to it, and the next one must not obey the last.
+
+    Their commits and refs stay. Only what differs is written.
+    """
+    quoted = '"%s"' % without_credentials(url).replace("\\", "\\\\").replace('"', '\\"')
+    is_sha256 = object_format == "sha256"
+    config = _CONFIG % (1 if is_sha256 else 0, quoted)
+    config += (_SHA256 if is_sha256 else "") + (_CASELESS if sys.platform == "darwin" else "")
+    for name in _NOT_OURS:
+        _remove(path / name)
+    for name, wanted in (("config", raw(config)), ("info/exclude", _ARTEFACTS.encode())):
+        file = path / name
+        for part in (file.parent, file):
+            if part.is_symlink() or (part == file and part.is_dir()):
+                _remove(part)
+        file.parent.mkdir(exist_ok=True)
+        if not file.exists() or file.read_bytes() != wanted:
+            draft = file.with_name("%s.%d.new" % (file.name, os.getpid()))
+            _remove(draft)
+            draft.write_bytes(wanted)
+            os.replace(draft, file)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        remove_tree(path)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
 
 
 def all_mirrors(root: Path) -> List[Mirror]:
