@@ -2,6 +2,8 @@
 
 import asyncio
 import getpass
+import hashlib
+import os
 import re
 import sys
 from pathlib import Path
@@ -17,6 +19,33 @@ from tests.jobs.execution.base import DEADLINE, until
 from tests.jobs.execution.test_workers import Screen
 from tests.support.offload_home import worker_root
 from tests.support.sshd import Sshd
+
+OWN_PORT_AND_SECRET = """
+ports = ["PORT"]
+[secrets]
+test = ["DEPLOY_TOKEN"]
+"""
+# Each listens on its port and leaves its marks, and looks at them again when all eight have.
+MEETING = """
+echo $HOME $TMPDIR; echo $ME > $HOME/mark; echo $ME > $TMPDIR/mark; echo $ME > mark
+echo token of ${#DEPLOY_TOKEN} letters
+python3 -c 'if True:
+    import glob, os, socket, time
+    server = socket.create_server(("127.0.0.1", int(os.environ["PORT"])))
+    print("listens on", os.environ["PORT"], flush=True)
+    open("$ALL/$ME.here", "w").close()
+    while len(glob.glob("$ALL/*.here")) < 8:
+        time.sleep(0.05)
+'
+cat $HOME/mark $TMPDIR/mark mark
+"""
+
+
+def kept_for(root: Path) -> list[Path]:
+    """Return the files that are kept in the host's memory for jobs of a root."""
+    folder = hashlib.sha256(os.fsencode(str(root))).hexdigest()[:16]
+    places = (Path(f"/run/user/{os.getuid()}/offload"), Path(f"/dev/shm/offload-{os.getuid()}"))
+    return [path for place in places for path in (place / folder).glob("*")]
 
 
 async def log_of(job: Job, task: str) -> str:
@@ -89,28 +118,34 @@ class Running(ContainerTest):
             await workers.session_info(job.id, "shell")
 
     async def test_eight_jobs_do_not_see_each_other(self) -> None:
-        script = (
-            "echo $HOME $TMPDIR; echo $1 > $HOME/mark; echo $1 > $TMPDIR/mark; echo $1 > mark; sleep 1;"
-            "cat $HOME/mark $TMPDIR/mark mark\n"
-        )
+        await asyncio.to_thread(execution.secret_store().set, "DEPLOY_TOKEN", "a-token-of-eight-5b1e")
+        await asyncio.to_thread(self.shop.commit, {".offload/config.toml": OWN_PORT_AND_SECRET})
+        numbers = range(11, 19)
         jobs = []
-        for number in range(11, 19):
-            self.shop.pull(number, {"test.sh": script.replace("$1", f"job-{number}")})
-        for number in range(11, 19):
-            jobs.append(await self.submit(str(number)))
+        for number in numbers:
+            script = MEETING.replace("$ME", f"job-{number}").replace("$ALL", str(self.root / "cache"))
+            await asyncio.to_thread(self.shop.pull, number, {"test.sh": script})
+            jobs.append(await self.submit(str(number), secrets=("DEPLOY_TOKEN",)))
         await asyncio.gather(*(execution.launch(job.id) for job in jobs))
-        places = set()
-        for number, job in zip(range(11, 19), jobs, strict=True):
+        places, ports = set(), set()
+        for number, job in zip(numbers, jobs, strict=True):
             ended = await execution.wait(job.id, timeout=DEADLINE * 2)
             self.assertEqual(ended.state, JobState.SUCCEEDED)
             log = await log_of(ended, "test")
             self.assertEqual(re.findall(r"job-\d+", log)[-3:], [f"job-{number}"] * 3)
+            self.assertIn("token of 21 letters", log)
             places.update(re.findall(r"/\S+/(?:home|tmp)\b", log))
-        self.assertEqual(len(places), 16)
+            ports.update(re.findall(r"listens on (\d+)", log))
+        self.assertEqual((len(places), len(ports)), (16, 8))
         for job in jobs:
             await execution.remove(job.id, force=True)
         self.assertEqual(await asyncio.to_thread(self.processes), [])
         self.assertEqual(list((self.root / "worktrees").iterdir()), [])
+        self.assertEqual([p.name for p in (self.root / "jobs").iterdir() if p.is_dir()], [])
+        in_memory = ("exec", self.name, "find", "/run/offload", "/dev/shm", "-type", "f")
+        self.assertEqual(await asyncio.to_thread(self.docker, *in_memory), "")
+        self.assertEqual([str(path) for path in kept_for(self.root)], [], "nor on the host, for recorders")
+        await until(lambda: not self.inspected()["ExecIDs"])
 
 
 class Faults(ContainerTest):
