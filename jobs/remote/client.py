@@ -189,7 +189,8 @@ class RunnerClient:
         if self.inside is None or check:
             return one(await self._call([*words, *flags], deadline=CLEAN_DEADLINE), "cleaned")
         # What runs inside is ended there; sessions are ended here, where tmux is; files go last.
-        await self._call([*words, *flags, "--check"], deadline=CLEAN_DEADLINE)
+        if not force:
+            await self._call([*words, *flags, "--check"], deadline=CLEAN_DEADLINE)
         with suppress(NotFound):
             await self.stop(session)
         answer = one(await self._call([*words, *flags], deadline=CLEAN_DEADLINE), "cleaned")

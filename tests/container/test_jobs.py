@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from jobs import execution, workers
 from jobs.errors import NotConfigured, NotFound, WorkerUnavailable
@@ -137,8 +138,7 @@ class Running(ContainerTest):
             places.update(re.findall(r"/\S+/(?:home|tmp)\b", log))
             ports.update(re.findall(r"listens on (\d+)", log))
         self.assertEqual((len(places), len(ports)), (16, 8))
-        for job in jobs:
-            await execution.remove(job.id, force=True)
+        await asyncio.gather(*(execution.remove(job.id, force=True) for job in jobs))
         self.assertEqual(await asyncio.to_thread(self.processes), [])
         self.assertEqual(list((self.root / "worktrees").iterdir()), [])
         self.assertEqual([p.name for p in (self.root / "jobs").iterdir() if p.is_dir()], [])
@@ -307,13 +307,15 @@ class Parity(ContainerTest):
         )
         await asyncio.to_thread(self.worker, "bare", None, root=str(root))
         await asyncio.to_thread(self.worker, "far", self.container(), **far)
-        results = []
+
+        async def result(worker: str, number: str) -> tuple[Any, ...]:
+            job = await self.run_job(number, worker=worker, name=f"on-{worker}")
+            tasks = [(task["id"], task["state"], task["exit_code"]) for task in job.tasks]
+            return (number, job.state, job.verdict, tasks)
+
+        wanted = [(worker, number) for worker in ("bare", "box", "far") for number in ("1", "6")]
         try:
-            for worker in ("bare", "box", "far"):
-                for number in ("1", "6"):
-                    job = await self.run_job(number, worker=worker, name=f"on-{worker}")
-                    tasks = [(task["id"], task["state"], task["exit_code"]) for task in job.tasks]
-                    results.append((number, job.state, job.verdict, tasks))
+            results = await asyncio.gather(*(result(*one) for one in wanted))
         finally:
             await workers.close_lines()
         self.assertEqual(results[0:2], results[2:4])
