@@ -55,7 +55,9 @@ class SecretsInside(ContainerTest):
         self.assertEqual({t["id"]: t["state"] for t in job.tasks}["deploy"], "succeeded")
         self.assertEqual(self.log(job).count(MARK), 3)
         await execution.archive(job.id)
+        self.assertTrue(list(self.root.glob("jobs/*/recording.cast")), "there is a recording to look into")
         own = self.engine.directory
+        self.assertFalse([form for form in FORMS if form in self.engine.log.read_bytes()])
         self.assertEqual(files_with_it(self.root, own / "exec", own / "data" / "containers"), [])
         home = Path(settings.OFFLOAD.home)
         self.assertEqual(files_with_it(home), [str(home / "secrets.private.json")])

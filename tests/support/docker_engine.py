@@ -27,7 +27,7 @@ UNUSED = (
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -37,7 +37,7 @@ def _locked(path: Path) -> Iterator[None]:
 def base_archive() -> Path:
     """Return the root file system of a small Debian as a tar file, making it at first use."""
     archive = CACHE / f"base-{RELEASE}-slim.tar"
-    with _locked(CACHE / "base.lock"):
+    with locked(CACHE / "base.lock"):
         if not archive.exists():
             with tempfile.TemporaryDirectory(prefix="offload-base-") as directory:
                 root = Path(directory) / "root"
