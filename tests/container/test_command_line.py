@@ -36,7 +36,9 @@ def test_a_review_from_fleet_add_to_rm(tmp_path: Path, docker_engine: DockerEngi
             far.cli.run("fleet", "add", "laptop", *there, *words(docker_engine))
             review(far, "laptop")
         finally:
-            docker_engine.remove("maintainer-worker")
+            # Neither root is the usual one of its user: two workers of one engine are two containers.
+            for name in ("maintainer-worker-far", "maintainer-worker-laptop"):
+                assert docker_engine.remove(name), name
 
 
 def test_an_image_that_is_not_there_is_named(tmp_path: Path, docker_engine: DockerEngine) -> None:

@@ -224,6 +224,15 @@ class Verifying(ContainerTest):
         with self.assertRaisesRegex(WorkerUnavailable, "root file system is writable"):
             await execution.launch(other.id)
 
+    async def test_a_container_that_runs_for_another_worker_is_left_alone(self) -> None:
+        words = ["--label", "offload.root=/srv/other", "--network", "host", self.engine.image]
+        self.docker("run", "-d", "--name", self.name, *words, "sleep", "infinity")
+        first = self.inspected()["Id"]
+        job = await self.submit("1")
+        with self.assertRaisesRegex(NotConfigured, "runs for another worker, whose root is /srv/other"):
+            await execution.launch(job.id)
+        self.assertEqual(self.inspected()["Id"], first)
+
     async def test_a_stale_image_waits_for_running_jobs(self) -> None:
         job = await self.slow_job()
         await until(lambda: begun(job))

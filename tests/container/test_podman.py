@@ -91,7 +91,9 @@ def test_without_root_behind_ssh_files_are_the_persons() -> None:
         said = far.cli.run("doctor", "far").stdout
         assert "answers, without root" in said
         assert "runs, and is as it was made" in said
-        inside = engine.run("exec", "maintainer-worker", "sh", "-c", "id -u; grep CapBnd /proc/self/status")
+        inside = engine.run(
+            "exec", "maintainer-worker-far", "sh", "-c", "id -u; grep CapBnd /proc/self/status"
+        )
         assert inside.stdout == f"{PERSON_ID}\nCapBnd:\t0000000000000000\n"
         far.cli.run("offload", "rm", *far.target(1), "--force", "--yes")
         assert not list((root / "worktrees").iterdir())

@@ -92,9 +92,10 @@ class DockerEngine:
         self._end()
         self.start()
 
-    def remove(self, container: str) -> None:
-        """Remove a container. Absent is success."""
-        subprocess.run([*self.command, "rm", "-f", container], capture_output=True, check=False)
+    def remove(self, container: str) -> bool:
+        """Remove a container; return whether it was there."""
+        done = subprocess.run([*self.command, "rm", "-f", container], capture_output=True, check=False)
+        return done.returncode == 0 and b"No such" not in done.stderr
 
     def _end(self) -> None:
         if self._process is not None:
