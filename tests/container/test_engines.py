@@ -1,8 +1,9 @@
-"""The same with Podman, by its Docker-compatible command line: as root here, without root over ssh."""
+"""Other engines: Podman by its Docker-compatible words, and Podman and Docker without root over ssh."""
 
 from __future__ import annotations
 
 import asyncio
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,8 @@ from tests.container.base import ContainerTest
 from tests.container.test_jobs import begun
 from tests.jobs.execution.base import until
 from tests.support.far_worker import far_worker
-from tests.support.podman_engine import PERSON, PERSON_ID, PodmanEngine
+from tests.support.other_engines import PodmanEngine, RootlessDocker
+from tests.support.person import PERSON, PERSON_ID
 
 pytestmark = [
     pytest.mark.timeout(300),
@@ -77,12 +79,16 @@ class AsRoot(ContainerTest):
         self.assertTrue(self.inspected()["HostConfig"]["ReadonlyRootfs"])
 
 
-def test_without_root_behind_ssh_files_are_the_persons() -> None:
-    with PodmanEngine(rootless=True) as engine, far_worker(engine.directory, wrap=engine.wrap) as far:
-        root = engine.home / ".offload"
+@pytest.mark.parametrize("kind", ["podman", "docker"])
+def test_without_root_behind_ssh_files_are_the_persons(kind: str) -> None:
+    if kind == "docker" and not shutil.which("rootlesskit"):
+        pytest.skip("There is no rootlesskit on this machine.")
+    engine = PodmanEngine(rootless=True) if kind == "podman" else RootlessDocker()
+    with engine, far_worker(engine.place.directory, wrap=engine.place.wrap) as far:
+        root = engine.place.home / ".offload"
         words = far.words(host=f"{PERSON}@127.0.0.1:{far.sshd.port}", root=str(root))
-        choice = ["--container", "--image", engine.image, "--engine", *engine.command, "--network", "host"]
-        far.cli.run("fleet", "add", "far", *words, *choice)
+        choice = ["--container", "--image", engine.image, "--engine", shlex.join(engine.command)]
+        far.cli.run("fleet", "add", "far", *words, *choice, "--network", "host")
         job = far.cli.json("offload", *far.target(1), "--worker", "far", "--wait")["job"]
         assert (job["state"], job["verdict"]) == ("succeeded", "pass")
         made = [path for part in ("jobs", "worktrees", "repos") for path in (root / part).rglob("*")]
@@ -94,6 +100,7 @@ def test_without_root_behind_ssh_files_are_the_persons() -> None:
         inside = engine.run(
             "exec", "maintainer-worker-far", "sh", "-c", "id -u; grep CapBnd /proc/self/status"
         )
-        assert inside.stdout == f"{PERSON_ID}\nCapBnd:\t0000000000000000\n"
+        user = PERSON_ID if kind == "podman" else 0
+        assert inside.stdout == f"{user}\nCapBnd:\t0000000000000000\n"
         far.cli.run("offload", "rm", *far.target(1), "--force", "--yes")
         assert not list((root / "worktrees").iterdir())
