@@ -203,6 +203,7 @@ def test_code_of_strangers_is_not_run_unasked(cli: Cli) -> None:
     assert "--trust" in refusal["hint"]
     # Who is trusted is an address; another host may have an o/r, too.
     assert "https://127.0.0.1:1/o/r" in refusal["message"]
+    assert "Without a container, because the setting `container` is `never`." in refusal["message"]
     assert cli.json("offload", "ls")["jobs"] == []
     # Trusted, it goes on to what is wrong next: nobody answers there.
     cli.run("offload", "1", "--repo", "https://127.0.0.1:1/o/r", "--trust", code=3)

@@ -100,6 +100,11 @@ class PageTests(TransactionTestCase):
         assert Repository.objects.get().trusted_by == "local (dashboard)"
         assert self.client.post("/jobs/new/", data | {"target": "2"}).status_code == 302
 
+    def test_a_jobs_page_says_why_it_is_on_its_worker(self) -> None:
+        why = "Without a container, because no container engine answers here."
+        job = make_job(options={"placement": why})
+        self.assertContains(self.client.get(f"/jobs/{job.id}/"), f"<dt>why there</dt><dd>{why}</dd>")
+
     def test_a_waiting_job_can_be_trusted_on_its_page(self) -> None:
         job = make_job(state=JobState.QUEUED, attention="approval")
         self.assertContains(self.client.get(f"/jobs/{job.id}/"), "Do you trust everyone")
