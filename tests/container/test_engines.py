@@ -69,7 +69,7 @@ class AsRoot(ContainerTest):
             with self.assertRaisesRegex(ContainerDown, "does not run"):
                 await line.client.diff(job.session)
         self.docker("rm", "-f", "-t", "0", self.name)
-        words = ("--name", self.name, "--network", "host", self.engine.image, "sleep", "infinity")
+        words = ("--init", "--name", self.name, "--network", "host", self.engine.image, "sleep", "infinity")
         self.docker("run", "-d", *words)
         (Path(slow.worktree) / "go").write_text("")
         await execution.resume(slow.id, "tester")
