@@ -189,7 +189,7 @@ class WorkerCard:
             "spot" if config.get("spot", spec.get("spot")) else "", config.get("zone"), config.get("project"),
             "simulated" if config.get("simulated") else "",
         ]  # fmt: skip
-        return [str(word) for word in words if word]
+        return list(dict.fromkeys(str(word) for word in words if word))
 
     @property
     def reason(self) -> SafeString:
