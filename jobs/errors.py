@@ -15,6 +15,7 @@
     │   ├── CommandFailed       the line is fine; the command exited non-zero
     │   └── TimedOut            the line is fine; the answer did not come before the deadline
     ├── WorkerUnavailable       the machine is there and cannot take work now
+    │   ├── MachineDown         its provider says that it does not run
     │   └── NoCapacity          the provider has no machine for us
     │       └── QuotaExceeded   the account's quota is used up; another zone does not help
     └── ProtocolMismatch        the runner on the worker speaks another version
@@ -154,6 +155,12 @@ class WorkerUnavailable(OffloadError):
     code = "worker_unavailable"
     exit_code = 15
     retryable = True
+
+
+class MachineDown(WorkerUnavailable):
+    """The worker's provider says that its machine does not run, or that there is none."""
+
+    code = "machine_down"
 
 
 class NoCapacity(WorkerUnavailable):

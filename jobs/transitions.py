@@ -97,17 +97,24 @@ def set_attention(job_id: int, attention: Attention, *, detail: str = "", actor:
 
 
 def move_worker(
-    worker_id: int, to: WorkerState, *, detail: str = "", actor: str = "", since: datetime | None = None
+    worker_id: int,
+    to: WorkerState,
+    *,
+    detail: str = "",
+    actor: str = "",
+    since: datetime | None = None,
+    sources: frozenset[WorkerState] | None = None,
 ) -> bool:
     """Move a worker to `to` if its present state allows it, and record the event.
 
-    `since`: when it came about, if that is known to be earlier than the observation.
+    `since`: when it came about, if that is known to be earlier than the observation. `sources` narrows the
+    legal source states.
     """
     now = timezone.now()
     since = min(since, now) if since is not None else now
-    legal = [state.value for state in worker_sources(to)]
+    legal = worker_sources(to) if sources is None else worker_sources(to) & sources
     with transaction.atomic():
-        moved = Worker.objects.filter(id=worker_id, state__in=legal).update(
+        moved = Worker.objects.filter(id=worker_id, state__in=[s.value for s in legal]).update(
             state=to.value, state_detail=detail, state_since=since, observed_at=now
         )
         if moved:

@@ -9,9 +9,9 @@ from typing import Any
 
 from django.utils import timezone
 
-from jobs.errors import TimedOut, TransportError, WorkerUnavailable
+from jobs.errors import MachineDown, TimedOut, TransportError, WorkerUnavailable
 from jobs.execution import apply
-from jobs.execution.machines import is_down
+from jobs.execution.machines import is_down, note_silence
 from jobs.models import Job, Worker
 from jobs.remote.client import SILENT
 from jobs.states import JOB_ENDED, JobState
@@ -79,14 +79,18 @@ async def read_once(connection: Connection) -> None:
 
 
 async def refresh_worker(worker_id: int) -> None:
-    """Take one full look at a worker. Raises an error of the line; the worker is then `unreachable`."""
+    """Take one full look at a worker. Raises an error of the line; the worker is then `unreachable`.
+
+    A machine of ours that is down is no error: its row says so then, and its jobs are `interrupted`.
+    """
     worker = await Worker.objects.aget(id=worker_id)
     try:
         async with connect(worker) as connection:
             await read_once(connection)
-    except TransportError as error:
-        await observe_worker(worker_id, False, str(error))
-        raise
+    except (TransportError, MachineDown) as error:
+        if not await note_silence(worker_id, str(error)):
+            raise
+        return
     await observe_worker(worker_id, True, "Answered a reading.")
 
 
@@ -133,8 +137,8 @@ async def _wait(job_id: int) -> Job:
             await _follow_until_ended(job)
             failures = 0
         except (TransportError, WorkerUnavailable) as error:
-            if isinstance(error, TransportError):
-                await observe_worker(job.worker_id, False, str(error))
+            if isinstance(error, (TransportError, MachineDown)):
+                await note_silence(job.worker_id, str(error))
             await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
             failures += 1
 
@@ -147,7 +151,7 @@ async def _follow_until_ended(job: Job) -> None:
         async with aclosing(lines):
             async for line in lines:
                 if line["type"] == SILENT:
-                    await observe_worker(job.worker_id, False, "It has stopped answering.")
+                    await note_silence(job.worker_id, "It has stopped answering.")
                 if await reading.take(line) == job.id or line["type"] in ("synced", "ping"):
                     if line["type"] in ("synced", "ping"):
                         await observe_worker(job.worker_id, True, "Answered a reading.")

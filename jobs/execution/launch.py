@@ -21,7 +21,7 @@ from django.utils import timezone
 from jobs.errors import NotFound, OffloadError, Refused, TransportError, UsageError, WorkerUnavailable
 from jobs.execution import carry, confide
 from jobs.execution.follow import refresh_worker
-from jobs.execution.machines import wake
+from jobs.execution.machines import note_silence, wake
 from jobs.execution.repositories import ensure_trusted
 from jobs.models import Job
 from jobs.playbooks import registry as playbooks
@@ -172,7 +172,7 @@ async def _drive(job: Job, progress: Progress, *, keep_queued: bool) -> None:
                 keep(await _start(connection, job, plan, prepared))
     except (TransportError, WorkerUnavailable) as error:
         if isinstance(error, TransportError):
-            await observe_worker(job.worker_id, False, str(error))
+            await note_silence(job.worker_id, str(error))
         if keep_queued and error.retryable:
             await amove_job(job.id, JobState.QUEUED, reason=Reason.SUBMITTED, detail=str(error))
         else:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 
 from asgiref.sync import sync_to_async
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from jobs.errors import Refused
+from jobs.errors import NotFound, OffloadError, Refused
 from jobs.execution import apply
 from jobs.models import Job, Worker
 from jobs.providers.base import InstanceState
 from jobs.states import JobState, Reason, WorkerDesired, WorkerState
 from jobs.transitions import amove_job, move_job
-from jobs.workers import connect, ensure_container
+from jobs.workers import connect, ensure_container, observe_worker
 from jobs.workers.fleet import look_at_machine
 from jobs.workers.machines import cloud_or_none, set_row
 from jobs.workers.provision import bring_up
 
 _UP = (InstanceState.RUNNING, InstanceState.CREATING)
+LOOK_SECONDS = 8.0
+# A machine that shuts down ends its sessions first, and what they ran says so.
+SHUTDOWN = timedelta(minutes=3)
 
 
 async def wake(worker: Worker, step: Callable[[str], None]) -> Worker:
@@ -28,6 +34,12 @@ async def wake(worker: Worker, step: Callable[[str], None]) -> Worker:
     """
     if cloud_or_none(worker) is None:
         return worker
+    if (worker.state, worker.desired) == (WorkerState.ABSENT, WorkerDesired.GONE):
+        raise NotFound(
+            f"The machine {worker.name} was deleted.",
+            hint=f"Make it again: `manage.py fleet provision {worker.name}`; "
+            "if its data disk was kept, it is used.",
+        )
     state = await look_at_machine(worker)
     worker = await Worker.objects.aget(id=worker.id)
     if state is InstanceState.RUNNING and worker.state in (WorkerState.READY, WorkerState.UNREACHABLE):
@@ -68,31 +80,51 @@ async def is_down(worker: Worker) -> bool:
     return True
 
 
-async def revive(worker: Worker, step: Callable[[str], None] = lambda text: None) -> int:
+async def note_silence(worker_id: int, detail: str) -> bool:
+    """Have the row of a worker that does not answer say why; return whether its machine is down.
+
+    A machine of ours is looked at: if it is down, its row says so and its jobs are `interrupted`. Else, or
+    when its provider does not answer in time, the worker is `unreachable`.
+    """
+    worker = await Worker.objects.aget(id=worker_id)
+    try:
+        async with asyncio.timeout(LOOK_SECONDS):
+            if await is_down(worker):
+                return True
+    except (OffloadError, TimeoutError):
+        pass  # what is known is that it does not answer
+    await observe_worker(worker_id, False, detail)
+    return False
+
+
+def _lost_with_the_machine(row: Worker) -> QuerySet[Job]:
+    """Return the jobs that the machine's end interrupted."""
+    before = Q(
+        reason__in=[Reason.RUNNER_LOST, Reason.SESSION_LOST],
+        finished_at__gte=(row.state_since or timezone.now()) - SHUTDOWN,
+    )
+    here = Job.objects.filter(worker_id=row.id, removed_at__isnull=True, state=JobState.INTERRUPTED)
+    return here.filter(Q(reason=Reason.WORKER_LOST) | before)
+
+
+async def revive(worker: Worker) -> int:
     """Look at a worker's machine, for the reconcile loop; return how many jobs were asked to go on.
 
-    With `auto_resume` in its configuration, a machine that went down under its jobs is started again.
+    With `auto_resume` in its configuration, the jobs of a machine that went down under them are queued:
+    launching them starts it again.
     """
     if not await is_down(worker):
         return 0
-    lost = Job.objects.filter(
-        worker_id=worker.id,
-        removed_at__isnull=True,
-        state=JobState.INTERRUPTED,
-        reason=Reason.WORKER_LOST,
-    )
     row = await Worker.objects.aget(id=worker.id)
-    wanted = row.desired == WorkerDesired.UP and bool(row.config.get("auto_resume"))
-    if not wanted or not await lost.aexists():
+    if row.desired != WorkerDesired.UP or not row.config.get("auto_resume"):
         return 0
-    await bring_up(row, step)
     count = 0
-    async for job_id in lost.values_list("id", flat=True):
+    async for job_id in _lost_with_the_machine(row).values_list("id", flat=True):
         count += await amove_job(
             job_id,
             JobState.QUEUED,
             reason=Reason.SUBMITTED,
-            detail="Its machine is back.",
+            detail="Its machine went away and is started again.",
             actor="auto_resume",
             sources=frozenset({JobState.INTERRUPTED}),
         )

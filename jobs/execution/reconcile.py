@@ -23,7 +23,7 @@ from jobs.execution.evidence import archive
 from jobs.execution.follow import Reading
 from jobs.execution.heads import check_heads
 from jobs.execution.launch import launch, lease, lease_owner
-from jobs.execution.machines import revive
+from jobs.execution.machines import note_silence, revive
 from jobs.models import Job, Worker
 from jobs.providers.registry import CLOUDS
 from jobs.remote.client import SILENT
@@ -35,12 +35,14 @@ log = logging.getLogger("offload.reconcile")
 
 TICK_SECONDS = 1.0
 HEADS_SECONDS = 120.0
-MACHINE_SECONDS = 15.0
+# What is shown must be true within ten seconds.
+MACHINE_SECONDS = 8.0
 HEADS_AT_MOST = 50
 BACKOFF_SECONDS = (1, 2, 5, 10, 30)
 # A worker that is back must be seen within ten seconds; the pool bounds how often it is really dialled.
 FOLLOW_AGAIN_SECONDS = 4
 SLOW_SECONDS = 6.0
+_DOWN = (WorkerState.STOPPING, WorkerState.STOPPED, WorkerState.DELETING)
 
 
 class Reconciler:
@@ -77,7 +79,7 @@ class Reconciler:
         unleased = Q(lease_owner="") | Q(lease_until__lt=now) | Q(lease_until__isnull=True)
         present = Job.objects.filter(removed_at__isnull=True)
         # A machine that is known to be down has nothing to tell.
-        up = Worker.objects.exclude(state__in=[WorkerState.STOPPED, WorkerState.DELETING])
+        up = Worker.objects.exclude(state__in=_DOWN).exclude(state=WorkerState.ABSENT, provider__in=CLOUDS)
         async for worker in up.filter(jobs__in=present.exclude(worktree="")).distinct():
             self._start("follow", worker.id, self._follow(worker))
         async for worker in Worker.objects.filter(provider__in=CLOUDS).exclude(state=WorkerState.ABSENT):
@@ -95,7 +97,8 @@ class Reconciler:
         if asyncio.get_running_loop().time() >= self._heads_due:
             self._heads_due = asyncio.get_running_loop().time() + HEADS_SECONDS
             self._start("heads", 0, self._heads())
-        ended = present.filter(state__in=JOB_ENDED, archived_at__isnull=True).exclude(worktree="")
+        ended = present.filter(state__in=JOB_ENDED, archived_at__isnull=True, worker__in=up)
+        ended = ended.exclude(worktree="")
         async for job_id in ended.values_list("id", flat=True):
             self._start("archive", job_id, self._archive(job_id))
 
@@ -147,19 +150,19 @@ class Reconciler:
                         if line["type"] == "synced":
                             await reading.missing()
                         if line["type"] == SILENT:
-                            await observe_worker(worker.id, False, "It has stopped answering.")
+                            await note_silence(worker.id, "It has stopped answering.")
                         if line["type"] in ("synced", "ping"):
                             await observe_worker(worker.id, True, "Answered the reconcile loop.")
         except (TransportError, WorkerUnavailable) as error:
-            await observe_worker(worker.id, False, str(error))
-            raise
+            if not await note_silence(worker.id, str(error)):
+                raise
         finally:
             slow.cancel()
 
     async def _say_if_slow(self, worker_id: int) -> None:
         """Say of a worker that does not answer at all what is true, before every attempt has timed out."""
         await asyncio.sleep(SLOW_SECONDS)
-        await observe_worker(worker_id, False, "It has not answered yet.")
+        await note_silence(worker_id, "It has not answered yet.")
 
     async def _launch(self, job_id: int) -> None:
         # A request that can never work is `failed` on its row; only the line is worth another try.

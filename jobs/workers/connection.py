@@ -10,10 +10,10 @@ from typing import Any
 
 from django.conf import settings
 
-from jobs.errors import WorkerUnavailable
+from jobs.errors import MachineDown
 from jobs.models import Worker
 from jobs.providers import registry
-from jobs.providers.base import Instance, WorkerProvider
+from jobs.providers.base import InstanceState, WorkerProvider
 from jobs.remote.client import RunnerClient
 from jobs.remote.layout import Layout, socket_for_root
 from jobs.transport import pool
@@ -61,13 +61,20 @@ def layout_of(worker: Worker) -> Layout:
 
 @asynccontextmanager
 async def connect(worker: Worker) -> AsyncIterator[Connection]:
-    """Open (or share) the line to a worker. Raises an error of the line, or `WorkerUnavailable`."""
+    """Open (or share) the line to a worker. Raises an error of the line, or `MachineDown`."""
     provider = provider_of(worker)
-    instance: Instance | None = await provider.get(worker.name)
+    instance = await provider.get(worker.name)
     if instance is None:
-        raise WorkerUnavailable(
+        raise MachineDown(
             f"Connecting to the worker {worker.name} failed: its provider knows no such machine.",
             hint="See `manage.py fleet ls`.",
+        )
+    if instance.state not in (InstanceState.RUNNING, InstanceState.CREATING):
+        # Said at once: on the line there may never be an answer.
+        raise MachineDown(
+            f"Connecting to the worker {worker.name} failed: its machine is {instance.state.value}. "
+            f"{instance.detail}".rstrip(),
+            hint=f"Starting a job there starts it; so does `manage.py fleet start {worker.name}`.",
         )
     async with pool.borrow(await way_to(worker, provider, instance)) as transport:
         layout = layout_of(worker)

@@ -11,7 +11,7 @@ from django.utils import timezone
 from jobs.errors import NotFound
 from jobs.models import Job, Worker
 from jobs.providers.base import Problem
-from jobs.states import WorkerState
+from jobs.states import WorkerState, worker_sources
 from jobs.transitions import move_worker
 from jobs.workers.connection import provider_of
 
@@ -58,7 +58,9 @@ async def get_job(job_id: int) -> Job:
 
 def _observe(worker_id: int, reachable: bool, detail: str) -> None:
     to = WorkerState.READY if reachable else WorkerState.UNREACHABLE
-    if not move_worker(worker_id, to, detail=detail) and reachable:
+    # A machine that is on its way down may answer to the last.
+    sources = worker_sources(to) - {WorkerState.STOPPING}
+    if not move_worker(worker_id, to, detail=detail, sources=sources) and reachable:
         # No change of state; only the age of the observation is new.
         Worker.objects.filter(id=worker_id).update(observed_at=timezone.now())
 

@@ -10,7 +10,7 @@ import signal
 from asgiref.sync import sync_to_async
 
 from jobs import execution
-from jobs.errors import NotFound, OffloadError, Refused, UsageError
+from jobs.errors import MachineDown, NotFound, OffloadError, Refused, UsageError
 from jobs.forges.target import Target
 from jobs.management.attach import attach_persistently, has_terminal
 from jobs.management.output import StepPrinter, print_job, print_job_json, print_outcome, say
@@ -166,7 +166,7 @@ async def _attach(request: Request, job: Job, *, read_only: bool = False) -> int
     request.if_interrupted = f"Interrupted; the job goes on. {come_back(job)}"
     try:
         ended_by = await _join(TerminalRequest(job.id, read_only=read_only, term=_term()))
-    except NotFound:
+    except (NotFound, MachineDown):
         job = await execution.refresh(job.id)
         if not job.has_ended:
             raise

@@ -27,9 +27,12 @@ from jobs.management.output import (
 )
 from jobs.management.verbs.request import Request
 from jobs.models import Job, Worker
+from jobs.providers.registry import CLOUDS
 
 FRESH_SECONDS = 2.0
 LOOK_SECONDS = 5.0
+# Reaching a cloud takes longer: its library, its answer, its tunnel. Still within the ten that we promise.
+CLOUD_LOOK_SECONDS = 8.0
 
 
 async def ls(request: Request) -> int:
@@ -112,9 +115,10 @@ async def _look_at(queryset: QuerySet[Job]) -> list[Job]:
 
 
 async def _look(worker: Worker) -> None:
+    seconds = CLOUD_LOOK_SECONDS if worker.provider in CLOUDS else LOOK_SECONDS
     try:
-        async with asyncio.timeout(LOOK_SECONDS):
+        async with asyncio.timeout(seconds):
             await execution.refresh_worker(worker.id)
     except (OffloadError, TimeoutError) as error:
-        why = error.message if isinstance(error, OffloadError) else f"no answer within {LOOK_SECONDS:g} s"
+        why = error.message if isinstance(error, OffloadError) else f"no answer within {seconds:g} s"
         say(f"{worker} cannot be asked ({why}); its jobs are shown as last seen.")
