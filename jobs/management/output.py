@@ -65,8 +65,8 @@ def say(text: str) -> None:
 class StepPrinter:
     """Numbered steps with the time since the start, on stderr: `[3/5]   1.3 s  Fetching ...`.
 
-    The numbers are the five parts of a launch: look up, connect, prepare, start, run. What the worker
-    reports while it prepares comes under the third.
+    The numbers are the five parts of a launch: look up, connect, prepare, start, run. What comes before the
+    connection (waking the machine) is under the second, what the worker reports then under the third.
     """
 
     PARTS = 5
@@ -74,11 +74,15 @@ class StepPrinter:
     def __init__(self, *, quiet: bool = False) -> None:
         self.started = time.monotonic()
         self.quiet = quiet
+        self._connected = False
 
     def step(self, text: str) -> None:
         """Print one step of a launch."""
-        starts = {"Connecting": 2, "Waiting": 2, "Another": 2, "Starting": 4}
-        self.part(starts.get(text.partition(" ")[0], 3), text)
+        if not self._connected:
+            self._connected = text.startswith("Connecting")
+            self.part(2, text)
+        else:
+            self.part(4 if text == "Starting the session" else 3, text)
 
     def part(self, number: int, text: str) -> None:
         """Print a step of the part `number`."""
