@@ -5,41 +5,26 @@ from __future__ import annotations
 import getpass
 import json
 import os
-import sqlite3
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jobs.remote.layout import socket_for_root
-from tests.support.cli import Cli, offload_cli
-from tests.support.git_repos import RepoBuilder
+from tests.support.cli import offload_cli
+from tests.support.desk import Desk, make_shop, until
 from tests.support.offload_home import processes_under, worker_root
 from tests.support.sshd import Sshd
 
-PATIENCE = 30.0
-
-
-def until(what: Callable[[], Any], why: str, seconds: float = PATIENCE) -> float:
-    """Wait until `what` is true; return how long it took, in seconds."""
-    start = time.monotonic()
-    while not what():
-        assert time.monotonic() - start < seconds, f"never happened within {seconds:g} s: {why}"
-        time.sleep(0.05)
-    return time.monotonic() - start
-
 
 @dataclass
-class FarWorker:
-    """A command line at home, a machine behind sshd, and where that machine keeps things."""
+class FarWorker(Desk):
+    """A machine behind sshd, and where that machine keeps things."""
 
-    cli: Cli
     sshd: Sshd
     root: Path
-    shop: RepoBuilder
 
     def words(self, sshd: Sshd | None = None, **changes: str) -> list[str]:
         """Return the options of `fleet add` that lead to the machine."""
@@ -56,40 +41,6 @@ class FarWorker:
         """Add the machine as a worker; return what the command says of it."""
         found: dict[str, Any] = self.cli.json("fleet", "add", name, *self.words(None, **changes))["worker"]
         return found
-
-    def target(self, number: int) -> tuple[str, str, str, str]:
-        """Return the words that name a review in the repository."""
-        return (str(number), "review", "--repo", self.shop.url)
-
-    def waiting_pull(self, number: int) -> Path:
-        """Make a pull request whose test waits for a file; return the file."""
-        go = self.shop.path.parent / f"go-{number}"
-        script = f"echo waiting for go\nwhile ! test -f {go}; do sleep 0.1; done\n"
-        self.shop.pull(number, {"test.sh": script})
-        return go
-
-    def launch(self, number: int, worker: str = "far") -> dict[str, Any]:
-        """Start a review without attaching; return the job once its test runs."""
-        job: dict[str, Any] = self.cli.json("offload", *self.target(number), "--worker", worker)["job"]
-        log = self.root_of(worker) / "jobs" / job["session"] / "tasks" / "test.log"
-        until(lambda: log.exists() and "waiting for go" in log.read_text(), f"the test of #{number} runs")
-        return job
-
-    def root_of(self, worker: str) -> Path:
-        """Return a worker's root, as the database has it."""
-        return Path(self.row("jobs_worker", "root", name=worker))
-
-    def row(self, table: str, column: str, **where: Any) -> Any:
-        """Return one column of one row of the command line's database."""
-        ((name, value),) = where.items()
-        with sqlite3.connect(self.cli.home / "offload.sqlite3", timeout=20) as database:
-            found = database.execute(f"SELECT {column} FROM {table} WHERE {name} = ?", (value,)).fetchone()
-        return found[0] if found else None
-
-    def change_worker(self, name: str, config: dict[str, Any]) -> None:
-        """Change a worker's configuration, as somebody would in the admin."""
-        with sqlite3.connect(self.cli.home / "offload.sqlite3", timeout=20) as database:
-            database.execute("UPDATE jobs_worker SET config = ? WHERE name = ?", (json.dumps(config), name))
 
     def tmux(self, *words: str) -> str:
         """Ask the machine's tmux server."""
@@ -112,9 +63,7 @@ class FarWorker:
 @contextmanager
 def far_worker(tmp: Path, **options: Any) -> Iterator[FarWorker]:
     """Give a far machine and a command line; everything on it ends afterwards."""
-    shop = RepoBuilder(tmp / "shop")
-    shop.commit({"Makefile": "test:\n\tsh ./test.sh\n", "test.sh": "test -f app.txt\n", "app.txt": "one\n"})
-    shop.pull(1, {"app.txt": "two\n"})
+    shop = make_shop(tmp / "shop")
     with (
         offload_cli(tmp) as cli,
         Sshd(tmp / "sshd", **options) as sshd,
@@ -123,7 +72,7 @@ def far_worker(tmp: Path, **options: Any) -> Iterator[FarWorker]:
         root.rmdir()  # A fresh machine has none.
         cli.env["HOME"] = str(tmp / "person")
         (tmp / "person").mkdir()
-        yield FarWorker(cli, sshd, root, shop)
+        yield FarWorker(cli, shop, sshd, root)
 
 
 def machine_without(directory: Path, names: Sequence[str], extra: dict[str, str] | None = None) -> str:
