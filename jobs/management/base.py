@@ -16,6 +16,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
 from jobs.errors import OffloadError
+from jobs.management import simulation
 from jobs.management.database import ensure_database
 from jobs.workers import close_lines
 
@@ -96,6 +97,7 @@ class AsyncCommand(BaseCommand):
         try:
             if self.needs_database:
                 ensure_database()
+                simulation.start_if_used()
             code = asyncio.run(self._run_and_close(**options))
             # A reader that left shows here, not in the interpreter's last breath.
             sys.stdout.flush()

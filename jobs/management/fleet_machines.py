@@ -15,7 +15,6 @@ from jobs.management.output import plain, print_json, say
 from jobs.management.verbs.request import actor, ask
 from jobs.models import Worker
 from jobs.providers.base import Price, Resource
-from jobs.providers.gce.api import ENDPOINT_VARIABLE
 from jobs.providers.gce.preflight import preflight
 from jobs.workers import boot, fleet, idle, provision, sweep
 from jobs.workers.costs import cost_of, price_of
@@ -62,6 +61,7 @@ async def _simulator(worker: Worker) -> None:
 
 
 async def _simulators() -> None:
+    # Deleted ones too: what is left of them is looked for.
     if await Worker.objects.filter(config__simulated=True).aexists():
         await asyncio.to_thread(simulation.start)
 
@@ -112,9 +112,9 @@ async def provision_(options: Mapping[str, Any]) -> int:
         worker, changed = await provision.provision(name, worker.provider, worker.root, {}, step)
         return _done(options, worker, _up_text(worker, changed), changed=changed)
     if options["simulate"]:
-        url = await asyncio.to_thread(simulation.start)
+        await asyncio.to_thread(simulation.start)
         options = {**options, "project": simulation.PROJECT}
-        config = fleet_plan.config_of(options) | simulation.config(name, url)
+        config = fleet_plan.config_of(options) | simulation.config(name)
         root = simulation.root(name)
     else:
         config, root = fleet_plan.config_of(options), boot.MOUNT
@@ -127,8 +127,7 @@ async def provision_(options: Mapping[str, Any]) -> int:
         say(f"{name}: {kind}, data disk of {spec['data_disk_gb']} GB, in {where}.")
         say(f"It costs {_money(price)}." if price else "What it costs is not known.")
         if options["simulate"]:
-            say("This one costs nothing: it is simulated on this machine. For `offload` to reach it, first:")
-            say(f"  export {ENDPOINT_VARIABLE}={url}/compute/v1/")
+            say("This one costs nothing: it is simulated on this machine.")
     if not options["simulate"]:
         config = await preflight(name, config, say if not step.quiet else silent)
         await _confirm(options, f"Make {name}?")
@@ -210,7 +209,15 @@ async def delete(options: Mapping[str, Any]) -> int:
         text += (
             f" Kept, and still costing: {', '.join(str(one) for one in kept)}; --with-disk deletes it too."
         )
+    await asyncio.to_thread(simulation.stop_if_unused)
     return _done(options, worker, text, kept=[str(one) for one in kept])
+
+
+async def preempt(options: Mapping[str, Any]) -> int:
+    """Have a simulated machine taken away."""
+    worker = await _worker(options)
+    await asyncio.to_thread(simulation.preempt, worker)
+    return _done(options, worker, f"{worker.name} was taken away, without a word to Offload.")
 
 
 async def price(options: Mapping[str, Any]) -> int:

@@ -17,6 +17,7 @@ VERBS: Mapping[str, tuple[Verb, str]] = {
     "rebuild": (machines.rebuild, "make the machine anew; its data disk stays"),
     "resize": (machines.resize, "give the machine another type"),
     "delete": (machines.delete, "delete the machine; its data disk stays unless told"),
+    "preempt": (machines.preempt, "take a simulated machine away, as Google does with spot machines"),
     "price": (fleet_price.price, "what a worker has cost, or what machine types cost (estimates)"),
     "logs": (machines.logs, "the machine's serial console"),
     "keep": (machines.keep, "keep a machine up although it is idle"),

@@ -1,69 +1,90 @@
-"""`--simulate`: a Compute Engine on this machine, with a real sshd behind each machine; costs nothing."""
+"""`--simulate`: a Compute Engine on this machine, with a real sshd behind each machine; costs nothing.
+
+The simulator is a process of its own, one for each Offload home. It is started by whichever command finds a
+simulated worker and no simulator, and ended when the last simulated machine is deleted.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import getpass
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.db.models import Q, QuerySet
 
-from jobs.errors import NotConfigured
-from jobs.providers.gce.api import ENDPOINT_VARIABLE
+from jobs.errors import NotConfigured, Refused
+from jobs.models import Worker
+from jobs.providers.gce import api
+from jobs.providers.gce.simulator import running
 from jobs.providers.gce.simulator.connect import tunnel
+from jobs.remote.layout import socket_for_root
+from jobs.states import WorkerDesired, WorkerState
 
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 PROJECT = "simulated"
+MODULE = "jobs.providers.gce.simulator"
 
 
-def _place() -> Path:
-    return Path(settings.OFFLOAD.home) / "simulator"
+def _home() -> Path:
+    return Path(settings.OFFLOAD.home)
 
 
 def _answers(url: str) -> bool:
     try:
-        urlopen(url, timeout=5).close()  # noqa: S310 - loopback
-    except URLError as error:
-        # An answer of any kind is one.
-        return getattr(error, "code", None) is not None
+        socket.create_connection(("127.0.0.1", urlsplit(url).port or 0), 5).close()
     except OSError:
         return False
     return True
 
 
-def _known() -> str:
-    try:
-        return str(json.loads((_place() / "running.json").read_text())["url"])
-    except (OSError, ValueError, KeyError):
-        return ""
+def _is_ours(pid: int) -> bool:
+    """Tell whether a process is a simulator (its number may be another's after a restart)."""
+    argv = ["ps", "-ww", "-o", "command=", "-p", str(pid)]
+    return pid > 0 and MODULE.encode() in subprocess.run(argv, capture_output=True, check=False).stdout
 
 
-def start() -> str:
-    """Have the simulator running, with the machines it had; return its URL. Raises `NotConfigured`."""
-    url = _known()
-    if not url or not _answers(url):
-        url = _spawn(int(url.rpartition(":")[2]) if url else 0)
-    os.environ[ENDPOINT_VARIABLE] = f"{url}/compute/v1/"
-    return url
+def _in_use() -> QuerySet[Worker]:
+    """Return the simulated workers that have a machine, or are to have one."""
+    deleted = Q(state=WorkerState.ABSENT.value, desired=WorkerDesired.GONE.value)
+    return Worker.objects.filter(config__simulated=True).exclude(deleted)
 
 
-def _spawn(port: int) -> str:
-    place = _place()
-    place.mkdir(parents=True, exist_ok=True, mode=0o700)
+def start_if_used() -> None:
+    """Have the simulator running when a worker of this home needs it. Raises `NotConfigured`."""
+    if _in_use().exists():
+        start()
+
+
+def start() -> None:
+    """Have the simulator running, with the machines it had. Raises `NotConfigured`."""
+    home = _home()
+    running.place(home).mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (running.place(home) / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two would write over each other's state
+        url, pid = running.read(home)
+        if not url or not _answers(url) or not _is_ours(pid):
+            _spawn(home)
+
+
+def _spawn(home: Path) -> None:
+    api.require_library()
+    place = running.place(home)
     key = place / "key"
     if not key.exists():
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     argv = [
-        sys.executable, "-m", "jobs.providers.gce.simulator", "--state", str(place / "state.json"),
-        "--seconds", "1", "--port", str(port), "--machines", str(place / "machines"),
-        "--authorized", f"{key}.pub",
+        sys.executable, "-m", MODULE, "--state", str(place / "state.json"), "--seconds", "1",
+        "--machines", str(running.machines(home)), "--authorized", f"{key}.pub",
     ]  # fmt: skip
     with (place / "log").open("ab") as log:
         process = subprocess.Popen(
@@ -82,24 +103,51 @@ def _spawn(port: int) -> str:
         time.sleep(0.05)
     if not url or not _answers(url):
         raise NotConfigured("The simulator does not start.", hint=f"See {place / 'log'}.")
-    (place / "running.json").write_text(json.dumps({"url": url, "pid": process.pid}))
-    return url
+    running.note(home, url, process.pid)
 
 
-def config(name: str, url: str) -> dict[str, Any]:
+def stop_if_unused() -> None:
+    """End the simulator when no worker of this home needs it. What it knows is kept."""
+    _, pid = running.read(_home())
+    if not _in_use().exists() and _is_ours(pid):
+        os.kill(pid, signal.SIGTERM)
+
+
+def config(name: str) -> dict[str, Any]:
     """Return what a simulated worker's configuration has beside that of a real one."""
+    home = _home()
     return {
         "simulated": True,
         "project": PROJECT,
         "network": "default",
-        "key": str(_place() / "key"),
+        "key": str(running.place(home) / "key"),
         "user": getpass.getuser(),
-        "tunnel": ["env", f"PYTHONPATH={settings.BASE_DIR}", *tunnel(url)],
+        "tunnel": ["env", f"PYTHONPATH={settings.BASE_DIR}", *tunnel(running.machines(home))],
         "python": sys.executable,
-        "tmux_socket": f"offload-sim-{name}",
+        # All these machines share this one's /tmp: each has a tmux server of its own.
+        "tmux_socket": socket_for_root(root(name), ""),
     }
 
 
 def root(name: str) -> str:
     """Return Offload's root on a simulated machine."""
-    return str(_place() / "machines" / name / "home" / ".offload")
+    return str(running.machines(_home()) / name / "home" / ".offload")
+
+
+def preempt(worker: Worker) -> None:
+    """Let a simulated machine be taken away, as Google takes spot machines. Raises `Refused`."""
+    if not worker.config.get("simulated"):
+        raise Refused(
+            f"{worker.name} is a real machine, and only Google takes those away.",
+            hint=f"`manage.py fleet stop {worker.name}` stops it.",
+        )
+    from urllib.error import HTTPError
+    from urllib.request import urlopen
+
+    body = json.dumps({"what": "preempted", "name": worker.name}).encode()
+    try:
+        urlopen(f"{running.address(_home())}/simulator/happen", body, timeout=30).close()  # noqa: S310
+    except HTTPError:
+        raise Refused(
+            f"{worker.name} has no machine that runs.", hint=f"`manage.py fleet start {worker.name}`."
+        ) from None

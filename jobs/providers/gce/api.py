@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import importlib
+import importlib.util
 import json
 import logging
 import re
@@ -54,6 +55,16 @@ def _library() -> Any:
         return importlib.import_module("google.cloud.compute_v1")
     except ImportError as error:
         raise credentials.missing_library() from error
+
+
+def require_library() -> None:
+    """Raise `NotConfigured` when Google's client library is not installed. Does not import it."""
+    try:
+        if importlib.util.find_spec("google.cloud.compute_v1") is not None:
+            return
+    except ModuleNotFoundError:
+        pass
+    raise credentials.missing_library()
 
 
 _clients: dict[tuple[str, str | None], Any] = {}

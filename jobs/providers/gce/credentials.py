@@ -137,7 +137,8 @@ def missing_library() -> NotConfigured:
     """Return the error for an installation without Google's libraries."""
     return NotConfigured(
         "The Compute Engine client library is not installed.",
-        hint=f"Install it: `{sys.executable} -m pip install google-cloud-compute`.",
+        hint="`make setup` installs it with everything else, or by hand: "
+        f"`{sys.executable} -m pip install -r requirements.txt`.",
     )
 
 

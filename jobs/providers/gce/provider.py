@@ -9,8 +9,9 @@ from typing import Any
 from jobs.errors import NotFound, OffloadError, UsageError
 from jobs.providers.base import Capabilities, Instance, InstanceState, Problem, WorkerProvider
 from jobs.providers.gce import checkup, failures, naming, reaching, sight
-from jobs.providers.gce.api import Json
+from jobs.providers.gce.api import Json, endpoint_override
 from jobs.providers.gce.requests import Requests
+from jobs.providers.gce.simulator import running
 from jobs.providers.gce.template import instance_body, read_settings, read_spec
 from jobs.transport.endpoint import SshEndpoint
 
@@ -18,7 +19,8 @@ from jobs.transport.endpoint import SshEndpoint
 class GceCosProvider(Requests, WorkerProvider):
     """Machines of one project and zone.
 
-    Configuration: see `template.Settings`; `home` (where pinned host keys are) is given by the caller. A
+    Configuration: see `template.Settings`; `home` (where pinned host keys are) is given by the caller;
+    `simulated`: the machines are those of the home's simulator. A
     request (`spec`): see `template.Spec`. `Instance.data`: see `sight.view`. Beyond the contract there are
     `failure`, `disk`, `delete_disk`, `inventory`, `guest_attributes`, `host_keys`, `serial`, `resize`.
 
@@ -29,9 +31,12 @@ class GceCosProvider(Requests, WorkerProvider):
     capabilities = Capabilities(creates=True, stops=True, costs=True)
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        super().__init__(read_settings(config))
         self._without_guest = False
         self._home = Path(str(config.get("home") or Path.home() / ".offload"))
+        # A simulated machine is never asked for at Google, whatever the environment says.
+        simulated = bool(config.get("simulated"))
+        endpoint = running.address(self._home) if simulated else endpoint_override()
+        super().__init__(read_settings(config), endpoint)
 
     # The contract
 

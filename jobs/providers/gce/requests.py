@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Sequence
 
 from jobs.errors import NotConfigured, NotFound, UsageError, WorkerUnavailable
 from jobs.providers.gce import failures, naming, sight
-from jobs.providers.gce.api import Api, Json, endpoint_override
+from jobs.providers.gce.api import Api, Json
 from jobs.providers.gce.template import Settings
 
 ZONAL = ("disks", "instances")
@@ -19,9 +19,9 @@ class Requests:
     settings: Settings
     api: Api
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, endpoint: str | None) -> None:
         self.settings = settings
-        self.api = Api(settings.project, endpoint_override())
+        self.api = Api(settings.project, endpoint)
 
     async def raw(self, name: str) -> Json | None:
         """Return the machine as the API describes it, or None."""

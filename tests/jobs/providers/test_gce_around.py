@@ -194,8 +194,8 @@ async def test_a_real_server_behind_the_machine(tmp_path: Path) -> None:
     machines = SshdMachines(tmp_path / "machines", Path(f"{key}.pub").read_text())
     pool = Pool(Timing(connect=30.0, keepalive=10.0))
     try:
-        with endpoint(Simulator(machines=machines)) as simulator:
-            there = provider(home=str(tmp_path), key=str(key), tunnel=tunnel(simulator.url))
+        with endpoint(Simulator(machines=machines)):
+            there = provider(home=str(tmp_path), key=str(key), tunnel=tunnel(tmp_path / "machines"))
             await there.create({}, "worker")
             instance = await there.get("worker")
             assert instance
@@ -203,7 +203,7 @@ async def test_a_real_server_behind_the_machine(tmp_path: Path) -> None:
             (published,) = await there.host_keys("worker")
             target.known_hosts.write_text(f"{target.config_host} {published}\n")
             done = await pool.transport(target).run(
-                ["sh", "-c", "echo hi > ~/kept; setsid sleep 600 >&- 2>&- & echo $!"]
+                ["sh", "-c", "echo hi > ~/kept; env -i HOME=$HOME/job setsid sleep 600 >&- 2>&- & echo $!"]
             )
             sleeper = int(done.stdout)
             os.kill(sleeper, 0)  # it lives

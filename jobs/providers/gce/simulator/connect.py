@@ -7,22 +7,20 @@ import os
 import socket
 import sys
 import threading
-import urllib.request
-from urllib.parse import quote
+from pathlib import Path
 
 
-def tunnel(url: str) -> tuple[str, ...]:
-    """Return the `tunnel` of a worker's configuration for the simulator at `url`."""
-    return (sys.executable, "-m", "jobs.providers.gce.simulator.connect", url, "{vm}")
+def tunnel(machines: Path) -> tuple[str, ...]:
+    """Return the `tunnel` of a worker's configuration for the machines kept in a directory."""
+    return (sys.executable, "-m", "jobs.providers.gce.simulator.connect", str(machines), "{vm}")
 
 
-def main(url: str, name: str) -> int:
+def main(machines: str, name: str) -> int:
     """Copy both ways until one side ends. Returns the exit code."""
     try:
-        with urllib.request.urlopen(f"{url}/simulator/port?name={quote(name)}", timeout=30) as answer:  # noqa: S310
-            port = int(json.load(answer)["port"])
+        port = int(json.loads((Path(machines) / name / "running.json").read_text())["port"])
         line = socket.create_connection(("127.0.0.1", port), 30)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         print(f"The simulated machine {name} does not answer: {error}", file=sys.stderr)
         return 1
     line.settimeout(None)

@@ -168,6 +168,13 @@ def delete(world: World, path: str) -> Json:
     return world.operation("delete", path, "gone")
 
 
+def revive(world: World, machines: Machines | None) -> None:
+    """Have a real server behind each machine that runs."""
+    for path, one in world.resources.items():
+        if machines is not None and "/instances/" in path and one.get("status") == "RUNNING":
+            world.guests.setdefault(path, {})["hostkeys"] = machines.start(one["name"])
+
+
 def effects(machines: Machines | None) -> dict[str, Any]:
     """Return what an operation's end does to a machine, with real servers behind it if there are any."""
 

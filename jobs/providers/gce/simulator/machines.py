@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 START_SECONDS = 30.0
-MARK = "OFFLOAD_SIMULATED_MACHINE"  # in the environment of all that runs on a machine
+STOP_SECONDS = 30.0
 
 
 class Machines(Protocol):
@@ -25,9 +25,6 @@ class Machines(Protocol):
 
     def stop(self, name: str) -> None:
         """Stop it; absent is success."""
-
-    def port(self, name: str) -> int | None:
-        """Return the loopback port of its ssh, or None while it is down."""
 
 
 class SshdMachines:
@@ -94,7 +91,7 @@ class SshdMachines:
             "PasswordAuthentication no",
             "KbdInteractiveAuthentication no",
             "PidFile none",
-            f"SetEnv HOME={place / 'home'} {MARK}={place}",
+            f"SetEnv HOME={place / 'home'}",
         ]
         (place / "sshd_config").write_text("\n".join(lines) + "\n")
         with (place / "sshd.log").open("ab") as log:
@@ -123,9 +120,8 @@ class SshdMachines:
         (self._place(name) / "running.json").unlink(missing_ok=True)
         if found is None:
             return
-        _kill(os.killpg, found[0])
-        for pid in _marked(self._place(name)):  # tmux and its like have left the group
-            _kill(os.kill, pid)
+        _signal(os.killpg, found[0], signal.SIGKILL)
+        _end_all(self._place(name) / "home")
         process = _reaped.pop(found[0], None)
         if process is not None:
             process.wait()
@@ -136,22 +132,45 @@ class SshdMachines:
             self.stop(place.name)
 
 
-def _marked(place: Path) -> list[int]:
-    """Return the processes that carry a machine's mark (none where there is no /proc)."""
-    wanted = f"{MARK}={place}".encode()
+def _end_all(home: Path) -> None:
+    """End what runs on a machine, all of it at one moment: nobody sees another one die, and notes it."""
+    halted: list[int] = []
+    # The oldest first: tmux would wake a pane that was stopped.
+    while new := [pid for pid in _at_home(home) if pid not in halted]:
+        for pid in new:
+            _signal(os.kill, pid, signal.SIGSTOP)
+        halted += new
+    # The youngest first: a group that loses its parent is woken by the kernel.
+    for pid in reversed(halted):
+        _signal(os.kill, pid, signal.SIGKILL)
+    end = time.monotonic() + STOP_SECONDS
+    while left := _at_home(home):
+        if time.monotonic() > end:
+            raise RuntimeError(f"The processes {left} of {home} do not end.")
+        time.sleep(0.01)
+
+
+def _at_home(home: Path) -> list[int]:
+    """Return the living processes whose HOME is a machine's, or below it (none where there is no /proc).
+
+    The oldest first. The runner gives sessions and tasks an environment of its own; a HOME is always in it.
+    """
+    wanted = (f"HOME={home}\0".encode(), f"HOME={home}/".encode())
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            if wanted in (entry / "environ").read_bytes().split(b"\0"):
-                found.append(int(entry.name))
+            environment = b"\0" + (entry / "environ").read_bytes() + b"\0"
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue  # it ended, or is not ours
-    return found
+        if fields[0] not in "ZX" and any(b"\0" + one in environment for one in wanted):
+            found.append((int(fields[19]), int(entry.name)))  # ticks from boot to its start
+    return [pid for _, pid in sorted(found)]
 
 
-def _kill(how: Callable[[int, int], None], pid: int) -> None:
+def _signal(how: Callable[[int, int], None], pid: int, number: int) -> None:
     try:
-        how(pid, signal.SIGKILL)
+        how(pid, number)
     except ProcessLookupError:
         pass
 

@@ -67,7 +67,8 @@ class Simulator(Reading):
         return {api.ENDPOINT_VARIABLE: f"{self.url}{PREFIX}", **moved}
 
     def start(self) -> Self:
-        """Begin to answer."""
+        """Begin to answer. Machines that ran when the last one ended run again."""
+        instances.revive(self.world, self.machines)
         self._thread.start()
         return self
 
@@ -100,10 +101,21 @@ class Simulator(Reading):
                 return path
         raise not_found(f"instances/{name}")
 
-    def happen(self, what: str, name: str) -> None:
-        """Let something befall a machine: `preempted`, `guestTerminate`, `hostError`."""
+    def happen(self, what: str, name: str, warned: bool = False) -> None:
+        """Let something befall a machine: `preempted`, `guestTerminate`, `hostError`.
+
+        At once, or `warned`: it is `STOPPING` for as long as operations take. Raises `ApiError` when there is
+        no such machine, or it does not run.
+        """
         with self.world.lock:
-            self.world.happen(f"compute.instances.{what}", self._instance(name), "halt")
+            path = self._instance(name)
+            if self.world.find(path)["status"] != "RUNNING":
+                raise ApiError(400, "resourceNotReady", f"The resource '{path}' is not ready")
+            if warned:
+                self.world.find(path)["status"] = "STOPPING"
+                self.world.operation(f"compute.instances.{what}", path, "halt")
+            else:
+                self.world.happen(f"compute.instances.{what}", path, "halt")
             self.world.keep()
 
     def publish(self, name: str, namespace: str, values: dict[str, str], console: str = "") -> None:
@@ -123,7 +135,7 @@ class Simulator(Reading):
         parts = urlsplit(target)
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         if parts.path.startswith("/simulator/"):
-            return self._control(parts.path.removeprefix("/simulator/"), query, body)
+            return self._control(parts.path.removeprefix("/simulator/"), body)
         path = re.sub("^/+", "/", parts.path).removeprefix(PREFIX)
         with self.world.lock:
             self.requests.append((method, path, query.get("requestId", "")))
@@ -265,14 +277,9 @@ class Simulator(Reading):
         found: Json = json.loads(raw)
         return found
 
-    def _control(self, verb: str, query: dict[str, str], body: bytes) -> Json:
-        """Steer the simulator from another process: `fail`, `happen`, `publish`, `settle`, `set`, `port`."""
+    def _control(self, verb: str, body: bytes) -> Json:
+        """Steer the simulator from another process: `fail`, `happen`, `publish`, `settle`, `set`."""
         values: Json = json.loads(body or b"{}")
-        if verb == "port":
-            port = self.machines.port(query["name"]) if self.machines else None
-            if port is None:
-                raise not_found(f"instances/{query['name']}")
-            return {"port": port}
         if verb == "set":
             with self.world.lock:
                 for name in ("seconds", "exhausted", "limits"):
