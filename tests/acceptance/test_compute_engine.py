@@ -1,0 +1,220 @@
+"""Workers on Compute Engine, from the command line: the simulator, and a real sshd behind each machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+
+from jobs.providers.gce.simulator import running
+from jobs.providers.gce.simulator.machines import SshdMachines
+from tests.support.cli import offload_cli
+from tests.support.desk import Desk, make_shop, until
+from tests.support.git_repos import git
+
+TRUE_WITHIN = 10.0  # seconds in which the state shown must be true
+pytestmark = pytest.mark.timeout(240)
+
+
+@dataclass
+class Tour(Desk):
+    """A home with simulated machines."""
+
+    def fleet(self, verb: str, *words: str) -> dict[str, Any]:
+        """Carry out a verb of `fleet`; return the worker as it says it is then."""
+        found: dict[str, Any] = self.cli.json("fleet", verb, *words, "--yes")["worker"]
+        return found
+
+    def job(self, number: int) -> dict[str, Any]:
+        """Return a job as `offload status` shows it."""
+        found: dict[str, Any] = self.cli.json("offload", "status", *self.target(number))["job"]
+        return found
+
+    def worker(self, name: str = "tour") -> tuple[str, str]:
+        """Return what is written down of a worker: state, and why."""
+        return (
+            self.row("jobs_worker", "state", name=name),
+            self.row("jobs_worker", "state_detail", name=name),
+        )
+
+    def happened(self, session: str, kind: str, **wanted: str) -> list[datetime]:
+        """Return when events of a kind befell a job."""
+        sql = (
+            "SELECT e.at, e.data FROM jobs_jobevent e JOIN jobs_job j ON j.id = e.job_id "
+            "WHERE j.session = ? AND e.kind = ? ORDER BY e.id"
+        )
+        with sqlite3.connect(self.cli.home / "offload.sqlite3", timeout=20) as database:
+            rows = database.execute(sql, (session, kind)).fetchall()
+        found = [(datetime.fromisoformat(at), json.loads(data)) for at, data in rows]
+        return [at for at, data in found if all(data.get(key) == value for key, value in wanted.items())]
+
+    def simulator(self) -> tuple[str, int]:
+        """Return the simulator's URL and process."""
+        return running.read(self.cli.home)
+
+    def resources(self) -> dict[str, list[str]]:
+        """Return the names of the machines and disks that there are."""
+        url, _ = self.simulator()
+        found = {}
+        for kind in ("instances", "disks"):
+            path = f"/compute/v1/projects/simulated/aggregated/{kind}"
+            with urlopen(url + path, timeout=30) as answer:
+                scopes = json.load(answer)["items"].values()
+            found[kind] = sorted(one["name"] for scope in scopes for one in scope.get(kind, ()))
+        return found
+
+    def preempt_with_a_warning(self, name: str) -> None:
+        """Have a machine taken away: it is stopping for a second, and then it is down."""
+        body = json.dumps({"what": "preempted", "name": name, "warned": True}).encode()
+        urlopen(f"{self.simulator()[0]}/simulator/happen", body, timeout=30).close()
+
+
+@pytest.fixture(scope="module")
+def tour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tour]:
+    tmp = tmp_path_factory.mktemp("tour")
+    with offload_cli(tmp) as cli:
+        # No credentials anywhere, and nothing to export: a simulated worker is reached by its row alone.
+        cli.env["HOME"] = str(tmp / "person")
+        tour = Tour(cli, make_shop(tmp / "shop"))
+        try:
+            done = cli.run("fleet", "provision", "tour", "--simulate", "--spot", "--auto-resume")
+            assert "It costs about" in done.stderr
+            assert "costs nothing" in done.stderr
+            assert "tour is up in us-central1-a" in done.stdout
+            yield tour
+        finally:
+            with_pid = tour.simulator()[1]
+            if with_pid:
+                os.kill(with_pid, signal.SIGKILL)
+            SshdMachines(running.machines(cli.home), "").stop_all()
+            shutil.rmtree(running.machines(cli.home), ignore_errors=True)
+
+
+@contextmanager
+def reconciling(tour: Tour) -> Iterator[None]:
+    """Run the loop, as `serve` does."""
+    process = tour.cli.start("reconcile")
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+
+
+def test_review_stop_and_the_same_command_wakes_it(tour: Tour) -> None:
+    done = tour.cli.run("offload", *tour.target(1), "--worker", "tour", "--wait")
+    assert "safe to close your laptop" in done.stderr
+    assert "Verdict on #1" in done.stdout
+    assert tour.fleet("stop", "tour")["state"] == "stopped"
+
+    # What has ended is shown without waking anything.
+    again = tour.cli.run("offload", *tour.target(1), "--wait")
+    assert "Verdict on #1" in again.stdout
+    assert "Waking" not in again.stderr
+    assert tour.worker()[0] == "stopped"
+
+    # What has not, wakes the machine; `stop` asks before it takes a machine from under a job.
+    go = tour.waiting_pull(2)
+    tour.launch(2, "tour")
+    assert tour.worker()[0] == "ready"
+    assert "is at work" in tour.cli.run("fleet", "stop", "tour", code=5).stderr
+    tour.fleet("stop", "tour", "--force")
+    job = tour.job(2)
+    assert (job["state"], job["reason"]) == ("interrupted", "worker_lost")
+    go.touch()
+    resumed = tour.cli.run("offload", *tour.target(2), "--wait")
+    assert "Waking tour: Stopped on request." in resumed.stderr
+    assert "Verdict on #2" in resumed.stdout
+
+
+def test_preempted_in_the_middle_of_a_job(tour: Tour) -> None:
+    """Nobody watches: the shell's own `status` must not show what was true once."""
+    go = tour.waiting_pull(3)
+    session = tour.launch(3, "tour")["session"]
+    tour.cli.run("fleet", "preempt", "tour")
+    took = until(lambda: tour.job(3)["state"] == "interrupted", "status says so", TRUE_WITHIN)
+    assert took < TRUE_WITHIN
+    state, why = tour.worker()
+    assert state == "stopped"
+    assert "Google took the spot machine back" in why
+    shown = tour.cli.run("offload", "status", *tour.target(3)).stdout
+    assert "Google took the spot machine back" in shown
+    assert "stopped" in tour.cli.run("fleet", "ls").stdout
+
+    resumed = tour.cli.run("offload", *tour.target(3), "--detach")
+    assert "was interrupted and is resumed" in resumed.stderr
+    until(lambda: tour.job(3)["state"] == "running", "it runs again")
+    go.touch()
+    assert tour.cli.json("offload", "wait", *tour.target(3))["job"]["verdict"] == "pass"
+    # It went on at the first task that had not ended.
+    assert len(tour.happened(session, "task_started", task="context")) == 1
+    assert len(tour.happened(session, "task_started", task="test")) == 2
+
+
+def test_preempted_under_the_loop_it_goes_on_by_itself(tour: Tour) -> None:
+    go = tour.waiting_pull(4)
+    session = tour.launch(4, "tour")["session"]
+    with reconciling(tour):
+        until(lambda: tour.row("jobs_job", "journal_seq", session=session), "the loop follows it")
+        tour.preempt_with_a_warning("tour")
+        took = until(
+            lambda: tour.happened(session, "state", state="interrupted"), "the row says so", TRUE_WITHIN
+        )
+        assert took < TRUE_WITHIN
+        went_on = lambda: tour.happened(session, "started", resumed=True)  # type: ignore[arg-type] # noqa: E731
+        until(went_on, "machine and job come back by themselves", 60)
+        go.touch()
+        done = lambda: tour.row("jobs_job", "state", session=session) == "succeeded"  # noqa: E731
+        until(done, "it ends well")
+        archived = lambda: tour.row("jobs_job", "archived_at", session=session)  # noqa: E731
+        until(archived, "its evidence is at home")
+    assert len(tour.happened(session, "task_started", task="context")) == 1
+
+
+def test_rebuild_keeps_the_data_disk_and_delete_asks_first(tour: Tour) -> None:
+    tour.fleet("provision", "box", "--simulate")
+    tour.cli.run(
+        "offload", *tour.target(1)[:1], "ready", *tour.target(1)[2:], "--worker", "box", "--wait", code=None
+    )
+    session = "offload-shop-1-ready"
+    worktree = tour.root_of("box") / "worktrees" / session
+    (worktree / "found.txt").write_text("work that is nowhere else\n")
+    git(worktree, "add", "found.txt")
+    git(worktree, "-c", "safe.directory=*", "commit", "--quiet", "--message", "Found")
+    before = tour.resources()
+    assert "box-data" in before["disks"]
+
+    tour.fleet("rebuild", "box")
+    assert tour.resources() == before
+    assert (worktree / "found.txt").read_text() == "work that is nowhere else\n"
+
+    refused = tour.cli.run("fleet", "delete", "box", "--yes", code=5)
+    assert "work that is nowhere else" in refused.stderr
+    assert session in refused.stderr
+    tour.fleet("stop", "box")
+    unknown = tour.cli.run("fleet", "delete", "box", "--yes", code=5)
+    assert "is unknown" in unknown.stderr, "a machine that is down cannot be asked"
+    tour.fleet("start", "box")
+    bundle = tour.cli.json("offload", "rm", session, "--force", "--yes")["bundle"]
+    assert bundle
+
+    kept = tour.fleet("delete", "box")
+    assert (kept["state"], kept["kept"]) == ("absent", ["disk box-data in us-central1-a"])
+    left = tour.resources()
+    assert ("box" in left["instances"], "box-data" in left["disks"]) == (False, True)
+    gone = tour.cli.run("offload", "main", "review", *tour.target(2)[2:], "--worker", "box", code=3)
+    assert "was deleted" in gone.stderr
+    tour.fleet("delete", "box", "--with-disk")
+    assert "box-data" not in tour.resources()["disks"]
+    swept = tour.cli.json("fleet", "sweep")["swept"]
+    assert (swept["orphans"], swept["gone"], swept["failed"]) == ([], [], [])
