@@ -157,6 +157,7 @@ async def _make(provider: CloudProvider, worker: Worker, step: Step) -> Worker:
         changes: dict[str, Any] = {"spot": spot, "placement": "; ".join(said) or None}
         if zone:
             changes["zone"] = zone
+        if zone and not worker.config.get("disk_zone"):
             changes["tried"] = sorted({*worker.config.get("tried", ()), zone})
         worker = await set_row(worker, **changes)
         provider = cloud_of(worker, "Making")  # of this zone
