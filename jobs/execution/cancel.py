@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from jobs.errors import Refused
+from jobs.errors import MachineDown, Refused
 from jobs.execution.follow import read_once
+from jobs.execution.machines import is_down
 from jobs.models import Job
 from jobs.states import JobState, Reason
 from jobs.transitions import amove_job
@@ -44,9 +45,14 @@ async def cancel(job_id: int, actor: str) -> Job:
 async def finish_cancel(job: Job) -> None:
     """Stop what runs for a job that is `cancelling`, apply its last events, and say so."""
     if job.worktree:
-        async with connect(job.worker) as connection:
-            await connection.client.stop(job.session, grace=STOP_GRACE)
-            await read_once(connection)
+        try:
+            async with connect(job.worker) as connection:
+                await connection.client.stop(job.session, grace=STOP_GRACE)
+                await read_once(connection)
+        except MachineDown:
+            # Nothing runs on a machine that is down; looking at it says so of all its jobs.
+            if not await is_down(job.worker):
+                raise
     await amove_job(
         job.id,
         JobState.CANCELLED,

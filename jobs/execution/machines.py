@@ -14,6 +14,7 @@ from jobs.errors import NotFound, OffloadError, Refused
 from jobs.execution import apply
 from jobs.models import Job, Worker
 from jobs.providers.base import InstanceState
+from jobs.providers.registry import CLOUDS
 from jobs.states import JobState, Reason, WorkerDesired, WorkerState
 from jobs.transitions import amove_job, move_job
 from jobs.workers import connect, ensure_container, observe_worker
@@ -97,6 +98,23 @@ async def note_silence(worker_id: int, detail: str) -> bool:
     return False
 
 
+async def look_at_machines() -> Sequence[str]:
+    """Look at every machine of ours, for listings; return the names of those that could not be seen."""
+    rows = Worker.objects.filter(provider__in=CLOUDS).exclude(state=WorkerState.ABSENT)
+    workers = [worker async for worker in rows]
+
+    async def look(worker: Worker) -> bool:
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                await is_down(worker)
+        except (OffloadError, TimeoutError):
+            return False
+        return True
+
+    seen = await asyncio.gather(*map(look, workers))
+    return [worker.name for worker, good in zip(workers, seen, strict=True) if not good]
+
+
 def _lost_with_the_machine(row: Worker) -> QuerySet[Job]:
     """Return the jobs that the machine's end interrupted."""
     before = Q(
@@ -142,7 +160,8 @@ async def unsaved(worker: Worker) -> Sequence[str]:
         return []
     if await look_at_machine(worker) is not InstanceState.RUNNING:
         raise Refused(
-            f"{worker.name} is not running, so whether its {len(found)} jobs have unpushed work is unknown.",
+            f"{worker.name} is not running, so it is unknown whether work on it is nowhere else "
+            f"({', '.join(job.session for job in found)}).",
             hint=f"Start it first (`manage.py fleet start {worker.name}`), or insist with --force.",
         )
     said = []

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Count, ProtectedError, Q
 
+from jobs import execution
 from jobs.errors import NotConfigured, NotFound, Refused, UsageError
 from jobs.management.machine_lines import describe_machine, machine_json
 from jobs.management.output import ago, colour, plain, print_json, say
@@ -84,6 +85,8 @@ def _absolute(path: str) -> str:
 async def ls(options: Mapping[str, Any]) -> int:
     """List the workers, and what was last seen of them."""
     await sync_to_async(ensure_local_worker)()
+    for name in await execution.look_at_machines():
+        say(f"The provider of {name} does not answer; {name} is shown as last seen.")
     here = Q(jobs__removed_at__isnull=True)
     workers = [worker async for worker in Worker.objects.annotate(present=Count("jobs", filter=here))]
     if options["json"]:

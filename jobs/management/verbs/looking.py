@@ -28,6 +28,7 @@ from jobs.management.output import (
 from jobs.management.verbs.request import Request
 from jobs.models import Job, Worker
 from jobs.providers.registry import CLOUDS
+from jobs.states import JobState, Reason
 
 FRESH_SECONDS = 2.0
 LOOK_SECONDS = 5.0
@@ -87,6 +88,8 @@ def _source(job: Job) -> str:
     """Say how the state is known, and how old that knowledge is."""
     if job.removed_at is not None:
         return f"Removed from {job.worker} {ago(job.removed_at)}; its logs are in the archive."
+    if job.state == JobState.INTERRUPTED and job.reason == Reason.WORKER_LOST:
+        return f"Known from the provider of {job.worker}, which was asked {ago(job.finished_at)}."
     if job.observed_at is None:
         return f"Known from this machine's record; {job.worker} has not been asked about it yet."
     journal = f"the journal on {job.worker} (event {job.journal_seq})"
