@@ -278,6 +278,7 @@ async def sweep_(options: Mapping[str, Any]) -> int:
     """Find what no row knows, and rows without their machine; --yes removes the orphans."""
     await _simulators()
     found = await sweep.sweep(Steps(options), remove=options["yes"], extra=_extra(options))
+    await asyncio.to_thread(simulation.stop_if_unused)
     if options["json"]:
         print_json("swept", {"orphans": [str(one) for one in found.orphans], "gone": found.gone,
                              "failed": found.failed, "removed": options["yes"]})  # fmt: skip

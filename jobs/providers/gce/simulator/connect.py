@@ -12,7 +12,8 @@ from pathlib import Path
 
 def tunnel(machines: Path) -> tuple[str, ...]:
     """Return the `tunnel` of a worker's configuration for the machines kept in a directory."""
-    return (sys.executable, "-m", "jobs.providers.gce.simulator.connect", str(machines), "{vm}")
+    # By its path and with nothing else on the way: this is started for every connection.
+    return (sys.executable, "-I", "-S", __file__, str(machines), "{vm}")
 
 
 def main(machines: str, name: str) -> int:

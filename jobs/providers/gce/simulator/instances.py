@@ -15,6 +15,7 @@ EXHAUSTED = (
     "The zone '{zone}' does not have enough resources available to fulfill the request. "
     "Try a different zone, or try again later.",
 )
+DATA = naming.data_disk("")
 UP = ("PROVISIONING", "STAGING", "RUNNING")
 
 
@@ -224,6 +225,9 @@ def effects(machines: Machines | None) -> dict[str, Any]:
 
     def vanish(world: World, path: str, operation: Json) -> None:
         world.resources.pop(path, None)
+        name = naming.last(path)
+        if machines is not None and "/disks/" in path and name.endswith(DATA):
+            machines.wipe(name.removesuffix(DATA))
 
     def ready(world: World, path: str, operation: Json) -> None:
         world.find(path)["status"] = "READY"

@@ -26,11 +26,14 @@ class Machines(Protocol):
     def stop(self, name: str) -> None:
         """Stop it; absent is success."""
 
+    def wipe(self, name: str) -> None:
+        """Forget all that was on its data disk; absent is success."""
+
 
 class SshdMachines:
     """One sshd per machine on a loopback port of its own; `authorized` are the public keys let in.
 
-    A machine keeps its host key and its home as long as its directory exists. The servers outlive this
+    A machine keeps its host key and its home as long as its data disk exists. The servers outlive this
     process, as machines do: a simulator that is started again on the same directory finds them.
     """
 
@@ -125,6 +128,11 @@ class SshdMachines:
         process = _reaped.pop(found[0], None)
         if process is not None:
             process.wait()
+
+    def wipe(self, name: str) -> None:
+        """Remove the directory of a machine that is down."""
+        self.stop(name)
+        shutil.rmtree(self._place(name), ignore_errors=True)
 
     def stop_all(self) -> None:
         """End every server of this directory."""

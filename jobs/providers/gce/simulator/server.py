@@ -278,7 +278,9 @@ class Simulator(Reading):
         return found
 
     def _control(self, verb: str, body: bytes) -> Json:
-        """Steer the simulator from another process: `fail`, `happen`, `publish`, `settle`, `set`."""
+        """Steer the simulator from another process: `fail`, `happen`, `publish`, `settle`, `set`; `hello`."""
+        if verb == "hello":
+            return {"simulator": True}
         values: Json = json.loads(body or b"{}")
         if verb == "set":
             with self.world.lock:
