@@ -7,8 +7,9 @@ import os
 import shutil
 import signal
 import sqlite3
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,6 +22,7 @@ from jobs.providers.gce.simulator.machines import SshdMachines
 from tests.support.cli import offload_cli
 from tests.support.desk import Desk, make_shop, until
 from tests.support.git_repos import git
+from tests.support.zygote import Zygote, zygote
 
 TRUE_WITHIN = 10.0  # seconds in which the state shown must be true
 pytestmark = pytest.mark.timeout(240)
@@ -28,17 +30,30 @@ pytestmark = pytest.mark.timeout(240)
 
 @dataclass
 class Tour(Desk):
-    """A home with simulated machines."""
+    """A home with simulated machines. `cli` starts `manage.py`; `warm` forks what has imported it all."""
+
+    warm: Zygote
+
+    def json(self, *words: str) -> dict[str, Any]:
+        """Run a command line and return what it says as data."""
+        found: dict[str, Any] = json.loads(self.warm.run(*words, "--json").out)
+        return found
 
     def fleet(self, verb: str, *words: str) -> dict[str, Any]:
         """Carry out a verb of `fleet`; return the worker as it says it is then."""
-        found: dict[str, Any] = self.cli.json("fleet", verb, *words, "--yes")["worker"]
+        found: dict[str, Any] = self.json("fleet", verb, *words, "--yes")["worker"]
         return found
 
     def job(self, number: int) -> dict[str, Any]:
         """Return a job as `offload status` shows it."""
-        found: dict[str, Any] = self.cli.json("offload", "status", *self.target(number))["job"]
+        found: dict[str, Any] = self.json("offload", "status", *self.target(number))["job"]
         return found
+
+    def begin(self, number: int, worker: str = "tour") -> str:
+        """Start a review whose test waits; return its session once the test runs."""
+        session = str(self.json("offload", *self.target(number), "--worker", worker)["job"]["session"])
+        self.wait_for_test(number, session, worker)
+        return session
 
     def worker(self, name: str = "tour") -> tuple[str, str]:
         """Return what is written down of a worker: state, and why."""
@@ -73,29 +88,31 @@ class Tour(Desk):
             found[kind] = sorted(one["name"] for scope in scopes for one in scope.get(kind, ()))
         return found
 
-    def preempt_with_a_warning(self, name: str) -> None:
-        """Have a machine taken away: it is stopping for a second, and then it is down."""
-        body = json.dumps({"what": "preempted", "name": name, "warned": True}).encode()
-        urlopen(f"{self.simulator()[0]}/simulator/happen", body, timeout=30).close()
+    def steer(self, verb: str, /, **values: Any) -> None:
+        """Steer the simulator."""
+        url, body = f"{self.simulator()[0]}/simulator/{verb}", json.dumps(values).encode()
+        urlopen(url, body, timeout=60).close()
 
 
 @pytest.fixture(scope="module")
 def tour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tour]:
     tmp = tmp_path_factory.mktemp("tour")
-    with offload_cli(tmp) as cli:
+    with ExitStack() as stack:
+        cli = stack.enter_context(offload_cli(tmp))
         # No credentials anywhere, and nothing to export: a simulated worker is reached by its row alone.
         cli.env["HOME"] = str(tmp / "person")
-        tour = Tour(cli, make_shop(tmp / "shop"))
+        warm = stack.enter_context(zygote(cli.env))
+        tour = Tour(cli, make_shop(tmp / "shop"), warm)
         try:
             done = cli.run("fleet", "provision", "tour", "--simulate", "--spot", "--auto-resume")
             assert "It costs about" in done.stderr
             assert "costs nothing" in done.stderr
             assert "tour is up in us-central1-a" in done.stdout
+            tour.steer("set", seconds=0.3)  # what the simulator does takes so long
             yield tour
         finally:
-            with_pid = tour.simulator()[1]
-            if with_pid:
-                os.kill(with_pid, signal.SIGKILL)
+            if pid := tour.simulator()[1]:
+                os.kill(pid, signal.SIGKILL)
             SshdMachines(running.machines(cli.home), "").stop_all()
             shutil.rmtree(running.machines(cli.home), ignore_errors=True)
 
@@ -118,16 +135,17 @@ def test_review_stop_and_the_same_command_wakes_it(tour: Tour) -> None:
     assert tour.fleet("stop", "tour")["state"] == "stopped"
 
     # What has ended is shown without waking anything.
-    again = tour.cli.run("offload", *tour.target(1), "--wait")
-    assert "Verdict on #1" in again.stdout
-    assert "Waking" not in again.stderr
+    again = tour.warm.run("offload", *tour.target(1), "--wait")
+    assert "Verdict on #1" in again.out
+    assert "Waking" not in again.err
     assert tour.worker()[0] == "stopped"
 
     # What has not, wakes the machine; `stop` asks before it takes a machine from under a job.
     go = tour.waiting_pull(2)
-    tour.launch(2, "tour")
+    session = tour.begin(2)
     assert tour.worker()[0] == "ready"
-    assert "is at work" in tour.cli.run("fleet", "stop", "tour", code=5).stderr
+    refused = tour.warm.run("fleet", "stop", "tour", code=5)
+    assert f"tour is at work: {session}" in refused.err
     tour.fleet("stop", "tour", "--force")
     job = tour.job(2)
     assert (job["state"], job["reason"]) == ("interrupted", "worker_lost")
@@ -140,81 +158,92 @@ def test_review_stop_and_the_same_command_wakes_it(tour: Tour) -> None:
 def test_preempted_in_the_middle_of_a_job(tour: Tour) -> None:
     """Nobody watches: the shell's own `status` must not show what was true once."""
     go = tour.waiting_pull(3)
-    session = tour.launch(3, "tour")["session"]
-    tour.cli.run("fleet", "preempt", "tour")
-    took = until(lambda: tour.job(3)["state"] == "interrupted", "status says so", TRUE_WITHIN)
+    session = tour.begin(3)
+    tour.warm.run("fleet", "preempt", "tour")
+    began = time.monotonic()
+    shown = tour.cli.run("offload", "status", *tour.target(3)).stdout
+    took = time.monotonic() - began
+    assert "interrupted" in shown
+    assert "Google took the spot machine back" in shown
+    assert "Known from the provider of tour" in shown
     assert took < TRUE_WITHIN
     state, why = tour.worker()
     assert state == "stopped"
     assert "Google took the spot machine back" in why
-    shown = tour.cli.run("offload", "status", *tour.target(3)).stdout
-    assert "Google took the spot machine back" in shown
-    assert "stopped" in tour.cli.run("fleet", "ls").stdout
 
-    resumed = tour.cli.run("offload", *tour.target(3), "--detach")
-    assert "was interrupted and is resumed" in resumed.stderr
-    until(lambda: tour.job(3)["state"] == "running", "it runs again")
+    resumed = tour.warm.run("offload", *tour.target(3), "--detach")
+    assert "was interrupted and is resumed" in resumed.err
     go.touch()
-    assert tour.cli.json("offload", "wait", *tour.target(3))["job"]["verdict"] == "pass"
+    assert tour.json("offload", "wait", *tour.target(3))["job"]["verdict"] == "pass"
     # It went on at the first task that had not ended.
     assert len(tour.happened(session, "task_started", task="context")) == 1
     assert len(tour.happened(session, "task_started", task="test")) == 2
 
 
+def test_listings_look_at_the_machines(tour: Tour) -> None:
+    tour.waiting_pull(5)
+    session = tour.begin(5)
+    tour.steer("happen", what="hostError", name="tour")
+    assert "Its host failed." in tour.warm.run("fleet", "ls").out
+    assert tour.row("jobs_job", "state", session=session) == "interrupted"
+    assert "Needs you" in tour.warm.run("offload", "ls").out
+    # Nothing runs on a machine that is down: cancelling needs no line to it.
+    assert tour.json("offload", "cancel", *tour.target(5))["job"]["state"] == "cancelled"
+    assert tour.worker()[0] == "stopped"
+
+
 def test_preempted_under_the_loop_it_goes_on_by_itself(tour: Tour) -> None:
     go = tour.waiting_pull(4)
-    session = tour.launch(4, "tour")["session"]
+    session = tour.begin(4)
     with reconciling(tour):
         until(lambda: tour.row("jobs_job", "journal_seq", session=session), "the loop follows it")
-        tour.preempt_with_a_warning("tour")
-        took = until(
-            lambda: tour.happened(session, "state", state="interrupted"), "the row says so", TRUE_WITHIN
-        )
-        assert took < TRUE_WITHIN
-        went_on = lambda: tour.happened(session, "started", resumed=True)  # type: ignore[arg-type] # noqa: E731
-        until(went_on, "machine and job come back by themselves", 60)
+        # It is stopping for a moment, and then it is down.
+        tour.steer("happen", what="preempted", name="tour", warned=True)
+        gone = lambda: tour.happened(session, "state", state="interrupted")  # noqa: E731
+        assert until(gone, "the row says so") < TRUE_WITHIN
+        back = lambda: tour.happened(session, "started", resumed=True)  # type: ignore[arg-type] # noqa: E731
+        until(back, "machine and job come back by themselves", 60)
         go.touch()
         done = lambda: tour.row("jobs_job", "state", session=session) == "succeeded"  # noqa: E731
         until(done, "it ends well")
-        archived = lambda: tour.row("jobs_job", "archived_at", session=session)  # noqa: E731
-        until(archived, "its evidence is at home")
+        until(lambda: tour.row("jobs_job", "archived_at", session=session), "its evidence is at home")
     assert len(tour.happened(session, "task_started", task="context")) == 1
 
 
 def test_rebuild_keeps_the_data_disk_and_delete_asks_first(tour: Tour) -> None:
     tour.fleet("provision", "box", "--simulate")
-    tour.cli.run(
-        "offload", *tour.target(1)[:1], "ready", *tour.target(1)[2:], "--worker", "box", "--wait", code=None
-    )
-    session = "offload-shop-1-ready"
-    worktree = tour.root_of("box") / "worktrees" / session
-    (worktree / "found.txt").write_text("work that is nowhere else\n")
-    git(worktree, "add", "found.txt")
-    git(worktree, "-c", "safe.directory=*", "commit", "--quiet", "--message", "Found")
+    tour.warm.run("offload", "main", "open", *tour.target(1)[2:], "--worker", "box", "--detach")
+    session = "offload-shop-main-open"
+    root = tour.root_of("box")
+    found = root / "worktrees" / session / "found.txt"
+    found.write_text("work that is nowhere else\n")
+    git(found.parent, "-c", "safe.directory=*", "add", "found.txt")
+    git(found.parent, "-c", "safe.directory=*", "commit", "--quiet", "--message", "Found")
     before = tour.resources()
     assert "box-data" in before["disks"]
 
     tour.fleet("rebuild", "box")
     assert tour.resources() == before
-    assert (worktree / "found.txt").read_text() == "work that is nowhere else\n"
+    assert found.read_text() == "work that is nowhere else\n"
 
-    refused = tour.cli.run("fleet", "delete", "box", "--yes", code=5)
-    assert "work that is nowhere else" in refused.stderr
-    assert session in refused.stderr
+    refused = tour.warm.run("fleet", "delete", "box", "--yes", code=5)
+    assert "work that is nowhere else" in refused.err
+    assert session in refused.err
     tour.fleet("stop", "box")
-    unknown = tour.cli.run("fleet", "delete", "box", "--yes", code=5)
-    assert "is unknown" in unknown.stderr, "a machine that is down cannot be asked"
+    unknown = tour.warm.run("fleet", "delete", "box", "--yes", code=5)
+    assert "it is unknown whether work" in unknown.err, "a machine that is down cannot be asked"
     tour.fleet("start", "box")
-    bundle = tour.cli.json("offload", "rm", session, "--force", "--yes")["bundle"]
-    assert bundle
+    assert tour.json("offload", "rm", session, "--force", "--yes")["bundle"]
 
     kept = tour.fleet("delete", "box")
     assert (kept["state"], kept["kept"]) == ("absent", ["disk box-data in us-central1-a"])
     left = tour.resources()
     assert ("box" in left["instances"], "box-data" in left["disks"]) == (False, True)
-    gone = tour.cli.run("offload", "main", "review", *tour.target(2)[2:], "--worker", "box", code=3)
-    assert "was deleted" in gone.stderr
+    gone = tour.warm.run("offload", "main", "review", *tour.target(1)[2:], "--worker", "box", code=3)
+    assert "was deleted" in gone.err
+    assert (root / "repos").is_dir()
     tour.fleet("delete", "box", "--with-disk")
     assert "box-data" not in tour.resources()["disks"]
-    swept = tour.cli.json("fleet", "sweep")["swept"]
+    assert not root.exists()
+    swept = tour.json("fleet", "sweep")["swept"]
     assert (swept["orphans"], swept["gone"], swept["failed"]) == ([], [], [])

@@ -53,9 +53,13 @@ class Desk:
     def launch(self, number: int, worker: str = "far") -> dict[str, Any]:
         """Start a review without attaching; return the job once its test runs."""
         job: dict[str, Any] = self.cli.json("offload", *self.target(number), "--worker", worker)["job"]
-        log = self.root_of(worker) / "jobs" / job["session"] / "tasks" / "test.log"
-        until(lambda: log.exists() and "waiting for go" in log.read_text(), f"the test of #{number} runs")
+        self.wait_for_test(number, job["session"], worker)
         return job
+
+    def wait_for_test(self, number: int, session: str, worker: str) -> None:
+        """Wait until the test of a waiting pull request runs."""
+        log = self.root_of(worker) / "jobs" / session / "tasks" / "test.log"
+        until(lambda: log.exists() and "waiting for go" in log.read_text(), f"the test of #{number} runs")
 
     def root_of(self, worker: str) -> Path:
         """Return a worker's root, as the database has it."""
