@@ -214,7 +214,7 @@ class Verbs(FleetTest):
         worker = await self.row()
         await sync_to_async(make_job)(worker=worker, worktree="/w/1")
         await self.fleet("stop", "box")
-        with self.assertRaisesRegex(Refused, "whether its 1 jobs have unpushed work is unknown"):
+        with self.assertRaisesRegex(Refused, "it is unknown whether work on it is nowhere else"):
             await self.fleet("delete", "box", "--yes")
         self.assertEqual(self.zonal("instances/box")["status"], "TERMINATED")
         with self.assertRaisesRegex(Refused, "needs a yes"):

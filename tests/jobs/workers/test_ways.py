@@ -87,7 +87,7 @@ class Ways(TransactionTestCase):
         self.assertEqual(self.called, 1)  # what answered is tried first
 
     async def test_a_remembered_way_that_died_leads_back(self) -> None:
-        worker = await self.worker(strategy=["iap", "internal"], tunnel=tunnel(self.simulator.url))
+        worker = await self.worker(strategy=["iap", "internal"], tunnel=tunnel(self.tmp / "machines"))
         # Nothing listens at port 1; the tunnel finds its own way.
         broken = {**worker.config, "way": "internal", "port": 1}
         await Worker.objects.filter(id=worker.id).aupdate(config=broken)
@@ -107,7 +107,7 @@ class Ways(TransactionTestCase):
         self.assertIsNone(await self.way())
 
     async def test_another_host_key_ends_the_search(self) -> None:
-        worker = await self.worker(strategy="iap,internal", tunnel=tunnel(self.simulator.url))
+        worker = await self.worker(strategy="iap,internal", tunnel=tunnel(self.tmp / "machines"))
         known = provider_of(worker).endpoint(await self.instance(worker)).known_hosts  # type: ignore[union-attr]
         known.unlink()
         other = make_key(self.tmp / "other")
@@ -120,7 +120,7 @@ class Ways(TransactionTestCase):
         return await provider_of(worker).get("box")
 
     async def test_a_key_that_is_not_taken_ends_the_search(self) -> None:
-        worker = await self.worker(strategy="iap,internal", tunnel=tunnel(self.simulator.url))
+        worker = await self.worker(strategy="iap,internal", tunnel=tunnel(self.tmp / "machines"))
         stranger = {**worker.config, "key": str(make_key(self.tmp / "stranger"))}
         await Worker.objects.filter(id=worker.id).aupdate(config=stranger)
         with self.assertRaises(AuthRefused):
@@ -156,9 +156,7 @@ class Ways(TransactionTestCase):
 
     async def test_what_a_tunnel_says_is_no_part_of_the_line(self) -> None:
         chatty = "print('NumPy would be faster', file=sys.stderr, flush=True)"
-        carry = (
-            f"from jobs.providers.gce.simulator import connect as c; c.main({self.simulator.url!r}, 'box')"
-        )
+        carry = f"from jobs.providers.gce.simulator import connect as c; c.main({str(self.tmp / 'machines')!r}, 'box')"
         run = f"import sys; {chatty}; {carry}"
         worker = await self.worker(strategy="iap", tunnel=[sys.executable, "-c", run])
         await self.talk(worker)
@@ -168,7 +166,7 @@ class Ways(TransactionTestCase):
         await self.talk(worker)
 
     async def test_the_real_client_gets_in_by_the_way_that_answered(self) -> None:
-        worker = await self.worker(strategy="iap", tunnel=tunnel(self.simulator.url))
+        worker = await self.worker(strategy="iap", tunnel=tunnel(self.tmp / "machines"))
         self.assertIn("ProxyCommand=", words_for_ssh(worker) or "")
         path = self.tmp / "ssh_config"
         path.write_text(await ssh_config.render([worker], {"box": "gcli-worker"}))
