@@ -12,7 +12,14 @@ from jobs.execution.evidence import archive, diff, peek, read_log, read_recordin
 from jobs.execution.follow import refresh, refresh_worker, wait
 from jobs.execution.heads import check_head
 from jobs.execution.launch import NO_PROGRESS, Progress, launch
-from jobs.execution.machines import interrupt_jobs, look_at_machines, mark_lost, unsaved, wake
+from jobs.execution.machines import (
+    interrupt_jobs,
+    look_at_machines,
+    mark_lost,
+    prepare_to_look,
+    unsaved,
+    wake,
+)
 from jobs.execution.placement import Placement, place
 from jobs.execution.reconcile import Reconciler
 from jobs.execution.repositories import ensure_trusted, is_trusted, resolve_repository, trust
@@ -48,6 +55,7 @@ __all__ = [
     "note_asked",
     "peek",
     "place",
+    "prepare_to_look",
     "read_log",
     "read_recording",
     "refresh",

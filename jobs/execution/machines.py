@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 
 from asgiref.sync import sync_to_async
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from jobs.errors import NotFound, OffloadError, Refused
+from jobs.errors import NotConfigured, NotFound, OffloadError, Refused
 from jobs.execution import apply
 from jobs.models import Job, Worker
 from jobs.providers.base import InstanceState
-from jobs.providers.registry import CLOUDS
+from jobs.providers.registry import CLOUDS, prepare_cloud
 from jobs.states import JobState, Reason, WorkerDesired, WorkerState
 from jobs.transitions import amove_job, move_job
 from jobs.workers import connect, ensure_container, observe_worker
@@ -98,10 +99,18 @@ async def note_silence(worker_id: int, detail: str) -> bool:
     return False
 
 
+async def prepare_to_look(workers: Iterable[Worker]) -> None:
+    """Have loaded what looking at the workers' machines needs, so that deadlines are about their answers."""
+    for kind in {worker.provider for worker in workers}:
+        with suppress(NotConfigured):  # said by the look itself
+            await asyncio.to_thread(prepare_cloud, kind)
+
+
 async def look_at_machines() -> Sequence[str]:
     """Look at every machine of ours, for listings; return the names of those that could not be seen."""
     rows = Worker.objects.filter(provider__in=CLOUDS).exclude(state=WorkerState.ABSENT)
     workers = [worker async for worker in rows]
+    await prepare_to_look(workers)
 
     async def look(worker: Worker) -> bool:
         try:

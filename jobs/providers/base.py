@@ -165,6 +165,10 @@ class CloudProvider(WorkerProvider):
     spec; machines keep their data disk on `delete`, and a new machine of the same name takes it up again.
     """
 
+    @classmethod
+    def prepare(cls) -> None:
+        """Load what takes its time before the first request; blocks. Raises `NotConfigured`."""
+
     @abstractmethod
     async def resources(self) -> Sequence[Resource]:
         """Return everything in the account that was made for one machine of ours, in all zones."""

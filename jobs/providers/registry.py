@@ -54,6 +54,16 @@ def make_cloud(kind: str, config: Mapping[str, Any]) -> CloudProvider | None:
     """Return what makes machines of a kind; None for a kind whose machines are not ours to make."""
     if not is_cloud(kind):
         return None
-    module, _, name = CLOUDS[kind].partition(":")
-    build = cast("Callable[[Mapping[str, Any]], CloudProvider]", getattr(import_module(module), name))
+    build = cast("Callable[[Mapping[str, Any]], CloudProvider]", _cloud_class(kind))
     return build(config)
+
+
+def prepare_cloud(kind: str) -> None:
+    """Load what a kind of cloud needs for its first request; blocks. Raises `NotConfigured`."""
+    if is_cloud(kind):
+        _cloud_class(kind).prepare()
+
+
+def _cloud_class(kind: str) -> type[CloudProvider]:
+    module, _, name = CLOUDS[kind].partition(":")
+    return cast("type[CloudProvider]", getattr(import_module(module), name))

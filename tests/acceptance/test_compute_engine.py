@@ -161,7 +161,7 @@ def test_preempted_in_the_middle_of_a_job(tour: Tour) -> None:
     session = tour.begin(3)
     tour.warm.run("fleet", "preempt", "tour")
     began = time.monotonic()
-    shown = tour.cli.run("offload", "status", *tour.target(3)).stdout
+    shown = tour.warm.run("offload", "status", *tour.target(3)).out
     took = time.monotonic() - began
     assert "interrupted" in shown
     assert "Google took the spot machine back" in shown
@@ -184,7 +184,7 @@ def test_listings_look_at_the_machines(tour: Tour) -> None:
     tour.waiting_pull(5)
     session = tour.begin(5)
     tour.steer("happen", what="hostError", name="tour")
-    assert "Its host failed." in tour.warm.run("fleet", "ls").out
+    assert "Its host failed." in tour.cli.run("fleet", "ls").stdout
     assert tour.row("jobs_job", "state", session=session) == "interrupted"
     assert "Needs you" in tour.warm.run("offload", "ls").out
     # Nothing runs on a machine that is down: cancelling needs no line to it.

@@ -32,7 +32,7 @@ from jobs.states import JobState, Reason
 
 FRESH_SECONDS = 2.0
 LOOK_SECONDS = 5.0
-# Reaching a cloud takes longer: its library, its answer, its tunnel. Still within the ten that we promise.
+# Reaching a cloud takes longer: its answer, its tunnel. Still within the ten that we promise.
 CLOUD_LOOK_SECONDS = 8.0
 
 
@@ -113,6 +113,7 @@ async def _look_at(queryset: QuerySet[Job]) -> list[Job]:
     }
     if not workers:
         return jobs
+    await execution.prepare_to_look(workers.values())
     await asyncio.gather(*(_look(worker) for worker in workers.values()))
     return await read()
 

@@ -49,6 +49,13 @@ def endpoint_override(environ: Mapping[str, str] | None = None) -> str | None:
     return found.removesuffix("/compute/v1") if found else None
 
 
+def load_library() -> None:
+    """Import Google's client library and what it imports at its first request. Raises `NotConfigured`."""
+    _library()
+    for name in ("google.api_core.exceptions", "google.auth.credentials", "google.auth.transport.requests"):
+        importlib.import_module(name)
+
+
 @functools.cache
 def _library() -> Any:
     try:

@@ -9,6 +9,7 @@ from typing import Any
 from jobs.errors import OffloadError
 from jobs.providers.base import Capabilities, CloudProvider, Instance, Price, Problem, Resource
 from jobs.providers.gce import checkup, naming, prices
+from jobs.providers.gce.api import load_library
 from jobs.providers.gce.ground import Ground, grounds
 from jobs.providers.gce.inventory import Inventory, disk_of
 from jobs.providers.gce.provider import GceCosProvider
@@ -34,6 +35,11 @@ class GceCloud(CloudProvider):
 
     def _in_zone(self, zone: str) -> GceCosProvider:
         return GceCosProvider({**self._config, "zone": zone}) if zone else self.machines
+
+    @classmethod
+    def prepare(cls) -> None:
+        """Import Google's library: seconds, and more on a busy computer."""
+        load_library()
 
     async def create(self, spec: Mapping[str, Any], name: str) -> None:
         """Ask for the machine in the spec's `zone`."""

@@ -156,7 +156,8 @@ class Ways(TransactionTestCase):
 
     async def test_what_a_tunnel_says_is_no_part_of_the_line(self) -> None:
         chatty = "print('NumPy would be faster', file=sys.stderr, flush=True)"
-        carry = f"from jobs.providers.gce.simulator import connect as c; c.main({str(self.tmp / 'machines')!r}, 'box')"
+        where = str(self.tmp / "machines")
+        carry = f"from jobs.providers.gce.simulator import connect as c; c.main({where!r}, 'box')"
         run = f"import sys; {chatty}; {carry}"
         worker = await self.worker(strategy="iap", tunnel=[sys.executable, "-c", run])
         await self.talk(worker)
