@@ -9,7 +9,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,7 +20,7 @@ import pytest
 from jobs.providers.gce.simulator import running
 from jobs.providers.gce.simulator.machines import SshdMachines
 from tests.support.cli import offload_cli
-from tests.support.desk import Desk, make_shop, until
+from tests.support.desk import Desk, make_shop, reconciling, until
 from tests.support.git_repos import git
 from tests.support.zygote import Zygote, zygote
 
@@ -115,17 +115,6 @@ def tour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tour]:
                 os.kill(pid, signal.SIGKILL)
             SshdMachines(running.machines(cli.home), "").stop_all()
             shutil.rmtree(running.machines(cli.home), ignore_errors=True)
-
-
-@contextmanager
-def reconciling(tour: Tour) -> Iterator[None]:
-    """Run the loop, as `serve` does."""
-    process = tour.cli.start("reconcile")
-    try:
-        yield
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
 
 
 def test_review_stop_and_the_same_command_wakes_it(tour: Tour) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.test_ssh_worker import TRUE_WITHIN, job_state, reconciling, state
+from tests.acceptance.test_ssh_worker import TRUE_WITHIN, job_state, state
+from tests.support.desk import reconciling
 from tests.support.far_worker import far_worker, until
 from tests.support.island import Island
 

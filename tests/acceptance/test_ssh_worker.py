@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import getpass
 import json
 import os
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.desk import reconciling
 from tests.support.far_worker import FarWorker, far_worker, until
 from tests.support.offload_home import processes_under
 from tests.support.proxy import FaultProxy
@@ -33,17 +33,6 @@ def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarWorker]:
         assert [key["fingerprint"] for key in added["new_host_keys"]] == [shown.stdout.split()[1]]
         assert not machine.root.exists(), "adding a machine changes nothing on it"
         yield machine
-
-
-@contextlib.contextmanager
-def reconciling(far: FarWorker) -> Iterator[None]:
-    """Run the loop, as `serve` does."""
-    process = far.cli.start("reconcile")
-    try:
-        yield
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
 
 
 def state(far: FarWorker, name: str = "far") -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,3 +78,14 @@ class Desk:
         """Change a worker's configuration, as somebody would in the admin."""
         with sqlite3.connect(self.cli.home / "offload.sqlite3", timeout=20) as database:
             database.execute("UPDATE jobs_worker SET config = ? WHERE name = ?", (json.dumps(config), name))
+
+
+@contextmanager
+def reconciling(desk: Desk) -> Iterator[None]:
+    """Run the loop, as `serve` does."""
+    process = desk.cli.start("reconcile")
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
