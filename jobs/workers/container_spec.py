@@ -138,10 +138,13 @@ class ContainerSpec:
             words += ["--userns", "host"]
         return words
 
+    def canonical(self) -> str:
+        """Return everything but the image (which is compared by itself) as one text."""
+        return json.dumps({**asdict(self), "image": ""}, sort_keys=True)
+
     def digest(self) -> str:
-        """Return a short digest of everything but the image (which is compared by itself)."""
-        text = json.dumps({**asdict(self), "image": ""}, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        """Return a short digest of the canonical text."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()[:16]
 
     def run_argv(self, image: str) -> list[str]:
         """Return the command that makes and starts the container from `image` (a digest or an id)."""

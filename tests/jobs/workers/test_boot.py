@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jinja2
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jobs.errors import NotConfigured
 from jobs.workers import boot
@@ -48,7 +52,7 @@ def test_the_container_is_the_one_that_a_launch_expects() -> None:
 
 
 def test_values_cannot_leave_their_quotes() -> None:
-    evil = "x'; touch /tmp/evil; echo '$(id)\n- path: /etc/passwd"
+    evil = "/x'; touch /tmp/evil; echo '$(id) # - path: /etc/passwd"
     text = boot.render(made(disk=evil, user=evil))
     assert len(yaml.safe_load(text)["write_files"]) == 5
     script = files(text)["/etc/offload/boot.sh"]
@@ -71,3 +75,80 @@ def test_an_unknown_name_in_a_template_is_an_error(monkeypatch: pytest.MonkeyPat
 def test_an_image_without_a_digest_is_refused(image: str) -> None:
     with pytest.raises(NotConfigured, match="digest"):
         boot.of_worker("box", boot.MOUNT, {"container": {"image": image}})
+
+
+SENSELESS: list[tuple[str, Any, str]] = [
+    ("name", "box\nruncmd: [reboot]", "a line break or a control character"),
+    ("disk", "/dev/x\n- path: /etc/passwd", "a line break or a control character"),
+    ("user", "ann\x07", "a line break or a control character"),
+    ("links", ("/var/lib/offload", "/a\u2028b"), "a line break or a control character"),
+    ("links", ("var/lib/offload",), "not a whole path"),
+    ("mount", "mnt", "not a whole path"),
+    ("owner", "root", "not `uid:gid`"),
+    ("console", None, "not a text"),
+    ("idle_minutes", 0, "not a number above 0"),
+    ("idle_minutes", float("nan"), "not a number above 0"),
+    ("disk_seconds", "120", "not a whole number above 0"),
+    ("pull_tries", True, "not a whole number above 0"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "said"), SENSELESS)
+def test_a_setting_that_makes_no_sense_is_named(name: str, value: Any, said: str) -> None:
+    with pytest.raises(NotConfigured, match=f"boot setting `{name}` of the worker") as caught:
+        boot.render(made(**{name: value}))
+    assert said in caught.value.message
+
+
+def test_a_text_that_google_would_not_take_is_refused() -> None:
+    assert len(boot.render(made()).encode()) < boot.LARGEST / 10
+    with pytest.raises(NotConfigured, match=r"has \d+ bytes; Google takes 262144"):
+        boot.render(made(links=tuple(f"/var/lib/{n:030d}" for n in range(9000))))
+
+
+@settings(max_examples=30, deadline=None)
+@given(text=st.text(max_size=40), idle=st.floats(0.1, 1e5))
+def test_whatever_is_rendered_is_yaml_with_the_scripts_in_it(text: str, idle: float) -> None:
+    one = made(name=text, user=text, disk=f"/dev/{text}", links=(f"/l{text}",), idle_minutes=idle)
+    try:
+        whole = boot.render(one)
+    except NotConfigured:
+        return
+    config = yaml.safe_load(whole)
+    assert set(config) == {"write_files", "runcmd"}
+    assert {"path", "permissions", "owner", "content"} == set().union(*config["write_files"])
+    assert files(whole)["/etc/offload/boot.sh"] == boot.render(one, boot.SCRIPT)
+    assert files(whole)["/etc/offload/watchdog.sh"] == boot.render(one, boot.WATCHDOG)
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not here")
+def test_systemd_understands_the_units(tmp_path: Path) -> None:
+    written = files(boot.render(made()))
+    paths = []
+    for path, content in written.items():
+        if path.startswith("/etc/systemd/system/"):
+            paths.append(tmp_path / Path(path).name)
+            paths[-1].write_text(content)
+    verify = ["systemd-analyze", "verify", "--man=no", *map(str, paths)]
+    done = subprocess.run(verify, text=True, capture_output=True, check=False)
+    about = [line for line in done.stderr.splitlines() if "offload-" in line]
+    assert (len(paths), about) == (3, [])
+    timer = written["/etc/systemd/system/offload-watchdog.timer"]
+    broken = tmp_path / "offload-broken.timer"
+    broken.write_text(timer.replace("1min", "one minute"))
+    done = subprocess.run([*verify[:3], str(broken)], text=True, capture_output=True, check=False)
+    assert "offload-broken.timer" in done.stderr  # so the silence above means something
+
+
+def test_a_login_of_the_machine_gets_the_container_that_a_launch_expects() -> None:
+    """The digest that the script makes of a user whom only the machine knows is ours."""
+    one = made(user="ann")
+    script = boot.render(one, boot.SCRIPT)
+    block = script[script.index("    # Known here only") : script.index('mkdir -p "$ROOT"')].rpartition(
+        "fi\n"
+    )[0]
+    for uid, gid in ((2000123, 2000124), (1000, 1000), (1000, 7)):
+        lines = f'OWNER={uid}:{gid}\n{block}\nprintf "%s\\n" "$SPEC" "${{RUN[@]}}"'
+        done = subprocess.run(["bash", "-euc", lines], text=True, capture_output=True, check=True)
+        spec = one.spec.owned_by(f"{uid}:{gid}")
+        assert done.stdout.splitlines() == [spec.digest(), "docker", *spec.run_argv(DIGEST)[3:]]
