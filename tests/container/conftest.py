@@ -4,6 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.cos.box import Box
+from tests.support.cos.cloud import Cloud
+from tests.support.cos.image import publish, static_tmux
+from tests.support.cos.machine import CosMachine
 from tests.support.docker_engine import DockerEngine
 
 
@@ -21,3 +25,32 @@ def docker_engine() -> Iterator[DockerEngine]:
 def engine_of_class(request: pytest.FixtureRequest, docker_engine: DockerEngine) -> None:
     """Give a test class the engine."""
     request.cls.engine = docker_engine
+
+
+@pytest.fixture(scope="module")
+def box(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    """Give a machine that booted for the first time: disk and login came late."""
+
+    def engine() -> DockerEngine:
+        found: DockerEngine = request.getfixturevalue("docker_engine")
+        return found
+
+    tmux = static_tmux(engine)
+    cloud = Cloud().start()
+    try:
+        image = publish(cloud, tmux)
+        machine = CosMachine(tmp_path_factory.mktemp("cos"), cloud)
+        try:
+            box = Box(machine, image)
+            box.start(docker_first=False)
+            machine.until_said("offload: booting: data disk")
+            assert machine.state() == "activating"
+            box.appear()
+            box.first = machine.until_booted()
+            box.first["log"] = machine.log()
+            machine.until_said("offload: ready: up")
+            yield box
+        finally:
+            machine.close()
+    finally:
+        cloud.stop()
