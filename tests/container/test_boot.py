@@ -79,7 +79,7 @@ def test_the_disk_is_formatted_mounted_and_linked(box: Box) -> None:
     lines = machine.sh(f"dumpe2fs -h {machine.disk.device}").splitlines()
     kept = dict(line.split(":", 1) for line in lines if line.startswith("Block "))
     size = int(kept["Block count"]) * int(kept["Block size"])
-    # It grows to the disk's end once it is mounted, where root may do that (CAP_SYS_RESOURCE; it may on a machine).
+    # It grows to the disk's end once it is mounted, where root may do that: with CAP_SYS_RESOURCE.
     may = int(machine.run("sed", "-n", "s/CapEff://p", "/proc/self/status"), 16) >> 24 & 1
     assert size == DISK_BYTES - (0 if may else 2**20)
     assert machine.run("readlink", "/var/lib/offload").strip() == boot.MOUNT

@@ -17,6 +17,7 @@ import pytest
 from jobs.workers import boot
 from jobs.workers.container_spec import ContainerSpec, faults
 from tests.support.cos.box import STEPS, Box
+from tests.support.cos.cloud import METADATA
 from tests.support.cos.disk import Disk
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(600)]
@@ -40,6 +41,7 @@ class Other:
             "boot_file": "/run/other/boot.json", "engine_seconds": 1, "pull_tries": 1, **changes,
         }  # fmt: skip
         container = {"name": "other-worker", "image": settings.pop("image", self.box.image)}
+        container |= settings.pop("container", {})
         config = self.box.configured({"boot": settings, "user": settings.pop("user", "")}, container)
         made = boot.of_worker("other", "/mnt/disks/other", config)
         self.spec = made.spec
@@ -77,7 +79,7 @@ def other(box: Box, tmp_path: Path) -> Iterator[Other]:
     try:
         yield made
     finally:
-        for program in ("curl", "docker", "mkfs.ext4"):
+        for program in ("curl", "docker", "iptables", "mkfs.ext4"):
             box.machine.fault(program)
         made.clean()
         disk.close()
@@ -227,12 +229,9 @@ def _is_up(other: Other) -> None:
     assert faults(other.spec, found, found["Image"]) == []
     assert found["State"]["Running"]
     assert "tmux" in other.machine.run("/mnt/disks/other/bin/tmux", "-V")
-    assert other.machine.sh("ls -A /mnt/disks/other/bin").split() == [
-        ".tools",
-        "terminfo",
-        "tmux",
-        "tmux.static",
-    ]
+    there = other.machine.sh("ls -A /mnt/disks/other/bin").split()
+    assert there == [".tools", "terminfo", "tmux", "tmux.static"]
+    assert b"being formatted" not in other.disk.file.read_bytes()[-4096:]
     assert other.machine.run("docker", "ps", "--all", "--quiet", "--filter", "name=offload-tools") == ""
 
 
@@ -255,6 +254,7 @@ MIDDLES = {
     "format, in another order": (
         "mkfs.ext4", '$REAL "$@"; dd if=/dev/zero of="${@: -2:1}" bs=4096 seek=1 count=400; die'
     ),
+    "format, at its end": ("mkfs.ext4", '$REAL "$@"; die'),
     "copy of tmux": ("docker", '[ "$1" != cp ] || [ "${2%terminfo}" = "$2" ] || die; exec $REAL "$@"'),
     "making the container": (
         "docker", '[ "$1" != run ] || { shift 2; $REAL create "$@"; die; }; exec $REAL "$@"'
@@ -269,6 +269,53 @@ def test_killed_in_the_middle_of(other: Other, what: str) -> None:
     other.run(code=-9)
     other.machine.fault(program)
     _is_up(other)
+
+
+def test_a_mark_on_a_disk_that_is_in_use_means_nothing(other: Other) -> None:
+    """A job may write what it likes to its files, and the disk's last block may be in one of them."""
+    other.run()
+    machine = other.machine
+    machine.sh("echo precious > /mnt/disks/other/jobs/kept; docker rm --force other-worker")
+    machine.sh("umount /mnt/disks/other")
+    _write(other.disk, SIZE - 4096, b"offload: being formatted".ljust(4096, b"\0"))
+    _write(other.disk, 2048, b"\xff" * 40960)
+    assert other.run(code=1)["error"].startswith("the data disk is damaged")
+    assert b"precious\n" in other.disk.file.read_bytes()
+
+
+def test_on_the_hosts_network_too_the_identity_is_out_of_reach(other: Other) -> None:
+    other.run(container={"network": "host"})
+    ask = "import sys, urllib.request as u; u.urlopen(sys.argv[1], timeout=20)"
+    inside = ["docker", "exec", "other-worker", "python3", "-c", ask]
+    there = f"http://{METADATA}/computeMetadata/v1/"
+    assert "Connection refused" in other.machine.run(*inside, there, code=1)
+    assert "HTTP Error 401" in other.machine.run(*inside, "http://10.128.0.1:5000/v2/", code=1)
+    other.machine.run("curl", "--silent", "--fail", "--header", "Metadata-Flavor: Google", there)
+
+
+def test_a_tmux_that_a_power_cut_left_empty_is_copied_again(other: Other) -> None:
+    other.run()
+    other.machine.sh("truncate --size 0 /mnt/disks/other/bin/tmux.static; sync")
+    _is_up(other)
+
+
+def test_a_tmux_that_does_not_run_here(other: Other) -> None:
+    spoil = 'case $1 in cp) $REAL "$@" && echo "exit 3" > "$3" ;; *) exec $REAL "$@" ;; esac'
+    other.machine.fault("docker", spoil.replace("&&", '&& [ -d "$3" ] ||'))
+    found = other.run(code=1)
+    assert (found["state"], found["step"]) == ("failed", "tmux")
+    assert found["error"].startswith("the tmux of the image does not run on this host")
+
+
+def test_a_shield_that_cannot_be_raised(other: Other) -> None:
+    """Without it, jobs could take the machine's identity: then no container is started."""
+    other.machine.fault(
+        "iptables", 'for word; do [ "$word" != -C ] || exit 1; done; echo "no such table"; exit 3'
+    )
+    found = other.run(code=1)
+    assert (found["state"], found["step"]) == ("failed", "metadata server")
+    assert found["error"].startswith("keeping jobs from the metadata server failed with 1: no such table")
+    other.machine.run("docker", "inspect", "other-worker", code=1)
 
 
 def test_two_at_once_do_not_disturb_each_other(other: Other) -> None:
