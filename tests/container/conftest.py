@@ -6,9 +6,10 @@ import pytest
 
 from tests.support.cos.box import Box
 from tests.support.cos.cloud import Cloud
-from tests.support.cos.image import publish, static_tmux
+from tests.support.cos.image import publish
 from tests.support.cos.machine import CosMachine
 from tests.support.docker_engine import DockerEngine
+from tests.support.maintainer_image import static_tmux
 
 
 @pytest.fixture(scope="session")

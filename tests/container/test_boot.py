@@ -17,7 +17,7 @@ from tests.support.cos.cloud import METADATA
 from tests.support.cos.disk import DISK_BYTES
 from tests.support.cos.machine import CosMachine
 
-pytestmark = [pytest.mark.container, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.container, pytest.mark.timeout(900)]
 
 IDLE = f"{boot.MOUNT}/state/idle.json"
 

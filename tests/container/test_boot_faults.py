@@ -20,7 +20,7 @@ from tests.support.cos.box import STEPS, Box
 from tests.support.cos.cloud import METADATA
 from tests.support.cos.disk import Disk
 
-pytestmark = [pytest.mark.container, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.container, pytest.mark.timeout(900)]
 
 SIZE = 64 * 2**20
 OTHER = "/dev/disk/by-id/google-other"

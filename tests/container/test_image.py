@@ -18,7 +18,6 @@ from jobs.workers import connect
 from jobs.workers import container as containers
 from tests.container.base import ContainerTest
 from tests.jobs.test_image import cloud_steps, substituted
-from tests.support.cos.image import keep_tmux
 from tests.support.docker_engine import DockerEngine
 from tests.support.maintainer_image import DEBIAN, DOCKERFILE, MAINTAINER, MaintainerImage, docker
 
@@ -28,9 +27,7 @@ pytestmark = [pytest.mark.container, pytest.mark.timeout(900)]
 
 @pytest.fixture(scope="module")
 def maintainer(docker_engine: DockerEngine, tmp_path_factory: pytest.TempPathFactory) -> MaintainerImage:
-    made = MaintainerImage(docker_engine, tmp_path_factory.mktemp("home")).make()
-    keep_tmux(docker_engine, MAINTAINER)
-    return made
+    return MaintainerImage(docker_engine, tmp_path_factory.mktemp("home")).make()
 
 
 @pytest.fixture(scope="class")

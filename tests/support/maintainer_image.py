@@ -16,6 +16,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from tests.support.docker_engine import BASE, CACHE, RELEASE, DockerEngine
 DOCKERFILE = ROOT / ".gcp" / "Dockerfile.maintainer"
 DEBIAN = "offload-test-debian:1"
 MAINTAINER = "offload-test-maintainer:1"
+TMUX = "offload-test-static-tmux:1"
 BUILD_SECONDS = 600.0
 CERTIFICATES = "/etc/ssl/host-certificates.crt"
 
@@ -85,6 +87,44 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "DOCKER_BUILDKIT": "0"}
 
 
+def tmux_archive() -> Path:
+    """Return where /opt/offload of the real image is kept (a tar file), by the Dockerfile's content."""
+    return CACHE / f"tmux-{hashlib.sha256(DOCKERFILE.read_bytes()).hexdigest()[:16]}.tar"
+
+
+def keep_tmux(engine: DockerEngine, image: str) -> None:
+    """Keep /opt/offload of an image for `static_tmux`, unless it is kept already."""
+    archive = tmux_archive()
+    if archive.exists():
+        return
+    for old in CACHE.glob("tmux-*.tar"):
+        old.unlink()
+    made = docker(engine, "create", image, "true").strip()
+    part = archive.with_suffix(f".{made[:12]}")
+    copy = [*engine.command, "cp", f"{made}:/opt/offload/.", "-"]
+    with part.open("wb") as file:
+        subprocess.run(copy, stdout=file, check=True)
+    docker(engine, "rm", made)
+    part.rename(archive)
+
+
+def static_tmux(engine: Callable[[], DockerEngine]) -> Path:
+    """Return /opt/offload of the real image as a tar file; at first use its stage is built on `engine()`."""
+    archive = tmux_archive()
+    if not archive.exists():
+        with (CACHE / "maintainer.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not archive.exists():
+                builder = engine()
+                make_debian(builder)
+                stage = ["--target", "static-tmux", "--tag", TMUX, "--build-arg", f"BASE_IMAGE={DEBIAN}"]
+                build = ["build", "--network", "host", *stage, "--file", str(DOCKERFILE)]
+                build.append(str(DOCKERFILE.parent))
+                docker(builder, *build)
+                keep_tmux(builder, TMUX)
+    return archive
+
+
 class MaintainerImage:
     """The image MAINTAINER on an engine. `built` is what the verb printed."""
 
@@ -110,6 +150,7 @@ class MaintainerImage:
             else:
                 make_debian(self.engine)
             self.built = self.build()
+            keep_tmux(self.engine, MAINTAINER)
             if not archive.exists() and not os.environ.get("CI"):
                 for old in CACHE.glob("maintainer-*.tar"):
                     old.unlink()

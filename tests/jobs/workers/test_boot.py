@@ -106,7 +106,7 @@ def test_a_text_that_google_would_not_take_is_refused() -> None:
         boot.render(made(links=tuple(f"/var/lib/{n:030d}" for n in range(9000))))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(text=st.text(max_size=40), idle=st.floats(0.1, 1e5))
 def test_whatever_is_rendered_is_yaml_with_the_scripts_in_it(text: str, idle: float) -> None:
     one = made(name=text, user=text, disk=f"/dev/{text}", links=(f"/l{text}",), idle_minutes=idle)

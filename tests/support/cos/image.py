@@ -11,14 +11,11 @@ import hashlib
 import io
 import json
 import platform
-import subprocess
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 
 from tests.support.cos.cloud import REGISTRY, Cloud
-from tests.support.docker_engine import CACHE, DockerEngine, base_archive
-from tests.support.maintainer_image import DEBIAN, DOCKERFILE, docker, make_debian
+from tests.support.docker_engine import CACHE, base_archive
 
 _KIND = "application/vnd.docker.distribution.manifest.v2+json"
 _CONFIG = "application/vnd.docker.container.image.v1+json"
@@ -31,52 +28,10 @@ _WITHOUT = (
         "perl", "libperl", "gconv", "libapt", "libdb-", "libgnutls", "libp11", "libunistring", "libstdc++")),
 )  # fmt: skip
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-_TMUX = "offload-test-static-tmux:1"
 
 
 def _digest(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
-def tmux_archive() -> Path:
-    """Return where /opt/offload of the real image is kept (a tar file), by the Dockerfile's content."""
-    return CACHE / f"tmux-{hashlib.sha256(DOCKERFILE.read_bytes()).hexdigest()[:16]}.tar"
-
-
-def keep_tmux(engine: DockerEngine, image: str) -> None:
-    """Keep /opt/offload of an image for `static_tmux`, unless it is kept already."""
-    archive = tmux_archive()
-    if archive.exists():
-        return
-    made = docker(engine, "create", image, "true").strip()
-    part = archive.with_suffix(f".{made[:12]}")
-    copy = [*engine.command, "cp", f"{made}:/opt/offload/.", "-"]
-    with part.open("wb") as file:
-        subprocess.run(copy, stdout=file, check=True)
-    docker(engine, "rm", made)
-    part.rename(archive)
-
-
-def static_tmux(engine: Callable[[], DockerEngine]) -> Path:
-    """Return /opt/offload of the real image as a tar file; at first use its stage is built on `engine()`."""
-    archive = tmux_archive()
-    if not archive.exists():
-        with (CACHE / "maintainer.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not archive.exists():
-                builder = engine()
-                make_debian(builder)
-                build = ["build", "--network", "host", "--target", "static-tmux", "--tag", _TMUX]
-                build += [
-                    "--build-arg",
-                    f"BASE_IMAGE={DEBIAN}",
-                    "--file",
-                    str(DOCKERFILE),
-                    str(DOCKERFILE.parent),
-                ]
-                docker(builder, *build)
-                keep_tmux(builder, _TMUX)
-    return archive
 
 
 def _debian_layer() -> bytes:
