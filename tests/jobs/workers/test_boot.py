@@ -152,3 +152,13 @@ def test_a_login_of_the_machine_gets_the_container_that_a_launch_expects() -> No
         done = subprocess.run(["bash", "-euc", lines], text=True, capture_output=True, check=True)
         spec = one.spec.owned_by(f"{uid}:{gid}")
         assert done.stdout.splitlines() == [spec.digest(), "docker", *spec.run_argv(DIGEST)[3:]]
+
+
+@pytest.mark.skipif(not shutil.which("cloud-init"), reason="cloud-init is not here")
+def test_cloud_init_finds_it_valid(tmp_path: Path) -> None:
+    file = tmp_path / "user-data"
+    file.write_text(boot.render(made(user="ann")))
+    check = ["cloud-init", "schema", "--config-file", str(file)]
+    done = subprocess.run(check, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Valid cloud-config" in done.stdout
