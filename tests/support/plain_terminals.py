@@ -125,7 +125,10 @@ def _serve(fd: int, ready_fd: int, spec: Mapping[str, Any]) -> None:
 
     call_command("migrate", verbosity=0, interactive=False)
     user = local_user()
-    given = spec["endpoint"]
+    given: dict[str, Any] = {  # JSON makes lists of tuples
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in (spec["endpoint"] or {}).items()
+    }
     endpoint = (
         SshEndpoint(**{**given, "known_hosts": Path(given["known_hosts"]), "key": Path(given["key"])})
         if given
