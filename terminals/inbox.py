@@ -56,9 +56,9 @@ class Inbox:
         try:
             while self._queue:
                 data = self._queue.pop(0)
+                self._size -= len(data)  # now: who cancels the wait below must not leave it counted for good
                 pty.write(data)
                 await pty.drain()
-                self._size -= len(data)
                 self._taken += len(data)
                 self._say(frames.control("taken", n=self._taken))
         except ConnectionLost:
