@@ -226,7 +226,16 @@ async def connect(endpoint: SshEndpoint, timing: Timing | None = None) -> SshLin
     except BaseException:
         await _end(tunnel, proxy)
         raise
-    await asyncio.to_thread(_pin, endpoint, connection, client.port)
+    try:
+        await asyncio.to_thread(_pin, endpoint, connection, client.port)
+    except BaseException as error:
+        await line.close()  # nobody else knows of it
+        if isinstance(error, OSError):
+            raise NotConfigured(
+                f"Pinning the host key of {endpoint} in {endpoint.known_hosts} failed: {error.strerror}.",
+                hint="Make the file writable, and see that its disk has room.",
+            ) from error
+        raise
     return line
 
 

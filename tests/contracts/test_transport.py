@@ -13,7 +13,15 @@ import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jobs.errors import AuthRefused, CommandFailed, ConnectFailed, ConnectionLost, HostKeyMismatch, TimedOut
+from jobs.errors import (
+    AuthRefused,
+    CommandFailed,
+    ConnectFailed,
+    ConnectionLost,
+    HostKeyMismatch,
+    NotConfigured,
+    TimedOut,
+)
 from jobs.transport.base import Transport
 from jobs.transport.command import quoted
 from jobs.transport.endpoint import LocalEndpoint
@@ -111,6 +119,15 @@ class TestFirstContact:
         endpoint = sshd.endpoint(key=make_key(tmp_path / "stranger"))
         with pytest.raises(AuthRefused, match="accepts none of our keys"):
             await pool.transport(endpoint).run(["true"])
+
+    async def test_a_key_that_cannot_be_pinned_leaves_no_connection(
+        self, fresh_sshd: Sshd, pool: Pool, tmp_path: Path
+    ) -> None:
+        where = tmp_path / "known_hosts"
+        where.symlink_to("/proc/nowhere/known_hosts")
+        with pytest.raises(NotConfigured, match="Pinning the host key"):
+            await pool.transport(fresh_sshd.endpoint(known_hosts=where)).run(["true"])
+        await until(lambda: not fresh_sshd.connections(), "the connection ends")
 
     async def test_nobody_listens(self, sshd: Sshd, pool: Pool) -> None:
         with pytest.raises(ConnectFailed, match="Connecting to"):
