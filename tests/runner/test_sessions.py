@@ -100,6 +100,23 @@ def test_a_killed_session_interrupts_and_can_be_started_again(root: RunnerRoot) 
     assert finished(root)[0]["state"] == "succeeded"
 
 
+def test_the_work_is_noted_when_the_terminal_went_before_the_signal(root: RunnerRoot) -> None:
+    # Another second of work after the terminal went: the live table is drawn each tenth of it.
+    shell = "echo begun; until [ -e {job_dir}/go ]; do sleep 0.05; done; sleep 1"
+    job = root.job([Task("a", "A", shell=shell)])
+    master, slave = os.openpty()
+    ends = {"stdin": slave, "stdout": slave, "stderr": slave}
+    # A session without this as its controlling terminal: it gets no SIGHUP.
+    with subprocess.Popen(root.argv("run", "--session", SESSION), start_new_session=True, **ends) as runner:
+        os.close(slave)
+        wait_for(lambda: "begun" in root.log("a"))
+        os.close(master)
+        (job / "go").touch()
+        wait_for(lambda: root.kinds("finished") or runner.poll() is not None)
+        assert root.outcomes() == {"a": "succeeded"}
+        runner.terminate()
+
+
 def test_a_failed_job_started_again_is_retried_in_a_further_window(root: RunnerRoot) -> None:
     job = root.job([Task("a", "A", argv=["test", "-e", "{job_dir}/go"], evidence=False)])
     root.start()

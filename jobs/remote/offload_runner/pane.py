@@ -10,7 +10,7 @@ import subprocess
 import sys
 import termios
 import time
-from typing import TYPE_CHECKING, List, Optional
+from typing import TYPE_CHECKING, List, Optional, Tuple
 
 from jobs.remote.offload_runner import screen
 from jobs.remote.offload_runner.display import Display
@@ -99,7 +99,7 @@ class Pane(Display):
         if not self._live or clock < self._next_draw:
             return
         self._next_draw = clock + _DRAW_SECONDS
-        width, height = os.get_terminal_size(_STDOUT)
+        width, height = self._room()
         if (width, height) != self._size:
             self._size, self._dirty = (width, height), True
             self._write("\x1b[2J")
@@ -183,7 +183,7 @@ class Pane(Display):
         return signal.SIGHUP in heard or signal.SIGTERM in heard or hung_up()
 
     def _print_summary(self) -> None:
-        width = os.get_terminal_size(_STDOUT).columns
+        width, _ = self._room()
         tails = {v.task.name: v.tail for v in self.engine.views.values() if v.state == FAILED and v.tail}
         seconds = sum(view.seconds or 0.0 for view in self.engine.views.values())
         # The summary stays while viewers of other widths come: its heading is not set against the edge.
@@ -197,7 +197,7 @@ class Pane(Display):
             self._selected = states.index(FAILED) if FAILED in states else 0
 
     def _prompt(self) -> None:
-        width = os.get_terminal_size(_STDOUT).columns
+        width, _ = self._room()
         names = [view.task.name for view in self.engine.views.values()]
         chosen = "%d %s: l log   ↑↓ another   " % (self._selected + 1, names[self._selected]) if names else ""
         text = self._note or chosen + "q shell"
@@ -297,6 +297,14 @@ class Pane(Display):
             self.watch(self._selector)
 
     # The terminal
+
+    def _room(self) -> Tuple[int, int]:
+        """Return the terminal's columns and rows; those of before when it is gone."""
+        try:
+            return os.get_terminal_size(_STDOUT)
+        except OSError:
+            # Hung up: the signal is on its way, and what runs must still be ended and noted.
+            return self._size if self._size[0] else (80, 24)
 
     def _raw(self) -> None:
         settings = [*self._cooked[:6], [*self._cooked[6]]]
