@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -258,6 +259,40 @@ echo "$2/.git/objects" >objects/info/alternates
 head=$(git for-each-ref --format='%(objectname)' refs/offload | head -n 1)
 git replace "$5" "$head"
 """
+
+
+@pytest.mark.parametrize("name", ["info", "objects/info"])
+def test_a_link_that_a_job_left_in_the_mirror_costs_nobody_a_file(
+    bench: Bench, shop: RepoBuilder, tmp_path: Path, name: str
+) -> None:
+    bench.prepare(shop)
+    shop.pull(2, {"cart.py": "total = 3\n"})
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    for file in ("attributes", "alternates", "exclude"):
+        (precious / file).write_text("mine")
+    there = bench.mirror / name
+    if there.exists():
+        shutil.rmtree(there)
+    there.symlink_to(precious)
+    bench.prepare(shop, 2)
+    assert [(file.name, file.read_text()) for file in sorted(precious.iterdir())] == [
+        ("alternates", "mine"),
+        ("attributes", "mine"),
+        ("exclude", "mine"),
+    ]
+    assert not there.is_symlink()
+
+
+def test_refs_that_lead_elsewhere_are_refused(bench: Bench, shop: RepoBuilder, tmp_path: Path) -> None:
+    bench.prepare(shop)
+    shop.pull(2, {"cart.py": "total = 3\n"})
+    (bench.mirror / "refs").rename(tmp_path / "refs")
+    (bench.mirror / "refs").symlink_to(tmp_path / "refs")
+    (tmp_path / "refs" / "replace").mkdir()
+    with pytest.raises(RunnerError, match="its refs lead elsewhere"):
+        bench.prepare(shop, 2)
+    assert (tmp_path / "refs" / "replace").is_dir()
 
 
 def test_traps_that_a_job_left_in_the_mirror_are_gone(

@@ -174,13 +174,17 @@ def ensure(path: Path, url: str, object_format: str) -> Mirror:
         _restore(path, url, object_format)
     mirror = Mirror(path)
     if not mirror.git.ok("rev-parse", "--is-bare-repository"):
-        raise RunnerError(
-            "mirror_damaged",
-            "%s is not a git repository any more." % path,
-            hint="Remove it; the next job of this repository makes a new one.",
-            exit_code=EXIT_SOFTWARE,
-        )
+        raise _damaged(path, "it is no git repository any more")
     return mirror
+
+
+def _damaged(path: Path, what: str) -> RunnerError:
+    return RunnerError(
+        "mirror_damaged",
+        "%s cannot be used: %s." % (path, what),
+        hint="Remove it; the next job of this repository makes a new one.",
+        exit_code=EXIT_SOFTWARE,
+    )
 
 
 def _restore(path: Path, url: str, object_format: str) -> None:
@@ -192,6 +196,13 @@ def _restore(path: Path, url: str, object_format: str) -> None:
     is_sha256 = object_format == "sha256"
     config = _CONFIG % (1 if is_sha256 else 0, quoted)
     config += (_SHA256 if is_sha256 else "") + (_CASELESS if sys.platform == "darwin" else "")
+    for name in ("objects", "refs"):
+        if (path / name).is_symlink():
+            raise _damaged(path, "its %s lead elsewhere" % name)
+    for name in ("info", "objects/info"):
+        # A link here would have us remove files of somebody else's below.
+        if (path / name).is_symlink():
+            (path / name).unlink()
     for name in _NOT_OURS:
         _remove(path / name)
     for name, wanted in (("config", raw(config)), ("info/exclude", _ARTEFACTS.encode())):
