@@ -21,6 +21,7 @@ from django.http.response import HttpResponseBase
 
 log = logging.getLogger("offload.security")
 
+CHANGE_PERMISSION = "jobs.change_job"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -138,6 +139,33 @@ class SecurityMiddleware:
         if not request.path_info.startswith(settings.STATIC_URL):
             response.headers.setdefault("Cache-Control", "no-store")
         return response
+
+
+class ChangesNeedPermission:
+    """A login that may only look changes nothing: what is no reading needs the right to change jobs."""
+
+    sync_capable = True
+    async_capable = True
+    FREE = frozenset({"login", "logout"})
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self.get_response = get_response
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> Any:
+        """Pass the request on."""
+        return self.get_response(request)
+
+    def process_view(self, request: HttpRequest, _view: Any, _args: Any, _kwargs: Any) -> HttpResponse | None:
+        """Refuse what the login may not do."""
+        match = request.resolver_match
+        if request.method in SAFE_METHODS or (match is not None and match.view_name in self.FREE):
+            return None
+        if request.user.is_active and request.user.has_perm(CHANGE_PERMISSION):
+            return None
+        log.warning("Refused a %s to %s of %s: it may only look.", request.method, request.path, request.user)
+        return _refusal("Your login may look, and change nothing.", 403)
 
 
 def _refusal(text: str, status: int) -> HttpResponse:

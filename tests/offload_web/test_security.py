@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 from channels.testing import WebsocketCommunicator
 from django.conf import settings
+from django.contrib.auth.models import Permission, User
 from django.test import Client, TestCase, TransactionTestCase
 
+from jobs.models import Worker
 from offload_web import login
 from offload_web.asgi import websocket
 from offload_web.logging import redact
@@ -92,6 +94,20 @@ class HttpTests(TestCase):
         own = {"origin": "http://127.0.0.1:8765"}
         answer = self.client.post("/jobs/new/", {"target": "1"}, headers=own)
         self.assertContains(answer, "Not allowed", status_code=403)
+
+    def test_a_login_that_may_only_look_changes_nothing(self) -> None:
+        worker = Worker.objects.create(name="box", provider="memory", root="/x", config={}, state="ready")
+        guest = User.objects.create(username="guest")
+        guest.user_permissions.add(Permission.objects.get(codename="view_job"))
+        looking = Client(headers={"host": "127.0.0.1:8765"})
+        looking.force_login(guest)
+        assert looking.get("/").status_code == 200
+        for path in ("/jobs/new/", "/workers/box/stop/", "/workers/box/start/", "/workers/box/keep/"):
+            self.assertContains(looking.post(path, {"hours": "1"}), "change nothing", status_code=403)
+        worker.refresh_from_db()
+        assert worker.config == {}
+        assert looking.post("/logout/").status_code == 302
+        assert looking.get("/").status_code == 302, "it is logged out"
 
 
 async def handshake(**headers: str) -> bool:

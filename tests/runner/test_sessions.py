@@ -105,9 +105,9 @@ def test_the_work_is_noted_when_the_terminal_went_before_the_signal(root: Runner
     shell = "echo begun; until [ -e {job_dir}/go ]; do sleep 0.05; done; sleep 1"
     job = root.job([Task("a", "A", shell=shell)])
     master, slave = os.openpty()
-    ends = {"stdin": slave, "stdout": slave, "stderr": slave}
+    argv = root.argv("run", "--session", SESSION)
     # A session without this as its controlling terminal: it gets no SIGHUP.
-    with subprocess.Popen(root.argv("run", "--session", SESSION), start_new_session=True, **ends) as runner:
+    with subprocess.Popen(argv, start_new_session=True, stdin=slave, stdout=slave, stderr=slave) as runner:
         os.close(slave)
         wait_for(lambda: "begun" in root.log("a"))
         os.close(master)

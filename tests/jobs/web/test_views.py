@@ -3,18 +3,18 @@
 from pathlib import Path
 
 from django.conf import settings
-from django.contrib.auth import get_user_model
 from django.test import TransactionTestCase
 from django.utils import timezone
 
 from jobs.models import Job, JobEvent, Repository
 from jobs.states import JobState, TaskState, Verdict
+from offload_web.login import local_user
 from tests.support.factories import make_job, make_repository, make_task
 
 
 class PageTests(TransactionTestCase):
     def setUp(self) -> None:
-        self.client.force_login(get_user_model().objects.create(username="local"))
+        self.client.force_login(local_user())
 
     def archived(self, job: Job, task: str, log: bytes) -> None:
         path = Path(settings.OFFLOAD.archive) / str(job.id) / "tasks" / f"{task}.log"

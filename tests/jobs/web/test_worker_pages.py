@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 from asgiref.sync import async_to_sync
-from django.contrib.auth import get_user_model
 from django.test import TransactionTestCase
 from django.utils import timezone
 
@@ -15,6 +14,7 @@ from jobs.providers.base import Price
 from jobs.states import WorkerState
 from jobs.worker_cards import WorkerCard, clock, html, money
 from jobs.workers.costs import price_of
+from offload_web.login import local_user
 from tests.support.factories import make_job, make_worker
 
 WHO = "local (dashboard)"
@@ -71,7 +71,7 @@ def test_moments_are_for_the_readers_own_clock_and_text_is_text() -> None:
 
 class PageTest(TransactionTestCase):
     def setUp(self) -> None:
-        self.client.force_login(get_user_model().objects.create(username="local"))
+        self.client.force_login(local_user())
 
     def config(self, name: str = "box") -> dict[str, Any]:
         return dict(Worker.objects.get(name=name).config)
