@@ -17,7 +17,7 @@ FRAME = 64 * 1024
 KEYS = 1024
 """Bytes of output up to which it counts as the echo of a key."""
 PAUSE = 0.001
-"""Seconds between two of them; what comes sooner is gathered into one frame."""
+"""Seconds of silence before an echo; what comes sooner is a flood, and gathered into large frames."""
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
@@ -25,12 +25,12 @@ Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 class Outbox:
     """The queue of one WebSocket. `flow` counts the bytes that were put in, and those that were drawn."""
 
-    __slots__ = ("_closing", "_direct", "_direct_at", "_loop", "_queue", "_send", "_urgent", "_wake", "flow")
+    __slots__ = ("_closing", "_direct", "_last", "_loop", "_queue", "_send", "_urgent", "_wake", "flow")
 
     def __init__(self, send: Send, direct: Callable[[bytes], bool] | None = None) -> None:
         self.flow = FlowWindow()
         self._direct = direct
-        self._direct_at = 0.0
+        self._last = 0.0  # when terminal bytes were put in
         self._send = send
         self._loop = asyncio.get_running_loop()
         self._queue: deque[bytes | str] = deque()
@@ -42,20 +42,17 @@ class Outbox:
         """Queue terminal bytes, or a control frame that belongs between them."""
         if isinstance(item, bytes):
             self.flow.add(len(item))
-            if len(item) <= KEYS and self._sent_directly(item):
+            now, before = self._loop.time(), self._last
+            self._last = now
+            if now - before >= PAUSE and len(item) <= KEYS and self._sent_directly(item):
                 return
         self._queue.append(item)
         self._rouse()
 
     def _sent_directly(self, data: bytes) -> bool:
-        """Send what a key brings without waking the pump, if nothing is before it and it is no flood."""
-        if self._direct is None or self._wake is None or self._wake.done():
-            return False
-        now = self._loop.time()
-        if now - self._direct_at < PAUSE or not self._direct(data):
-            return False
-        self._direct_at = now
-        return True
+        """Send what a key brings without waking the pump, if nothing is before it."""
+        is_idle = self._wake is not None and not self._wake.done()
+        return is_idle and self._direct is not None and self._direct(data)
 
     def say(self, text: str) -> None:
         """Send a control frame ahead of queued output."""

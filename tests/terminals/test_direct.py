@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offload_web.eager import small_frame
-from terminals.outbox import KEYS, Outbox
+from terminals.outbox import KEYS, PAUSE, Outbox
 from tests.support.plain_terminals import PlainTerminals
 from tests.support.websocket import BINARY, PING, TEXT, packed
 from tests.terminals.test_bytes import until_text
@@ -97,10 +97,11 @@ class Slow:
 
 
 async def settled(outbox: Outbox, slow: Slow) -> None:
-    """Let the pump send everything there is."""
+    """Let the pump send everything there is, and it be silent for long enough."""
     slow.gate.set()
     for _ in range(20):
         await asyncio.sleep(0)
+    await asyncio.sleep(2 * PAUSE)
 
 
 async def test_nothing_overtakes_what_is_still_being_sent() -> None:
