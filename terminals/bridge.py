@@ -37,7 +37,7 @@ class Bridge:
     __slots__ = (
         "_attach_lock", "_attachment", "_chores", "_closed", "_confirmed", "_door", "_inbox", "_number",
         "_outbox", "_paused", "_pulse", "_refused_input", "_was_attached", "actor", "job_id", "kind",
-        "noted", "on_change", "on_take", "pump", "role", "say", "since", "size", "start", "tab", "wish",
+        "noting", "on_change", "on_take", "pump", "role", "say", "since", "size", "start", "tab", "wish",
     )  # fmt: skip
 
     def __init__(
@@ -62,7 +62,7 @@ class Bridge:
         self.since = time.time()
         self.on_change: Callable[[], None] = lambda: None
         self.on_take: Callable[[], Awaitable[None]] | None = None
-        self.noted = False  # whether its coming was written down
+        self.noting: asyncio.Future[None] | None = None  # its coming being written down
         self._door = door
         self._chores = Chores(self.failed)
         self.start = self._chores.start

@@ -101,9 +101,10 @@ class TerminalApp:
         await self._note(bridge, "detached")
 
     async def _note_attached(self, bridge: Bridge) -> None:
-        if not bridge.noted:
-            bridge.noted = True
-            await asyncio.shield(asyncio.ensure_future(self._note(bridge, "attached")))
+        # Once; whoever leaves meanwhile waits for it, so that nobody is written down as gone before he came.
+        if bridge.noting is None:
+            bridge.noting = asyncio.ensure_future(self._note(bridge, "attached"))
+        await asyncio.shield(bridge.noting)
 
     async def _note(self, bridge: Bridge, what: str) -> None:
         try:
