@@ -136,6 +136,8 @@ class MemoryProvider(CloudProvider):
 
     async def list(self) -> Sequence[Instance]:
         """Return every machine."""
+        if any(one.state is InstanceState.STOPPING for one in self._cloud.instances.values()):
+            self._cloud.look()
         return list(self._cloud.instances.values())
 
     async def start(self, name: str) -> None:

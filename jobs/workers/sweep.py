@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 from jobs.errors import OffloadError
 from jobs.models import Worker
-from jobs.providers.base import CloudProvider, InstanceState, Resource
+from jobs.providers.base import CloudProvider, Instance, InstanceState, Resource
 from jobs.states import WorkerDesired, WorkerState
 from jobs.workers.fleet import note_machine
-from jobs.workers.machines import STOPPED_DEADLINE, Step, cloud_or_none, silent, until_removed, until_state
+from jobs.workers.machines import STOPPED_DEADLINE, Step, cloud_or_none, silent, until_removed
+from jobs.workers.waiting import Seen, wait_until
 
 # What makes two workers live in the same account: the same words here, the same resources there.
 _ACCOUNT = ("project", "cloud", "endpoint")
@@ -39,8 +40,11 @@ def _place_of(worker: Worker) -> str:
     return json.dumps([worker.provider, *(worker.config.get(name) for name in _ACCOUNT)])
 
 
-async def _accounts(extra: Sequence[Worker]) -> list[_Account]:
-    """Return each account and owner that a row (or `extra`) knows. A provider gets all zones of its rows."""
+async def _accounts(extra: Sequence[Worker], failed: list[str]) -> list[_Account]:
+    """Return each account and owner that a row (or `extra`) knows. A provider gets all zones of its rows.
+
+    What cannot be read of a row's configuration goes to `failed`, and keeps no other from being found.
+    """
     rows = [worker async for worker in Worker.objects.all()]
     together: dict[tuple[str, str], list[Worker]] = {}
     for worker in [*rows, *extra]:
@@ -55,7 +59,11 @@ async def _accounts(extra: Sequence[Worker]) -> list[_Account]:
             root=example.root,
             config={**example.config, **({"zones": zones} if zones else {})},
         )
-        provider = cloud_or_none(seen)
+        try:
+            provider = cloud_or_none(seen)
+        except OffloadError as error:
+            failed.append(f"{example.name}: {error.message}")
+            continue
         if provider is not None:
             name = str(example.config.get("project") or provider.kind)
             found.append(_Account(name, provider, place))
@@ -107,7 +115,7 @@ async def sweep(step: Step = silent, *, remove: bool = False, extra: Sequence[Wo
     accounts that no row names.
     """
     swept = Swept()
-    for account in await _accounts(extra):
+    for account in await _accounts(extra, swept.failed):
         step(f"Looking through {account.name}")
         try:
             orphans = await _orphans(account)
@@ -133,10 +141,10 @@ async def _remove(provider: CloudProvider, resource: Resource, step: Step, swept
 
 async def _mend_rows(swept: Swept) -> None:
     async for worker in Worker.objects.exclude(state=WorkerState.ABSENT):
-        provider = cloud_or_none(worker)
-        if provider is None:
-            continue
         try:
+            provider = cloud_or_none(worker)
+            if provider is None:
+                continue
             instance = await provider.get(worker.name)
         except OffloadError as error:
             swept.failed.append(error.message)
@@ -161,42 +169,59 @@ async def panic(step: Step = silent, *, extra: Sequence[Worker] = ()) -> Halted:
     All stops are asked for before one is waited for, and one that fails keeps no other from being stopped.
     """
     halted = Halted()
-    for provider in [account.provider for account in await _accounts(extra)]:
-        await Worker.objects.filter(provider=provider.kind).aupdate(desired=WorkerDesired.DOWN.value)
+    accounts = await _accounts(extra, halted.failed)
+    asked: list[tuple[_Account, str]] = []
+    for account in accounts:
+        # A deletion that was begun stays one: else a sweep would take what is left of it for wanted.
+        rows = Worker.objects.filter(provider=account.provider.kind).exclude(desired=WorkerDesired.GONE)
+        await rows.aupdate(desired=WorkerDesired.DOWN.value)
+        asked += [(account, name) for name in await _ask_all_to_stop(account.provider, step, halted)]
+    for account, name in asked:
         try:
-            instances = await provider.list()
+            await _until_down(account, name, step)
+            halted.stopped.append(name)
         except OffloadError as error:
             halted.failed.append(error.message)
-            continue
-        asked = []
-        for instance in instances:
-            if instance.state in (InstanceState.STOPPED, InstanceState.DELETING):
-                continue
-            step(f"Stopping {instance.name}")
-            try:
-                await provider.stop(instance.name)
-                asked.append(instance.name)
-            except OffloadError as error:
-                halted.failed.append(f"Stopping {instance.name} failed: {error.message}")
-        for name in asked:
-            try:
-                await until_state(
-                    provider,
-                    name,
-                    (InstanceState.STOPPED, None),
-                    what=f"{name} to stop",
-                    deadline=STOPPED_DEADLINE,
-                    step=step,
-                )
-                halted.stopped.append(name)
-            except OffloadError as error:
-                halted.failed.append(error.message)
-            row = await Worker.objects.filter(name=name, provider=provider.kind).afirst()
-            if row is not None:
-                await note_machine(row, await provider.get(name))
+    for account in accounts:
         try:
-            found = [*await provider.resources(), *await provider.shared()]
+            found = [*await account.provider.resources(), *await account.provider.shared()]
             halted.left += [one for one in found if one.billed and one.kind != "instance"]
         except OffloadError as error:
             halted.failed.append(error.message)
     return halted
+
+
+async def _ask_all_to_stop(provider: CloudProvider, step: Step, halted: Halted) -> list[str]:
+    """Ask every machine of an account to stop; return the names of those that were asked."""
+    try:
+        instances = await provider.list()
+    except OffloadError as error:
+        halted.failed.append(error.message)
+        return []
+    asked = []
+    for instance in instances:
+        if instance.state in (InstanceState.STOPPED, InstanceState.DELETING):
+            continue
+        step(f"Stopping {instance.name}")
+        try:
+            await provider.stop(instance.name)
+            asked.append(instance.name)
+        except OffloadError as error:
+            halted.failed.append(f"Stopping {instance.name} failed: {error.message}")
+    return asked
+
+
+async def _until_down(account: _Account, name: str, step: Step) -> None:
+    """Wait until a machine that was asked to stop is down, and have its row say so."""
+
+    async def look() -> Seen[tuple[Instance | None]]:
+        # Not `get`, which knows one zone: a machine elsewhere would seem to be gone.
+        found = next((one for one in await account.provider.list() if one.name == name), None)
+        if found is None or found.state is InstanceState.STOPPED:
+            return Seen((found,))
+        return Seen(None, f"{name} is {found.state.value}")
+
+    (instance,) = await wait_until(f"{name} to stop", look, deadline=STOPPED_DEADLINE, step=step)
+    row = await Worker.objects.filter(name=name, provider=account.provider.kind).afirst()
+    if row is not None and _place_of(row) == account.place:
+        await note_machine(row, instance)

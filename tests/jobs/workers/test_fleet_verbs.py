@@ -209,6 +209,13 @@ class Verbs(FleetTest):
         self.assertIn("still costs: router offload-router in us-central1", said)
         self.assertEqual((await self.row()).desired, "down")
 
+    async def test_panic_waits_for_machines_of_every_zone_and_their_rows_say_so(self) -> None:
+        await self.provision()
+        await self.provision(name="far", zones=OTHER)
+        self.assertIn("stopped: far", await self.fleet("panic", "--yes"))
+        self.assertEqual(self.zonal("instances/far", OTHER)["status"], "TERMINATED")
+        self.assertEqual([(await self.row(name)).state for name in ("box", "far")], ["stopped", "stopped"])
+
     async def test_delete_refuses_what_it_cannot_know(self) -> None:
         await self.provision()
         worker = await self.row()

@@ -211,6 +211,21 @@ class Sweeping(CloudTest):
         row = await self.row()
         self.assertEqual((row.state, row.desired), ("stopped", "down"))
 
+    async def test_a_deletion_that_was_begun_outlives_a_panic(self) -> None:
+        worker, _ = await self.provision()
+        await Worker.objects.filter(id=worker.id).aupdate(desired="gone")
+        await sweep.panic(self.steps.append)
+        self.assertEqual((await self.row()).desired, "gone")
+        self.assertEqual([one.name for one in (await sweep.sweep()).orphans], ["box"])
+
+    async def test_a_row_that_cannot_be_read_keeps_no_machine_running(self) -> None:
+        await Worker.objects.acreate(name="a-broken", provider="gce-cos", root="/r", config={"owner": "me"})
+        await self.provision()
+        halted = await sweep.panic(self.steps.append)
+        self.assertEqual(halted.stopped, ["box"])
+        self.assertRegex(halted.failed[0], "a-broken.* has no project")
+        self.assertRegex((await sweep.sweep()).failed[0], "a-broken.* has no project")
+
     async def test_local_workers_are_left_alone(self) -> None:
         from asgiref.sync import sync_to_async
 
