@@ -114,9 +114,7 @@ class GceCosProvider(Requests, WorkerProvider):
         raw = await self.raw(name)
         if raw is None:
             return
-        doing = f"Deleting the machine {name}"
-        self.require_ours(raw, f"machine {name}", doing)
-        await self.act("delete", name, raw, doing)
+        await self.act("delete", name, raw, f"Deleting the machine {name}")
 
     def endpoint(self, instance: Instance) -> SshEndpoint:
         """Return where the machine is reached by the first configured strategy. Pure."""

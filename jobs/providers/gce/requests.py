@@ -34,7 +34,8 @@ class Requests:
         return {"zone": self.settings.zone, **found}
 
     async def act(self, verb: str, name: str, raw: Json, doing: str, body: Json | None = None) -> None:
-        """Ask for `verb` on a machine, unless that was asked before and is at work."""
+        """Ask for `verb` on a machine of ours, unless that was asked before and is at work."""
+        self.require_ours(raw, f"machine {name}", doing)
         history = await self.operations("instances", name)
         if any(one.get("operationType") == verb and one.get("status") != "DONE" for one in history):
             return  # asked before, and at work
@@ -87,11 +88,17 @@ class Requests:
         return await self.operations("instances", str(raw["name"]))
 
     def require_ours(self, raw: Json, what: str, doing: str) -> None:
-        """Raise `UsageError` when a resource does not carry our labels."""
+        """Raise `UsageError` when a resource does not carry our labels, or another owner's."""
         if not naming.is_ours(raw, ""):
             raise UsageError(
                 f"{doing} failed: there is a {what} that Offload did not make.",
                 hint="Choose another name; what is there is left as it is.",
+            )
+        if not naming.is_ours(raw, self.settings.owner):
+            whose = (raw.get("labels") or {}).get(naming.OWNER) or "nobody"
+            raise UsageError(
+                f"{doing} failed: there is a {what} that Offload made for {whose}.",
+                hint=f"Choose another name; if that is you, make the worker with `--owner {whose}`.",
             )
 
     def require_accepted(self, operation: Json, doing: str) -> None:

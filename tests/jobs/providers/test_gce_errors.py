@@ -189,6 +189,20 @@ async def test_names_taken_by_others(simulator: Simulator) -> None:
         await provider().delete_disk("worker")
 
 
+async def test_machines_of_another_owner_or_of_nobody_are_left_as_they_are(simulator: Simulator) -> None:
+    await provider(owner="a-colleague").create({}, "worker")
+    simulator.settle()
+    mine = provider(owner="me")
+    machine = simulator.world.resources[f"projects/{PROJECT}/zones/{ZONE}/instances/worker"]
+    for text in ("made for a-colleague", "did not make"):
+        for ask in (mine.stop, mine.delete, mine.delete_disk, lambda name: mine.create({}, name)):
+            with pytest.raises(UsageError, match=text):
+                await ask("worker")
+        machine["labels"] = {}
+        simulator.world.resources[f"projects/{PROJECT}/zones/{ZONE}/disks/worker-data"]["labels"] = {}
+    assert machine["status"] == "RUNNING"
+
+
 @pytest.mark.parametrize("missing", ["project", "zone"])
 def test_configuration_without(missing: str) -> None:
     with pytest.raises(NotConfigured, match=missing):
