@@ -279,8 +279,9 @@ class Api:
             )
         if isinstance(error, (auth.RefreshError, auth.DefaultCredentialsError)):
             return False, NotConfigured(
-                f"{doing} failed: the credentials for Google Cloud are not taken ({error}).",
-                hint="Log in again: `gcloud auth application-default login`.",
+                f"{doing} failed: the credentials for Google Cloud are not taken "
+                f"({credentials.reason_of(error)}).",
+                hint=credentials.how_to_log_in(),
             )
         if isinstance(error, (lines, auth.TransportError)):
             return True, ConnectFailed(

@@ -224,6 +224,21 @@ async def test_no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert "gcloud auth application-default login" in caught.value.hint
 
 
+async def test_what_google_answered_to_credentials_is_not_repeated(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from google.auth import exceptions
+
+    def ask(_: object) -> None:
+        raise exceptions.RefreshError("invalid_grant: Bad Request", {"id_token": "secret"})
+
+    monkeypatch.setattr(api, "_ask", ask)
+    with pytest.raises(NotConfigured, match=r"not taken \(invalid_grant: Bad Request\)") as caught:
+        await provider().get("worker")
+    assert "secret" not in str(caught.value)
+    assert "gcloud auth application-default login" in caught.value.hint
+
+
 async def test_disk_that_is_in_use_is_not_deleted(simulator: Simulator) -> None:
     await provider().create({}, "worker")
     simulator.settle()
