@@ -36,7 +36,14 @@ async def wake(worker: Worker, step: Callable[[str], None]) -> Worker:
     """
     if cloud_or_none(worker) is None:
         return worker
-    if (worker.state, worker.desired) == (WorkerState.ABSENT, WorkerDesired.GONE):
+    if worker.desired == WorkerDesired.GONE and worker.state != WorkerState.ABSENT:
+        # To start it would take back what somebody confirmed, and leave what no sweep ends.
+        raise NotFound(
+            f"The machine {worker.name} is being deleted.",
+            hint=f"`manage.py fleet delete {worker.name}` ends that; `manage.py fleet start {worker.name}` "
+            "keeps the machine, if it is still there.",
+        )
+    if worker.desired == WorkerDesired.GONE:
         raise NotFound(
             f"The machine {worker.name} was deleted.",
             hint=f"Make it again: `manage.py fleet provision {worker.name}`; "

@@ -93,3 +93,12 @@ class MachinesOfJobs(CloudTest):
         await fleet.delete(worker)
         with self.assertRaisesRegex(NotFound, "was deleted"):
             await execution.wake(await self.row(), self.steps.append)
+
+    async def test_a_launch_does_not_take_back_a_deletion_that_was_begun(self) -> None:
+        worker, _ = await self.provision()
+        await type(worker).objects.filter(id=worker.id).aupdate(desired="gone", state="deleting")
+        self.goes_down(InstanceState.DELETING)
+        self.cloud.pace = 1
+        with self.assertRaisesRegex(NotFound, "is being deleted"):
+            await execution.wake(await self.row(), self.steps.append)
+        self.assertEqual((await self.row()).desired, "gone")
