@@ -285,7 +285,7 @@ def test_resize(stage: Stage) -> None:
         assert stage.row()["config"]["spec"]["machine_type"] == "n2-standard-16"
 
     words = ("fleet", "resize", "box", "n2-standard-16", "--yes")
-    points = everywhere(stage, "made", words, check, wish="up")
+    points = everywhere(stage, "made", words, check, kinds=CHANGES, wish="up")
     assert (points.kills["after"] >= 3, len(points.states) >= 8) == (True, True)
 
 
