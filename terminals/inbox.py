@@ -64,7 +64,8 @@ class Inbox:
         except ConnectionLost:
             self.drop()  # the end of the terminal tells the rest
         finally:
-            self._writer = None
+            if self._writer is asyncio.current_task():  # else a newer one writes to the next terminal
+                self._writer = None
 
     def drop(self) -> None:
         """Forget what waits."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from terminals.chores import Chores
-from terminals.inbox import MAX_QUEUE, Inbox
+from terminals.inbox import KEYS, MAX_QUEUE, Inbox
 
 
 class _Stuck:
@@ -13,8 +13,10 @@ class _Stuck:
 
     def __init__(self) -> None:
         self.taken = asyncio.Event()
+        self.written: list[bytes] = []
 
     def write(self, data: bytes) -> None:
+        self.written.append(data)
         self.taken.set()
 
     async def drain(self) -> None:
@@ -30,3 +32,17 @@ async def test_a_paste_that_is_cut_off_leaves_the_whole_queue_to_the_next_termin
     await chores.cancel()
 
     inbox.take(b"q" * MAX_QUEUE, None)
+
+
+async def test_the_end_of_one_writer_leaves_the_next_one_alone() -> None:
+    chores = Chores(lambda error: None)
+    inbox, before, after = Inbox(chores.start, lambda text: None), _Stuck(), _Stuck()
+    inbox.take(b"p" * (KEYS + 1), before)  # type: ignore[arg-type]
+    await before.taken.wait()
+    inbox.stop()
+    inbox.take(b"q" * (KEYS + 1), after)  # type: ignore[arg-type]
+    await after.taken.wait()
+
+    inbox.take(b"key", after)  # type: ignore[arg-type]
+    assert after.written == [b"q" * (KEYS + 1)]  # the key waits behind the paste
+    await chores.cancel()
