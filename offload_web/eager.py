@@ -93,6 +93,10 @@ class DirectSocket:
         """
         self._protocol.listener = listener
 
+    def unlisten(self) -> None:
+        """Hand on nothing more: what comes from now on is received as ASGI messages."""
+        self._protocol.listener = None
+
     def send(self, data: bytes) -> bool:
         """Send a small binary frame now; False: not possible at the moment, send it as an ASGI message."""
         protocol = self._protocol

@@ -77,6 +77,8 @@ class TerminalApp:
                 socket.listen(lambda message: _take(bridge, message, who))
             await _listen(bridge, receive, who)
         finally:
+            if socket:
+                socket.unlisten()  # the bridge takes nothing more from here on
             # Channels does not call `disconnect` when a handler raises; this runs in every case.
             await asyncio.shield(asyncio.ensure_future(self._end(entry, pump, who)))
 
