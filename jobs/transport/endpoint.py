@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from jobs.errors import NotConfigured
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,32 @@ class SshEndpoint:
     proxy_command: tuple[str, ...] | None = None
     pin_new_host: bool = True
     proxy_words: tuple[ProxyWords, ...] = ()
+
+    def jump_host(self) -> SshEndpoint | None:
+        """Return the last jump host, itself behind those before it; None when there is none.
+
+        Raises `NotConfigured` for what is not `[user@]host[:port],...`.
+        """
+        if not self.jump:
+            return None
+        *before, last = self.jump.split(",")
+        user, _, host = last.strip().rpartition("@")
+        name, colon, port = host.rpartition(":")
+        if not colon:
+            name, port = host, ""
+        if not name or (port and not port.isdigit()):
+            raise NotConfigured(
+                f"Connecting to {self} failed: {last!r} is not a jump host.",
+                hint="Write [user@]host[:port], several of them with commas between.",
+            )
+        return replace(
+            self,
+            config_host=name,
+            host=None,
+            port=int(port) if port else None,
+            user=user or None,
+            jump=",".join(before) or None,
+        )
 
     def __str__(self) -> str:
         who = f"{self.user}@" if self.user else ""

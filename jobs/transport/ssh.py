@@ -7,10 +7,9 @@ us is written in one place, `refused` and `broken`.
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +23,12 @@ from jobs.errors import (
     NotConfigured,
     TransportError,
 )
+from jobs.transport import trust
 from jobs.transport.base import Size
 from jobs.transport.endpoint import SshEndpoint
-from jobs.transport.host_keys import HostKey, host_name, pin_key, pinned_keys
+from jobs.transport.host_keys import HostKey
 from jobs.transport.proxy import ProxyTunnel
 from jobs.transport.ssh_session import RemoteSession
-
-logger = logging.getLogger("offload.transport")
 
 MAX_CHANNELS = 10  # sshd's MaxSessions, unless its administrator changed it
 WINDOW = 128 * 1024  # bytes in flight to a terminal; asyncssh's 2 MiB cost 400 ms at Ctrl-C
@@ -164,48 +162,31 @@ class _Client(asyncssh.SSHClient):
     def trusted(self, host: str, addr: str, port: int | None) -> Any:
         """Return the keys trusted for the host: ours, else what the user's own known_hosts says."""
         self.port = port or 22
-        keys = self._pinned(self.port)
-        if keys:
+        if keys := trust.pinned(self._endpoint, self.port):
             return [asyncssh.import_public_key(str(key)) for key in keys], [], []
-        own = USER_KNOWN_HOSTS.expanduser()
-        if own.is_file():
-            matched = asyncssh.read_known_hosts([str(own)]).match(host, addr, port)
-            return matched[:3]
-        return [], [], []
-
-    def _pinned(self, port: int) -> list[HostKey]:
-        return pinned_keys(self._endpoint.known_hosts, host_name(self._endpoint.config_host, port))
+        return _known_to_the_user(host, addr, port)
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
         """Judge a key that is not among the trusted ones."""
-        offered = HostKey.parse(key.export_public_key("openssh").decode())
-        known = self._pinned(port)
-        where = self._endpoint.known_hosts
-        name = host_name(self._endpoint.config_host, port)
+        known, where = trust.pinned(self._endpoint, port), self._endpoint.known_hosts
         if not known:
-            own = USER_KNOWN_HOSTS.expanduser()
-            if own.is_file():
-                matched = asyncssh.read_known_hosts([str(own)]).match(host, addr, port)[0]
-                known = [HostKey.parse(one.export_public_key("openssh").decode()) for one in matched]
-                where = own
-        if known:
-            expected = ", ".join(f"{one.fingerprint} ({one.kind})" for one in known)
-            self.refusal = HostKeyMismatch(
-                f"Connecting to {self._endpoint} failed: its host key is {offered.fingerprint} "
-                f"({offered.kind}), and {expected} is pinned in {where}.",
-                hint="If the machine was made anew, check the new fingerprint on the machine itself, then "
-                f"forget the old key: ssh-keygen -f '{where}' -R '{name}'. "
-                "If it was not, somebody may be in between.",
-            )
-            return False
-        if not self._endpoint.pin_new_host:
-            self.refusal = HostKeyMismatch(
-                f"Connecting to {self._endpoint} failed: its host key {offered.fingerprint} ({offered.kind}) "
-                f"is not in {where}, and unknown hosts are refused here.",
-                hint=f"Check the fingerprint, then add the line '{name} {offered}' to {where}.",
-            )
-            return False
-        return True
+            theirs = _known_to_the_user(host, addr, port)[0]
+            known = [_host_key(one) for one in theirs]
+            where = USER_KNOWN_HOSTS.expanduser() if known else where
+        self.refusal = trust.refusal(self._endpoint, port, _host_key(key), known, where)
+        return self.refusal is None
+
+
+def _known_to_the_user(host: str, addr: str, port: int | None) -> Any:
+    """Return the host's keys, authorities and revoked keys of the user's own known_hosts."""
+    own = USER_KNOWN_HOSTS.expanduser()
+    return (
+        asyncssh.read_known_hosts([str(own)]).match(host, addr, port)[:3] if own.is_file() else ([], [], [])
+    )
+
+
+def _host_key(key: asyncssh.SSHKey) -> HostKey:
+    return HostKey.parse(key.export_public_key("openssh").decode())
 
 
 async def connect(endpoint: SshEndpoint, timing: Timing | None = None) -> SshLine:
@@ -319,44 +300,15 @@ class _Address:
 
 
 async def _tunnel(endpoint: SshEndpoint, timing: Timing) -> SshLine | None:
-    """Connect to the last of the jump hosts (`[user@]host[:port],...`), each through the one before."""
-    if not endpoint.jump:
-        return None
-    *before, last = endpoint.jump.split(",")
-    user, _, host = last.strip().rpartition("@")
-    name, colon, port = host.rpartition(":")
-    if not colon:
-        name, port = host, ""
-    if not name or (port and not port.isdigit()):
-        raise NotConfigured(
-            f"Connecting to {endpoint} failed: {last!r} is not a jump host.",
-            hint="Write [user@]host[:port], several of them with commas between.",
-        )
-    return await connect(
-        replace(
-            endpoint,
-            config_host=name,
-            host=None,
-            port=int(port) if port else None,
-            user=user or None,
-            jump=",".join(before) or None,
-        ),
-        timing,
-    )
+    """Connect to the last of the jump hosts, each through the one before."""
+    before = endpoint.jump_host()
+    return await connect(before, timing) if before is not None else None
 
 
 def _pin(endpoint: SshEndpoint, connection: asyncssh.SSHClientConnection, port: int) -> None:
     key = connection.get_server_host_key()
-    if key is None or not endpoint.pin_new_host:
-        return
-    name = host_name(endpoint.config_host, port)
-    if not pinned_keys(endpoint.known_hosts, name):
-        mine = HostKey.parse(key.export_public_key("openssh").decode())
-        pin_key(endpoint.known_hosts, name, mine)
-        logger.warning(
-            "First contact with %s: its host key is %s (%s), now pinned in %s",
-            endpoint, mine.fingerprint, mine.kind, endpoint.known_hosts,
-        )  # fmt: skip
+    if key is not None:
+        trust.pin_first(endpoint, port, _host_key(key))
 
 
 def broken(error: BaseException, endpoint: SshEndpoint) -> ConnectionLost:
