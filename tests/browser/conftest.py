@@ -16,6 +16,7 @@ ARGUMENTS = [
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
     "--ignore-gpu-blocklist",
+    "--host-resolver-rules=MAP offload.test 127.0.0.1",
 ]
 
 

@@ -18,6 +18,7 @@ from tests.browser.terminal_page import (
     open_terminal,
     run,
     shows,
+    size,
     until,
     write,
 )
@@ -25,6 +26,9 @@ from tests.support.terminal_server import TerminalServer
 
 pytestmark = pytest.mark.browser
 SESSIONS = 16
+NAMED = (
+    "offload.test"  # see the browser's arguments: this machine, by a name that is not trusted like loopback
+)
 # The y-th line of the screen.
 LINE = "offload.term.buffer.active.getLine(offload.term.buffer.active.baseY + y)"
 DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
@@ -32,7 +36,7 @@ DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAh
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[TerminalServer]:
-    with TerminalServer(sessions=SESSIONS) as running:
+    with TerminalServer(sessions=SESSIONS, env={"OFFLOAD_ALLOWED_HOSTS": NAMED}) as running:
         yield running
 
 
@@ -286,3 +290,50 @@ def test_a_played_phone_sees_the_text(chromium: Browser, server: TerminalServer)
     shows(page, "seen-42")
     expect(page.locator(".xterm-rows")).to_contain_text("seen-42")
     context.close()
+
+
+def test_full_screen_and_back(page: Page) -> None:
+    before = size(page)
+    button = page.locator("button.wide[data-action=fullscreen]")
+    button.click()
+    until(page, "() => document.fullscreenElement === document.documentElement")
+    run(page, "echo still-$((1+1))")
+    shows(page, "still-2")
+    button.click()
+    until(page, "() => document.fullscreenElement === null")
+    until(
+        page,
+        f"() => {{ const t = document.getElementById('terminal').offload.term; "
+        f"return `${{t.cols}}x${{t.rows}}` === '{before}'; }}",
+    )
+
+
+def test_copying_on_plain_http(chromium: Browser, server: TerminalServer) -> None:
+    context = new_context(chromium, server)
+    url = f"http://{NAMED}:{server.port}"
+    context.add_cookies([{"name": server.cookie_name, "value": server.cookies["local"], "url": url}])
+    page = context.new_page()
+    page.goto(f"{url}/terminals/{server.jobs[0]}/")
+    attached(page)
+    assert page.evaluate("window.isSecureContext") is False
+    run(page, "echo copied-$((1+1))")
+    shows(page, "copied-2")
+    offload(page, "offload.term.selectAll()")
+    page.locator("#terminal").press("Control+Shift+C")
+    expect(page.locator("#toasts")).to_contain_text("Copied")
+    assert "copied-2" in clipboard(context, server)
+    page.goto(f"{url}/jobs/{server.jobs[0]}/")
+    button = page.locator("[data-copy]").first
+    button.click()
+    expect(page.locator("#announce")).to_have_text("Copied.")
+    assert clipboard(context, server) == button.get_attribute("data-copy")
+    context.close()
+
+
+def clipboard(context: BrowserContext, server: TerminalServer) -> str:
+    """Return what is on the clipboard, by a page that may read it."""
+    page = context.new_page()
+    page.goto(server.url)
+    text = str(page.evaluate("navigator.clipboard.readText()"))
+    page.close()
+    return text

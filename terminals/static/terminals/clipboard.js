@@ -10,14 +10,25 @@ export async function copy(text, what) {
     await navigator.clipboard.writeText(text);
     toast(`Copied ${what}.`);
   } catch {
+    if (copiedByCommand(text)) {
+      toast(`Copied ${what}.`);
+      return;
+    }
     toast(`${what[0].toUpperCase()}${what.slice(1)} is ready to copy.`, {
-      action: "Copy", run: () => void fallback(text, what), sticky: true,
+      action: "Copy",
+      run: () => toast(copiedByCommand(text) ? `Copied ${what}.` : "The browser does not let this page copy."),
+      sticky: true,
     });
   }
 }
 
-/** Works without permission and on plain http, but only inside a click. @param {string} text @param {string} what */
-function fallback(text, what) {
+/**
+ * Works without permission and on plain http, but only soon after a click or a key.
+ * @param {string} text
+ * @returns {boolean} whether it did
+ */
+function copiedByCommand(text) {
+  const focused = document.activeElement;
   const area = document.createElement("textarea");
   area.value = text;
   area.className = "offscreen";
@@ -25,7 +36,8 @@ function fallback(text, what) {
   area.select();
   const done = document.execCommand("copy");
   area.remove();
-  toast(done ? `Copied ${what}.` : "The browser does not let this page copy.");
+  if (focused instanceof HTMLElement) focused.focus();
+  return done;
 }
 
 /** @param {number} count */

@@ -45,10 +45,15 @@ export function tabName(fresh = false) {
   try {
     const kept = sessionStorage.getItem(key);
     if (kept && !fresh) return kept;
-    const made = crypto.randomUUID();
+    const made = newName();
     sessionStorage.setItem(key, made);
     return made;
   } catch {
-    return crypto.randomUUID();
+    return newName();
   }
+}
+
+/** `crypto.randomUUID` is not there on plain http. */
+function newName() {
+  return Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join("-");
 }
