@@ -180,9 +180,9 @@ class _Client(asyncssh.SSHClient):
 def _known_to_the_user(host: str, addr: str, port: int | None) -> Any:
     """Return the host's keys, authorities and revoked keys of the user's own known_hosts."""
     own = USER_KNOWN_HOSTS.expanduser()
-    return (
-        asyncssh.read_known_hosts([str(own)]).match(host, addr, port)[:3] if own.is_file() else ([], [], [])
-    )
+    if not own.is_file():
+        return [], [], []
+    return asyncssh.read_known_hosts([str(own)]).match(host, addr, port)[:3]
 
 
 def _host_key(key: asyncssh.SSHKey) -> HostKey:

@@ -21,6 +21,8 @@ TEXT = """() => {
   const line = (_, y) => buffer.getLine(y)?.translateToString(true);
   return Array.from({length: buffer.length}, line).join("\\n");
 }"""
+# Its size in cells.
+SIZE = "(t => `${t.cols}x${t.rows}`)(document.getElementById('terminal').offload.term)"
 
 
 def new_context(chromium: Browser, server: TerminalServer, **options: Any) -> BrowserContext:
@@ -79,9 +81,7 @@ def run(page: Page, command: str) -> None:
 
 def size(page: Page) -> str:
     """Return the terminal's size in cells."""
-    return str(
-        page.evaluate("(t => `${t.cols}x${t.rows}`)(document.getElementById('terminal').offload.term)")
-    )
+    return str(page.evaluate(SIZE))
 
 
 def client_sizes(server: TerminalServer) -> list[str]:

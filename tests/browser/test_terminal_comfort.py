@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect
 
 from tests.browser.terminal_page import (
+    SIZE,
     TEXT,
     attached,
     new_context,
@@ -26,9 +27,8 @@ from tests.support.terminal_server import TerminalServer
 
 pytestmark = pytest.mark.browser
 SESSIONS = 16
-NAMED = (
-    "offload.test"  # see the browser's arguments: this machine, by a name that is not trusted like loopback
-)
+# This machine (see the browser's arguments), by a name that is not trusted like loopback.
+NAMED = "offload.test"
 # The y-th line of the screen.
 LINE = "offload.term.buffer.active.getLine(offload.term.buffer.active.baseY + y)"
 DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
@@ -301,11 +301,7 @@ def test_full_screen_and_back(page: Page) -> None:
     shows(page, "still-2")
     button.click()
     until(page, "() => document.fullscreenElement === null")
-    until(
-        page,
-        f"() => {{ const t = document.getElementById('terminal').offload.term; "
-        f"return `${{t.cols}}x${{t.rows}}` === '{before}'; }}",
-    )
+    until(page, f"size => {SIZE} === size", before)
 
 
 def test_copying_on_plain_http(chromium: Browser, server: TerminalServer) -> None:
