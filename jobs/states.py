@@ -73,6 +73,8 @@ class Reason(StrEnum):
     WORKER_LOST = "worker_lost"
     JOB_FILES_LOST = "job_files_lost"
     LAUNCHER_LOST = "launcher_lost"
+    WORKER_STOPPED = "worker_stopped"
+    WORKER_CHANGED = "worker_changed"
 
 
 REASON_TEXT: Mapping[Reason, str] = {
@@ -91,6 +93,8 @@ REASON_TEXT: Mapping[Reason, str] = {
     Reason.WORKER_LOST: "The worker went away while the job was running.",
     Reason.JOB_FILES_LOST: "The job's files on the worker are gone.",
     Reason.LAUNCHER_LOST: "The process that was preparing the job died.",
+    Reason.WORKER_STOPPED: "The worker was stopped on request; the same command starts it and goes on.",
+    Reason.WORKER_CHANGED: "The worker's machine is being changed on request; the same command goes on.",
 }
 
 JOB_FINAL: frozenset[JobState] = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
@@ -99,7 +103,13 @@ JOB_ACTIVE: frozenset[JobState] = frozenset(JobState) - JOB_ENDED
 
 JOB_MOVES: Mapping[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset(
-        {JobState.PREPARING, JobState.CANCELLING, JobState.CANCELLED, JobState.FAILED}
+        {
+            JobState.PREPARING,
+            JobState.CANCELLING,
+            JobState.CANCELLED,
+            JobState.FAILED,
+            JobState.INTERRUPTED,
+        }
     ),
     JobState.PREPARING: frozenset(
         {JobState.QUEUED, JobState.RUNNING, JobState.CANCELLING, JobState.FAILED, JobState.INTERRUPTED}

@@ -4,6 +4,7 @@
 may be called by several processes at once: a lease on the job keeps two from doing the same work.
 """
 
+from jobs.execution.brake import brake, go_on, pause, settle
 from jobs.execution.cancel import cancel, request_cancel
 from jobs.execution.cleanup import Removal, discard, remove
 from jobs.execution.confide import store as secret_store
@@ -38,6 +39,7 @@ __all__ = [
     "ask_keep",
     "ask_start",
     "ask_stop",
+    "brake",
     "busy_jobs",
     "cancel",
     "check_head",
@@ -47,12 +49,14 @@ __all__ = [
     "ensure_trusted",
     "find_job",
     "find_jobs",
+    "go_on",
     "interrupt_jobs",
     "is_trusted",
     "launch",
     "look_at_machines",
     "mark_lost",
     "note_asked",
+    "pause",
     "peek",
     "place",
     "prepare_to_look",
@@ -66,6 +70,7 @@ __all__ = [
     "resolve_repository",
     "resume",
     "secret_store",
+    "settle",
     "submit",
     "trust",
     "unsaved",

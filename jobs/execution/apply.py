@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from jobs.models import Job, JobEvent
 from jobs.remote.offload_runner import protocol
-from jobs.states import Attention, JobState, Reason, Verdict
+from jobs.states import Attention, JobState, Reason, Verdict, WorkerDesired
 from jobs.transitions import move_job, set_attention
 
 # A session just created has no runner for a moment; that is not a lost runner.
@@ -133,6 +133,8 @@ def apply_status(job_id: int, status: Mapping[str, Any]) -> None:
     Job.objects.filter(id=job_id).update(observed_at=now)
     job = Job.objects.get(id=job_id)
     if status.get("alive") and job.state == JobState.INTERRUPTED:
+        if job.reason == Reason.WORKER_STOPPED and job.worker.desired != WorkerDesired.UP:
+            return  # its machine is on its way down
         # Somebody resumed it by hand, or an older sighting was applied after a newer one.
         move_job(job_id, JobState.RUNNING, reason=Reason.RESUMED, attention=Attention.NONE)
         return

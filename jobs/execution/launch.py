@@ -47,7 +47,8 @@ from jobs.workers import (
 LEASE_SECONDS = 15.0
 LEASE_RENEWAL = 5.0
 QUEUE_POLL = 0.5
-LAUNCHABLE = frozenset({JobState.QUEUED, JobState.PREPARING, JobState.INTERRUPTED})
+LAUNCHABLE = frozenset({JobState.QUEUED, JobState.PREPARING})
+_OURS = frozenset({JobState.PREPARING})
 
 
 class Progress(Protocol):
@@ -97,10 +98,16 @@ async def launch(job_id: int, progress: Progress = NO_PROGRESS, *, keep_queued: 
 
     Safe to call at any time and by several processes at once: whoever holds the lease works, the others
     wait for the outcome. Raises what went wrong; the row then says so too: a request that can never work
-    is `failed`, a worker that does not answer leaves the job `queued` when `keep_queued` is set.
+    is `failed`, a worker that does not answer leaves the job `queued` when `keep_queued` is set. A job
+    that is interrupted goes on when a person asks (not `keep_queued`), and stays so when a stop interrupts it
+    meanwhile.
     """
     owner = lease_owner()
     said = ""
+    if not keep_queued:
+        # A wish of its own, once: what is interrupted after this was taken back by somebody.
+        interrupted = frozenset({JobState.INTERRUPTED})
+        await amove_job(job_id, JobState.QUEUED, reason=Reason.SUBMITTED, sources=interrupted)
     while True:
         job = await get_job(job_id)
         if JobState(job.state) not in LAUNCHABLE:
@@ -112,7 +119,12 @@ async def launch(job_id: int, progress: Progress = NO_PROGRESS, *, keep_queued: 
                     return job
                 await _check_trust(job, keep_queued=keep_queued)
                 if await _admit(job):
-                    await _drive(job, progress, keep_queued=keep_queued)
+                    try:
+                        await _drive(job, progress, keep_queued=keep_queued)
+                    except OffloadError:
+                        # What went wrong after a brake went wrong because of it.
+                        if (await get_job(job_id)).state != JobState.INTERRUPTED:
+                            raise
                     return await get_job(job_id)
         text = await _why_waiting(job, ours)
         if text != said:
@@ -151,7 +163,7 @@ async def _why_waiting(job: Job, ours: bool) -> str:
 async def _drive(job: Job, progress: Progress, *, keep_queued: bool) -> None:
     """Prepare and start a job whose lease and slot are ours."""
     try:
-        await wake(job.worker, progress.step)
+        await wake(job.worker, progress.step, job_id=job.id)
         progress.step(f"Connecting to {job.worker}")
         async with connect(job.worker) as connection:
             await observe_worker(job.worker_id, True, "Answered a launch.")
@@ -174,31 +186,41 @@ async def _drive(job: Job, progress: Progress, *, keep_queued: bool) -> None:
         if isinstance(error, TransportError):
             await note_silence(job.worker_id, str(error))
         if keep_queued and error.retryable:
-            await amove_job(job.id, JobState.QUEUED, reason=Reason.SUBMITTED, detail=str(error))
+            detail = str(error)
+            await amove_job(job.id, JobState.QUEUED, reason=Reason.SUBMITTED, detail=detail, sources=_OURS)
         else:
-            await amove_job(job.id, JobState.FAILED, reason=Reason.PREPARE_FAILED, detail=str(error))
+            await _fail(job, str(error))
         raise
     except OffloadError as error:
-        await amove_job(job.id, JobState.FAILED, reason=Reason.PREPARE_FAILED, detail=str(error))
+        await _fail(job, str(error))
         raise
     except asyncio.CancelledError:
         # Ctrl-C while preparing: nothing runs yet. The next command or the reconcile loop goes on.
         await asyncio.shield(
             amove_job(
-                job.id, JobState.INTERRUPTED, reason=Reason.LAUNCHER_LOST, detail="The launch was stopped."
+                job.id,
+                JobState.INTERRUPTED,
+                reason=Reason.LAUNCHER_LOST,
+                detail="The launch was stopped.",
+                sources=_OURS,
             )
         )
         raise
     except Exception as error:
-        await amove_job(job.id, JobState.FAILED, reason=Reason.PREPARE_FAILED, detail=repr(error))
+        await _fail(job, repr(error))
         raise
     await amove_job(
         job.id,
         JobState.RUNNING,
         reason=Reason.STARTED,
-        sources=frozenset({JobState.PREPARING}),
+        sources=_OURS,
         started_at=timezone.now(),
     )
+
+
+async def _fail(job: Job, detail: str) -> None:
+    """Say that the launch failed, of a job that is still ours to launch."""
+    await amove_job(job.id, JobState.FAILED, reason=Reason.PREPARE_FAILED, detail=detail, sources=_OURS)
 
 
 async def _spec(job: Job) -> dict[str, Any]:
@@ -245,6 +267,9 @@ def _plan(job: Job, prepared: dict[str, Any]) -> Plan:
 
 
 async def _start(connection: Connection, job: Job, plan: Plan, prepared: dict[str, Any]) -> bool:
-    if JobState((await get_job(job.id)).state) is JobState.CANCELLING:
+    state = JobState((await get_job(job.id)).state)
+    if state is JobState.CANCELLING:
         raise UsageError(f"{job.session} was cancelled before it started.")
+    if state is JobState.INTERRUPTED:
+        raise Refused(f"{job.session} was interrupted before it started.", hint="The same command goes on.")
     return await connection.client.start(job.session, plan, cwd=prepared["worktree"])

@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 from asgiref.sync import sync_to_async
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
@@ -17,10 +18,10 @@ from jobs.models import Job, Worker
 from jobs.providers.base import InstanceState
 from jobs.providers.registry import CLOUDS, prepare_cloud
 from jobs.states import JobState, Reason, WorkerDesired, WorkerState
-from jobs.transitions import amove_job, move_job
+from jobs.transitions import move_job
 from jobs.workers import connect, ensure_container, observe_worker
 from jobs.workers.fleet import look_at_machine
-from jobs.workers.machines import cloud_or_none, set_row
+from jobs.workers.machines import cloud_or_none
 from jobs.workers.provision import bring_up
 
 _UP = (InstanceState.RUNNING, InstanceState.CREATING)
@@ -29,13 +30,32 @@ LOOK_SECONDS = 8.0
 SHUTDOWN = timedelta(minutes=3)
 
 
-async def wake(worker: Worker, step: Callable[[str], None]) -> Worker:
+@sync_to_async
+def _want_up(worker_id: int, job_id: int | None) -> None:
+    """Save that the machine is wanted, for a job that is still to be launched. Raises `Refused`."""
+    with transaction.atomic():
+        row = Worker.objects.select_for_update().get(id=worker_id)
+        if job_id is not None and not Job.objects.filter(id=job_id, state=JobState.PREPARING).exists():
+            raise Refused(
+                f"The machine {row.name} is not started: what was to run there was taken back meanwhile.",
+                hint="The same command goes on.",
+            )
+        if row.desired == WorkerDesired.DOWN:
+            # Whoever launches after a stop wants the machine; a stop that is still tried is older.
+            config = {key: value for key, value in row.config.items() if key != "power_wish"}
+            Worker.objects.filter(id=worker_id).update(desired=WorkerDesired.UP.value, config=config)
+
+
+async def wake(worker: Worker, step: Callable[[str], None], *, job_id: int | None = None) -> Worker:
     """Have the worker's machine up before work goes there; a machine that is not ours to start is taken
 
-    as it is. Raises `NotFound` when there is no machine, `NoCapacity`, `TimedOut`, or what the provider said.
+    as it is. `job_id`: the job it is for, which must still be `preparing`. Raises `NotFound` when there is no
+    machine, `Refused` when a stop was asked for meanwhile, `NoCapacity`, `TimedOut`, or what the provider
+    said.
     """
     if cloud_or_none(worker) is None:
         return worker
+    worker = await Worker.objects.aget(id=worker.id)
     if worker.desired == WorkerDesired.GONE and worker.state != WorkerState.ABSENT:
         # To start it would take back what somebody confirmed, and leave what no sweep ends.
         raise NotFound(
@@ -49,12 +69,12 @@ async def wake(worker: Worker, step: Callable[[str], None]) -> Worker:
             hint=f"Make it again: `manage.py fleet provision {worker.name}`; "
             "if its data disk was kept, it is used.",
         )
+    await _want_up(worker.id, job_id)
     state = await look_at_machine(worker)
     worker = await Worker.objects.aget(id=worker.id)
     if state is InstanceState.RUNNING and worker.state in (WorkerState.READY, WorkerState.UNREACHABLE):
         return worker
     step(f"Waking {worker.name}: {worker.state_detail or worker.state}")
-    worker = await set_row(worker, WorkerDesired.UP)
     worker, _ = await bring_up(worker, step)
     return worker
 
@@ -149,20 +169,26 @@ async def revive(worker: Worker) -> int:
     """
     if not await is_down(worker):
         return 0
-    row = await Worker.objects.aget(id=worker.id)
-    if row.desired != WorkerDesired.UP or not row.config.get("auto_resume"):
-        return 0
-    count = 0
-    async for job_id in _lost_with_the_machine(row).values_list("id", flat=True):
-        count += await amove_job(
-            job_id,
-            JobState.QUEUED,
-            reason=Reason.SUBMITTED,
-            detail="Its machine went away and is started again.",
-            actor="auto_resume",
-            sources=frozenset({JobState.INTERRUPTED}),
+    return await _resume_lost(worker.id)
+
+
+@sync_to_async
+def _resume_lost(worker_id: int) -> int:
+    with transaction.atomic():  # with the row: a brake comes before this, or interrupts what is queued here
+        row = Worker.objects.select_for_update().get(id=worker_id)
+        if row.desired != WorkerDesired.UP or not row.config.get("auto_resume"):
+            return 0
+        return sum(
+            move_job(
+                job.id,
+                JobState.QUEUED,
+                reason=Reason.SUBMITTED,
+                detail="Its machine went away and is started again.",
+                actor="auto_resume",
+                sources=frozenset({JobState.INTERRUPTED}),
+            )
+            for job in _lost_with_the_machine(row)
         )
-    return count
 
 
 async def unsaved(worker: Worker) -> Sequence[str]:

@@ -14,7 +14,7 @@ from typing import Any
 from django.utils import timezone
 
 from jobs.errors import OffloadError, Refused
-from jobs.execution.machines import interrupt_jobs
+from jobs.execution.brake import brake, settle
 from jobs.models import Job, Worker
 from jobs.states import JOB_ACTIVE, WorkerState
 from jobs.workers import fleet, idle
@@ -32,8 +32,11 @@ def _now() -> str:
 
 
 async def note_asked(worker: Worker, what: str, actor: str) -> None:
-    """Record who asked for what is done at once, without a wish (`start`, `stop`)."""
-    await set_row(worker, note=Note("asked", actor, {"what": what}))
+    """Record who asked for what is done at once, without a wish (`start`, `stop`).
+
+    What a page asked for before, and nobody has carried out yet, is forgotten.
+    """
+    await set_row(worker, note=Note("asked", actor, {"what": what}), power_wish=None)
 
 
 async def busy_jobs(worker: Worker) -> list[str]:
@@ -47,7 +50,7 @@ async def require_idle(worker: Worker) -> None:
     if busy := await busy_jobs(worker):
         raise Refused(
             f"{worker.name} is at work: {', '.join(busy)}.",
-            hint="Wait or cancel; --force stops it, and the jobs go on when it is started again.",
+            hint="Wait or cancel; --force stops it, and the jobs go on with the same command.",
         )
 
 
@@ -107,7 +110,7 @@ async def carry_out(worker: Worker, kind: str) -> None:
         if kind == KEEP:
             await _keep(worker, wish)
         elif wish["to"] == "up":
-            await fleet.start(worker)
+            await fleet.start(worker, expect={POWER: wish})
         else:
             await _stop(worker, wish)
     except OffloadError as error:
@@ -129,8 +132,10 @@ async def _keep(worker: Worker, wish: dict[str, Any]) -> None:
 async def _stop(worker: Worker, wish: dict[str, Any]) -> None:
     if not wish.get("force"):
         await require_idle(worker)
-    await fleet.stop(worker)
-    await interrupt_jobs(worker.id, f"Its machine was stopped on request of {wish['by']}.")
+    detail = f"Its machine was stopped on request of {wish['by']}."
+    if await brake(worker.id, detail, expect={POWER: wish}):
+        await fleet.stop(worker)
+        await settle(worker.id, detail)
 
 
 def _doing(kind: str, wish: dict[str, Any]) -> str:

@@ -16,11 +16,13 @@ from jobs.management.verbs.request import actor, ask
 from jobs.models import Worker
 from jobs.providers.base import Price, Resource
 from jobs.providers.gce.preflight import preflight
+from jobs.providers.registry import CLOUDS
 from jobs.workers import boot, fleet, idle, provision, sweep
 from jobs.workers.costs import cost_of, price_of
 from jobs.workers.machines import cloud_of, silent
 
 KIND = "gce-cos"
+STOPPED = "Its machine was stopped on request."
 
 
 class Steps:
@@ -157,8 +159,10 @@ async def stop(options: Mapping[str, Any]) -> int:
     if not options["force"]:
         await execution.require_idle(worker)
     await execution.note_asked(worker, "stop", actor())
+    # Before the machine goes: a job that waits would be launched, and start it again.
+    await execution.brake(worker.id, STOPPED)
     changed = await fleet.stop(worker, Steps(options))
-    await execution.interrupt_jobs(worker.id, "Its machine was stopped on request.")
+    await execution.settle(worker.id, STOPPED)
     worker = await Worker.objects.aget(id=worker.id)
     text = f"{worker.name} is stopped." if changed else f"{worker.name} was not running; nothing was done."
     return _done(options, worker, text, changed=changed)
@@ -297,9 +301,13 @@ async def panic(options: Mapping[str, Any]) -> int:
     """Stop every machine of ours, known or not. Nothing is deleted."""
     await _simulators()
     await _confirm(options, "Stop every machine of yours, whatever runs on it?")
+    detail = "Every machine was stopped on request."
+    ours = Worker.objects.filter(provider__in=CLOUDS)
+    async for worker in ours:
+        await execution.brake(worker.id, detail)
     halted = await sweep.panic(Steps(options), extra=_extra(options))
-    async for worker in Worker.objects.filter(provider=KIND):
-        await execution.interrupt_jobs(worker.id, "Every machine was stopped on request.")
+    async for worker in ours.all():
+        await execution.settle(worker.id, detail)
     if options["json"]:
         print_json("halted", {"stopped": halted.stopped, "left": [str(one) for one in halted.left],
                               "failed": halted.failed})  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,6 +16,7 @@ from jobs.workers.costs import DISK_GONE
 from jobs.workers.idle import in_utc, moment_of, with_moments
 from jobs.workers.machines import (
     GONE_DEADLINE,
+    ON_REQUEST,
     STOPPED_DEADLINE,
     Note,
     Step,
@@ -31,7 +32,6 @@ from jobs.workers.provision import bring_up
 
 # How far the machine's clock and its provider's may be apart.
 _CLOCKS = timedelta(minutes=2)
-_ON_REQUEST = "Stopped on request."
 _UP = (WorkerState.READY, WorkerState.UNREACHABLE)
 _ROW: dict[InstanceState, WorkerState] = {
     InstanceState.CREATING: WorkerState.BOOTING,
@@ -83,8 +83,8 @@ async def note_machine(worker: Worker, instance: Instance | None) -> None:
         return
     text = f"The machine is {instance.state.value}. {instance.detail}".rstrip()
     since = _last(instance, "last_stop") if target is WorkerState.STOPPED else None
-    if state is WorkerState.STOPPING and worker.state_detail == _ON_REQUEST:
-        text = _ON_REQUEST
+    if state is WorkerState.STOPPING and worker.state_detail == ON_REQUEST:
+        text = ON_REQUEST
     elif target is WorkerState.STOPPED and state in (*_UP, WorkerState.STOPPING):
         text = _why_stopped(worker, instance, since)
     elif target is WorkerState.STOPPING and state in _UP and facts["down"] is not None:
@@ -126,7 +126,7 @@ async def _stop(provider: CloudProvider, worker: Worker, step: Step) -> bool:
         await note_machine(worker, instance)
         return False
     step(f"Stopping {worker.name}")
-    await bring_row(worker.id, WorkerState.STOPPING, _ON_REQUEST)
+    await bring_row(worker.id, WorkerState.STOPPING, ON_REQUEST)
     if instance.state is not InstanceState.STOPPING:
         try:
             await provider.stop(worker.name)
@@ -142,17 +142,22 @@ async def _stop(provider: CloudProvider, worker: Worker, step: Step) -> bool:
         deadline=STOPPED_DEADLINE,
         step=step,
     )
-    await bring_row(worker.id, WorkerState.STOPPED, _ON_REQUEST)
+    await bring_row(worker.id, WorkerState.STOPPED, ON_REQUEST)
     return True
 
 
-async def start(worker: Worker, step: Step = silent) -> tuple[Worker, bool]:
+async def start(
+    worker: Worker, step: Step = silent, *, expect: Mapping[str, Any] | None = None
+) -> tuple[Worker, bool]:
     """Have the worker's machine running and answering; return the row and whether anything was done.
 
-    Raises `NotFound` when there is no machine, and as `bring_up`.
+    Nothing is done when the configuration is not as `expect` has it. Raises `NotFound` when there is no
+    machine, and as `bring_up`.
     """
     cloud_of(worker, "Starting")
-    worker = await set_row(worker, WorkerDesired.UP)
+    worker = await set_row(worker, WorkerDesired.UP, expect=expect)
+    if any(worker.config.get(key) != value for key, value in (expect or {}).items()):
+        return worker, False
     return await bring_up(worker, step)
 
 
@@ -162,8 +167,9 @@ async def rebuild(worker: Worker, step: Step = silent) -> Worker:
     `config["rebuild"]` says how far it is: `deleting` until the old machine is gone, then `making`.
     """
     provider = cloud_of(worker, "Rebuilding")
+    worker = await set_row(worker, WorkerDesired.UP)
     if worker.config.get("rebuild") != "making":
-        worker = await set_row(worker, WorkerDesired.UP, rebuild="deleting")
+        worker = await set_row(worker, rebuild="deleting")
         await _delete_machine(provider, worker, step)
         worker = await set_row(worker, rebuild="making")
     worker, _ = await bring_up(worker, step, make=True)

@@ -27,6 +27,7 @@ Step = Callable[[str], None]
 RUNNING_DEADLINE = 300.0
 STOPPED_DEADLINE = 300.0
 GONE_DEADLINE = 300.0
+ON_REQUEST = "Stopped on request."
 
 
 def silent(text: str) -> None:

@@ -19,6 +19,7 @@ from jobs.states import WorkerDesired, WorkerState
 from jobs.workers.answering import nobody_answers, until_ready, what_is_missing
 from jobs.workers.machines import (
     GONE_DEADLINE,
+    ON_REQUEST,
     RUNNING_DEADLINE,
     STOPPED_DEADLINE,
     Step,
@@ -94,8 +95,10 @@ async def bring_up(worker: Worker, step: Step = silent, *, make: bool = False) -
         worker = await _make(provider, worker, step)
         provider = cloud_of(worker, "Starting")
     elif instance.state is InstanceState.STOPPED:
+        await _require_wanted(worker)
         step(f"Starting {worker.name}")
         await provider.start(worker.name)
+        await _require_wanted(worker, provider)
     try:
         await _until_running(provider, worker, step)
     except NoCapacity as error:
@@ -116,6 +119,23 @@ async def bring_up(worker: Worker, step: Step = silent, *, make: bool = False) -
     await until_ready(provider, worker, dict(before), step)
     await bring_row(worker.id, WorkerState.READY, "Answered after its boot.")
     return await Worker.objects.aget(id=worker.id), True
+
+
+async def _require_wanted(worker: Worker, started: CloudProvider | None = None) -> None:
+    """Raise `Refused` when somebody wants the machine down by now; one that was `started` is stopped again.
+
+    Asked before and after the machine is: whoever stops it looks in between, and may see nothing to stop.
+    """
+    row = await Worker.objects.aget(id=worker.id)
+    if row.desired == WorkerDesired.UP:
+        return
+    if started is not None:
+        await bring_row(worker.id, WorkerState.STOPPING, ON_REQUEST)
+        await started.stop(worker.name)
+    raise Refused(
+        f"{worker.name} is not started: it was asked to be {row.desired} meanwhile.",
+        hint=f"`manage.py fleet start {worker.name}` starts it all the same.",
+    )
 
 
 async def _settled(provider: CloudProvider, worker: Worker, step: Step) -> Instance | None:
@@ -164,8 +184,10 @@ async def _make(provider: CloudProvider, worker: Worker, step: Step) -> Worker:
         await bring_row(worker.id, WorkerState.CREATING, f"Asked for {_place(zone, spot)}.")
         try:
             await _until_grounded(provider, zone, step)
+            await _require_wanted(worker)
             step(f"Making {worker.name} {_place(zone, spot)}")
             await provider.create(spec_of_machine(worker), worker.name)
+            await _require_wanted(worker, provider)
             await _until_running(provider, worker, step)
         except NoCapacity as error:
             said.append(f"{_place(zone, spot)}: {error.message}")

@@ -11,7 +11,15 @@ from jobs.models import Worker
 from jobs.providers.base import CloudProvider, Instance, InstanceState, Resource
 from jobs.states import WorkerDesired, WorkerState
 from jobs.workers.fleet import note_machine
-from jobs.workers.machines import STOPPED_DEADLINE, Step, cloud_or_none, silent, until_removed
+from jobs.workers.machines import (
+    ON_REQUEST,
+    STOPPED_DEADLINE,
+    Step,
+    bring_row,
+    cloud_or_none,
+    silent,
+    until_removed,
+)
 from jobs.workers.waiting import Seen, wait_until
 
 # What makes two workers live in the same account: the same words here, the same resources there.
@@ -175,7 +183,7 @@ async def panic(step: Step = silent, *, extra: Sequence[Worker] = ()) -> Halted:
         # A deletion that was begun stays one: else a sweep would take what is left of it for wanted.
         rows = Worker.objects.filter(provider=account.provider.kind).exclude(desired=WorkerDesired.GONE)
         await rows.aupdate(desired=WorkerDesired.DOWN.value)
-        asked += [(account, name) for name in await _ask_all_to_stop(account.provider, step, halted)]
+        asked += [(account, name) for name in await _ask_all_to_stop(account, step, halted)]
     for account, name in asked:
         try:
             await _until_down(account, name, step)
@@ -191,23 +199,36 @@ async def panic(step: Step = silent, *, extra: Sequence[Worker] = ()) -> Halted:
     return halted
 
 
-async def _ask_all_to_stop(provider: CloudProvider, step: Step, halted: Halted) -> list[str]:
+async def _row_of(account: _Account, name: str) -> Worker | None:
+    row = await Worker.objects.filter(name=name, provider=account.provider.kind).afirst()
+    return row if row is not None and _place_of(row) == account.place else None
+
+
+async def _ask_all_to_stop(account: _Account, step: Step, halted: Halted) -> list[str]:
     """Ask every machine of an account to stop; return the names of those that were asked."""
     try:
-        instances = await provider.list()
+        instances = await account.provider.list()
     except OffloadError as error:
         halted.failed.append(error.message)
         return []
     asked = []
     for instance in instances:
+        row = await _row_of(account, instance.name)
         if instance.state in (InstanceState.STOPPED, InstanceState.DELETING):
+            if row is not None:  # of an earlier panic that died, perhaps
+                await note_machine(row, instance)
             continue
         step(f"Stopping {instance.name}")
+        if row is not None:
+            # Said first: whoever sees it go down knows why.
+            await bring_row(row.id, WorkerState.STOPPING, ON_REQUEST)
         try:
-            await provider.stop(instance.name)
+            await account.provider.stop(instance.name)
             asked.append(instance.name)
         except OffloadError as error:
             halted.failed.append(f"Stopping {instance.name} failed: {error.message}")
+            if row is not None:
+                await note_machine(await Worker.objects.aget(id=row.id), instance)
     return asked
 
 
@@ -222,6 +243,5 @@ async def _until_down(account: _Account, name: str, step: Step) -> None:
         return Seen(None, f"{name} is {found.state.value}")
 
     (instance,) = await wait_until(f"{name} to stop", look, deadline=STOPPED_DEADLINE, step=step)
-    row = await Worker.objects.filter(name=name, provider=account.provider.kind).afirst()
-    if row is not None and _place_of(row) == account.place:
+    if (row := await _row_of(account, name)) is not None:
         await note_machine(row, instance)
