@@ -47,6 +47,8 @@ async def look_at_machine(worker: Worker) -> InstanceState | None:
     A machine that runs proves nothing about what runs on it: such a row stays as it is, unless it said
     that the machine was down. Raises what the provider raises.
     """
+    # Read before one asks: what the row says by then is not older than the answer.
+    worker = await Worker.objects.filter(id=worker.id).afirst() or worker
     provider = cloud_of(worker, "Looking at")
     instance = await provider.get(worker.name)
     await note_machine(worker, instance)
@@ -57,12 +59,13 @@ async def note_machine(worker: Worker, instance: Instance | None) -> None:
     """Have the row say what was seen of the machine, since when, and why it is down.
 
     `config["down"]`: the provider's word for that (`preempted`, `deadline`, ...); `config["deadline"]`: when
-    the provider will stop it, whatever happens.
+    the provider will stop it, whatever happens. `worker` is the row as it was before the provider was asked;
+    nothing is said when it has changed since: what was seen is older than that.
     """
-    state = WorkerState(worker.state)
+    seen, state = worker, WorkerState(worker.state)
     if instance is None:
         if state not in (WorkerState.ABSENT, WorkerState.CREATING):
-            await bring_row(worker.id, WorkerState.ABSENT, "Its machine is gone.")
+            await bring_row(worker.id, WorkerState.ABSENT, "Its machine is gone.", seen=seen)
         return
     down = instance.state in (InstanceState.STOPPING, InstanceState.STOPPED)
     facts: dict[str, Any] = {
@@ -70,11 +73,11 @@ async def note_machine(worker: Worker, instance: Instance | None) -> None:
         "deadline": None if down else str(instance.data.get("deadline") or "") or None,
     }
     if any(worker.config.get(key) != value for key, value in facts.items()):
-        worker = await set_row(worker, **facts)
+        worker = await set_row(worker, seen=seen, **facts)
     if instance.state is InstanceState.RUNNING:
         if state in (WorkerState.STOPPED, WorkerState.STOPPING, WorkerState.ABSENT, WorkerState.CREATING):
             since = _last(instance, "last_start")
-            await bring_row(worker.id, WorkerState.BOOTING, "The machine runs.", since)
+            await bring_row(worker.id, WorkerState.BOOTING, "The machine runs.", since, seen=seen)
         return
     target = _ROW[instance.state]
     if target is state or (target is WorkerState.BOOTING and state is WorkerState.CREATING):
@@ -89,7 +92,7 @@ async def note_machine(worker: Worker, instance: Instance | None) -> None:
         text = _why_stopped(worker, instance, since)
     elif target is WorkerState.STOPPING and state in _UP and facts["down"] is not None:
         text = _why_stopped(worker, instance, None)
-    await bring_row(worker.id, target, text, since)
+    await bring_row(worker.id, target, text, since, seen=seen)
 
 
 def _last(instance: Instance, key: str) -> datetime | None:

@@ -71,9 +71,27 @@ def _way(source: WorkerState, target: WorkerState) -> list[WorkerState]:
     return []
 
 
-def _bring_row(worker_id: int, target: WorkerState, detail: str, since: datetime | None = None) -> None:
+def _is_newer(row: Worker, seen: Worker | None) -> bool:
+    """Tell whether a row says something else than it did when it was `seen`."""
+    return seen is not None and any(
+        getattr(row, name) != getattr(seen, name)
+        for name in ("state", "state_detail", "state_since", "desired")
+    )
+
+
+def _bring_row(
+    worker_id: int,
+    target: WorkerState,
+    detail: str,
+    since: datetime | None = None,
+    *,
+    seen: Worker | None = None,
+) -> None:
+    """Move a worker to a state, by legal moves. With `seen`, not when its row has changed since."""
     with transaction.atomic():
         row = Worker.objects.select_for_update().get(id=worker_id)
+        if _is_newer(row, seen):
+            return
         for state in _way(WorkerState(row.state), target):
             move_worker(worker_id, state, detail=detail, since=since)
 
@@ -96,9 +114,12 @@ def _set_row(
     changes: dict[str, Any],
     note: Note | None,
     expect: Mapping[str, Any],
+    seen: Worker | None,
 ) -> Worker:
     with transaction.atomic():
         row = Worker.objects.select_for_update().get(id=worker_id)
+        if _is_newer(row, seen):
+            return seen or row
         if any(row.config.get(key) != value for key, value in expect.items()):
             return row
         config = {**row.config, **changes}
@@ -120,13 +141,15 @@ async def set_row(
     *,
     note: Note | None = None,
     expect: Mapping[str, Any] | None = None,
+    seen: Worker | None = None,
     **changes: Any,
 ) -> Worker:
     """Save what is wanted of a worker, and changes of its configuration (None: forget); return the row.
 
-    `note` is recorded with it. Nothing is done when the configuration is not as `expect` has it.
+    `note` is recorded with it. Nothing is done when the configuration is not as `expect` has it, or the row
+    has changed since it was `seen`.
     """
-    return await sync_to_async(_set_row)(worker.id, desired, changes, note, expect or {})
+    return await sync_to_async(_set_row)(worker.id, desired, changes, note, expect or {}, seen)
 
 
 def spec_of_machine(worker: Worker, *, user_data: bool = True) -> dict[str, Any]:
