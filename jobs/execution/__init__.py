@@ -14,6 +14,7 @@ from jobs.execution.follow import refresh, refresh_worker, wait
 from jobs.execution.heads import check_head
 from jobs.execution.launch import NO_PROGRESS, Progress, launch
 from jobs.execution.machines import (
+    goes_on,
     interrupt_jobs,
     look_at_machines,
     mark_lost,
@@ -50,6 +51,7 @@ __all__ = [
     "find_job",
     "find_jobs",
     "go_on",
+    "goes_on",
     "interrupt_jobs",
     "is_trusted",
     "launch",

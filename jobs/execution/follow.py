@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from jobs.errors import MachineDown, TimedOut, TransportError, WorkerUnavailable
 from jobs.execution import apply
-from jobs.execution.machines import is_down, note_silence
+from jobs.execution.machines import goes_on, is_down, note_silence
 from jobs.models import Job, Worker
 from jobs.remote.client import SILENT
 from jobs.states import JOB_ENDED, JobState
@@ -19,6 +19,7 @@ from jobs.workers import Connection, connect, get_job, observe_worker
 
 RETRY_SECONDS = (0.5, 1, 2, 4)
 POLL_SECONDS = 0.5
+PAUSE_SECONDS = 1.0
 
 
 class Reading:
@@ -107,15 +108,23 @@ async def refresh(job_id: int) -> Job:
     return job
 
 
-async def wait(job_id: int, *, timeout: float | None = None) -> Job:
+async def wait(
+    job_id: int, *, timeout: float | None = None, pausing: Callable[[Job], None] | None = None
+) -> Job:
     """Follow a job until it has ended (`interrupted` counts: nothing is at work then).
 
+    With `pausing`, an interruption after which the job goes on by itself is no end; `pausing` is told.
     Raises `TimedOut` after `timeout` seconds; the job goes on. A broken line is mended with back-off for
     as long as it takes.
     """
     try:
         async with asyncio.timeout(timeout):
-            return await _wait(job_id)
+            job = await _wait(job_id)
+            while pausing is not None and await goes_on(job):
+                pausing(job)
+                await asyncio.sleep(PAUSE_SECONDS)
+                job = await _wait(job_id)
+            return job
     except TimeoutError:
         job = await get_job(job_id)
         raise TimedOut(

@@ -172,6 +172,21 @@ async def revive(worker: Worker) -> int:
     return await _resume_lost(worker.id)
 
 
+async def goes_on(job: Job) -> bool:
+    """Tell whether an interrupted job goes on by itself: `auto_resume`, and nobody asked for a stop."""
+    if job.state != JobState.INTERRUPTED or cloud_or_none(job.worker) is None:
+        return False
+    row = await Worker.objects.aget(id=job.worker_id)
+    if row.desired != WorkerDesired.UP or not row.config.get("auto_resume"):
+        return False
+    try:
+        await revive(row)
+    except OffloadError:
+        return True  # its provider does not answer now
+    job = await Job.objects.aget(id=job.id)
+    return job.state != JobState.INTERRUPTED or job.reason == Reason.WORKER_CHANGED
+
+
 @sync_to_async
 def _resume_lost(worker_id: int) -> int:
     with transaction.atomic():  # with the row: a brake comes before this, or interrupts what is queued here

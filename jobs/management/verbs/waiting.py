@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 from jobs import execution
 from jobs.errors import OffloadError
-from jobs.management.output import TaskPrinter, print_job_json, print_outcome
+from jobs.management.output import TaskPrinter, print_job_json, print_outcome, say
 from jobs.management.verbs.request import Request
 from jobs.models import Job
 from jobs.states import JobState, Verdict
@@ -43,13 +44,27 @@ async def wait_until_ended(request: Request, job: Job) -> int:
     tasks = TaskPrinter(quiet=request.json)
     shower = asyncio.create_task(_show(job.id, tasks))
     try:
-        job = await execution.wait(job.id, timeout=request.timeout)
+        job = await execution.wait(job.id, timeout=request.timeout, pausing=_say_once())
     finally:
         shower.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await shower
     tasks.update(job)
     return await finish(request, job)
+
+
+def _say_once() -> Callable[[Job], None]:
+    told: set[int] = set()
+
+    def pausing(job: Job) -> None:
+        if job.id not in told:
+            told.add(job.id)
+            say(
+                f"{job.session} was interrupted, and goes on by itself when {job.worker} is up again "
+                "(--auto-resume; the reconcile loop sees to it). Still waiting."
+            )
+
+    return pausing
 
 
 async def _show(job_id: int, tasks: TaskPrinter) -> None:
