@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from jobs.models import Job, JobEvent
 from jobs.remote.offload_runner import protocol
-from jobs.states import Attention, JobState, Reason, Verdict, WorkerDesired
+from jobs.states import Attention, JobState, Reason, Verdict, WorkerDesired, WorkerState
 from jobs.transitions import move_job, set_attention
 
 # A session just created has no runner for a moment; that is not a lost runner.
@@ -133,8 +133,8 @@ def apply_status(job_id: int, status: Mapping[str, Any]) -> None:
     Job.objects.filter(id=job_id).update(observed_at=now)
     job = Job.objects.get(id=job_id)
     if status.get("alive") and job.state == JobState.INTERRUPTED:
-        if job.reason == Reason.WORKER_STOPPED and job.worker.desired != WorkerDesired.UP:
-            return  # its machine is on its way down
+        if _is_going_down(job, now):
+            return
         # Somebody resumed it by hand, or an older sighting was applied after a newer one.
         move_job(job_id, JobState.RUNNING, reason=Reason.RESUMED, attention=Attention.NONE)
         return
@@ -149,6 +149,14 @@ def apply_status(job_id: int, status: Mapping[str, Any]) -> None:
         detail=f"Seen at {now:%Y-%m-%d %H:%M:%S} UTC: no runner holds the job's lock; "
         f"the tmux session is {'there' if status.get('tmux') else 'gone'}.",
     )
+
+
+def _is_going_down(job: Job, now: datetime) -> bool:
+    """Tell whether the machine of a job that still lives was asked to go down."""
+    if job.reason == Reason.WORKER_STOPPED:
+        return job.worker.desired != WorkerDesired.UP
+    just_now = job.finished_at is not None and now - job.finished_at < START_GRACE
+    return job.reason == Reason.WORKER_CHANGED and (just_now or job.worker.state != WorkerState.READY)
 
 
 def _is_starting(job: Job) -> bool:

@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from jobs import execution
-from jobs.errors import NotFound, Refused
+from jobs.errors import NotFound, OffloadError, Refused
 from jobs.management import fleet_plan, simulation
 from jobs.management.output import plain, print_json, say
 from jobs.management.verbs.request import actor, ask
 from jobs.models import Worker
-from jobs.providers.base import Price, Resource
+from jobs.providers.base import Price
 from jobs.providers.gce.preflight import preflight
-from jobs.providers.registry import CLOUDS
-from jobs.workers import boot, fleet, idle, provision, sweep
+from jobs.workers import boot, fleet, idle, provision
 from jobs.workers.costs import cost_of, price_of
-from jobs.workers.machines import cloud_of, silent
+from jobs.workers.machines import cloud_of, require_size, silent
 
 KIND = "gce-cos"
 STOPPED = "Its machine was stopped on request."
@@ -38,7 +37,7 @@ class Steps:
             say(f"  {time.monotonic() - self.started:6.1f} s  {plain(text)}")
 
 
-async def _confirm(options: Mapping[str, Any], question: str) -> None:
+async def confirm(options: Mapping[str, Any], question: str) -> None:
     """Have a yes. Raises `Refused` without one, and when nobody can be asked."""
     if options["yes"]:
         return
@@ -59,12 +58,6 @@ async def _worker(options: Mapping[str, Any]) -> Worker:
 
 async def _simulator(worker: Worker) -> None:
     if worker.config.get("simulated"):
-        await asyncio.to_thread(simulation.start)
-
-
-async def _simulators() -> None:
-    # Deleted ones too: what is left of them is looked for.
-    if await Worker.objects.filter(config__simulated=True).aexists():
         await asyncio.to_thread(simulation.start)
 
 
@@ -132,7 +125,7 @@ async def provision_(options: Mapping[str, Any]) -> int:
             say("This one costs nothing: it is simulated on this machine.")
     if not options["simulate"]:
         config = await preflight(name, config, say if not step.quiet else silent)
-        await _confirm(options, f"Make {name}?")
+        await confirm(options, f"Make {name}?")
     worker, changed = await provision.provision(name, KIND, root, config, step)
     return _done(options, worker, _up_text(worker, changed), changed=changed, price=_price_json(price))
 
@@ -168,22 +161,51 @@ async def stop(options: Mapping[str, Any]) -> int:
     return _done(options, worker, text, changed=changed)
 
 
-async def rebuild(options: Mapping[str, Any]) -> int:
-    """Make the machine anew on its data disk."""
+async def _change(
+    options: Mapping[str, Any], question: str, detail: str, change: Callable[[Worker], Awaitable[Worker]]
+) -> Worker:
+    """Have a machine changed that is down meanwhile: its jobs are interrupted, and go on with `auto_resume`.
+
+    Raises `Refused` while jobs are at work, unless forced.
+    """
     worker = await _worker(options)
-    if not worker.config.get("rebuild"):
-        await _confirm(options, f"Delete the machine {worker.name} and make it anew (its data disk is kept)?")
-    await execution.interrupt_jobs(worker.id, "Its machine is made anew.")
-    worker = await fleet.rebuild(worker, Steps(options))
+    if not worker.config.get("rebuild"):  # else it was agreed to, and died on its way
+        if not options["force"]:
+            await execution.require_idle(worker)
+        elif busy := await execution.busy_jobs(worker):
+            question = f"{question} This interrupts {', '.join(busy)}."
+        await confirm(options, question)
+    await execution.pause(worker.id, detail)
+    try:
+        worker = await change(worker)
+    except OffloadError:
+        if await Worker.objects.filter(id=worker.id, state="ready").aexists():
+            await execution.go_on(worker.id)  # it is as it was
+        raise
+    await execution.go_on(worker.id)
+    return worker
+
+
+async def rebuild(options: Mapping[str, Any]) -> int:
+    """Make the machine anew on its data disk. Refuses while jobs are at work there."""
+    worker = await _change(
+        options,
+        f"Delete the machine {options['name']} and make it anew (its data disk is kept)?",
+        "Its machine is made anew.",
+        lambda worker: fleet.rebuild(worker, Steps(options)),
+    )
     return _done(options, worker, f"{worker.name} was made anew; its data is as it was.")
 
 
 async def resize(options: Mapping[str, Any]) -> int:
-    """Give the machine another type; it is stopped for that."""
-    worker = await _worker(options)
-    await _confirm(options, f"Stop {worker.name} and make it a {options['size']}?")
-    await execution.interrupt_jobs(worker.id, "Its machine gets another size.")
-    worker = await fleet.resize(worker, options["size"], Steps(options))
+    """Give the machine another type; it is stopped for that. Refuses while jobs are at work there."""
+    require_size(options["size"])
+    worker = await _change(
+        options,
+        f"Stop {options['name']} and make it a {options['size']}?",
+        "Its machine gets another size.",
+        lambda worker: fleet.resize(worker, options["size"], Steps(options)),
+    )
     return _done(options, worker, f"{worker.name} is a {options['size']} now.")
 
 
@@ -201,7 +223,7 @@ async def delete(options: Mapping[str, Any]) -> int:
     if not options["json"]:
         say("This goes: " + (", ".join(str(one) for one in going) or "nothing; it is gone already") + ".")
     if going:
-        await _confirm(options, f"Delete {worker.name}{' and all data on it' if with_disk else ''}?")
+        await confirm(options, f"Delete {worker.name}{' and all data on it' if with_disk else ''}?")
     kept = await fleet.delete(worker, Steps(options), with_disk=with_disk)
     if with_disk:
         await execution.mark_lost(worker, actor())
@@ -262,59 +284,3 @@ async def keep(options: Mapping[str, Any]) -> int:
     if said := idle.idle_of(worker):
         text += f" {said.text}"
     return _done(options, worker, text, until=until.isoformat())
-
-
-def _extra(options: Mapping[str, Any]) -> Sequence[Worker]:
-    """Return an account that no row names, when the options do."""
-    if not options["project"]:
-        return []
-    zones = (options["zones"] or fleet_plan.ZONES).split(",")
-    config = {"project": options["project"], "zones": zones, "owner": fleet_plan.owner_of(options)}
-    return [Worker(name="sweep", provider=KIND, root=boot.MOUNT, config=config)]
-
-
-def _lines(title: str, what: Sequence[Resource | str]) -> None:
-    for one in what:
-        print(f"{title}: {one}")
-
-
-async def sweep_(options: Mapping[str, Any]) -> int:
-    """Find what no row knows, and rows without their machine; --yes removes the orphans."""
-    await _simulators()
-    found = await sweep.sweep(Steps(options), remove=options["yes"], extra=_extra(options))
-    await asyncio.to_thread(simulation.stop_if_unused)
-    if options["json"]:
-        print_json("swept", {"orphans": [str(one) for one in found.orphans], "gone": found.gone,
-                             "failed": found.failed, "removed": options["yes"]})  # fmt: skip
-    else:
-        _lines("removed" if options["yes"] else "orphan", found.orphans)
-        _lines("machine is gone", found.gone)
-        _lines("failed", found.failed)
-        if found.orphans and not options["yes"]:
-            say("Nothing was removed; --yes removes the orphans.")
-        if not (found.orphans or found.gone or found.failed):
-            print("Nothing to sweep.")
-    return 1 if found.failed else 0
-
-
-async def panic(options: Mapping[str, Any]) -> int:
-    """Stop every machine of ours, known or not. Nothing is deleted."""
-    await _simulators()
-    await _confirm(options, "Stop every machine of yours, whatever runs on it?")
-    detail = "Every machine was stopped on request."
-    ours = Worker.objects.filter(provider__in=CLOUDS)
-    async for worker in ours:
-        await execution.brake(worker.id, detail)
-    halted = await sweep.panic(Steps(options), extra=_extra(options))
-    async for worker in ours.all():
-        await execution.settle(worker.id, detail)
-    if options["json"]:
-        print_json("halted", {"stopped": halted.stopped, "left": [str(one) for one in halted.left],
-                              "failed": halted.failed})  # fmt: skip
-    else:
-        _lines("stopped", halted.stopped)
-        _lines("still costs", halted.left)
-        _lines("failed", halted.failed)
-        if not halted.stopped and not halted.failed:
-            print("No machine was running.")
-    return 1 if halted.failed else 0

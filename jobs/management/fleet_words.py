@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from jobs.management import fleet_brakes, fleet_price
 from jobs.management import fleet_machines as machines
-from jobs.management import fleet_price
 
 Verb = Callable[[Mapping[str, Any]], Awaitable[int]]
 VERBS: Mapping[str, tuple[Verb, str]] = {
@@ -21,8 +21,8 @@ VERBS: Mapping[str, tuple[Verb, str]] = {
     "price": (fleet_price.price, "what a worker has cost, or what machine types cost (estimates)"),
     "logs": (machines.logs, "the machine's serial console"),
     "keep": (machines.keep, "keep a machine up although it is idle"),
-    "sweep": (machines.sweep_, "find machines and disks of ours that no worker stands for"),
-    "panic": (machines.panic, "stop every machine of ours, at once"),
+    "sweep": (fleet_brakes.sweep_, "find machines and disks of ours that no worker stands for"),
+    "panic": (fleet_brakes.panic, "stop every machine of ours, at once"),
 }
 _ALL = ("sweep", "panic")
 
@@ -45,7 +45,7 @@ def add_verbs(verbs: Any, **options: Any) -> None:
             parser.add_argument("--owner", help="whose machines these are (a label; default: user-host)")
         if name == "provision":
             _provision(parser)
-        elif name in ("stop", "delete"):
+        elif name in ("stop", "rebuild", "resize", "delete"):
             parser.add_argument(
                 "--force", action="store_true", help="also when jobs or work stand against it"
             )

@@ -1,0 +1,87 @@
+"""`manage.py fleet sweep` and `fleet panic`: verbs about every machine of ours, known to a row or not."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jobs import execution
+from jobs.errors import OffloadError
+from jobs.management import fleet_plan, simulation
+from jobs.management.fleet_machines import KIND, Steps, confirm
+from jobs.management.output import print_json, say
+from jobs.models import Worker
+from jobs.providers.base import Resource
+from jobs.providers.registry import CLOUDS
+from jobs.workers import boot, sweep
+
+
+async def _simulators() -> list[str]:
+    """Have the simulator running when a worker needs it; return why it does not: real machines go first."""
+    # Deleted ones too: what is left of them is looked for.
+    if await Worker.objects.filter(config__simulated=True).aexists():
+        try:
+            await asyncio.to_thread(simulation.start)
+        except (OffloadError, OSError, subprocess.SubprocessError) as error:
+            return [f"Simulated machines could not be looked at: {error}"]
+    return []
+
+
+def _extra(options: Mapping[str, Any]) -> Sequence[Worker]:
+    """Return an account that no row names, when the options do."""
+    if not options["project"]:
+        return []
+    zones = (options["zones"] or fleet_plan.ZONES).split(",")
+    config = {"project": options["project"], "zones": zones, "owner": fleet_plan.owner_of(options)}
+    return [Worker(name="sweep", provider=KIND, root=boot.MOUNT, config=config)]
+
+
+def _lines(title: str, what: Sequence[Resource | str]) -> None:
+    for one in what:
+        print(f"{title}: {one}")
+
+
+async def sweep_(options: Mapping[str, Any]) -> int:
+    """Find what no row knows, and rows without their machine; --yes removes the orphans."""
+    failed = await _simulators()
+    found = await sweep.sweep(Steps(options), remove=options["yes"], extra=_extra(options))
+    found.failed += failed
+    await asyncio.to_thread(simulation.stop_if_unused)
+    if options["json"]:
+        print_json("swept", {"orphans": [str(one) for one in found.orphans], "gone": found.gone,
+                             "failed": found.failed, "removed": options["yes"]})  # fmt: skip
+    else:
+        _lines("removed" if options["yes"] else "orphan", found.orphans)
+        _lines("machine is gone", found.gone)
+        _lines("failed", found.failed)
+        if found.orphans and not options["yes"]:
+            say("Nothing was removed; --yes removes the orphans.")
+        if not (found.orphans or found.gone or found.failed):
+            print("Nothing to sweep.")
+    return 1 if found.failed else 0
+
+
+async def panic(options: Mapping[str, Any]) -> int:
+    """Stop every machine of ours, known or not. Nothing is deleted."""
+    await confirm(options, "Stop every machine of yours, whatever runs on it?")
+    detail = "Every machine was stopped on request."
+    ours = Worker.objects.filter(provider__in=CLOUDS)
+    async for worker in ours:
+        await execution.brake(worker.id, detail)
+    failed = await _simulators()
+    halted = await sweep.panic(Steps(options), extra=_extra(options))
+    halted.failed += failed
+    async for worker in ours.all():
+        await execution.settle(worker.id, detail)
+    if options["json"]:
+        print_json("halted", {"stopped": halted.stopped, "left": [str(one) for one in halted.left],
+                              "failed": halted.failed})  # fmt: skip
+    else:
+        _lines("stopped", halted.stopped)
+        _lines("still costs", halted.left)
+        _lines("failed", halted.failed)
+        if not halted.stopped and not halted.failed:
+            print("No machine was running.")
+    return 1 if halted.failed else 0
