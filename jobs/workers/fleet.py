@@ -195,12 +195,21 @@ async def resize(worker: Worker, size: str, step: Step = silent) -> Worker:
     step(f"Giving {worker.name} the size {size}")
     try:
         await provider.resize(worker.name, size)
-        key = "machine_type" if "machine_type" in (worker.config.get("spec") or {}) else "size"
-        worker = await set_row(worker, spec={**(worker.config.get("spec") or {}), key: size})
-    finally:
-        if worker.desired == WorkerDesired.UP:
-            worker, _ = await bring_up(await Worker.objects.aget(id=worker.id), step)
-    return worker
+    except OffloadError as refused:
+        try:
+            await _up_again(worker, step)
+        except OffloadError as error:
+            refused.hint = (
+                f"{refused.hint} It was not started again either: {error.message} {error.hint}".strip()
+            )
+        raise
+    key = "machine_type" if "machine_type" in (worker.config.get("spec") or {}) else "size"
+    return await _up_again(await set_row(worker, spec={**(worker.config.get("spec") or {}), key: size}), step)
+
+
+async def _up_again(worker: Worker, step: Step) -> Worker:
+    worker = await Worker.objects.aget(id=worker.id)
+    return (await bring_up(worker, step))[0] if worker.desired == WorkerDesired.UP else worker
 
 
 async def belongings(worker: Worker) -> Sequence[Resource]:
