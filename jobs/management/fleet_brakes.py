@@ -43,22 +43,41 @@ def _lines(title: str, what: Sequence[Resource | str]) -> None:
         print(f"{title}: {one}")
 
 
+def _disk_line(one: Resource) -> str:
+    price = f", about {one.month:.2f} USD a month" if one.month is not None else ""
+    return f"{one} ({one.detail}{price})" if one.detail else str(one)
+
+
 async def sweep_(options: Mapping[str, Any]) -> int:
     """Find what no row knows, and rows without their machine; --yes removes the orphans."""
     failed = await _simulators()
-    found = await sweep.sweep(Steps(options), remove=options["yes"], extra=_extra(options))
+    found = await sweep.sweep(
+        Steps(options),
+        remove=options["yes"],
+        other_homes=options["other_homes"],
+        with_disks=options["with_disks"],
+        extra=_extra(options),
+    )
     found.failed += failed
     await asyncio.to_thread(simulation.stop_if_unused)
     if options["json"]:
-        print_json("swept", {"orphans": [str(one) for one in found.orphans], "gone": found.gone,
-                             "failed": found.failed, "removed": options["yes"]})  # fmt: skip
+        told = {"orphans": found.orphans, "disks": found.disks, "other_homes": found.elsewhere}
+        lists = {key: [str(one) for one in ones] for key, ones in told.items()}
+        print_json("swept", {**lists, "gone": found.gone, "failed": found.failed, "removed": options["yes"]})
     else:
         _lines("removed" if options["yes"] else "orphan", found.orphans)
+        _lines("data disk of no worker", [_disk_line(one) for one in found.disks])
+        _lines("of another home", [_disk_line(one) for one in found.elsewhere])
         _lines("machine is gone", found.gone)
         _lines("failed", found.failed)
+        if found.disks:
+            say("Data disks stay: `fleet provision NAME` takes one up again; --with-disks removes them.")
+        if found.elsewhere:
+            say("Another Offload home made these, or they do not say which: they stay.")
+            say("`fleet provision NAME` takes a machine or disk over; --other-homes removes them.")
         if found.orphans and not options["yes"]:
             say("Nothing was removed; --yes removes the orphans.")
-        if not (found.orphans or found.gone or found.failed):
+        if not (found.orphans or found.disks or found.elsewhere or found.gone or found.failed):
             print("Nothing to sweep.")
     return 1 if found.failed else 0
 

@@ -49,6 +49,9 @@ def add_verbs(verbs: Any, **options: Any) -> None:
             parser.add_argument(
                 "--force", action="store_true", help="also when jobs or work stand against it"
             )
+        if name == "sweep":
+            parser.add_argument("--other-homes", action="store_true", help="also what another home made")
+            parser.add_argument("--with-disks", action="store_true", help="data disks too: all data on them")
         if name == "delete":
             parser.add_argument("--with-disk", action="store_true", help="the data disk too: all data on it")
         elif name == "resize":

@@ -96,7 +96,9 @@ class Resource:
     """Something of ours in an account. `owner`: the name of the machine that it was made for.
 
     What was made for several machines has no owner but a `group` that it belongs to (see
-    `CloudProvider.stands_on`), and may be `in_use` by machines that no row knows.
+    `CloudProvider.stands_on`), and may be `in_use` by machines that no row knows. `elsewhere`: another
+    Offload home made it, or it does not say which one did: no row here can tell whether it is wanted.
+    `month`: what a disk costs a month, about, in USD; None when that is not known.
     """
 
     kind: str  # instance, disk, address, firewall, ...
@@ -107,6 +109,8 @@ class Resource:
     detail: str = ""
     group: str = ""
     in_use: bool = False
+    elsewhere: bool = False
+    month: float | None = None
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}" + (f" in {self.place}" if self.place else "")

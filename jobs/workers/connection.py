@@ -19,6 +19,7 @@ from jobs.remote.layout import Layout, socket_for_root
 from jobs.transport import pool
 from jobs.transport.base import Transport
 from jobs.workers.container_spec import ContainerSpec, spec_of
+from jobs.workers.home import home_id
 from jobs.workers.ways import way_to
 
 
@@ -35,8 +36,10 @@ class Connection:
 
 def provider_config(worker: Worker) -> dict[str, Any]:
     """Return what a provider gets to know of this worker."""
-    home = str(settings.OFFLOAD.home)
-    return {**worker.config, "name": worker.name, "root": worker.root, "home": home}
+    home = settings.OFFLOAD.home
+    config = {**worker.config, "name": worker.name, "root": worker.root, "home": str(home)}
+    # Only what is made carries the id: a home without one keeps no job here from running.
+    return {**config, "home_id": home_id(home)} if worker.provider in registry.CLOUDS else config
 
 
 def provider_of(worker: Worker) -> WorkerProvider:

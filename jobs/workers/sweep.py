@@ -28,9 +28,15 @@ _ACCOUNT = ("project", "cloud", "endpoint")
 
 @dataclass
 class Swept:
-    """What a sweep found. `gone`: workers without their machine; `failed`: what could not be looked at."""
+    """What a sweep found. `gone`: workers without their machine; `failed`: what could not be looked at.
+
+    No row stands for `orphans`, which `remove` removes; for `disks`, which are somebody's data; and for
+    `elsewhere`, of other homes of this owner. The latter two stay unless a word says otherwise.
+    """
 
     orphans: list[Resource] = field(default_factory=list)
+    disks: list[Resource] = field(default_factory=list)
+    elsewhere: list[Resource] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
@@ -99,8 +105,11 @@ def _is_wanted(resource: Resource, worker: Worker | None) -> bool:
     return resource.kind == "disk" and bool(worker.config.get("disk_zone")) and not _goes(worker)
 
 
-async def _orphans(account: _Account) -> list[Resource]:
-    """Return what no row stands for, in an order in which it can go. Raises what the provider raises."""
+async def _orphans(account: _Account) -> tuple[list[Resource], frozenset[str]]:
+    """Return what no row stands for, in an order in which it can go, and whose disk was asked to go.
+
+    Raises what the provider raises.
+    """
     resources = await account.provider.resources()
     shared = await account.provider.shared()
     # Rows are read after the resources: what was made meanwhile has a row, because that comes first.
@@ -113,24 +122,39 @@ async def _orphans(account: _Account) -> list[Resource]:
         standing |= provider.stands_on() if provider is not None else set()
     # Machines first: a disk in use cannot go.
     orphans.sort(key=lambda one: (one.kind != "instance", one.kind, one.name))
-    return orphans + [one for one in shared if not one.in_use and one.group not in standing]
+    asked = frozenset(name for name, row in names.items() if row.desired == WorkerDesired.GONE and _goes(row))
+    return orphans + [one for one in shared if not one.in_use and one.group not in standing], asked
 
 
-async def sweep(step: Step = silent, *, remove: bool = False, extra: Sequence[Worker] = ()) -> Swept:
+async def sweep(
+    step: Step = silent,
+    *,
+    remove: bool = False,
+    other_homes: bool = False,
+    with_disks: bool = False,
+    extra: Sequence[Worker] = (),
+) -> Swept:
     """Find resources with our labels that no row stands for, and rows whose machine is gone.
 
-    Rows are mended at once; orphans are only removed with `remove`. `extra`: workers that are no rows, for
-    accounts that no row names.
+    Rows are mended at once; orphans are only removed with `remove`. Among them is what other homes made only
+    with `other_homes`, and a data disk only `with_disks`, or when a row asked for its deletion. `extra`:
+    workers that are no rows, for accounts that no row names.
     """
     swept = Swept()
     for account in await _accounts(extra, swept.failed):
         step(f"Looking through {account.name}")
         try:
-            orphans = await _orphans(account)
+            orphans, asked = await _orphans(account)
         except OffloadError as error:
             swept.failed.append(error.message)
             continue
         for resource in orphans:
+            if resource.elsewhere and not other_homes:
+                swept.elsewhere.append(resource)
+                continue
+            if resource.kind == "disk" and not with_disks and resource.owner not in asked:
+                swept.disks.append(resource)
+                continue
             swept.orphans.append(resource)
             if remove:
                 step(f"Removing the {resource}")

@@ -34,7 +34,7 @@ def policy_body(settings: Settings, days: int) -> Json:
     """Return the body of a schedule: a snapshot each day, kept for `days`. Pure."""
     return {
         "name": snapshot_policy(days),
-        "description": naming.description(settings.owner),
+        "description": naming.description(settings.owner, settings.home_id),
         "snapshotSchedulePolicy": {
             "schedule": {"dailySchedule": {"daysInCycle": 1, "startTime": SNAPSHOT_HOUR}},
             # Snapshots end by themselves, also when their disk is gone: nothing is left to be swept.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from jobs.errors import NotFound
 from jobs.providers.base import Resource
-from jobs.providers.gce import naming
+from jobs.providers.gce import naming, prices
 from jobs.providers.gce.api import Json
 from jobs.providers.gce.requests import Requests
 
@@ -51,13 +51,22 @@ def worker_of(raw: Json) -> str:
     return str((raw.get("labels") or {}).get(naming.WORKER) or "")
 
 
-def disk_of(raw: Json) -> Resource | None:
+def disk_of(raw: Json, home_id: str) -> Resource | None:
     """Return a data disk, or a boot disk that no machine has; None for one that goes with its machine."""
+    elsewhere = naming.home_of(raw) != home_id
     zone = naming.last(str(raw.get("zone") or ""))
     owner = worker_of(raw)
     if raw.get("name") == naming.data_disk(owner):
-        return Resource("disk", str(raw["name"]), zone, owner, detail=f"{raw.get('sizeGb')} GB")
-    return None if raw.get("users") else Resource("boot disk", str(raw["name"]), zone, owner)
+        gigabytes = int(raw.get("sizeGb") or 0)
+        kind = naming.last(str(raw.get("type") or "")) or "pd-balanced"
+        price = prices.estimate("", naming.region_of(zone), {kind: gigabytes}).disks_month
+        return Resource(
+            "disk", str(raw["name"]), zone, owner, detail=f"{gigabytes} GB", elsewhere=elsewhere,
+            month=price or None,
+        )  # fmt: skip
+    if raw.get("users"):
+        return None
+    return Resource("boot disk", str(raw["name"]), zone, owner, elsewhere=elsewhere)
 
 
 class Inventory:
@@ -66,12 +75,16 @@ class Inventory:
     def __init__(self, requests: Requests) -> None:
         self._requests = requests
         self._owner = requests.settings.owner
+        self._home_id = requests.settings.home_id
 
     def _is_ours(self, kind: Kind, raw: Json) -> bool:
         if kind.labelled:
             return naming.is_ours(raw, self._owner)
         made_for = naming.made_for(raw)
         return made_for is not None and (not self._owner or made_for == naming.label(self._owner))
+
+    def _is_elsewhere(self, raw: Json) -> bool:
+        return naming.home_of(raw) != self._home_id
 
     async def _list(self, text: str) -> list[tuple[Json, str]]:
         """Return all of a kind, each with its place (a zone, a region, or empty)."""
@@ -88,7 +101,7 @@ class Inventory:
     async def addresses(self) -> list[Resource]:
         """Return the reserved addresses."""
         return [
-            Resource("address", str(raw["name"]), region, worker_of(raw))
+            Resource("address", str(raw["name"]), region, worker_of(raw), elsewhere=self._is_elsewhere(raw))
             for raw, region in await self._list("address")
             if self._is_ours(KINDS["address"], raw)
         ]
@@ -96,7 +109,8 @@ class Inventory:
     async def shared(self) -> list[Resource]:
         """Return what stands under several machines, in the order in which it can go.
 
-        What somebody else's machine stands on is `in_use`. For our own, their workers' rows speak.
+        What somebody else's machine stands on, or one of another home, is `in_use`. For those that this
+        home made, their workers' rows speak.
         """
         parts = [
             (text, raw, place)
@@ -116,6 +130,7 @@ class Inventory:
                     billed=KINDS[text].billed,
                     group=group(network, place),
                     in_use=group(network, place) in used,
+                    elsewhere=self._is_elsewhere(raw),
                 )
             )
         policies = await self._list("snapshot schedule")
@@ -126,16 +141,16 @@ class Inventory:
             found.append(
                 Resource(
                     "snapshot schedule", name, place, billed=False, group=group(name, place),
-                    in_use=f"{place}/{name}" in used,
+                    in_use=f"{place}/{name}" in used, elsewhere=self._is_elsewhere(raw),
                 )
             )  # fmt: skip
         return found
 
     async def _used_grounds(self) -> frozenset[str]:
-        """Return the networks, and their regions, with machines that are not ours."""
+        """Return the networks, and their regions, with machines that this home did not make."""
         used = set()
         for raw, zone in await self._list("instance"):
-            if self._is_ours(KINDS["instance"], raw):
+            if self._is_ours(KINDS["instance"], raw) and not self._is_elsewhere(raw):
                 continue
             for interface in raw.get("networkInterfaces") or ():
                 network = naming.last(str(interface.get("network") or ""))

@@ -10,8 +10,9 @@ from typing import Any
 from jobs.errors import UsageError
 
 SCHEMA = "1"
-OWNER, REPOSITORY, SCHEMA_LABEL, WORKER = (
+OWNER, HOME, REPOSITORY, SCHEMA_LABEL, WORKER = (
     "offload-owner",
+    "offload-home",
     "offload-repository",
     "offload-schema",
     "offload-worker",
@@ -19,7 +20,7 @@ OWNER, REPOSITORY, SCHEMA_LABEL, WORKER = (
 TAG = "offload-worker"  # the network tag that the firewall rule of ssh is for
 DEVICE = "offload-data"  # the guest sees /dev/disk/by-id/google-offload-data
 NETWORK = "offload"
-_DESCRIPTION = re.compile(r"Made by Offload(?: for ([a-z0-9_-]+))?\.\Z")
+_DESCRIPTION = re.compile(r"Made by Offload(?: for ([a-z0-9_-]+))?(?: in home ([a-z0-9_-]+))?\.\Z")
 _NAME = re.compile(r"[a-z](?:[-a-z0-9]*[a-z0-9])?\Z")  # RFC 1035, as the API asks for
 _LONGEST = 63
 _REQUESTS = uuid.UUID("6f1f60b4-53a8-5a55-9d0a-3a1d4c1d7a0e")
@@ -60,9 +61,15 @@ def label(text: str) -> str:
     return re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-")[:_LONGEST]
 
 
-def labels(name: str, owner: str, repository: str) -> dict[str, str]:
+def labels(name: str, owner: str, repository: str, home_id: str = "") -> dict[str, str]:
     """Return the labels of everything that is made for a machine."""
-    found = {SCHEMA_LABEL: SCHEMA, OWNER: label(owner), REPOSITORY: label(repository), WORKER: label(name)}
+    found = {
+        SCHEMA_LABEL: SCHEMA,
+        OWNER: label(owner),
+        HOME: label(home_id),
+        REPOSITORY: label(repository),
+        WORKER: label(name),
+    }
     return {key: value for key, value in found.items() if value}
 
 
@@ -72,15 +79,24 @@ def is_ours(resource: Mapping[str, Any], owner: str) -> bool:
     return SCHEMA_LABEL in found and (not owner or found.get(OWNER) == label(owner))
 
 
-def description(owner: str) -> str:
+def description(owner: str, home_id: str = "") -> str:
     """Return what marks as ours the things that carry no labels: networks, routers, rules, policies."""
-    return f"Made by Offload for {label(owner)}." if label(owner) else "Made by Offload."
+    whose = f" for {label(owner)}" if label(owner) else ""
+    where = f" in home {label(home_id)}" if label(home_id) else ""
+    return f"Made by Offload{whose}{where}."
 
 
 def made_for(resource: Mapping[str, Any]) -> str | None:
     """Return the owner's label in a description of ours (empty: nobody's), or None for one that is not."""
     found = _DESCRIPTION.match(str(resource.get("description") or ""))
     return (found[1] or "") if found else None
+
+
+def home_of(resource: Mapping[str, Any]) -> str:
+    """Return the id of the Offload home that made a resource; empty when it does not say."""
+    labelled = (resource.get("labels") or {}).get(HOME)
+    found = _DESCRIPTION.match(str(resource.get("description") or ""))
+    return str(labelled or (found[2] if found else "") or "")
 
 
 def request_id(*intent: str) -> str:

@@ -56,7 +56,7 @@ class Network:
     def _parts(self) -> list[tuple[str, str, str, dict[str, str], Json]]:
         """Return service, field, name, scope and body of each part, in the order of making."""
         settings = self._settings
-        ours = naming.description(settings.owner)
+        ours = naming.description(settings.owner, settings.home_id)
         region = {"region": settings.region}
         network = settings.network_link
         firewall: Json = {

@@ -59,7 +59,7 @@ def view(raw: Mapping[str, Any], operations: Sequence[Mapping[str, Any]] = ()) -
     """Return a machine. `operations` on it, newest first, tell deleting from stopping, and why it is down.
 
     `data`: `id zone machine_type internal_ip external_ip spot created last_start last_stop deadline labels
-    disks service_account`, and of a machine that is down `because` (of `WHY_DOWN`, `deadline`, the
+    home_id disks service_account`, and of a machine that is down `because` (of `WHY_DOWN`, `deadline`, the
     operation's own type, or empty) and `last_error` ({code, message} or None). Times are RFC 3339.
     """
     status = str(raw.get("status") or "nothing of its state")
@@ -93,6 +93,7 @@ def view(raw: Mapping[str, Any], operations: Sequence[Mapping[str, Any]] = ()) -
         "last_start": raw.get("lastStartTimestamp", ""),
         "last_stop": raw.get("lastStopTimestamp", ""),
         "deadline": status_of.get("terminationTimestamp", ""),
+        "home_id": naming.home_of(raw),
         "labels": dict(raw.get("labels") or {}),
         "disks": [one for one in disks if one],
         "service_account": accounts[0].get("email", ""),

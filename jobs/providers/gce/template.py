@@ -25,7 +25,8 @@ class Settings:
     `network.py` makes. `strategy`: how the machine is reached: `iap`, `internal`, `external`, several in the
     order in which they are tried, or `auto`: all; `strategies` holds them. `tunnel`: the argv that carries
     ssh on its stdin and stdout under `iap`; `{vm} {zone} {project}` are filled in. `suffix`: the end of the
-    internal host name. `owner`, `repository`: labels. `zones`: where else machines may be.
+    internal host name. `owner`, `repository`, `home_id` (of the Offload home): labels. `zones`: where else
+    machines may be.
     """
 
     project: str
@@ -41,6 +42,7 @@ class Settings:
     key: str = ""
     owner: str = ""
     repository: str = ""
+    home_id: str = ""
     zones: tuple[str, ...] = ()
     strategies: tuple[str, ...] = ("iap",)
 
@@ -179,7 +181,7 @@ def snapshot_policy(days: int) -> str:
 
 def instance_body(settings: Settings, spec: Spec, name: str, disk_exists: bool) -> dict[str, Any]:
     """Return the body of `instances.insert`: machine, boot disk, and the data disk made or attached."""
-    labels = naming.labels(name, settings.owner, settings.repository)
+    labels = naming.labels(name, settings.owner, settings.repository, settings.home_id)
     labels.update({key: naming.label(value) for key, value in spec.labels.items()})
     zone = f"zones/{settings.zone}"
     interface: dict[str, Any] = {"network": settings.network_link}
@@ -189,7 +191,7 @@ def instance_body(settings: Settings, spec: Spec, name: str, disk_exists: bool) 
         interface["accessConfigs"] = [{"name": "External NAT", "type": "ONE_TO_ONE_NAT"}]
     body: dict[str, Any] = {
         "name": name,
-        "description": naming.description(settings.owner),
+        "description": naming.description(settings.owner, settings.home_id),
         "machineType": f"{zone}/machineTypes/{spec.machine_type}",
         "labels": labels,
         "tags": {"items": [naming.TAG]},

@@ -251,6 +251,34 @@ class Verbs(FleetTest):
         said = await self.fleet("sweep", "--project", PROJECT, "--owner", "a-colleague", "--yes")
         self.assertIn("removed: instance theirs", said)
 
+    async def test_after_a_lost_database_machine_and_data_are_taken_up_again(self) -> None:
+        mine = ("--project", PROJECT, "--owner", "me")
+        await self.provision()
+        machine, disk = self.zonal("instances/box")["id"], self.zonal("disks/box-data")["id"]
+        await Worker.objects.all().adelete()
+        await self.provision()
+        self.assertEqual(self.zonal("instances/box")["id"], machine)
+        await Worker.objects.all().adelete()
+        said = await self.fleet("sweep", "--yes", *mine)
+        self.assertIn("removed: instance box", said)
+        self.assertRegex(said, r"data disk of no worker: disk box-data in \S+ \(200 GB, about \d+\.\d\d USD")
+        self.assertIn("--with-disks", self.said)
+        await self.provision()
+        self.assertEqual(self.zonal("disks/box-data")["id"], disk)
+        self.assertEqual((await self.row()).config["disk_zone"], ZONE)
+        # As a second home of the same user would have made it.
+        await Worker.objects.all().adelete()
+        for rest in ("instances/box", "disks/box-data"):
+            self.zonal(rest)["labels"]["offload-home"] = "another0home"
+        said = await self.fleet("sweep", "--yes", "--with-disks", *mine)
+        self.assertIn("of another home: instance box", said)
+        self.assertIn("--other-homes", self.said)
+        self.assertEqual(self.zonal("disks/box-data")["id"], disk)
+        found = json.loads(await self.fleet("sweep", "--json", *mine))["swept"]
+        self.assertEqual(len(found["other_homes"]), 2)
+        await self.fleet("sweep", "--yes", "--with-disks", "--other-homes", *mine)
+        self.assertIsNone(self.resource(f"zones/{ZONE}/disks/box-data"))
+
     async def test_prices_of_a_worker_and_of_machine_types(self) -> None:
         await self.provision()
         self.assertIn("USD an hour", await self.fleet("price", "box"))

@@ -6,12 +6,16 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
+from django.conf import settings
 from django.test import TransactionTestCase
 
+from jobs.errors import NotConfigured
 from jobs.models import Worker
 from jobs.providers.gce import naming
 from jobs.providers.gce.cloud import GceCloud
 from jobs.workers import sweep, waiting
+from jobs.workers.home import home_id
 from tests.support.gce_server import PROJECT, ZONE, Simulator, config, endpoint
 
 REGION, OTHER_REGION = "us-central1", "us-east1"
@@ -26,8 +30,12 @@ class GceSweep(TransactionTestCase):
         self.addCleanup(setattr, waiting, "FIRST_PAUSE", pause)
 
     def config(self, **more: Any) -> dict[str, Any]:
-        base = {"network": "", "zones": [ZONE], "spec": {"machine_type": "e2-standard-2"}}
+        spec = {"machine_type": "e2-standard-2"}
+        base = {"network": "", "zones": [ZONE], "spec": spec, "home_id": home_id(settings.OFFLOAD.home)}
         return config(**{**base, **more})
+
+    def home(self) -> str:
+        return home_id(settings.OFFLOAD.home)
 
     async def ground(self, zone: str = ZONE, **more: Any) -> None:
         cloud = GceCloud(self.config(**more))
@@ -38,7 +46,9 @@ class GceSweep(TransactionTestCase):
         """Make a machine and an address, without a row."""
         cloud = GceCloud(self.config(**more))
         await cloud.create({"machine_type": "e2-standard-2"}, name)
-        address = {"name": f"{name}-ip", "labels": naming.labels(name, str(self.config(**more)["owner"]), "")}
+        made = self.config(**more)
+        labels = naming.labels(name, str(made["owner"]), "", str(made["home_id"]))
+        address = {"name": f"{name}-ip", "labels": labels}
         self.add(f"regions/{REGION}/addresses/{name}-ip", "address", address)
 
     def add(self, rest: str, kind: str, body: dict[str, Any]) -> None:
@@ -66,12 +76,12 @@ class GceSweep(TransactionTestCase):
         # Orphans of ours: a machine with disks and address, a disk alone, a boot disk alone; the network's
         # part in another region, a rule in another network, a schedule that nobody wants.
         await self.make("lost")
-        labels = naming.labels("gone", "Me", "")
+        labels = naming.labels("gone", "Me", "", self.home())
         zone = f"zones/{ZONE}"
         self.add(f"{zone}/disks/gone-data", "disk", {"labels": labels, "sizeGb": "200", "status": "READY"})
         self.add(f"{zone}/disks/gone", "disk", {"labels": labels, "sizeGb": "20", "status": "READY"})
         await self.ground("us-east1-b")
-        ours = naming.description("Me")
+        ours = naming.description("Me", self.home())
         self.add(
             "global/firewalls/old-offload-ssh",
             "firewall",
@@ -107,7 +117,7 @@ class GceSweep(TransactionTestCase):
             self.add(rest, kind, {"description": "Made by Offload. Or so they say.", "disks": []})
         before = self.left()
 
-        found = await sweep.sweep()
+        found = await sweep.sweep(with_disks=True)
         self.assertEqual(found.failed, [])
         wanted = [
             "instance lost in us-central1-a",
@@ -123,7 +133,7 @@ class GceSweep(TransactionTestCase):
         self.assertEqual([str(one) for one in found.orphans], wanted)
         self.assertEqual(self.left(), before)
 
-        found = await sweep.sweep(remove=True)
+        found = await sweep.sweep(remove=True, with_disks=True)
         self.assertEqual(found.failed, [])
         self.assertEqual([str(one) for one in found.orphans], wanted)
         gone = {
@@ -159,7 +169,9 @@ class GceSweep(TransactionTestCase):
         await self.row("other", owner="Second")
         await self.make("box", network="default")  # the row of this name is in another project
         await self.make("lost", network="default", owner="Second")
-        found = await sweep.sweep(extra=[Worker(name="sweep", provider="gce-cos", config=self.config())])
+        found = await sweep.sweep(
+            with_disks=True, extra=[Worker(name="sweep", provider="gce-cos", config=self.config())]
+        )
         names = sorted(one.name for one in found.orphans)
         self.assertEqual(names, ["box", "box-data", "box-ip", "lost", "lost-data", "lost-ip"])
 
@@ -167,9 +179,50 @@ class GceSweep(TransactionTestCase):
         await self.make("lost", network="default")
         self.simulator.fail("permission", "DELETE .*/addresses/", times=10)
         extra = [Worker(name="sweep", provider="gce-cos", config=self.config())]
-        found = await sweep.sweep(remove=True, extra=extra)
+        found = await sweep.sweep(remove=True, with_disks=True, extra=extra)
         self.assertEqual(len(found.failed), 1)
         self.assertIn("Removing the address lost-ip in us-central1 failed", found.failed[0])
         self.assertEqual(
             [path for path in self.left() if "lost" in path], [f"regions/{REGION}/addresses/lost-ip"]
         )
+
+    async def test_what_another_home_made_and_data_stay_until_a_word_says_so(self) -> None:
+        extra = [Worker(name="sweep", provider="gce-cos", config=self.config())]
+        await self.make("mine", network="default")
+        await self.make("theirs", network="default", home_id="another0home")
+        await self.make("older", network="default", home_id="")
+        before = self.left()
+        found = await sweep.sweep(remove=True, extra=extra)
+        self.assertEqual([str(one) for one in found.disks], ["disk mine-data in us-central1-a"])
+        self.assertGreater(found.disks[0].month or 0, 1)
+        self.assertEqual({one.owner for one in found.elsewhere}, {"theirs", "older"})
+        zone = f"zones/{ZONE}"
+        gone = {f"{zone}/instances/mine", f"{zone}/disks/mine", f"regions/{REGION}/addresses/mine-ip"}
+        self.assertEqual(set(before) - set(self.left()), gone)
+        # A panic is for machines of every home.
+        self.assertEqual(sorted((await sweep.panic(extra=extra)).stopped), ["older", "theirs"])
+        found = await sweep.sweep(remove=True, other_homes=True, extra=extra)
+        self.assertEqual([path for path in self.left() if "/instances/" in path or "/addresses/" in path], [])
+        disks = [f"{zone}/disks/{name}-data" for name in ("mine", "older", "theirs")]
+        self.assertEqual([path for path in self.left() if "/disks/" in path], disks)
+        await sweep.sweep(remove=True, other_homes=True, with_disks=True, extra=extra)
+        self.assertEqual([path for path in self.left() if "/disks/" in path], [])
+
+    async def test_the_network_under_a_machine_of_another_home_stays(self) -> None:
+        await self.ground()
+        await GceCloud(self.config(home_id="another0home")).create({"machine_type": "e2-standard-2"}, "box")
+        extra = [Worker(name="sweep", provider="gce-cos", config=self.config(network="elsewhere"))]
+        found = await sweep.sweep(remove=True, extra=extra)
+        self.assertEqual((found.orphans, found.failed), ([], []))
+        self.assertIn("global/networks/offload", self.left())
+
+
+def test_a_home_has_one_id_for_ever(tmp_path: Path) -> None:
+    found = {home_id(tmp_path / name) for name in ("one", "two")}
+    assert len(found) == 2
+    home_id.cache_clear()
+    assert {home_id(tmp_path / name) for name in ("one", "two")} == found
+    home_id.cache_clear()
+    (tmp_path / "one" / "home-id").write_text("no id\n")
+    with pytest.raises(NotConfigured, match="does not hold the id"):
+        home_id(tmp_path / "one")

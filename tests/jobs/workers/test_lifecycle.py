@@ -187,14 +187,14 @@ class Sweeping(CloudTest):
         await Worker.objects.filter(name="other").adelete()
         await self.provision("gone")
         self.cloud.instances.pop("gone")
-        found = await sweep.sweep()
+        found = await sweep.sweep(with_disks=True)
         self.assertEqual(
             sorted(str(one) for one in found.orphans), ["disk other in zone-a", "instance other in zone-a"]
         )
         self.assertEqual(found.gone, ["gone"])
         self.assertEqual((await self.row("gone")).state, "absent")
         self.assertIn("other", self.cloud.instances)
-        found = await sweep.sweep(remove=True)
+        found = await sweep.sweep(remove=True, with_disks=True)
         self.assertEqual(found.failed, [])
         self.assertEqual(sorted(self.cloud.instances), ["box"])
         self.assertEqual(sorted(name for name, _ in self.cloud.disks), ["box", "gone"])
