@@ -211,9 +211,19 @@ class Network:
             and "sourceRanges" in found
             and list(found.get("sourceRanges") or ()) != body["sourceRanges"]
         ):
+            ranges = ", ".join(found.get("sourceRanges") or ["nobody"])
+            text = f"The firewall rule {name} lets in {ranges}, and {self._source} was asked for."
+            whose = naming.made_for(found)
+            if whose != naming.label(self._settings.owner):
+                made = "It is not Offload's"
+                if whose is not None:
+                    made = f"Offload made it for {whose or 'nobody by name'}"
+                raise UsageError(
+                    f"{text} {made}.",
+                    hint=f"Leave it as it is: take another --network, or the same --source {ranges}.",
+                )
             raise UsageError(
-                f"The firewall rule {name} lets in {', '.join(found.get('sourceRanges') or ['nobody'])}, "
-                f"and {self._source} was asked for.",
+                text,
                 hint=f"Delete the rule first: `gcloud compute firewall-rules delete {name}`.",
             )
 

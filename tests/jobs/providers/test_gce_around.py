@@ -15,7 +15,7 @@ import pytest
 
 from jobs.errors import Refused, UsageError
 from jobs.providers.base import InstanceState
-from jobs.providers.gce import api, prices
+from jobs.providers.gce import api, naming, prices
 from jobs.providers.gce.api import Api, endpoint_override
 from jobs.providers.gce.network import IAP_RANGE, Network, check_source
 from jobs.providers.gce.simulator.connect import tunnel
@@ -68,10 +68,24 @@ async def test_network_is_made_and_removed_step_by_step(simulator: Simulator) ->
     assert simulator.world.resources[f"{root}/regions/us-central1/routers/offload-router"]["nats"]
     assert await network.ensure() is None
     await provider(network="").create({}, "worker")
-    with pytest.raises(UsageError, match="lets in"):
+    for owner, text, hint in (
+        ("Me", "lets in", "Delete the rule first"),
+        ("Colleague", "lets in .* Offload made it for me", f"--network, or the same --source {IAP_RANGE}"),
+    ):
+        with pytest.raises(UsageError, match=text) as caught:
+            await Network(
+                Api(PROJECT, endpoint_override()),
+                read_settings(config(network="", owner=owner)),
+                "10.0.0.0/8",
+            ).ensure()
+        assert hint in caught.value.hint
+        assert ("gcloud" in caught.value.hint) == (owner == "Me")
+    rule["description"] = "By hand."
+    with pytest.raises(UsageError, match="not Offload's"):
         await Network(
             Api(PROJECT, endpoint_override()), read_settings(config(network="")), "10.0.0.0/8"
         ).ensure()
+    rule["description"] = naming.description("Me")
     await provider(network="").delete("worker")
     simulator.settle()
     for _ in range(20):
