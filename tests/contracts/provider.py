@@ -123,4 +123,4 @@ class ProviderContract:
             assert isinstance(problem, Problem)
             assert problem.subject
             assert problem.detail
-            assert problem.severity is Severity.PASS or problem.remedy
+            assert problem.severity is Severity.PASS or problem.remedy or problem.command

@@ -27,7 +27,7 @@ from jobs.errors import (
     UsageError,
     WorkerUnavailable,
 )
-from jobs.providers.gce import answers, credentials, endpoints, failures, sight
+from jobs.providers.gce import answers, credentials, endpoints, failures, roots, sight
 from jobs.providers.gce.services import SERVICES
 
 logger = logging.getLogger("offload.gce")
@@ -46,7 +46,7 @@ def endpoint_override(environ: Mapping[str, str] | None = None) -> str | None:
     Raises `NotConfigured` for plain http to anything but loopback, and for what is no URL.
     """
     found = endpoints.override("compute", environ)
-    return found.removesuffix("/compute/v1") if found else None
+    return found.removesuffix("/projects").removesuffix("/compute/v1") if found else None
 
 
 def load_library() -> None:
@@ -98,7 +98,7 @@ def _client(service: str, endpoint: str | None) -> Any:
     )
     session = getattr(made.transport, "_session", None)
     if session is not None:
-        session.hooks["response"].append(_hear)
+        session.hooks["response"] += [*([roots.Root(session)] if endpoint else []), _hear]
     return _clients.setdefault((service, endpoint), made)
 
 
@@ -205,7 +205,11 @@ class Api:
                     return {}
                 raise _unreadable(doing, error) from error
 
-        return await self._patiently(doing, once)
+        with failures.naming_method(f"{service}.{verb}", doing):
+            found = await self._patiently(doing, once)
+            if verb == "get" and self.is_elsewhere:
+                answers.require_asked(found, fields, doing)
+            return found
 
     async def pages(self, service: str, verb: str, doing: str, /, **fields: Any) -> list[Json]:
         """Return everything a `list` or `aggregated_list` has, over all its pages."""
@@ -232,7 +236,8 @@ class Api:
                     return found
                 seen.append(token)
 
-        return await self._patiently(doing, once)
+        with failures.naming_method(f"{service}.{verb}", doing):
+            return await self._patiently(doing, once)
 
     async def history(self, service: str, target: str, /, **scope: str) -> list[Json]:
         """Return the operations on what `target` ends a link to (`instances/worker`), newest first.

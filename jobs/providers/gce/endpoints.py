@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from jobs.errors import NotConfigured
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # Service -> its address when nothing is said, as in gcloud's own table (`api_endpoint_overrides`).
 ADDRESSES: Mapping[str, str] = {
     "cloudbilling": "https://cloudbilling.googleapis.com",
@@ -36,12 +36,21 @@ def override(service: str, environ: Mapping[str, str] | None = None) -> str | No
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise NotConfigured(f"{name} is {value!r}, which is no URL.")
-    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise NotConfigured(
             f"{name} is {value!r}: requests would cross the network in the clear.",
             hint="Use https, or an address of loopback.",
         )
     return value.rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine by its name or address alone; nothing is looked up."""
+    try:
+        found = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+    return found.is_loopback or found.is_unspecified
 
 
 def is_local(address: str | None) -> bool:

@@ -7,6 +7,8 @@ and https://cloud.google.com/compute/docs/resource-error
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from jobs.errors import (
     NoCapacity,
@@ -37,10 +39,26 @@ class NotOffered(NotFound):
     code = "not_offered"
 
 
+@contextmanager
+def naming_method(method: str, doing: str) -> Iterator[None]:
+    """Say which method the endpoint does not offer (`instances.stop`), beside what it said of that."""
+    try:
+        yield
+    except NotOffered as error:
+        service, _, verb = method.partition(".")
+        name = ".".join(re.sub("_(.)", lambda part: part[1].upper(), one) for one in (service, verb))
+        said = error.message.removeprefix(f"{doing} failed: ")
+        raise NotOffered(
+            f"{doing} failed: the endpoint does not offer {name} ({said.rstrip('.')}).",
+            hint="Is CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE meant to be set? Google's endpoint offers it.",
+        ) from error
+
+
 # What servers say, in their frameworks' words, of a path that they do not know. Google names the resource.
 NO_SUCH_PATH = re.compile(
     r"not (?:be )?(?:yet )?(?:implemented|supported|found on (?:this|the) server)|unimplemented|unsupported"
-    r"|no (?:such )?(?:handler|route|method|endpoint)|(?:page|path|route|url|method|endpoint) not found"
+    r"|^\s*<(?:!doctype|html)|/compute/v1/|no (?:such )?(?:handler|route|method|endpoint)"
+    r"|(?:page|path|route|url|method|endpoint) not found"
     r"|cannot (?:get|post|put|patch|delete) /|requested url|^(?:404\W*)?not found\W*$|^unknown error$|^$",
     re.IGNORECASE,
 )
@@ -97,7 +115,7 @@ def refused(
     doing: str, project: str, status: int, reason: str, message: str, service: str = "compute.googleapis.com"
 ) -> OffloadError:
     """Return the error for an answer of HTTP `status`. `doing`: "Making the machine x"; `service`: whose."""
-    said = f"{doing} failed: {message or f'{service} answered {status}'}"
+    said = f"{doing} failed: {_text(message) or f'{service} answered {status}'}"
     said = said if said.endswith(".") else f"{said}."
     low = message.lower()
     kind = reason.lower()
@@ -132,6 +150,13 @@ def refused(
     return _about_names(said, low, kind, project, status)
 
 
+def _text(message: str) -> str:
+    """Return a message without the markup of a page for people, which some endpoints answer with."""
+    if not re.match(r"\s*<", message):
+        return message
+    return " ".join(re.sub(r"(?s)<(style|script|head)\b.*?</\1>|<[^>]*>", " ", message).split())[:200]
+
+
 def _about_names(said: str, low: str, kind: str, project: str, status: int) -> OffloadError:
     """Return the error for an answer about what was named in the request."""
     if "unknown zone" in low or re.search(r"/zones/[^/']+' (was|is) not found", low):
@@ -145,9 +170,7 @@ def _about_names(said: str, low: str, kind: str, project: str, status: int) -> O
     if kind in ("resourcenotready", "resourceinusebyanotherresource"):
         return NotReady(said, hint="Another operation is still at work there. Try again in a minute.")
     if status in (405, 501) or (status == 404 and NO_SUCH_PATH.search(low)):
-        return NotOffered(
-            said, hint="The endpoint lacks this. Is CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE meant to be set?"
-        )
+        return NotOffered(said)
     if status == 404:
         return NotFound(said)
     if status == 409:

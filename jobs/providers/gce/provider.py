@@ -209,6 +209,8 @@ class GceCosProvider(Requests, WorkerProvider):
                 raise
             self._without_guest = True
             return {}
+        # Google says 404 of what was not published; an answer without values is the machine, or nothing.
+        self._without_guest = self.api.is_elsewhere and "queryValue" not in found
         items = (found.get("queryValue") or {}).get("items") or []
         return {str(one.get("key")): str(one.get("value", "")) for one in items}
 
@@ -233,6 +235,11 @@ class GceCosProvider(Requests, WorkerProvider):
             start=start,
             port=1,
         )
+        if self.api.is_elsewhere and "contents" not in found:  # an emulator that answers with the machine
+            raise failures.NotOffered(
+                f"Reading the serial console of {name} failed: the endpoint does not offer "
+                "instances.getSerialPortOutput."
+            )
         return str(found.get("contents", "")), int(found.get("next", 0))
 
     async def resize(self, name: str, machine_type: str) -> None:

@@ -114,7 +114,8 @@ async def test_stop_that_is_not_offered_is_no_success(simulator: Simulator) -> N
     await provider().create({}, "worker")
     simulator.settle()
     simulator.lacks = "stop$"
-    with pytest.raises(NotOffered, match="Stopping the machine worker failed: Not Found") as caught:
+    said = r"Stopping the machine worker failed: the endpoint does not offer instances\.stop \(Not Found\)"
+    with pytest.raises(NotOffered, match=said) as caught:
         await provider().stop("worker")
     assert api.ENDPOINT_VARIABLE in caught.value.hint
 
@@ -266,6 +267,8 @@ def test_configuration_is_complete() -> None:
         (404, "Cannot POST /compute/v1/projects/p/zones/z/instances/i/stop", NotOffered),
         (404, "The requested URL was not found on the server.", NotOffered),
         (404, "unknown error", NotOffered),
+        (404, "<!DOCTYPE html><title>404</title><p>Nothing here.</p>", NotOffered),
+        (404, "Compute resource not found: /compute/v1/projects/p/regions/r/subnetworks", NotOffered),
         (501, "whatever", NotOffered),
         (405, "Method Not Allowed", NotOffered),
         (404, "The resource 'projects/p/zones/z/instances/i' was not found", NotFound),

@@ -7,7 +7,7 @@ import signal
 import threading
 from pathlib import Path
 
-from jobs.providers.gce.simulator.lean import LeanSimulator
+from jobs.providers.gce.simulator.lean import LeanSimulator, OddSimulator
 from jobs.providers.gce.simulator.machines import SshdMachines
 from jobs.providers.gce.simulator.server import Simulator
 
@@ -21,6 +21,7 @@ def main() -> None:
     parser.add_argument("--machines", type=Path, help="put a real sshd behind each machine, kept here")
     parser.add_argument("--authorized", type=Path, help="the public keys that the machines let in")
     parser.add_argument("--lean", action="store_true", help="offer little, as lesser emulators do")
+    parser.add_argument("--odd", action="store_true", help="the same, with paths and answers of its own")
     options = parser.parse_args()
     machines = None
     if options.machines:
@@ -30,7 +31,7 @@ def main() -> None:
     done = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: done.set())
-    kind = LeanSimulator if options.lean else Simulator
+    kind = OddSimulator if options.odd else LeanSimulator if options.lean else Simulator
     simulator = kind(state=options.state, seconds=options.seconds, machines=machines, port=options.port)
     with simulator:
         print(simulator.url, flush=True)

@@ -25,8 +25,8 @@ class Answers(Protocol):
     def answer(self, method: str, target: str, body: bytes) -> Json:
         """Return the answer. Raises `ApiError`, `Page`, and `Cut` to end the connection instead."""
 
-    def refusal(self, error: ApiError) -> Json:
-        """Return the body that tells of an error."""
+    def refusal(self, error: ApiError) -> Json | None:
+        """Return the body that tells of an error; None: a page for people."""
 
 
 class Server(ThreadingHTTPServer):

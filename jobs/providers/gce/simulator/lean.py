@@ -13,13 +13,16 @@ import uuid
 from typing import Any
 from urllib.parse import urlsplit
 
-from jobs.providers.gce.simulator.server import Simulator
+from jobs.providers.gce import api
+from jobs.providers.gce.simulator.server import PREFIX, Simulator
 from jobs.providers.gce.simulator.world import ApiError, Json
 
 _OFFERED = re.compile(
     r"(GET|POST) .*/zones/[^/]+/instances|(GET|DELETE) .*/zones/[^/]+/instances/[^/]+"
     r"|POST .*/zones/[^/]+/instances/[^/]+/(start|stop|setMachineType)"
 )
+_ZONE = re.compile(r"/projects/[^/]+/zones/([^/]+)/.")
+_KNOWN = re.compile(r"(?P<machine>/projects/[^/]+/zones/[^/]+/instances(?:/[^/]+)?)(?:/(?P<verb>\w+))?")
 _LEFT_OUT = frozenset(
     {
         "creationTimestamp", "fingerprint", "id", "kind", "labelFingerprint", "lastStartTimestamp",
@@ -32,7 +35,7 @@ _WORDS = {"RUNNING": "Running", "TERMINATED": "STOPPED"}
 class LeanSimulator(Simulator):
     """A Compute API that offers no more than it must."""
 
-    def refusal(self, error: ApiError) -> Json:
+    def refusal(self, error: ApiError) -> Json | None:
         """Return the body that tells of an error: a word, and no more."""
         return {"error": str(error)}
 
@@ -84,3 +87,37 @@ def _plain(value: Any) -> Any:
     if "status" in kept:
         kept["status"] = _WORDS.get(str(kept["status"]), kept["status"])
     return kept
+
+
+class OddSimulator(LeanSimulator):
+    """A lesser emulator that knows no `/compute/v1/` and routes by parts of the path, as some do.
+
+    What is asked for below a zone that it does not know is answered with the zone, below a machine with the
+    machine; what was accepted is answered with the machine, not with an operation. Refusals are HTML.
+    """
+
+    @property
+    def overrides(self) -> dict[str, str]:
+        """The environment variables that send us here: gcloud's way, without the API's path."""
+        return {**super().overrides, api.ENDPOINT_VARIABLE: f"{self.url}/"}
+
+    def refusal(self, error: ApiError) -> None:
+        """A page, for every error."""
+
+    def answer(self, method: str, target: str, body: bytes) -> Json:
+        """Return the answer to a request. Raises `ApiError`."""
+        path = urlsplit(target).path
+        if path.startswith("/simulator/"):
+            return super().answer(method, target, body)
+        if not path.startswith("/projects/"):
+            raise ApiError(404, "", "404 page not found")
+        found = _KNOWN.fullmatch(path)
+        if found is None and method == "GET" and (place := _ZONE.match(path)):
+            return {"kind": "compute#zone", "name": place[1]}
+        if method == "GET" and found and found["verb"]:
+            path = found["machine"]
+        answer = super().answer(method, PREFIX + path[1:], body)
+        if method != "POST" or found is None:
+            return answer
+        machine = found["machine"] if found["verb"] else f"{path}/{json.loads(body)['name']}"
+        return super().answer("GET", PREFIX + machine[1:], b"")

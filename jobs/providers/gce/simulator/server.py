@@ -126,7 +126,7 @@ class Simulator(Reading):
             self.world.consoles[path] = self.world.consoles.get(path, "") + console
             self.world.keep()
 
-    def refusal(self, error: ApiError) -> Json:
+    def refusal(self, error: ApiError) -> Json | None:
         """Return the body that tells of an error, as Google writes it."""
         return error.body()
 
