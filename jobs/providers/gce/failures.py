@@ -159,6 +159,9 @@ def _text(message: str) -> str:
 
 def _about_names(said: str, low: str, kind: str, project: str, status: int) -> OffloadError:
     """Return the error for an answer about what was named in the request."""
+    # First: what is said of an unknown path may hold words of it, as `machineTypes`.
+    if status in (405, 501) or (status == 404 and NO_SUCH_PATH.search(low)):
+        return NotOffered(said)
     if "unknown zone" in low or re.search(r"/zones/[^/']+' (was|is) not found", low):
         return NotConfigured(said, hint=f"See `gcloud compute zones list --project {project}`.")
     if "unknown region" in low or re.search(r"/regions/[^/']+' (was|is) not found", low):
@@ -169,8 +172,6 @@ def _about_names(said: str, low: str, kind: str, project: str, status: int) -> O
         )
     if kind in ("resourcenotready", "resourceinusebyanotherresource"):
         return NotReady(said, hint="Another operation is still at work there. Try again in a minute.")
-    if status in (405, 501) or (status == 404 and NO_SUCH_PATH.search(low)):
-        return NotOffered(said)
     if status == 404:
         return NotFound(said)
     if status == 409:

@@ -263,6 +263,7 @@ def test_configuration_is_complete() -> None:
     ("status", "message", "kind"),
     [
         (404, "gcplocal: no handler for POST /compute/v1/x. It may not be implemented yet.", NotOffered),
+        (404, "no handler for GET /compute/v1/projects/p/zones/z/machineTypes/t.", NotOffered),
         (404, "404 page not found", NotOffered),
         (404, "Cannot POST /compute/v1/projects/p/zones/z/instances/i/stop", NotOffered),
         (404, "The requested URL was not found on the server.", NotOffered),
