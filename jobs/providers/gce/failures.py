@@ -1,7 +1,9 @@
 """What the Compute API says no with, as our errors with a remedy. Knows nothing of Google's library.
 
 Reasons and operation codes: https://cloud.google.com/compute/docs/troubleshooting/troubleshooting-vm-creation
-and https://cloud.google.com/compute/docs/resource-error
+and https://cloud.google.com/compute/docs/resource-error. That Compute Engine says 403 of a spent quota and
+of asking too often alike, where other services say 429: https://cloud.google.com/docs/quotas/troubleshoot.
+The codes of operations are those that SkyPilot and gcpdiag look for; `..._STOCKOUT` is in Google's library.
 """
 
 from __future__ import annotations
@@ -20,9 +22,16 @@ from jobs.errors import (
     WorkerUnavailable,
 )
 
-EXHAUSTED = ("ZONE_RESOURCE_POOL_EXHAUSTED", "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS", "STOCKOUT")
+# Parts of codes: ZONE_ and REGION_ before, _WITH_DETAILS behind them.
+EXHAUSTED = ("RESOURCE_POOL_EXHAUSTED", "STOCKOUT")
 RETRIED_STATUS = (429, 500, 502, 503, 504)
-RATE = ("ratelimitexceeded", "userratelimitexceeded", "rate_limit_exceeded")
+RATE = (
+    "ratelimitexceeded",
+    "userratelimitexceeded",
+    "rate_limit_exceeded",
+    "resource_operation_rate_exceeded",
+    "concurrent_operations_quota_exceeded",  # of operations at work, not of machines
+)
 QUOTA = ("quotaexceeded", "quota_exceeded")
 BILLING = ("billingdisabled", "billing_disabled")
 
@@ -185,11 +194,15 @@ def ended_badly(doing: str, project: str, zone: str, code: str, message: str) ->
     """Return the error for an operation that was accepted and then failed with `code`."""
     said = f"{doing} failed: {message or code}"
     said = said if said.endswith(".") else f"{said}."
-    if any(code.startswith(one) for one in EXHAUSTED) or "stockout" in message.lower():
+    if any(one in code for one in EXHAUSTED) or re.search(
+        "stockout|not have enough resources", message.lower()
+    ):
         return NoCapacity(
             f"{doing} failed: the zone {zone} has no such machine left now ({code}).",
             hint="Use another zone, another machine type, or on-demand instead of spot.",
         )
+    if code.lower() in RATE:
+        return WorkerUnavailable(said, hint="Google asks us to slow down. Try again in a minute.")
     if code.startswith("QUOTA"):
         return QuotaExceeded(said, hint=f"Raise the quota at {quota_link(project)}.")
     if code == "RESOURCE_ALREADY_EXISTS":

@@ -10,7 +10,9 @@ from jobs.providers.gce.strategies import EXTERNAL
 from jobs.providers.gce.template import Settings
 from jobs.transport.endpoint import ProxyWords, SshEndpoint
 
-# Codes of the proxy: https://cloud.google.com/iap/docs/faq. Permission first: it is never a broken line.
+# Codes of the proxy: https://cloud.google.com/iap/docs/faq. As gcloud's users quote them: `Error while
+# connecting [4003: 'failed to connect to backend']`, and in the same form 4010 'destination read failed',
+# 4033 'not authorized', 4047 'Failed to lookup instance'. Permission first: it is never a broken line.
 TUNNEL_WORDS = (
     ProxyWords(
         r"\b4033\b|not authorized|permission.denied|PERMISSION_DENIED|required '?iap\.",
@@ -35,6 +37,10 @@ TUNNEL_WORDS = (
     ProxyWords(
         r"\b4003\b|failed to connect to backend",
         "The machine does not listen yet, or no firewall rule lets 35.235.240.0/20 reach its port 22.",
+    ),
+    ProxyWords(
+        r"\b4010\b|destination read failed",
+        "The machine hung up: it is booting or going down, or its ssh is broken (`manage.py fleet logs`).",
     ),
     ProxyWords(
         r"\b4047\b|failed to lookup instance",

@@ -1,6 +1,9 @@
 """Which permissions our calls need, and the roles that give them.
 
-What each role holds: https://cloud.google.com/iam/docs/roles-permissions/compute
+What each role holds: https://cloud.google.com/iam/docs/roles-permissions/compute. The table was
+compared with copies of Google's definitions in https://github.com/iann0036/iam-dataset (`gcp/roles`), for the
+network's role in https://github.com/darkbitio/gcp-iam-role-permissions. By now the role for machines holds
+both logins, too.
 """
 
 from __future__ import annotations

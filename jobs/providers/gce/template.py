@@ -10,9 +10,10 @@ from jobs.errors import NotConfigured, UsageError
 from jobs.providers.gce import naming
 from jobs.providers.gce.strategies import HOST_PATTERN, IAP_TUNNEL, read_strategies
 
-# Series that take no Persistent Disk at all, only Hyperdisk. C4, C4A, C4D, N4, N4A and N4D are said to be so
-# by https://github.com/nextflow-io/nextflow/issues/6614. The others were not compared with a source; Google's
-# own table is at https://cloud.google.com/compute/docs/disks/hyperdisks
+# Series that take no Persistent Disk at all, only Hyperdisk, for boot and data disks alike. C4, C4A, C4D, N4,
+# N4A and N4D are said to be so by https://github.com/nextflow-io/nextflow/issues/6614 (C3 and C3D take both).
+# That A4, M4 and X4 take hyperdisk-balanced is in https://cloud.google.com/compute/docs/disks/hyperdisks;
+# that they take nothing else, and all of H4D, is unconfirmed. A3 has types of both kinds, and is not here.
 HYPERDISK_ONLY = frozenset({"a4", "c4", "c4a", "c4d", "h4d", "m4", "n4", "n4a", "n4d", "x4"})
 ARM = frozenset({"c4a", "n4a", "t2a"})  # their images have a family of their own
 
@@ -256,6 +257,8 @@ def _data_disk(
 
 
 def _metadata(spec: Spec) -> list[dict[str, str]]:
+    # `enable-guest-attributes` is the key in gcloud's own source (GUEST_ATTRIBUTES_METADATA_KEY); the guest's
+    # agent (and cloud-init) then publish the ssh host keys under `hostkeys/`.
     values = {
         "enable-oslogin": "TRUE",
         "enable-guest-attributes": "TRUE",
@@ -271,6 +274,7 @@ def _scheduling(spec: Spec) -> dict[str, Any]:
     if spec.spot:  # `preemptible` is the older kind, which takes no deadline
         scheduling.update({"onHostMaintenance": "TERMINATE", "automaticRestart": False})
     if spec.max_run_seconds:  # the deadline outside the guest: Google stops it whatever happens inside
+        # 30 seconds to 120 days, to stop or delete; not with the older `preemptible`; up to 30 seconds late:
         # https://cloud.google.com/compute/docs/instances/limit-vm-runtime
         scheduling["maxRunDuration"] = {"seconds": str(spec.max_run_seconds)}
     if spec.spot or spec.max_run_seconds:

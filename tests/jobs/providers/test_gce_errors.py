@@ -19,7 +19,7 @@ from jobs.errors import (
 )
 from jobs.providers.base import InstanceState, Severity
 from jobs.providers.gce import api
-from jobs.providers.gce.failures import NotOffered, NotReady, refused
+from jobs.providers.gce.failures import NotOffered, NotReady, ended_badly, refused
 from tests.support.gce_server import NEVER, PROJECT, ZONE, Simulator, config, endpoint, provider
 
 
@@ -280,3 +280,26 @@ def test_a_path_that_does_not_exist_is_no_resource_that_does_not(
     status: int, message: str, kind: type[OffloadError]
 ) -> None:
     assert type(refused("Doing it", "p", status, "", message)) is kind
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "kind"),
+    [
+        ("ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS", "no", NoCapacity),
+        ("REGION_RESOURCE_POOL_EXHAUSTED", "no", NoCapacity),
+        ("ZONE_RESOURCE_STOCKOUT", "no", NoCapacity),
+        ("", "The zone 'z' does not have enough resources available to fulfill the request.", NoCapacity),
+        ("QUOTA_EXCEEDED", "Quota 'CPUS' exceeded.  Limit: 8.0 in region r.", QuotaExceeded),
+        ("RESOURCE_OPERATION_RATE_EXCEEDED", "Too frequent operations.", WorkerUnavailable),
+        ("CONCURRENT_OPERATIONS_QUOTA_EXCEEDED", "Too many.", WorkerUnavailable),
+    ],
+)
+def test_what_an_operation_ended_in(code: str, message: str, kind: type[OffloadError]) -> None:
+    assert type(ended_badly("Making x", "p", "z", code, message)) is kind
+
+
+def test_loopback_by_any_of_its_names_needs_no_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    for host in ("127.0.0.2:1", "gcp.localhost:1", "0.0.0.0:1", "[::1]:1"):
+        for path in ("", "/", "/compute/v1", "/compute/v1/", "/compute/v1/projects/"):
+            monkeypatch.setenv(api.ENDPOINT_VARIABLE, f"http://{host}{path}")
+            assert api.endpoint_override() == f"http://{host}"

@@ -301,7 +301,7 @@ async def test_ways_to_reach_it(simulator: Simulator) -> None:
     assert (iap.host, iap.user, iap.pin_new_host) == (None, "me_example_org", False)
     assert iap.config_host == f"compute.{instance.data['id']}"
     words = [one.refused for one in iap.proxy_words]
-    assert words == [True, False, True, True, False, False]
+    assert words == [True, False, True, True, False, False, False]
     both = provider(strategy="auto")
     assert list(both.ways(instance)) == ["iap", "internal"]  # it has no public address
     assert both.endpoint(instance).proxy_command

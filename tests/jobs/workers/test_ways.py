@@ -141,6 +141,7 @@ class Ways(TransactionTestCase):
         for words, kind, hint in (
             ("ERROR: [4003: failed to connect to backend]", ConnectFailed, "35.235.240.0/20"),
             ("ERROR: [4047: Failed to lookup instance]", ConnectFailed, "fleet ls"),
+            ("ERROR: Error while connecting [4010: 'destination read failed'].", ConnectFailed, "hung up"),
             ("Reauthentication failed. Please run gcloud auth login", AuthRefused, "gcloud auth login"),
             ("ERROR: refreshing your current auth tokens: Max retries exceeded", ConnectFailed, "online"),
             ("Segmentation fault", ConnectFailed, "by hand"),
