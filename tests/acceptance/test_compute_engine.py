@@ -137,7 +137,7 @@ def test_review_stop_and_the_same_command_wakes_it(tour: Tour) -> None:
     assert f"tour is at work: {session}" in refused.err
     tour.fleet("stop", "tour", "--force")
     job = tour.job(2)
-    assert (job["state"], job["reason"]) == ("interrupted", "worker_lost")
+    assert (job["state"], job["reason"]) == ("interrupted", "worker_stopped")
     go.touch()
     resumed = tour.cli.run("offload", *tour.target(2), "--wait")
     assert "Waking tour: Stopped on request." in resumed.stderr
@@ -211,7 +211,9 @@ def test_rebuild_keeps_the_data_disk_and_delete_asks_first(tour: Tour) -> None:
     before = tour.resources()
     assert "box-data" in before["disks"]
 
-    tour.fleet("rebuild", "box")
+    refused = tour.warm.run("fleet", "rebuild", "box", "--yes", code=5)
+    assert f"box is at work: {session}" in refused.err
+    tour.fleet("rebuild", "box", "--force")
     assert tour.resources() == before
     assert found.read_text() == "work that is nowhere else\n"
 

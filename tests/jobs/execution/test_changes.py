@@ -115,7 +115,14 @@ class Everything(BrakeTest):
         config = {"simulated": True, "project": "simulated", "zones": ["z"]}
         await sync_to_async(make_worker)("tour", provider="gce-cos", config=config)
         (running.place(Path(self.root)) / "lock").mkdir(parents=True)  # nobody can hold that
-        options = {"json": True, "yes": True, "no_input": True, "project": None}
+        options = {
+            "json": True,
+            "yes": True,
+            "no_input": True,
+            "project": None,
+            "other_homes": False,
+            "with_disks": False,
+        }
         for verb in ("sweep", "panic"):
             with (
                 self.settings(OFFLOAD=replace(settings.OFFLOAD, home=Path(self.root))),
