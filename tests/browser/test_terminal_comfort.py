@@ -326,6 +326,28 @@ def test_copying_on_plain_http(chromium: Browser, server: TerminalServer) -> Non
     context.close()
 
 
+def test_a_copy_that_nobody_asked_for_waits_for_a_click(chromium: Browser, server: TerminalServer) -> None:
+    """Without a key or a click before it, the page does not take the focus to try what is refused."""
+    context = new_context(chromium, server)
+    url = f"http://{NAMED}:{server.port}"
+    context.add_cookies([{"name": server.cookie_name, "value": server.cookies["local"], "url": url}])
+    page = context.new_page()
+    # The browser's own word for it ends five seconds after a key; the keys of this test are newer.
+    page.add_init_script("Object.defineProperty(navigator, 'userActivation', {value: {isActive: false}})")
+    page.goto(f"{url}/terminals/{server.jobs[0]}/")
+    attached(page)
+    offload(page, "offload.term.focus()")
+    page.evaluate("window.left = 0; document.addEventListener('focusout', () => { window.left += 1; }, true)")
+    text = base64.b64encode(b"from a program").decode()
+    write(page, f"\x1b]52;c;{text}\x07")
+    expect(page.locator("#toasts")).to_contain_text("ready to copy")
+    assert page.evaluate("window.left") == 0
+    page.locator("#toasts").get_by_role("button", name="Copy").click()
+    expect(page.locator("#toasts")).to_contain_text("Copied")
+    assert clipboard(context, server) == "from a program"
+    context.close()
+
+
 def clipboard(context: BrowserContext, server: TerminalServer) -> str:
     """Return what is on the clipboard, by a page that may read it."""
     page = context.new_page()

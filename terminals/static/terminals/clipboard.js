@@ -10,7 +10,8 @@ export async function copy(text, what) {
     await navigator.clipboard.writeText(text);
     toast(`Copied ${what}.`);
   } catch {
-    if (copiedByCommand(text)) {
+    // To try takes the focus away for a moment, which a program that asked for it hears: not in vain.
+    if (navigator.userActivation?.isActive !== false && copiedByCommand(text)) {
       toast(`Copied ${what}.`);
       return;
     }
