@@ -26,6 +26,18 @@ class RedactingFormatter(logging.Formatter):
         return redact(super().format(record))
 
 
+class WithoutReapedChildren(logging.Filter):
+    """Leaves out that asyncio did not get the exit status of a process whose transport was closed.
+
+    Closing it polls the process (`BaseSubprocessTransport.close`), which takes the status from asyncio's own
+    watcher when the process ends at that moment. Nobody asks for it then: it was a tunnel, as a rule.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the record is to be written."""
+        return not (record.name == "asyncio" and "will report returncode 255" in str(record.msg))
+
+
 def logging_settings(*, debug: bool) -> dict[str, Any]:
     """Return Django's LOGGING."""
     return {
@@ -37,7 +49,10 @@ def logging_settings(*, debug: bool) -> dict[str, Any]:
                 "format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s",
             }
         },
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "filters": {"reaped": {"()": "offload_web.logging.WithoutReapedChildren"}},
+        "handlers": {
+            "stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["reaped"]}
+        },
         "root": {"handlers": ["stderr"], "level": "WARNING"},
         "loggers": {
             "offload": {"level": "DEBUG" if debug else "INFO"},
