@@ -18,7 +18,7 @@ from terminals import frames
 from terminals.bridge import Bridge
 from terminals.door import Door, WorkersDoor
 from terminals.frames import Close, FrameError
-from terminals.live import Registry, registry
+from terminals.live import Entry, Registry, registry
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -62,6 +62,7 @@ class TerminalApp:
                 cap=int(settings.OFFLOAD.max_terminals),
                 login=getattr(scope.get("session"), "session_key", "") or "",
                 allowed=lambda: still_allowed(scope),
+                ending=lambda: self._door.ending(job_id),
             )
         except FrameError as error:
             audit.warning("Refused a terminal of job %s to %s: %s", job_id, who, error.reason)
@@ -71,7 +72,7 @@ class TerminalApp:
             return
         audit.info("%s attached to job %s (%s, %s)", who, job_id, kind, opening.mode)
         pump = asyncio.create_task(bridge.pump())
-        bridge.start(self._begin(bridge))
+        bridge.start(self._begin(entry))
         try:
             if socket:
                 socket.listen(lambda message: _take(bridge, message, who))
@@ -82,15 +83,17 @@ class TerminalApp:
             # Channels does not call `disconnect` when a handler raises; this runs in every case.
             await asyncio.shield(asyncio.ensure_future(self._end(entry, pump, who)))
 
-    async def _begin(self, bridge: Bridge) -> None:
+    async def _begin(self, entry: Entry) -> None:
+        bridge = entry.bridge
         for older in self._terminals.older(bridge):
             await older.aclose()
         await bridge.attach()
         await self._note_attached(bridge)
         bridge.ping()
+        await self._terminals.tell_ending(entry)
 
-    async def _end(self, entry: Any, pump: asyncio.Task[None], who: str) -> None:
-        bridge: Bridge = entry.bridge
+    async def _end(self, entry: Entry, pump: asyncio.Task[None], who: str) -> None:
+        bridge = entry.bridge
         pump.cancel()
         try:
             await asyncio.gather(pump, return_exceptions=True)

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 from jobs import workers
 from jobs.errors import NotFound
 from jobs.workers import Pty, PtyReceiver, SessionInfo, Size, TerminalRequest
+from terminals.frames import Parts
 
 Kind = Literal["session", "shell"]
 HISTORY_LINES = 5000
@@ -32,6 +33,9 @@ class Door(Protocol):
 
     async def call_attention(self, job_id: int, text: str) -> None:
         """Record that the session asks for a human."""
+
+    async def ending(self, job_id: int) -> Parts:
+        """Return when and why the machine will stop soon, as a text with moments in it; else nothing."""
 
 
 class WorkersDoor:
@@ -59,3 +63,7 @@ class WorkersDoor:
     async def call_attention(self, job_id: int, text: str) -> None:
         """See `Door.call_attention`."""
         await workers.request_attention(job_id, text)
+
+    async def ending(self, job_id: int) -> Parts:
+        """See `Door.ending`."""
+        return await workers.ending(job_id)

@@ -4,15 +4,16 @@ Binary frames are terminal bytes, both ways, unchanged. Text frames are JSON obj
 kind: control. This module turns text into checked values and back; it knows no socket and no terminal.
 
     browser -> server   resize ack ping pong take attach attached info attention
-    server -> browser   ready size viewers info taken exit error title ping pong
+    server -> browser   ready size viewers info taken exit ending error title ping pong
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import IntEnum
 from typing import Any
 from urllib.parse import parse_qsl
@@ -25,6 +26,8 @@ MAX_COLUMNS = 1000
 MAX_ROWS = 500
 MAX_TAB = 64
 MAX_ATTENTION = 500
+# A text with moments in it, which each browser shows by its own clock.
+Parts = Sequence[str | datetime]
 _MAX_COUNT = 2**53 - 1  # what a JavaScript number holds exactly
 
 
@@ -222,6 +225,11 @@ def parse_opening(query: bytes) -> Opening:
 def control(kind: str, /, **fields: Any) -> str:
     """Return a control frame for the browser."""
     return json.dumps({"t": kind, **fields}, separators=(",", ":"), ensure_ascii=False)
+
+
+def ending(parts: Parts) -> str:
+    """Return the frame that says when and why the machine stops soon: words, and moments as Unix seconds."""
+    return control("ending", parts=[one if isinstance(one, str) else one.timestamp() for one in parts])
 
 
 def error(close: Close, code: str, message: str, hint: str = "", *, retry: bool = False) -> str:

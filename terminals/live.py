@@ -9,11 +9,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from terminals import frames
 from terminals.attachment import Role
 from terminals.bridge import Bridge
-from terminals.frames import Close, FrameError
+from terminals.frames import Close, FrameError, Parts
 
 TICK = 5.0
 RECHECK_EVERY = 30.0
@@ -22,12 +23,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class Entry:
-    """An open terminal and the login behind it. `allowed` asks whether that login still counts."""
+    """An open terminal and the login behind it. `allowed` asks whether that login still counts.
+
+    `ending` asks when and why its machine stops soon; `told` is what its page was told last of that.
+    """
 
     bridge: Bridge
     login: str
     allowed: Callable[[], Awaitable[bool]]
+    ending: Callable[[], Awaitable[Parts]]
     checked_at: float
+    told: list[str | datetime] | None = None
 
 
 class Registry:
@@ -44,7 +50,15 @@ class Registry:
     def __iter__(self) -> Iterator[Bridge]:
         return iter([entry.bridge for entry in self._entries])
 
-    def add(self, bridge: Bridge, *, cap: int, login: str, allowed: Callable[[], Awaitable[bool]]) -> Entry:
+    def add(
+        self,
+        bridge: Bridge,
+        *,
+        cap: int,
+        login: str,
+        allowed: Callable[[], Awaitable[bool]],
+        ending: Callable[[], Awaitable[Parts]],
+    ) -> Entry:
         """Take in a terminal. Raises `FrameError` when there are `cap` already.
 
         An older socket of the same browser tab (its network went away, and we have not noticed) is closed.
@@ -60,7 +74,7 @@ class Registry:
                     f"{len(self._entries)} terminals are open; the cap is {cap} (OFFLOAD_MAX_TERMINALS).",
                 )
         self._loop = asyncio.get_running_loop()
-        entry = Entry(bridge, login, allowed, self._loop.time())
+        entry = Entry(bridge, login, allowed, ending, self._loop.time())
         self._entries.append(entry)
         bridge.on_change = lambda: self.tell_viewers(bridge)
         bridge.on_take = lambda: self.take(bridge)
@@ -125,17 +139,27 @@ class Registry:
             await asyncio.sleep(TICK)
             for entry in list(self._entries):
                 try:
-                    await self._check(entry)
+                    await self.check(entry)
                 except Exception:
                     log.exception("Checking a terminal of job %s failed", entry.bridge.job_id)
 
-    async def _check(self, entry: Entry) -> None:
+    async def check(self, entry: Entry) -> None:
+        """Look after one terminal: is its browser there, does its login count, does its machine stay?"""
         entry.bridge.tick()
         now = asyncio.get_running_loop().time()
         if now - entry.checked_at >= RECHECK_EVERY:
             entry.checked_at = now
             if not await entry.allowed():
                 _end(entry)
+            else:
+                await self.tell_ending(entry)
+
+    async def tell_ending(self, entry: Entry) -> None:
+        """Say when and why the machine stops once that is soon, and that it does not when that has passed."""
+        parts = list(await entry.ending())
+        if parts != entry.told:  # at first in any case: the page may know an older end
+            entry.told = parts
+            entry.bridge.say(frames.ending(parts))
 
     def end_login(self, login: str) -> None:
         """Close every terminal of a login that has ended. Safe to call from any thread."""

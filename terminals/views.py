@@ -34,6 +34,7 @@ def page(request: HttpRequest, job_id: int, kind: Kind) -> HttpResponse:
         "kind": kind,
         "session": job.session,
         "title": job.label,
+        "worker": job.worker,
         "socket": f"/ws/terminals/{job_id}/{kind}/",
         "upload": reverse("terminals:upload", args=[job_id]),
         "download": reverse("terminals:download", args=[job_id]),

@@ -18,6 +18,7 @@ from jobs.states import JOB_ACTIVE, Attention, JobState
 from jobs.transitions import aset_attention
 from jobs.transport.base import Pty, PtyReceiver, Size
 from jobs.workers.connection import Connection, connect
+from jobs.workers.idle import Parts, idle_of
 from jobs.workers.lifecycle import get_job
 
 TERMINAL_DEADLINE = 20.0
@@ -212,6 +213,15 @@ async def capture_history(job_id: int, *, lines: int = 5000, kind: Kind = "sessi
 async def note_terminal(job_id: int, what: str, actor: str, **data: object) -> None:
     """Write an audit event: a terminal was attached to or detached from a job."""
     await JobEvent.objects.acreate(job_id=job_id, kind=f"terminal_{what}", actor=actor, data=data)
+
+
+async def ending(job_id: int) -> Parts:
+    """Return when the machine under a job stops, if that is soon, and why; nothing when it is not.
+
+    Raises `NotFound`.
+    """
+    said = idle_of((await get_job(job_id)).worker)
+    return said.parts if said is not None and said.is_soon() else []
 
 
 async def request_attention(job_id: int, detail: str) -> bool:

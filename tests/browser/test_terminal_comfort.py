@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -139,6 +140,20 @@ def test_the_clipboard_of_tmux_and_its_limit(page: Page) -> None:
     write(page, f"\x1b]52;c;{base64.b64encode(b'x' * 1_100_000).decode()}\x07")
     expect(page.locator("#toasts")).to_contain_text("refused")
     assert page.evaluate("navigator.clipboard.readText()") == "ünder"
+
+
+def test_a_machine_that_stops_soon_is_named_with_its_reason(page: Page) -> None:
+    chip = page.locator("#ending")
+    expect(chip).to_be_hidden()
+    tell = """parts => document.getElementById("terminal").offload.link.dispatchEvent(
+      new CustomEvent("control", {detail: {t: "ending", parts}}))"""
+    at = page.evaluate("Math.floor(new Date(2026, 2, 4, 17, 5) / 1000)")
+    page.evaluate(tell, ["Stops at ", at, " because its longest run time is used up then."])
+    expect(chip).to_have_text(re.compile(r"^Stops at 0?(5:05.PM|17:05)$"))
+    expect(chip).to_have_attribute("title", re.compile("because its longest run time"))
+    expect(page.locator("#toasts")).to_contain_text("what runs is interrupted")
+    page.evaluate(tell, [])
+    expect(chip).to_be_hidden()
 
 
 NOTES = """() => { window.notes = []; document.hasFocus = () => false;

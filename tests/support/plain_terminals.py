@@ -153,6 +153,9 @@ def _serve(fd: int, ready_fd: int, spec: Mapping[str, Any]) -> None:
         async def call_attention(self, job_id: int, text: str) -> None:
             return None
 
+        async def ending(self, job_id: int) -> list[str]:
+            return []
+
     eager.install()
     terminal = TerminalApp(PlainDoor(), Registry())
 

@@ -4,6 +4,7 @@ import { Banner } from "./banner.js";
 import { acceptClipboardWrites, guardPastes, pasteFromClipboard } from "./clipboard.js";
 import { makeCommands } from "./commands.js";
 import { Drawing } from "./draw.js";
+import { showEnding } from "./ending.js";
 import { Files } from "./files.js";
 import { Finder } from "./finder.js";
 import { Gauges } from "./gauges.js";
@@ -100,6 +101,7 @@ link.addEventListener("control", (event) => {
   else if (message.t === "viewers") viewers(message.viewers);
   else if (message.t === "size") screen.follow(state.role === "drive" ? null : message.size);
   else if (message.t === "info") mouse.learn(message);
+  else if (message.t === "ending") ending(message.parts);
   else if (message.t === "refused") toast(message.message);
 });
 
@@ -164,6 +166,15 @@ function viewers(people) {
   if (me) state.role = me.role;
   if (state.role === "drive") screen.follow(null);
   role();
+}
+
+/** @param {import("./ending.js").Parts} parts */
+function ending(parts) {
+  const chip = element("ending");
+  const isNew = chip.hidden;
+  showEnding(chip, parts);
+  if (isNew && parts.length)
+    toast(`${page.worker}: ${chip.title} Files stay; what runs is interrupted.`, { sticky: true });
 }
 
 function role() {
