@@ -10,7 +10,7 @@ from typing import Any
 
 from jobs import execution
 from jobs.errors import NotFound, OffloadError, Refused
-from jobs.management import fleet_plan, simulation
+from jobs.management import fleet_plan, simulated_container, simulation
 from jobs.management.output import plain, print_json, say
 from jobs.management.verbs.request import actor, ask
 from jobs.models import Worker
@@ -107,9 +107,8 @@ async def provision_(options: Mapping[str, Any]) -> int:
         worker, changed = await provision.provision(name, worker.provider, worker.root, {}, step)
         return _done(options, worker, _up_text(worker, changed), changed=changed)
     if options["simulate"]:
+        config = await _simulated_config(name, options)
         await asyncio.to_thread(simulation.start)
-        options = {**options, "project": simulation.PROJECT}
-        config = fleet_plan.config_of(options) | simulation.config(name)
         root = simulation.root(name)
     else:
         config, root = fleet_plan.config_of(options), boot.MOUNT
@@ -123,11 +122,21 @@ async def provision_(options: Mapping[str, Any]) -> int:
         say(f"It costs {_money(price)}." if price else "What it costs is not known.")
         if options["simulate"]:
             say("This one costs nothing: it is simulated on this machine.")
+            if box := config.get("container"):
+                say(f"Jobs run in the container {box['name']} of this machine, made from {box['image']}.")
     if not options["simulate"]:
         config = await preflight(name, config, say if not step.quiet else silent)
         await confirm(options, f"Make {name}?")
     worker, changed = await provision.provision(name, KIND, root, config, step)
     return _done(options, worker, _up_text(worker, changed), changed=changed, price=_price_json(price))
+
+
+async def _simulated_config(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    config = fleet_plan.config_of({**options, "project": simulation.PROJECT}) | simulation.config(name)
+    if options["image"]:
+        config["container"], metadata = await simulated_container.planned(name, options["image"])
+        config["spec"]["metadata"] = metadata
+    return config
 
 
 def _up_text(worker: Worker, changed: bool) -> str:

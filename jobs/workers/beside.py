@@ -6,7 +6,6 @@ run by jobs of the bare worker, as the user.
 
 from __future__ import annotations
 
-import os
 import posixpath
 import sys
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from jobs.states import WorkerState
 from jobs.transitions import move_worker
 from jobs.workers.connection import connect
 from jobs.workers.container_spec import DEFAULT_IMAGE, ContainerSpec, spec_of
-from jobs.workers.engine import KNOWN_ENGINES, Engine
+from jobs.workers.engine import Engine, engines_here
 
 ANSWER_SECONDS = 5.0
 
@@ -62,7 +61,7 @@ async def _ask(worker: Worker, spec: ContainerSpec | None) -> Beside:
     image = spec.image if spec else DEFAULT_IMAGE
     answers = ""
     async with connect(worker) as line:
-        for words in [spec.engine] if spec else _engines():
+        for words in [spec.engine] if spec else engines_here():
             engine = Engine(line.transport, ContainerSpec(root="/", engine=words))
             try:
                 found = await engine.ask(
@@ -77,12 +76,6 @@ async def _ask(worker: Worker, spec: ContainerSpec | None) -> Beside:
         build = "Build the image with `manage.py fleet image build`; then a container is used."
         return Beside(False, f"{answers} has no image {image}", build)
     return Beside(False, "no container engine answers here", "Install Docker or Podman for a container.")
-
-
-def _engines() -> list[tuple[str, ...]]:
-    # A session's pane has none of our variables, so that where the engine is must be in its words.
-    host = os.environ.get("DOCKER_HOST")
-    return [("docker", "-H", host), *KNOWN_ENGINES] if host else [*KNOWN_ENGINES]
 
 
 def _name(words: tuple[str, ...]) -> str:

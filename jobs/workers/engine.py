@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,15 @@ from jobs.workers.container_spec import ContainerSpec, EngineKind, bare_id
 
 ENGINE_DEADLINE = 120.0
 KNOWN_ENGINES = (("docker",), ("podman",))
+
+
+def engines_here() -> list[tuple[str, ...]]:
+    """Return the engines that there may be on this machine, as words, in the order in which to ask them.
+
+    A session's pane has none of our variables, so that where the engine is must be in its words.
+    """
+    host = os.environ.get("DOCKER_HOST")
+    return [("docker", "-H", host), *KNOWN_ENGINES] if host else [*KNOWN_ENGINES]
 
 
 class Engine:

@@ -17,7 +17,7 @@ from jobs.models import Worker
 from jobs.transport.base import Transport
 from jobs.workers.connection import connect
 from jobs.workers.container_spec import ContainerSpec
-from jobs.workers.engine import KNOWN_ENGINES, Engine, name_of
+from jobs.workers.engine import Engine, engines_here, name_of
 
 DOCKERFILE = ".gcp/Dockerfile.maintainer"
 DEFAULT_BASE = "docker.io/library/debian:bookworm-slim"
@@ -97,7 +97,7 @@ async def find_engine(transport: Transport, words: Sequence[str] = ()) -> Engine
     Raises `NotConfigured` when there is none or we may not use it, `WorkerUnavailable` when it is stopped.
     """
     error: OffloadError | None = None
-    for candidate in [tuple(words)] if words else KNOWN_ENGINES:
+    for candidate in [tuple(words)] if words else engines_here():
         engine = Engine(transport, ContainerSpec(root="/", engine=candidate))
         try:
             done = await engine.ask("version")

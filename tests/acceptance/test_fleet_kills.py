@@ -15,7 +15,7 @@ import signal
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ class OneSshd:
         self._sshd = sshd
         self._machines = machines
 
-    def start(self, name: str) -> dict[str, str]:
+    def start(self, name: str, metadata: Mapping[str, str]) -> dict[str, str]:
         place = self._machines / name
         place.mkdir(parents=True, exist_ok=True)
         (place / "running.json").write_text(json.dumps({"port": self._sshd.port}))
@@ -55,6 +55,9 @@ class OneSshd:
 
     def stop(self, name: str) -> None:
         (self._machines / name / "running.json").unlink(missing_ok=True)
+
+    def delete(self, name: str) -> None:
+        self.stop(name)
 
     def wipe(self, name: str) -> None:
         pass
@@ -126,7 +129,7 @@ class Stage:
         for path, one in self.simulator.world.resources.items():
             if "/instances/" in path and one["status"] == "RUNNING":
                 assert self.simulator.machines
-                self.simulator.machines.start(one["name"])
+                self.simulator.machines.start(one["name"], {})
 
     def killed(self, argv: tuple[str, ...], when: str, number: int) -> bool:
         """Run a command and kill it at a point; False: it ended before it came there, and well."""

@@ -87,6 +87,10 @@ class DockerEngine:
         subprocess.run([*self.command, "import", str(base_archive()), BASE], check=True, capture_output=True)
         return self
 
+    def ask(self, *words: str) -> str:
+        """Return what the engine says."""
+        return subprocess.run([*self.command, *words], capture_output=True, check=True, text=True).stdout
+
     def restart(self) -> None:
         """Restart the engine, as a host's update of it does."""
         self._end()

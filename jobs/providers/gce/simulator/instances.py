@@ -169,11 +169,16 @@ def delete(world: World, path: str) -> Json:
     return world.operation("delete", path, "gone")
 
 
+def _metadata(one: Json) -> dict[str, str]:
+    items = (one.get("metadata") or {}).get("items") or []
+    return {item["key"]: item.get("value", "") for item in items}
+
+
 def revive(world: World, machines: Machines | None) -> None:
     """Have a real server behind each machine that runs."""
     for path, one in world.resources.items():
         if machines is not None and "/instances/" in path and one.get("status") == "RUNNING":
-            world.guests.setdefault(path, {})["hostkeys"] = machines.start(one["name"])
+            world.guests.setdefault(path, {})["hostkeys"] = machines.start(one["name"], _metadata(one))
 
 
 def effects(machines: Machines | None) -> dict[str, Any]:
@@ -189,7 +194,7 @@ def effects(machines: Machines | None) -> dict[str, Any]:
             for access in interface.get("accessConfigs") or []:  # another one after each start
                 access["natIP"] = f"203.0.113.{world.number() % 250 + 1}"
         if machines is not None:
-            world.guests.setdefault(path, {})["hostkeys"] = machines.start(one["name"])
+            world.guests.setdefault(path, {})["hostkeys"] = machines.start(one["name"], _metadata(one))
         world.consoles[path] = world.consoles.get(path, "") + f"{now()} {one['name']} boots\n"
 
     def halt(world: World, path: str, operation: Json) -> None:
@@ -215,7 +220,7 @@ def effects(machines: Machines | None) -> dict[str, Any]:
         world.guests.pop(path, None)
         world.consoles.pop(path, None)
         if machines is not None:
-            machines.stop(one["name"])
+            machines.delete(one["name"])
 
     def fail(world: World, path: str, operation: Json) -> None:
         created = world.find(path).get("_created") or []

@@ -9,9 +9,11 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
+
+from jobs.providers.gce.simulator.containers import Container
 
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
@@ -20,11 +22,14 @@ STOP_SECONDS = 30.0
 class Machines(Protocol):
     """What stands behind the simulated machines."""
 
-    def start(self, name: str) -> dict[str, str]:
+    def start(self, name: str, metadata: Mapping[str, str]) -> dict[str, str]:
         """Start (or find running) what is behind a machine; return its public host keys by type."""
 
     def stop(self, name: str) -> None:
         """Stop it; absent is success."""
+
+    def delete(self, name: str) -> None:
+        """Stop it, and forget all but its data disk; absent is success."""
 
     def wipe(self, name: str) -> None:
         """Forget all that was on its data disk; absent is success."""
@@ -33,8 +38,9 @@ class Machines(Protocol):
 class SshdMachines:
     """One sshd per machine on a loopback port of its own; `authorized` are the public keys let in.
 
-    A machine keeps its host key and its home as long as its data disk exists. The servers outlive this
-    process, as machines do: a simulator that is started again on the same directory finds them.
+    Beside it, the container that the machine's metadata names. A machine keeps its host key and its home as
+    long as its data disk exists. The servers outlive this process, as machines do: a simulator that is
+    started again on the same directory finds them.
     """
 
     def __init__(self, directory: Path, authorized: str) -> None:
@@ -61,7 +67,10 @@ class SshdMachines:
         found = self._read(name)
         return found[1] if found else None
 
-    def start(self, name: str) -> dict[str, str]:
+    def _container(self, name: str) -> Container:
+        return Container(self._place(name))
+
+    def start(self, name: str, metadata: Mapping[str, str]) -> dict[str, str]:
         """Start a server, or find it running; return its public host keys by type."""
         place = self._place(name)
         key = place / "host_key"
@@ -70,7 +79,9 @@ class SshdMachines:
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
         (place / "home").mkdir(exist_ok=True)
         (place / "authorized_keys").write_text(self._authorized)
+        self._container(name).learn(metadata)
         if self._read(name) is None:
+            self._container(name).start()
             self._spawn(place)
         kind, text = Path(f"{key}.pub").read_text().split()[:2]
         return {kind: text}
@@ -121,17 +132,21 @@ class SshdMachines:
         """End the server and what runs under it, as a machine's end does; absent is success."""
         found = self._read(name)
         (self._place(name) / "running.json").unlink(missing_ok=True)
-        if found is None:
-            return
-        _signal(os.killpg, found[0], signal.SIGKILL)
-        _end_all(self._place(name) / "home")
-        process = _reaped.pop(found[0], None)
-        if process is not None:
+        if found is not None:
+            _signal(os.killpg, found[0], signal.SIGKILL)
+        if self._place(name).exists():
+            _end_all(self._place(name) / "home", self._container(name).kill)
+        if found is not None and (process := _reaped.pop(found[0], None)) is not None:
             process.wait()
+
+    def delete(self, name: str) -> None:
+        """Stop it, and remove its container; absent is success."""
+        self.stop(name)
+        self._container(name).remove()
 
     def wipe(self, name: str) -> None:
         """Remove the directory of a machine that is down."""
-        self.stop(name)
+        self.delete(name)
         shutil.rmtree(self._place(name), ignore_errors=True)
 
     def stop_all(self) -> None:
@@ -140,7 +155,7 @@ class SshdMachines:
             self.stop(place.name)
 
 
-def _end_all(home: Path) -> None:
+def _end_all(home: Path, kill_container: Callable[[], None]) -> None:
     """End what runs on a machine, all of it at one moment: nobody sees another one die, and notes it."""
     halted: list[int] = []
     # The oldest first: tmux would wake a pane that was stopped.
@@ -148,6 +163,8 @@ def _end_all(home: Path) -> None:
         for pid in new:
             _signal(os.kill, pid, signal.SIGSTOP)
         halted += new
+    # While those who watch it are halted; what they would have done of it comes to no disk.
+    kill_container()
     # The youngest first: a group that loses its parent is woken by the kernel.
     for pid in reversed(halted):
         _signal(os.kill, pid, signal.SIGKILL)
