@@ -62,15 +62,14 @@ def test_from_provision_to_delete(tour: Tour, docker_engine: DockerEngine) -> No
     tour.warm.run("offload", "main", "open", *tour.target(1)[2:], "--worker", "twin", "--detach")
     assert containers(docker_engine) - others == {box, twin}
     image = docker_engine.ask("image", "inspect", "--format", "{{.Id}}", docker_engine.image).strip()
-    assert tour.job(1)["image"] == image
     assert processes_under(f"{tour.root_of('tour')}/jobs/{session}")
 
     # Taken away; whoever kept the machine is another process than the one that made it.
     os.kill(tour.simulator()[1], signal.SIGKILL)
     tour.warm.run("fleet", "preempt", "tour")
     assert containers(docker_engine) - others == {twin}
+    until(lambda: tour.job(1)["state"] == "interrupted", "status sees it")
     shown = tour.warm.run("offload", "status", *tour.target(1)).out
-    assert "interrupted" in shown, shown + (running.place(tour.cli.home) / "log").read_text()
     assert "Google took the spot machine back" in shown
     worktree = tour.root_of("tour") / "worktrees" / session
     assert (worktree / "kept.txt").read_text() == "begun\n"
