@@ -65,7 +65,7 @@ def _provision(parser: argparse.ArgumentParser) -> None:
     add("--machine-type", help="default: the configured one, else n2-standard-8")
     add("--spot", action="store_true", help="cheaper, and may be taken away; on demand when there is none")
     add("--disk-gb", type=int, default=200, help="size of the data disk (default 200)")
-    add("--image", help="the container's image, by digest")
+    add("--image", help="the container's image, by digest; with --simulate one of this machine's engine")
     add("--network", help="an existing network (default: one of our own is made)")
     add("--strategy", help="how it is reached: iap (default), internal, external; several, or auto: all")
     add("--source", help="the range that may use ssh (default: the identity-aware proxy only)")

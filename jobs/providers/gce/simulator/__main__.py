@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--state", type=Path, help="keep the state in this file")
     parser.add_argument("--seconds", type=float, default=2.0, help="how long operations take")
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--machines", type=Path, help="put a real sshd behind each machine, kept here")
+    parser.add_argument("--machines", type=Path, help="a real sshd and container behind each, kept here")
     parser.add_argument("--authorized", type=Path, help="the public keys that the machines let in")
     parser.add_argument("--lean", action="store_true", help="offer little, as lesser emulators do")
     parser.add_argument("--odd", action="store_true", help="the same, with paths and answers of its own")
