@@ -1,4 +1,4 @@
-"""`manage.py fleet provision` and its siblings: machines that are made on request, and cost money."""
+"""The siblings of `manage.py fleet provision`: what is done with machines that are made on request."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ from typing import Any
 
 from jobs import execution
 from jobs.errors import NotFound, OffloadError, Refused
-from jobs.management import fleet_plan, simulation
+from jobs.management import simulation
 from jobs.management.output import plain, print_json, say
 from jobs.management.verbs.request import actor, ask
 from jobs.models import Worker
 from jobs.providers.base import Price
-from jobs.providers.gce.preflight import preflight
-from jobs.workers import boot, fleet, idle, provision
-from jobs.workers.costs import cost_of, price_of
-from jobs.workers.machines import cloud_of, require_size, silent
+from jobs.workers import fleet, idle
+from jobs.workers.costs import cost_of
+from jobs.workers.machines import cloud_of, require_size
 
-KIND = "gce-cos"
 STOPPED = "Its machine was stopped on request."
 
 
@@ -51,17 +49,19 @@ async def _worker(options: Mapping[str, Any]) -> Worker:
     worker = await Worker.objects.filter(name=options["name"]).afirst()
     if worker is None:
         raise NotFound(f"There is no worker called {options['name']!r}.", hint="See `manage.py fleet ls`.")
-    await _simulator(worker)
+    await have_simulator(worker)
     cloud_of(worker, options["verb"].capitalize())
     return worker
 
 
-async def _simulator(worker: Worker) -> None:
+async def have_simulator(worker: Worker) -> None:
+    """Have the simulator running when the worker's machine is one of its."""
     if worker.config.get("simulated"):
         await asyncio.to_thread(simulation.start)
 
 
-def _money(price: Price) -> str:
+def money_text(price: Price) -> str:
+    """Return a price as a sentence's part."""
     _, mark, doubts = price.source.partition("; ")  # what of it was compared with no source
     return (
         f"about {price.running:.2f} {price.currency} an hour while it runs, {price.month:.0f} a month "
@@ -70,7 +70,8 @@ def _money(price: Price) -> str:
     )
 
 
-def _price_json(price: Price | None) -> dict[str, Any] | None:
+def price_json(price: Price | None) -> dict[str, Any] | None:
+    """Return a price as `--json` shows it."""
     if price is None:
         return None
     return {
@@ -90,7 +91,8 @@ def as_json(worker: Worker) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _done(options: Mapping[str, Any], worker: Worker, text: str, **more: Any) -> int:
+def done(options: Mapping[str, Any], worker: Worker, text: str, **more: Any) -> int:
+    """Say what became of the worker, as text or with `more` as data; return the exit code."""
     if options["json"]:
         print_json("worker", {**as_json(worker), **more})
     else:
@@ -98,39 +100,8 @@ def _done(options: Mapping[str, Any], worker: Worker, text: str, **more: Any) ->
     return 0
 
 
-async def provision_(options: Mapping[str, Any]) -> int:
-    """Make a machine, or go on with one; does nothing when it is up."""
-    step, name = Steps(options), options["name"]
-    worker = await Worker.objects.filter(name=name).afirst()
-    if worker is not None and not fleet_plan.is_new_plan(worker, options):
-        await _simulator(worker)
-        worker, changed = await provision.provision(name, worker.provider, worker.root, {}, step)
-        return _done(options, worker, _up_text(worker, changed), changed=changed)
-    if options["simulate"]:
-        await asyncio.to_thread(simulation.start)
-        options = {**options, "project": simulation.PROJECT}
-        config = fleet_plan.config_of(options) | simulation.config(name)
-        root = simulation.root(name)
-    else:
-        config, root = fleet_plan.config_of(options), boot.MOUNT
-    plan = Worker(name=name, provider=KIND, root=root, config=config)
-    price = await price_of(plan)
-    if not step.quiet:
-        spec = config["spec"]
-        kind = f"{spec['machine_type']}{', spot' if spec['spot'] else ''}"
-        where = f"{' or '.join(config['zones'])} of {config['project']}"
-        say(f"{name}: {kind}, data disk of {spec['data_disk_gb']} GB, in {where}.")
-        say(f"It costs {_money(price)}." if price else "What it costs is not known.")
-        if options["simulate"]:
-            say("This one costs nothing: it is simulated on this machine.")
-    if not options["simulate"]:
-        config = await preflight(name, config, say if not step.quiet else silent)
-        await confirm(options, f"Make {name}?")
-    worker, changed = await provision.provision(name, KIND, root, config, step)
-    return _done(options, worker, _up_text(worker, changed), changed=changed, price=_price_json(price))
-
-
-def _up_text(worker: Worker, changed: bool) -> str:
+def up_text(worker: Worker, changed: bool) -> str:
+    """Return the sentence for a machine that was to be up."""
     where = f" in {worker.config['zone']}" if worker.config.get("zone") else ""
     if worker.state == "booting":
         return f"{worker.name}{where}: {worker.state_detail}"
@@ -143,7 +114,7 @@ async def start(options: Mapping[str, Any]) -> int:
     worker = await _worker(options)
     await execution.note_asked(worker, "start", actor())
     worker, changed = await fleet.start(worker, Steps(options))
-    return _done(options, worker, _up_text(worker, changed), changed=changed)
+    return done(options, worker, up_text(worker, changed), changed=changed)
 
 
 async def stop(options: Mapping[str, Any]) -> int:
@@ -158,7 +129,7 @@ async def stop(options: Mapping[str, Any]) -> int:
     await execution.settle(worker.id, STOPPED)
     worker = await Worker.objects.aget(id=worker.id)
     text = f"{worker.name} is stopped." if changed else f"{worker.name} was not running; nothing was done."
-    return _done(options, worker, text, changed=changed)
+    return done(options, worker, text, changed=changed)
 
 
 async def _change(
@@ -194,7 +165,7 @@ async def rebuild(options: Mapping[str, Any]) -> int:
         "Its machine is made anew.",
         lambda worker: fleet.rebuild(worker, Steps(options)),
     )
-    return _done(options, worker, f"{worker.name} was made anew; its data is as it was.")
+    return done(options, worker, f"{worker.name} was made anew; its data is as it was.")
 
 
 async def resize(options: Mapping[str, Any]) -> int:
@@ -206,7 +177,7 @@ async def resize(options: Mapping[str, Any]) -> int:
         "Its machine gets another size.",
         lambda worker: fleet.resize(worker, options["size"], Steps(options)),
     )
-    return _done(options, worker, f"{worker.name} is a {options['size']} now.")
+    return done(options, worker, f"{worker.name} is a {options['size']} now.")
 
 
 async def delete(options: Mapping[str, Any]) -> int:
@@ -236,14 +207,14 @@ async def delete(options: Mapping[str, Any]) -> int:
             f" Kept, and still costing: {', '.join(str(one) for one in kept)}; --with-disk deletes it too."
         )
     await asyncio.to_thread(simulation.stop_if_unused)
-    return _done(options, worker, text, kept=[str(one) for one in kept])
+    return done(options, worker, text, kept=[str(one) for one in kept])
 
 
 async def preempt(options: Mapping[str, Any]) -> int:
     """Have a simulated machine taken away."""
     worker = await _worker(options)
     await asyncio.to_thread(simulation.preempt, worker)
-    return _done(options, worker, f"{worker.name} was taken away, without a word to Offload.")
+    return done(options, worker, f"{worker.name} was taken away, without a word to Offload.")
 
 
 async def price(options: Mapping[str, Any]) -> int:
@@ -253,12 +224,12 @@ async def price(options: Mapping[str, Any]) -> int:
     if cost is None:
         raise NotFound(f"The price of {worker.name} is not in the table.", hint="See your cloud's console.")
     text = (
-        f"{worker.name}: {_money(cost.price)}.\n"
+        f"{worker.name}: {money_text(cost.price)}.\n"
         f"It has run for {cost.hours:.1f} h: about {cost.so_far:.2f} {cost.price.currency}, disks included; "
         f"{cost.month:.2f} this month.\n"
         f"Source: {cost.price.source}"
     )
-    return _done(options, worker, text, price=_price_json(cost.price), hours=cost.hours, so_far=cost.so_far,
+    return done(options, worker, text, price=price_json(cost.price), hours=cost.hours, so_far=cost.so_far,
                  this_month=cost.month)  # fmt: skip
 
 
@@ -283,4 +254,4 @@ async def keep(options: Mapping[str, Any]) -> int:
     )
     if said := idle.idle_of(worker):
         text += f" {said.text}"
-    return _done(options, worker, text, until=until.isoformat())
+    return done(options, worker, text, until=until.isoformat())

@@ -10,7 +10,16 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.test import TransactionTestCase
 
-from jobs.errors import NoCapacity, NotFound, OffloadError, QuotaExceeded, Refused, TimedOut, UsageError
+from jobs.errors import (
+    NoCapacity,
+    NotConfigured,
+    NotFound,
+    OffloadError,
+    QuotaExceeded,
+    Refused,
+    TimedOut,
+    UsageError,
+)
 from jobs.management import fleet_plan
 from jobs.management.commands.fleet import Command
 from jobs.models import Worker
@@ -138,6 +147,28 @@ class Verbs(FleetTest):
         done = json.loads(await self.fleet("provision", "box", "--json"))
         self.assertIs(done["worker"]["changed"], False)
         self.assertEqual(len([one for one in self.simulator.requests if one[0] == "POST"]), posts)
+
+    async def test_what_was_wished_and_never_made_is_looked_at_again(self) -> None:
+        self.simulator.fail("permission", "POST .*instances$")
+        with self.assertRaisesRegex(NotConfigured, "compute.instances.create"):
+            await self.provision("--network", "default")
+        row = await self.row()
+        self.assertEqual((row.state, row.desired), ("absent", "up"))
+        self.simulator.world.limits["N2_CPUS"] = 4.0
+        self.simulator.requests.clear()
+        for state in ("absent", "creating"):  # killed before the request, or after it was noted
+            await Worker.objects.filter(id=row.id).aupdate(state=state)
+            with self.subTest(state), self.assertRaisesRegex(QuotaExceeded, "N2_CPUS.*8 are needed"):
+                await self.fleet("provision", "box")
+            self.assertIn("It costs about", self.said)
+        self.simulator.world.limits["N2_CPUS"] = 64.0
+        self.simulator.world.account["off"] = ["compute.googleapis.com"]
+        with self.assertRaisesRegex(NotConfigured, "is off in the project"):
+            await self.fleet("provision", "box")
+        self.simulator.world.account["off"] = []
+        self.assertFalse([one for one in self.simulator.requests if one[0] == "POST"])
+        self.assertIn("box", await self.fleet("provision", "box"))
+        self.assertEqual(self.zonal("instances/box")["status"], "RUNNING")
 
     async def test_a_machine_that_has_not_published_its_keys_is_not_talked_to(self) -> None:
         await self.provision()
