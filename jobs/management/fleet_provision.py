@@ -22,6 +22,7 @@ from jobs.providers.base import Price
 from jobs.providers.gce.preflight import preflight
 from jobs.states import WorkerState
 from jobs.workers import boot, provision
+from jobs.workers.connection import provider_config
 from jobs.workers.costs import price_of
 from jobs.workers.machines import silent
 
@@ -43,10 +44,12 @@ async def provision_(options: Mapping[str, Any]) -> int:
         root = simulation.root(name)
     else:
         config, root = fleet_plan.config_of(options), boot.MOUNT
-    price = await _say_plan(Worker(name=name, provider=KIND, root=root, config=config), step)
+    if worker is not None and worker.config.get("disk_zone"):
+        config["disk_zone"] = worker.config["disk_zone"]
+    plan = Worker(name=name, provider=KIND, root=root, config=config)
+    price = await _say_plan(plan, step)
     if not options["simulate"]:
-        disk_zone = worker.config.get("disk_zone") if worker is not None else None
-        config = await _looked_at(name, config, step, disk_zone)
+        config = await _looked_at(plan, step)
         await confirm(options, f"Make {name}?")
     worker, changed = await provision.provision(name, KIND, root, config, step)
     return done(options, worker, up_text(worker, changed), changed=changed, price=price_json(price))
@@ -59,7 +62,7 @@ async def _go_on(worker: Worker, options: Mapping[str, Any], step: Steps) -> int
     if worker.state in _UNMADE and worker.provider == KIND and not worker.config.get("simulated"):
         # Days may lie between: an API may be off by now, a quota spent, a name taken.
         more["price"] = price_json(await _say_plan(worker, step))
-        await _looked_at(worker.name, worker.config, step, worker.config.get("disk_zone"))
+        await _looked_at(worker, step)
     worker, changed = await provision.provision(worker.name, worker.provider, worker.root, {}, step)
     return done(options, worker, up_text(worker, changed), changed=changed, **more)
 
@@ -70,7 +73,7 @@ async def _say_plan(plan: Worker, step: Steps) -> Price | None:
     if not step.quiet:
         spec = config["spec"]
         kind = f"{spec['machine_type']}{', spot' if spec['spot'] else ''}"
-        where = f"{' or '.join(config['zones'])} of {config['project']}"
+        where = f"{config.get('disk_zone') or ' or '.join(config['zones'])} of {config['project']}"
         say(f"{plan.name}: {kind}, data disk of {spec['data_disk_gb']} GB, in {where}.")
         say(f"It costs {money_text(price)}." if price else "What it costs is not known.")
         if config.get("simulated"):
@@ -78,10 +81,9 @@ async def _say_plan(plan: Worker, step: Steps) -> Price | None:
     return price
 
 
-async def _looked_at(
-    name: str, config: Mapping[str, Any], step: Steps, disk_zone: str | None
-) -> dict[str, Any]:
-    """Return the configuration that can be made. A data disk that is there leaves one zone to look at."""
+async def _looked_at(plan: Worker, step: Steps) -> dict[str, Any]:
+    """Return what of the plan can be made. A data disk that is there leaves one zone to look at."""
+    config, disk_zone = provider_config(plan), plan.config.get("disk_zone")
     zones = [disk_zone] if disk_zone else config["zones"]
-    found = await preflight(name, {**config, "zones": zones}, silent if step.quiet else say)
-    return {**found, "zones": config["zones"]} if disk_zone else found
+    found = await preflight(plan.name, {**config, "zones": zones}, silent if step.quiet else say)
+    return plan.config if disk_zone else {**plan.config, "zones": found.zones}

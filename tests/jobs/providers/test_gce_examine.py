@@ -446,7 +446,7 @@ async def test_what_stands_against_a_machine_is_said_before_it_is_asked_for(simu
     with pytest.raises(UsageError, match="attached to other"):
         await preflight("big", plan, print)
     disk["users"] = []
-    assert await preflight("big", plan, print) == plan, "our own disk is taken up again"
+    assert (await preflight("big", plan, print)).zones == [ZONE], "our own disk is taken up again"
     with pytest.raises(UsageError, match="at least 10 GiB"):
         await preflight("big", {**plan, "spec": {"data_disk_gb": 1}}, print)
     simulator.world.account["billing"] = ""
@@ -457,8 +457,35 @@ async def test_what_stands_against_a_machine_is_said_before_it_is_asked_for(simu
     said: list[str] = []
     two = {"zones": [ZONE, "us-central1-b"]}
     simulator.lacks = "zones/us-central1-b/machineTypes"
-    assert await preflight("new", {**plan, **two}, said.append) == {**plan, **two}, "a lesser emulator"
+    found = await preflight("new", {**plan, **two}, said.append)
+    assert found.zones == two["zones"], "a lesser emulator"
     assert said == []
+
+
+MINE = {"offload-schema": "1", "offload-owner": "me", "offload-home": "one0home0one"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        ({}, "that Offload did not make"),
+        ({**MINE, "offload-owner": "ann"}, "that a machine of ann left"),
+        ({**MINE, "offload-home": "two0home0two"}, "that a machine of another Offload home of yours left"),
+        (MINE, "that a machine of this Offload home of yours left"),
+    ],
+)
+async def test_a_boot_disk_that_is_left_is_nobodys_to_take(
+    simulator: Simulator, labels: dict[str, str], says: str
+) -> None:
+    plan = {
+        "project": PROJECT, "zones": [ZONE], "network": "default", "owner": "Me",
+        "home_id": MINE["offload-home"],
+    }  # fmt: skip
+    path = f"projects/{PROJECT}/zones/{ZONE}/disks/big"
+    simulator.world.add("disk", path, {"name": "big", "status": "READY", "labels": labels})
+    with pytest.raises(UsageError, match=f"there is a disk big already, {says}, and") as refused:
+        await preflight("big", plan, print)
+    assert f"gcloud compute disks delete big --zone {ZONE} --project {PROJECT}" in refused.value.hint
 
 
 def test_the_near_region_is_told_by_the_time_zone(tmp_path: Path) -> None:
