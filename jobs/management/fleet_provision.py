@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jobs.errors import Refused
 from jobs.management import fleet_plan, simulation
 from jobs.management.fleet_machines import (
     Steps,
@@ -20,11 +21,12 @@ from jobs.management.output import say
 from jobs.models import Worker
 from jobs.providers.base import Price
 from jobs.providers.gce.preflight import preflight
+from jobs.providers.gce.taken import Adopted
 from jobs.states import WorkerState
 from jobs.workers import boot, provision
 from jobs.workers.connection import provider_config
 from jobs.workers.costs import price_of
-from jobs.workers.machines import silent
+from jobs.workers.machines import set_row, silent
 
 KIND = "gce-cos"
 # What a row says of which nothing is there yet, as far as anybody knows: it is looked at as a new one is.
@@ -44,15 +46,17 @@ async def provision_(options: Mapping[str, Any]) -> int:
         root = simulation.root(name)
     else:
         config, root = fleet_plan.config_of(options), boot.MOUNT
-    if worker is not None and worker.config.get("disk_zone"):
-        config["disk_zone"] = worker.config["disk_zone"]
+    if worker is not None:
+        config |= {key: worker.config[key] for key in ("disk_zone", "adopts") if worker.config.get(key)}
     plan = Worker(name=name, provider=KIND, root=root, config=config)
     price = await _say_plan(plan, step)
+    adopted: list[Adopted] = []
     if not options["simulate"]:
-        config = await _looked_at(plan, step)
-        await confirm(options, f"Make {name}?")
-    worker, changed = await provision.provision(name, KIND, root, config, step)
-    return done(options, worker, up_text(worker, changed), changed=changed, price=price_json(price))
+        plan.config, adopted = await _looked_at(plan, options, step)
+        await confirm(options, _question("Make", plan, adopted))
+    worker, changed = await provision.provision(name, KIND, root, plan.config, step)
+    more = {"price": price_json(price), "adopted": [one.as_json() for one in adopted]}
+    return done(options, worker, up_text(worker, changed), changed=changed, **more)
 
 
 async def _go_on(worker: Worker, options: Mapping[str, Any], step: Steps) -> int:
@@ -62,7 +66,11 @@ async def _go_on(worker: Worker, options: Mapping[str, Any], step: Steps) -> int
     if worker.state in _UNMADE and worker.provider == KIND and not worker.config.get("simulated"):
         # Days may lie between: an API may be off by now, a quota spent, a name taken.
         more["price"] = price_json(await _say_plan(worker, step))
-        await _looked_at(worker, step)
+        config, adopted = await _looked_at(worker, options, step)
+        more["adopted"] = [one.as_json() for one in adopted]
+        if adopted:
+            await confirm(options, _question("Go on with", worker, adopted))
+            await set_row(worker, adopts=config["adopts"])
     worker, changed = await provision.provision(worker.name, worker.provider, worker.root, {}, step)
     return done(options, worker, up_text(worker, changed), changed=changed, **more)
 
@@ -81,9 +89,31 @@ async def _say_plan(plan: Worker, step: Steps) -> Price | None:
     return price
 
 
-async def _looked_at(plan: Worker, step: Steps) -> dict[str, Any]:
-    """Return what of the plan can be made. A data disk that is there leaves one zone to look at."""
+async def _looked_at(
+    plan: Worker, options: Mapping[str, Any], step: Steps
+) -> tuple[dict[str, Any], list[Adopted]]:
+    """Return the plan's configuration as far as it can be made, and what is taken over with it.
+
+    A data disk that is there leaves one zone to look at. Warnings are said with --json, too. Raises `Refused`
+    for a machine that is up for another home, unless that is insisted on.
+    """
     config, disk_zone = provider_config(plan), plan.config.get("disk_zone")
     zones = [disk_zone] if disk_zone else config["zones"]
     found = await preflight(plan.name, {**config, "zones": zones}, silent if step.quiet else say)
-    return plan.config if disk_zone else {**plan.config, "zones": found.zones}
+    changes: dict[str, Any] = {} if disk_zone else {"zones": found.zones}
+    for one in found.adopted:
+        if one.in_use and not options["take_over"]:
+            raise Refused(
+                f"{one.origin}, and it is up: jobs may be at work there.",
+                hint="Choose another name; or, if that home is gone or you mean it, insist with --take-over.",
+            )
+        say(f"Warning: {one.origin}; it is taken over, with all that is on it.")
+    if found.adopted:
+        homes = {*plan.config.get("adopts", ()), *(one.home for one in found.adopted)}
+        changes["adopts"] = sorted(homes)
+    return {**plan.config, **changes}, found.adopted
+
+
+def _question(verb: str, plan: Worker, adopted: Sequence[Adopted]) -> str:
+    taken = f", and take over the {' and the '.join(map(str, adopted))}" if adopted else ""
+    return f"{verb} {plan.name}{taken}?"

@@ -82,5 +82,6 @@ def _provision(parser: argparse.ArgumentParser) -> None:
         help="stopped from outside after so long (default 12; 0: never)",
     )
     add("--machine-only", action="store_true", help="be content when it runs; do not wait for its ssh")
+    add("--take-over", action="store_true", help="also a machine that is up for another Offload home")
     add("--auto-resume", action="store_true", help="start it again when it is taken away under its jobs")
     add("--simulate", action="store_true", help="a tour without an account: nothing real, nothing to pay")

@@ -97,7 +97,8 @@ class Resource:
 
     What was made for several machines has no owner but a `group` that it belongs to (see
     `CloudProvider.stands_on`), and may be `in_use` by machines that no row knows. `elsewhere`: another
-    Offload home made it, or it does not say which one did: no row here can tell whether it is wanted.
+    Offload home made it (`home`: its id), or it does not say which one did: no row here can tell whether it
+    is wanted.
     `month`: what a disk costs a month, about, in USD; None when that is not known.
     """
 
@@ -110,6 +111,7 @@ class Resource:
     group: str = ""
     in_use: bool = False
     elsewhere: bool = False
+    home: str = ""
     month: float | None = None
 
     def __str__(self) -> str:

@@ -32,9 +32,9 @@ class Adopted:
 
     @property
     def origin(self) -> str:
-        """Return who made it, and when, as a sentence's part."""
-        who = f"another Offload home of yours ({self.home})" if self.home else "an Offload home without an id"
-        return f"{who} made it" + (f" on {self.since[:10]}" if self.since else "")
+        """Return who made it, and when, as a sentence's beginning."""
+        who = f"Another Offload home of yours ({self.home})" if self.home else "An Offload home without an id"
+        return f"{who} made the {self}" + (f" on {self.since[:10]}" if self.since else "")
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name} in {self.zone}"
