@@ -11,6 +11,7 @@ from typing import Any
 from jobs import execution
 from jobs.errors import NotFound, OffloadError, Refused
 from jobs.management import simulation
+from jobs.management.fleet_interrupt import told
 from jobs.management.output import plain, print_json, say
 from jobs.management.verbs.request import actor, ask
 from jobs.models import Worker
@@ -20,6 +21,7 @@ from jobs.workers.costs import cost_of
 from jobs.workers.machines import cloud_of, require_size
 
 STOPPED = "Its machine was stopped on request."
+DELETED = "The machine it waited for was deleted on request."
 
 
 class Steps:
@@ -113,7 +115,9 @@ async def start(options: Mapping[str, Any]) -> int:
     """Start a stopped machine."""
     worker = await _worker(options)
     await execution.note_asked(worker, "start", actor())
-    worker, changed = await fleet.start(worker, Steps(options))
+    back = f"`manage.py fleet stop {worker.name}` stops it"
+    async with told(f"starting {worker.name}", worker.name, f"start {worker.name}", back):
+        worker, changed = await fleet.start(worker, Steps(options))
     return done(options, worker, up_text(worker, changed), changed=changed)
 
 
@@ -125,19 +129,25 @@ async def stop(options: Mapping[str, Any]) -> int:
     await execution.note_asked(worker, "stop", actor())
     # Before the machine goes: a job that waits would be launched, and start it again.
     await execution.brake(worker.id, STOPPED)
-    changed = await fleet.stop(worker, Steps(options))
-    await execution.settle(worker.id, STOPPED)
+    async with told(f"stopping {worker.name}", worker.name, f"stop {worker.name}"):
+        changed = await fleet.stop(worker, Steps(options))
+        await execution.settle(worker.id, STOPPED)
     worker = await Worker.objects.aget(id=worker.id)
     text = f"{worker.name} is stopped." if changed else f"{worker.name} was not running; nothing was done."
     return done(options, worker, text, changed=changed)
 
 
 async def _change(
-    options: Mapping[str, Any], question: str, detail: str, change: Callable[[Worker], Awaitable[Worker]]
+    options: Mapping[str, Any],
+    question: str,
+    detail: str,
+    change: Callable[[Worker], Awaitable[Worker]],
+    again: str,
 ) -> Worker:
     """Have a machine changed that is down meanwhile: its jobs are interrupted, and go on with `auto_resume`.
 
-    Raises `Refused` while jobs are at work, unless forced.
+    `again`: the words after `fleet` that go on. Raises `Refused` while jobs are at work, unless forced, and
+    `Interrupted`.
     """
     worker = await _worker(options)
     if not worker.config.get("rebuild"):  # else it was agreed to, and died on its way
@@ -147,8 +157,10 @@ async def _change(
             question = f"{question} This interrupts {', '.join(busy)}."
         await confirm(options, question)
     await execution.pause(worker.id, detail)
+    back = f"`manage.py fleet start {worker.name}` starts it as it is then"
     try:
-        worker = await change(worker)
+        async with told(f"changing {worker.name}", worker.name, again, back):
+            worker = await change(worker)
     except OffloadError:
         if await Worker.objects.filter(id=worker.id, state="ready").aexists():
             await execution.go_on(worker.id)  # it is as it was
@@ -164,6 +176,7 @@ async def rebuild(options: Mapping[str, Any]) -> int:
         f"Delete the machine {options['name']} and make it anew (its data disk is kept)?",
         "Its machine is made anew.",
         lambda worker: fleet.rebuild(worker, Steps(options)),
+        f"rebuild {options['name']}",
     )
     return done(options, worker, f"{worker.name} was made anew; its data is as it was.")
 
@@ -176,6 +189,7 @@ async def resize(options: Mapping[str, Any]) -> int:
         f"Stop {options['name']} and make it a {options['size']}?",
         "Its machine gets another size.",
         lambda worker: fleet.resize(worker, options["size"], Steps(options)),
+        f"resize {options['name']} {options['size']}",
     )
     return done(options, worker, f"{worker.name} is a {options['size']} now.")
 
@@ -195,19 +209,25 @@ async def delete(options: Mapping[str, Any]) -> int:
         say("This goes: " + (", ".join(str(one) for one in going) or "nothing; it is gone already") + ".")
     if going:
         await confirm(options, f"Delete {worker.name}{' and all data on it' if with_disk else ''}?")
-    kept = await fleet.delete(worker, Steps(options), with_disk=with_disk)
+    waiting = await execution.forsake(worker.id, DELETED)
+    again = f"delete {worker.name}{' --with-disk' if with_disk else ''}"
+    async with told(f"deleting {worker.name}", worker.name, again):
+        kept = await fleet.delete(worker, Steps(options), with_disk=with_disk)
+    waiting += await execution.forsake(worker.id, DELETED)  # asked for in between
     if with_disk:
         await execution.mark_lost(worker, actor())
     else:
         await execution.interrupt_jobs(worker.id, "Its machine was deleted.")
     worker = await Worker.objects.aget(id=worker.id)
     text = f"{worker.name} is deleted."
+    if waiting:
+        text += f" What waited for it does not run: {', '.join(waiting)}."
     if kept:
         text += (
             f" Kept, and still costing: {', '.join(str(one) for one in kept)}; --with-disk deletes it too."
         )
     await asyncio.to_thread(simulation.stop_if_unused)
-    return done(options, worker, text, kept=[str(one) for one in kept])
+    return done(options, worker, text, kept=[str(one) for one in kept], ended=waiting)
 
 
 async def preempt(options: Mapping[str, Any]) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 from jobs.errors import Refused
 from jobs.management import fleet_plan, simulation
+from jobs.management.fleet_interrupt import told
 from jobs.management.fleet_machines import (
     Steps,
     confirm,
@@ -54,7 +55,7 @@ async def provision_(options: Mapping[str, Any]) -> int:
     if not options["simulate"]:
         plan.config, adopted = await _looked_at(plan, options, step)
         await confirm(options, _question("Make", plan, adopted))
-    worker, changed = await provision.provision(name, KIND, root, plan.config, step)
+    worker, changed = await _made(plan, plan.config, step)
     more = {"price": price_json(price), "adopted": [one.as_json() for one in adopted]}
     return done(options, worker, up_text(worker, changed), changed=changed, **more)
 
@@ -71,8 +72,15 @@ async def _go_on(worker: Worker, options: Mapping[str, Any], step: Steps) -> int
         if adopted:
             await confirm(options, _question("Go on with", worker, adopted))
             await set_row(worker, adopts=config["adopts"])
-    worker, changed = await provision.provision(worker.name, worker.provider, worker.root, {}, step)
+    worker, changed = await _made(worker, {}, step)
     return done(options, worker, up_text(worker, changed), changed=changed, **more)
+
+
+async def _made(plan: Worker, config: Mapping[str, Any], step: Steps) -> tuple[Worker, bool]:
+    name = plan.name
+    back = f"what was asked for may come up and cost: `manage.py fleet delete {name}` takes it back"
+    async with told(f"making {name}", name, f"provision {name}", back):
+        return await provision.provision(name, plan.provider, plan.root, config, step)
 
 
 async def _say_plan(plan: Worker, step: Steps) -> Price | None:
