@@ -215,14 +215,6 @@ class CloudProvider(WorkerProvider):
         """Return whether a resource that was asked to go is still there."""
         return any(str(one) == str(resource) for one in await self.resources())
 
-    async def failure(self, name: str) -> OffloadError | None:
-        """Return why the newest request for the machine came to nothing, or None.
-
-        A cloud may accept a request and say no later (no capacity, no quota). Whoever waits for the
-        machine asks here, too.
-        """
-        return None
-
     async def hollow(self, name: str) -> str:
         """Return why nothing can answer behind this machine (an emulator's), in words; empty: it can."""
         return ""
