@@ -21,6 +21,7 @@ from jobs.providers.gce.examine import examine
 from jobs.providers.gce.preflight import preflight
 from jobs.providers.gce.seen import Seen, Wanted
 from jobs.providers.gce.template import Spec, read_settings
+from tests.support import agent
 from tests.support.gce_server import PROJECT, ZONE, Simulator, endpoint
 from tests.support.gcloud import ACCOUNT, StubGcloud
 from tests.support.google_https import ROBOT, service_account, token_server
@@ -460,6 +461,22 @@ async def test_what_stands_against_a_machine_is_said_before_it_is_asked_for(simu
     found = await preflight("new", {**plan, **two}, said.append)
     assert found.zones == two["zones"], "a lesser emulator"
     assert said == []
+
+
+async def test_a_key_with_a_passphrase_needs_an_agent(
+    simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    await ready(simulator)
+    key = agent.lock(Path(os.environ["HOME"], ".ssh", "google_compute_engine"))
+    line = (await at(wanted()))["ssh key"]
+    assert (line.severity, "has a passphrase" in line.detail) == (Severity.FAIL, True)
+    assert line.command == f'eval "$(ssh-agent)"; ssh-add {key}'
+    with agent.ssh_agent(tmp_path) as socket:
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+        assert (await at(wanted()))["ssh key"].command == f"ssh-add {key}"
+        agent.add(key, socket)
+        assert (await at(wanted()))["ssh key"].severity is Severity.PASS
 
 
 MINE = {"offload-schema": "1", "offload-owner": "me", "offload-home": "one0home0one"}

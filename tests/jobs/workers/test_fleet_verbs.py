@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import tempfile
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from asgiref.sync import sync_to_async
 from django.test import TransactionTestCase
@@ -25,8 +29,10 @@ from jobs.management.commands.fleet import Command
 from jobs.models import Worker
 from jobs.providers.gce.simulator.lean import LeanSimulator
 from jobs.workers import waiting
+from tests.support import agent
 from tests.support.factories import make_job
 from tests.support.gce_server import PROJECT, ZONE, Simulator, endpoint
+from tests.support.sshd import make_key
 
 IMAGE = "europe-docker.pkg.dev/p/offload/maintainer@sha256:" + "a" * 64
 OTHER = "us-central1-b"
@@ -169,6 +175,14 @@ class Verbs(FleetTest):
         self.assertFalse([one for one in self.simulator.requests if one[0] == "POST"])
         self.assertIn("box", await self.fleet("provision", "box"))
         self.assertEqual(self.zonal("instances/box")["status"], "RUNNING")
+
+    async def test_a_key_that_nobody_gets_in_with_makes_no_machine(self) -> None:
+        self.enterContext(mock.patch.dict(os.environ, {"SSH_AUTH_SOCK": ""}))
+        key = agent.lock(make_key(Path(self.enterContext(tempfile.TemporaryDirectory()), "key")))
+        with self.assertRaisesRegex(NotConfigured, "has a passphrase") as caught:
+            await self.provision("--key", str(key))
+        self.assertIn(f"ssh-add {key}", caught.exception.hint)
+        self.assertFalse(await Worker.objects.aexists())
 
     async def test_a_machine_that_has_not_published_its_keys_is_not_talked_to(self) -> None:
         await self.provision()
