@@ -27,9 +27,11 @@ from tests.support.gcloud import ACCOUNT, StubGcloud
 from tests.support.google_https import ROBOT, service_account, token_server
 
 SUBJECTS = [
-    "gcloud", "credentials", "project", "billing", "APIs", "roles", "ssh key", "OS Login", "zone",
-    "machine type", "quota", "network",
+    "gcloud", "credentials", "project", "billing", "APIs", "roles", "identity", "ssh key", "OS Login",
+    "zone", "machine type", "quota", "network",
 ]  # fmt: skip
+WORKER = f"offload-worker@{PROJECT}.iam.gserviceaccount.com"
+IMAGE = f"us-central1-docker.pkg.dev/{PROJECT}/offload/maintainer@sha256:{'a' * 64}"
 ADD_ROLE = f"gcloud projects add-iam-policy-binding {PROJECT} --member user:{ACCOUNT} --role"
 
 
@@ -54,12 +56,12 @@ def simulator(stub: StubGcloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sim
         yield found
 
 
-def wanted(key: str = "", **changes: Any) -> Wanted:
+def wanted(key: str = "", image: str = "", source: str = "", **changes: Any) -> Wanted:
     spec = Spec(
         **{name: changes.pop(name) for name in ("machine_type", "spot", "service_account") if name in changes}
     )
     settings = read_settings({"project": PROJECT, "zone": ZONE, **changes})
-    return Wanted(settings, spec, key)
+    return Wanted(settings, spec, key, image, source)
 
 
 async def at(what: Wanted) -> dict[str, Problem]:
@@ -179,12 +181,42 @@ LINK = f"gcloud billing projects link {PROJECT} --billing-account ACCOUNT"
             f"{ADD_ROLE} roles/compute.networkAdmin",
         ),
         (
-            account_is(lacks=["iam.serviceAccounts.actAs"]),
-            {"service_account": "worker@p.iam.gserviceaccount.com"},
-            "roles",
-            "service account",
-            f"{ADD_ROLE} roles/iam.serviceAccountUser",
+            account_is(lacks=["iam.serviceAccounts.actAs"], accounts={WORKER: {}}),
+            {"service_account": WORKER},
+            "identity",
+            f"You may not give machines the identity {WORKER}",
+            f"gcloud iam service-accounts add-iam-policy-binding {WORKER} --project {PROJECT} "
+            f"--member user:{ACCOUNT} --role roles/iam.serviceAccountUser",
         ),
+        (
+            account_is(lacks=["iam.serviceAccounts.get", "iam.serviceAccounts.actAs"]),
+            {"service_account": "x@another.iam.gserviceaccount.com"},
+            "identity",
+            "if there is one",
+            "Ask an owner",
+        ),
+        (
+            account_is(accounts={WORKER: {"disabled": True}}),
+            {"service_account": WORKER},
+            "identity",
+            "is disabled",
+            f"gcloud iam service-accounts enable {WORKER} --project {PROJECT}",
+        ),
+        (
+            None,
+            {"service_account": WORKER},
+            "identity",
+            f"There is no service account {WORKER}",
+            f"gcloud iam service-accounts create offload-worker --project {PROJECT}",
+        ),
+        (
+            None,
+            {"service_account": f"other@{PROJECT}.iam.gserviceaccount.com"},
+            "identity",
+            "There is no service account other@",
+            f"gcloud iam service-accounts list --project {PROJECT}",
+        ),
+        (None, {"service_account": "worker"}, "identity", "no email", "service-accounts list"),
         (None, {"key": "/none/key"}, "ssh key", "There is no ssh key /none/key", "ssh-keygen"),
         (
             account_is(keys={}),
