@@ -17,7 +17,7 @@ from jobs.providers.gce import gcloud
 from jobs.providers.gce.examine import examine
 from jobs.providers.gce.mending import mend
 from jobs.providers.gce.seen import Seen, Wanted
-from jobs.providers.gce.strategies import EXTERNAL
+from jobs.providers.gce.strategies import AUTO, EXTERNAL
 from jobs.providers.gce.template import read_settings, read_spec
 
 
@@ -42,7 +42,9 @@ def wanted_of(options: Mapping[str, Any], project: str) -> Wanted:
     if not project:
         found = type(found)(**{**vars(found), "project": ""})
     image = str(options.get("image") or config.gcp_image)
-    return Wanted(found, read_spec(spec), key, image, str(options.get("source") or config.gcp_source))
+    source = str(options.get("source") or config.gcp_source)
+    # `auto` uses a public address when there is one, and asks for none.
+    return Wanted(found, read_spec(spec), key, image, None if values["strategy"] == AUTO else source)
 
 
 async def doctor_gcp(request: Request) -> int:

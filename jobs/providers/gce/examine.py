@@ -35,7 +35,7 @@ async def examine(wanted: Wanted) -> Seen:
     seen = Seen()
     local = endpoints.is_local(endpoint_override())
     program, refused = await asyncio.gather(gcloud.look(), _credentials(local))
-    _about_gcloud(seen, program, tunnel="iap" in wanted.settings.strategies)
+    _about_gcloud(seen, program, tunnel=wanted.settings.strategies == ("iap",))
     if refused is not None:
         seen.add(FAIL, "credentials", refused.message, refused.hint)
         return seen
@@ -105,6 +105,7 @@ async def _about_project(
     _about_apis(seen, wanted.project, services, project, apis)
     _about_roles(seen, wanted.project, allowed, needed)
     await identity_check.about_identity(seen, wanted, account)
+    seen.problems += checkup.ways(wanted.settings, wanted.source)
     await login_check.about_key(seen, wanted, account)
     if isinstance(project, OffloadError):
         if not isinstance(project, (ApiDisabled, BillingOff)):

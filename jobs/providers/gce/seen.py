@@ -13,14 +13,15 @@ from jobs.providers.gce.template import Settings, Spec
 class Wanted:
     """What the machines are to be. `key`: the private ssh key's file, empty: the usual ones.
 
-    `image`: the container's; `source`: the range that may use ssh, empty: Google's proxy.
+    `image`: the container's; `source`: the range that may use ssh, empty: Google's proxy; None:
+    machines get no public address for which it would matter.
     """
 
     settings: Settings
     spec: Spec
     key: str = ""
     image: str = ""
-    source: str = ""
+    source: str | None = ""
 
     @property
     def project(self) -> str:

@@ -27,8 +27,8 @@ from tests.support.gcloud import ACCOUNT, StubGcloud
 from tests.support.google_https import ROBOT, service_account, token_server
 
 SUBJECTS = [
-    "gcloud", "credentials", "project", "billing", "APIs", "roles", "identity", "ssh key", "OS Login",
-    "zone", "machine type", "quota", "network",
+    "gcloud", "credentials", "project", "billing", "APIs", "roles", "identity", "connection", "ssh key",
+    "OS Login", "zone", "machine type", "quota", "network",
 ]  # fmt: skip
 WORKER = f"offload-worker@{PROJECT}.iam.gserviceaccount.com"
 IMAGE = f"us-central1-docker.pkg.dev/{PROJECT}/offload/maintainer@sha256:{'a' * 64}"
@@ -56,7 +56,7 @@ def simulator(stub: StubGcloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sim
         yield found
 
 
-def wanted(key: str = "", image: str = "", source: str = "", **changes: Any) -> Wanted:
+def wanted(key: str = "", image: str = "", source: str | None = "", **changes: Any) -> Wanted:
     spec = Spec(
         **{name: changes.pop(name) for name in ("machine_type", "spot", "service_account") if name in changes}
     )
@@ -217,6 +217,7 @@ LINK = f"gcloud billing projects link {PROJECT} --billing-account ACCOUNT"
             f"gcloud iam service-accounts list --project {PROJECT}",
         ),
         (None, {"service_account": "worker"}, "identity", "no email", "service-accounts list"),
+        (None, {"strategy": "external"}, "connection", "no range", "setup --set gcp_source="),
         (None, {"key": "/none/key"}, "ssh key", "There is no ssh key /none/key", "ssh-keygen"),
         (
             account_is(keys={}),
@@ -307,6 +308,25 @@ async def test_what_may_be_lived_with_is_a_warning(
     line = (await at(wanted()))[subject]
     assert (line.severity, says in line.detail) == (Severity.WARN, True), line
     assert remedy in f"{line.remedy}\n{line.command}"
+
+
+async def test_each_way_to_machines_is_looked_at(simulator: Simulator, stub: StubGcloud) -> None:
+    await ready(simulator)
+    what = {"strategy": "internal,external,iap"}
+    lines = [one for one in (await examine(wanted(**what))).problems if one.subject == "connection"]
+    assert [one.detail.partition(":")[0] for one in lines] == what["strategy"].split(",")
+    assert f"nic0.NAME.{ZONE}.c.{PROJECT}.internal" in lines[0].detail
+    assert [one.severity.value for one in lines] == ["pass", "warn", "pass"]
+    for source in ("192.0.2.0/24", None):
+        seen = await examine(wanted(source=source, **what))
+        assert {one.severity for one in seen.problems} == {Severity.PASS}
+    no_gcloud(simulator, stub)
+    seen = await examine(wanted(source=None, **what))
+    worse = [one for one in seen.problems if one.severity is not Severity.PASS]
+    assert [(one.subject, one.severity) for one in worse] == [
+        ("gcloud", Severity.WARN), ("connection", Severity.WARN)
+    ], "there are other ways"  # fmt: skip
+    assert "iap: there is no gcloud" in worse[1].detail
 
 
 async def test_a_project_that_pays_is_believed_where_billing_cannot_be_read(simulator: Simulator) -> None:
