@@ -11,8 +11,11 @@ from typing import Any
 from jobs.errors import NotConfigured, NotFound, QuotaExceeded, UsageError
 from jobs.providers.base import Severity
 from jobs.providers.gce import checkup, naming, taken
+from jobs.providers.gce.account import Account
 from jobs.providers.gce.api import Api, endpoint_override
 from jobs.providers.gce.failures import quota_link
+from jobs.providers.gce.identity_check import about_identity
+from jobs.providers.gce.seen import Seen, Wanted
 from jobs.providers.gce.taken import Adopted
 from jobs.providers.gce.template import Settings, Spec, read_settings, read_spec
 
@@ -46,7 +49,7 @@ async def preflight(name: str, config: Mapping[str, Any], say: Callable[[str], N
     await asyncio.gather(*(_require_zone(api, one) for one in places))
     places = await _with_type(api, places, spec, say)
     _, *found = await asyncio.gather(
-        _require_network(api, places[0]), *(taken.look(config, one, name) for one in places)
+        _require_base(api, places[0], spec, config, say), *(taken.look(config, one, name) for one in places)
     )
     await _require_quota(api, account, places, spec)
     return Checked([one.zone for one in places], [one for part in found for one in part or ()])
@@ -93,6 +96,32 @@ async def _with_type(
     if without:
         say(f"Left out: {without} has no {spec.machine_type}.")
     return left
+
+
+async def _require_base(
+    api: Api, settings: Settings, spec: Spec, config: Mapping[str, Any], say: Callable[[str], None]
+) -> None:
+    """Look at what all places have in common: network and identity."""
+    await asyncio.gather(_require_network(api, settings), _require_identity(settings, spec, config, say))
+
+
+async def _require_identity(
+    settings: Settings, spec: Spec, config: Mapping[str, Any], say: Callable[[str], None]
+) -> None:
+    """Raise `NotConfigured` when the service account is none that machines can have; warn when one lacks."""
+    account = Account(settings.project)
+    image = str((config.get("container") or {}).get("image") or "")
+    seen, wanted = Seen(), Wanted(settings, spec, image=image)
+    try:
+        await about_identity(seen, wanted, account)
+    finally:
+        account.close()
+    for one in seen.problems:
+        if one.severity is Severity.FAIL:
+            remedy = f"{one.remedy} `{one.command}`".strip() if one.command else one.remedy
+            raise NotConfigured(one.detail, hint=f"{remedy}; or see `manage.py doctor --gcp`.")
+        if one.severity is Severity.WARN:
+            say(f"Warning: {one.detail} See `manage.py doctor --gcp`.")
 
 
 async def _require_network(api: Api, settings: Settings) -> None:

@@ -176,6 +176,19 @@ class Verbs(FleetTest):
         self.assertIn("box", await self.fleet("provision", "box"))
         self.assertEqual(self.zonal("instances/box")["status"], "RUNNING")
 
+    async def test_an_identity_that_there_is_not_makes_no_machine(self) -> None:
+        account = f"offload-worker@{PROJECT}.iam.gserviceaccount.com"
+        with self.assertRaisesRegex(NotConfigured, f"There is no service account {account}") as caught:
+            await self.provision("--service-account", account)
+        self.assertIn("gcloud iam service-accounts create offload-worker", caught.exception.hint)
+        self.assertFalse(await Worker.objects.aexists())
+        self.simulator.world.account["accounts"] = {account: {}}
+        await self.provision("--service-account", account)
+        self.assertEqual(self.zonal("instances/box")["serviceAccounts"][0]["email"], account)
+        self.assertNotIn("Warning: Machines have no service account", self.said)
+        await self.provision(name="bare")
+        self.assertIn("Warning: Machines have no service account", self.said)
+
     async def test_a_key_that_nobody_gets_in_with_makes_no_machine(self) -> None:
         self.enterContext(mock.patch.dict(os.environ, {"SSH_AUTH_SOCK": ""}))
         key = agent.lock(make_key(Path(self.enterContext(tempfile.TemporaryDirectory()), "key")))
