@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from jobs.providers.base import Severity
 from jobs.providers.gce import mending
 from jobs.providers.gce.account import Account
@@ -53,6 +55,24 @@ async def test_it_may_read_the_image_and_nothing_else(simulator: Simulator) -> N
     simulator.world.account["accounts"][WORKER]["bindings"] = []
     assert await mending.mend(what, await examine(what), said.append, yes)
     assert (await at(what))[SUBJECT].severity is Severity.PASS
+
+
+@pytest.mark.parametrize("path", ["serviceAccounts", "projects/[^/]*:setIamPolicy", "com:setIamPolicy", ""])
+async def test_a_death_or_a_lost_answer_anywhere_costs_a_repetition(simulator: Simulator, path: str) -> None:
+    """`path`: where an answer is lost, after which it is asked again; empty: a death before the last step."""
+    await ready(simulator)
+    ours = {"role": "roles/artifactregistry.reader", "members": [f"serviceAccount:{WORKER}"]}
+    simulator.world.account["lacks"] = ["iam.serviceAccounts.actAs"]
+    if path:
+        simulator.fail("lost-answer", f"POST .*{path}$")  # carried out, and asked again
+    else:
+        simulator.world.account.update(accounts={WORKER: {}}, bindings=[ours])
+    seen = await examine(wanted(image=IMAGE))
+    assert await mending.mend(wanted(image=IMAGE), seen, print, yes)
+    assert seen.made_identity
+    assert [one.times for one in simulator.faults] == [0] * len(simulator.faults)
+    assert simulator.world.account["bindings"] == [ours]
+    assert (await at(wanted(image=IMAGE, service_account=WORKER)))[SUBJECT].severity is Severity.PASS
 
 
 async def test_who_may_not_make_one_is_told_so(simulator: Simulator) -> None:
