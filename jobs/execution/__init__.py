@@ -4,7 +4,7 @@
 may be called by several processes at once: a lease on the job keeps two from doing the same work.
 """
 
-from jobs.execution.brake import brake, go_on, pause, settle
+from jobs.execution.brake import brake, forsake, go_on, pause, settle
 from jobs.execution.cancel import cancel, request_cancel
 from jobs.execution.cleanup import Removal, discard, remove
 from jobs.execution.confide import store as secret_store
@@ -50,6 +50,7 @@ __all__ = [
     "ensure_trusted",
     "find_job",
     "find_jobs",
+    "forsake",
     "go_on",
     "goes_on",
     "interrupt_jobs",

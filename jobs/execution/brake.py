@@ -53,6 +53,26 @@ def brake(worker_id: int, detail: str, *, expect: Mapping[str, Any] | None = Non
 
 
 @sync_to_async
+def forsake(worker_id: int, detail: str) -> list[str]:
+    """End what waits for a worker whose machine is deleted; return the sessions of those jobs.
+
+    A job that had begun is interrupted, for its files may be kept; one that had not has failed, as its launch
+    would. To be called before the machine goes, and after it for what came in between.
+    """
+    ended = []
+    with transaction.atomic():
+        Worker.objects.select_for_update().get(id=worker_id)
+        here = Job.objects.filter(worker_id=worker_id, removed_at__isnull=True)
+        for job in here.filter(state__in=(JobState.QUEUED, JobState.PREPARING)).order_by("id"):
+            if job.started_at is not None:
+                apply.interrupt(job, Reason.WORKER_LOST, detail)
+            else:
+                move_job(job.id, JobState.FAILED, reason=Reason.PREPARE_FAILED, detail=detail)
+            ended.append(job.session)
+    return ended
+
+
+@sync_to_async
 def settle(worker_id: int, detail: str) -> None:
     """After the stop: interrupt what came in between, unless somebody wants the machine up again by now."""
     with transaction.atomic():

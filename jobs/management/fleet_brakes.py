@@ -10,7 +10,8 @@ from typing import Any
 from jobs import execution
 from jobs.errors import OffloadError
 from jobs.management import fleet_plan, simulation
-from jobs.management.fleet_machines import KIND, Steps, confirm
+from jobs.management.fleet_machines import Steps, confirm
+from jobs.management.fleet_provision import KIND
 from jobs.management.output import print_json, say
 from jobs.models import Worker
 from jobs.providers.base import Resource

@@ -1,4 +1,4 @@
-"""`manage.py fleet provision` and its siblings: machines that are made on request, and cost money."""
+"""The siblings of `manage.py fleet provision`: what is done with machines that are made on request."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 
 from jobs import execution
 from jobs.errors import NotFound, OffloadError, Refused
-from jobs.management import fleet_plan, simulated_container, simulation
+from jobs.management import simulation
+from jobs.management.fleet_interrupt import told
 from jobs.management.output import plain, print_json, say
 from jobs.management.verbs.request import actor, ask
 from jobs.models import Worker
 from jobs.providers.base import Price
-from jobs.providers.gce.preflight import preflight
-from jobs.workers import boot, fleet, idle, provision
-from jobs.workers.costs import cost_of, price_of
-from jobs.workers.machines import cloud_of, require_size, silent
+from jobs.workers import fleet, idle
+from jobs.workers.costs import cost_of
+from jobs.workers.machines import cloud_of, require_size
 
-KIND = "gce-cos"
 STOPPED = "Its machine was stopped on request."
+DELETED = "The machine it waited for was deleted on request."
 
 
 class Steps:
@@ -51,17 +51,19 @@ async def _worker(options: Mapping[str, Any]) -> Worker:
     worker = await Worker.objects.filter(name=options["name"]).afirst()
     if worker is None:
         raise NotFound(f"There is no worker called {options['name']!r}.", hint="See `manage.py fleet ls`.")
-    await _simulator(worker)
+    await have_simulator(worker)
     cloud_of(worker, options["verb"].capitalize())
     return worker
 
 
-async def _simulator(worker: Worker) -> None:
+async def have_simulator(worker: Worker) -> None:
+    """Have the simulator running when the worker's machine is one of its."""
     if worker.config.get("simulated"):
         await asyncio.to_thread(simulation.start)
 
 
-def _money(price: Price) -> str:
+def money_text(price: Price) -> str:
+    """Return a price as a sentence's part."""
     _, mark, doubts = price.source.partition("; ")  # what of it was compared with no source
     return (
         f"about {price.running:.2f} {price.currency} an hour while it runs, {price.month:.0f} a month "
@@ -70,7 +72,8 @@ def _money(price: Price) -> str:
     )
 
 
-def _price_json(price: Price | None) -> dict[str, Any] | None:
+def price_json(price: Price | None) -> dict[str, Any] | None:
+    """Return a price as `--json` shows it."""
     if price is None:
         return None
     return {
@@ -90,7 +93,8 @@ def as_json(worker: Worker) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _done(options: Mapping[str, Any], worker: Worker, text: str, **more: Any) -> int:
+def done(options: Mapping[str, Any], worker: Worker, text: str, **more: Any) -> int:
+    """Say what became of the worker, as text or with `more` as data; return the exit code."""
     if options["json"]:
         print_json("worker", {**as_json(worker), **more})
     else:
@@ -98,48 +102,8 @@ def _done(options: Mapping[str, Any], worker: Worker, text: str, **more: Any) ->
     return 0
 
 
-async def provision_(options: Mapping[str, Any]) -> int:
-    """Make a machine, or go on with one; does nothing when it is up."""
-    step, name = Steps(options), options["name"]
-    worker = await Worker.objects.filter(name=name).afirst()
-    if worker is not None and not fleet_plan.is_new_plan(worker, options):
-        await _simulator(worker)
-        worker, changed = await provision.provision(name, worker.provider, worker.root, {}, step)
-        return _done(options, worker, _up_text(worker, changed), changed=changed)
-    if options["simulate"]:
-        config = await _simulated_config(name, options)
-        await asyncio.to_thread(simulation.start)
-        root = simulation.root(name)
-    else:
-        config, root = fleet_plan.config_of(options), boot.MOUNT
-    plan = Worker(name=name, provider=KIND, root=root, config=config)
-    price = await price_of(plan)
-    if not step.quiet:
-        spec = config["spec"]
-        kind = f"{spec['machine_type']}{', spot' if spec['spot'] else ''}"
-        where = f"{' or '.join(config['zones'])} of {config['project']}"
-        say(f"{name}: {kind}, data disk of {spec['data_disk_gb']} GB, in {where}.")
-        say(f"It costs {_money(price)}." if price else "What it costs is not known.")
-        if options["simulate"]:
-            say("This one costs nothing: it is simulated on this machine.")
-            if box := config.get("container"):
-                say(f"Jobs run in the container {box['name']} of this machine, made from {box['image']}.")
-    if not options["simulate"]:
-        config = await preflight(name, config, say if not step.quiet else silent)
-        await confirm(options, f"Make {name}?")
-    worker, changed = await provision.provision(name, KIND, root, config, step)
-    return _done(options, worker, _up_text(worker, changed), changed=changed, price=_price_json(price))
-
-
-async def _simulated_config(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    config = fleet_plan.config_of({**options, "project": simulation.PROJECT}) | simulation.config(name)
-    if options["image"]:
-        config["container"], metadata = await simulated_container.planned(name, options["image"])
-        config["spec"]["metadata"] = metadata
-    return config
-
-
-def _up_text(worker: Worker, changed: bool) -> str:
+def up_text(worker: Worker, changed: bool) -> str:
+    """Return the sentence for a machine that was to be up."""
     where = f" in {worker.config['zone']}" if worker.config.get("zone") else ""
     if worker.state == "booting":
         return f"{worker.name}{where}: {worker.state_detail}"
@@ -151,8 +115,10 @@ async def start(options: Mapping[str, Any]) -> int:
     """Start a stopped machine."""
     worker = await _worker(options)
     await execution.note_asked(worker, "start", actor())
-    worker, changed = await fleet.start(worker, Steps(options))
-    return _done(options, worker, _up_text(worker, changed), changed=changed)
+    back = f"`manage.py fleet stop {worker.name}` stops it"
+    async with told(f"starting {worker.name}", worker.name, f"start {worker.name}", back):
+        worker, changed = await fleet.start(worker, Steps(options))
+    return done(options, worker, up_text(worker, changed), changed=changed)
 
 
 async def stop(options: Mapping[str, Any]) -> int:
@@ -163,19 +129,25 @@ async def stop(options: Mapping[str, Any]) -> int:
     await execution.note_asked(worker, "stop", actor())
     # Before the machine goes: a job that waits would be launched, and start it again.
     await execution.brake(worker.id, STOPPED)
-    changed = await fleet.stop(worker, Steps(options))
-    await execution.settle(worker.id, STOPPED)
+    async with told(f"stopping {worker.name}", worker.name, f"stop {worker.name}"):
+        changed = await fleet.stop(worker, Steps(options))
+        await execution.settle(worker.id, STOPPED)
     worker = await Worker.objects.aget(id=worker.id)
     text = f"{worker.name} is stopped." if changed else f"{worker.name} was not running; nothing was done."
-    return _done(options, worker, text, changed=changed)
+    return done(options, worker, text, changed=changed)
 
 
 async def _change(
-    options: Mapping[str, Any], question: str, detail: str, change: Callable[[Worker], Awaitable[Worker]]
+    options: Mapping[str, Any],
+    question: str,
+    detail: str,
+    change: Callable[[Worker], Awaitable[Worker]],
+    again: str,
 ) -> Worker:
     """Have a machine changed that is down meanwhile: its jobs are interrupted, and go on with `auto_resume`.
 
-    Raises `Refused` while jobs are at work, unless forced.
+    `again`: the words after `fleet` that go on. Raises `Refused` while jobs are at work, unless forced, and
+    `Interrupted`.
     """
     worker = await _worker(options)
     if not worker.config.get("rebuild"):  # else it was agreed to, and died on its way
@@ -185,8 +157,10 @@ async def _change(
             question = f"{question} This interrupts {', '.join(busy)}."
         await confirm(options, question)
     await execution.pause(worker.id, detail)
+    back = f"`manage.py fleet start {worker.name}` starts it as it is then"
     try:
-        worker = await change(worker)
+        async with told(f"changing {worker.name}", worker.name, again, back):
+            worker = await change(worker)
     except OffloadError:
         if await Worker.objects.filter(id=worker.id, state="ready").aexists():
             await execution.go_on(worker.id)  # it is as it was
@@ -202,8 +176,9 @@ async def rebuild(options: Mapping[str, Any]) -> int:
         f"Delete the machine {options['name']} and make it anew (its data disk is kept)?",
         "Its machine is made anew.",
         lambda worker: fleet.rebuild(worker, Steps(options)),
+        f"rebuild {options['name']}",
     )
-    return _done(options, worker, f"{worker.name} was made anew; its data is as it was.")
+    return done(options, worker, f"{worker.name} was made anew; its data is as it was.")
 
 
 async def resize(options: Mapping[str, Any]) -> int:
@@ -214,8 +189,9 @@ async def resize(options: Mapping[str, Any]) -> int:
         f"Stop {options['name']} and make it a {options['size']}?",
         "Its machine gets another size.",
         lambda worker: fleet.resize(worker, options["size"], Steps(options)),
+        f"resize {options['name']} {options['size']}",
     )
-    return _done(options, worker, f"{worker.name} is a {options['size']} now.")
+    return done(options, worker, f"{worker.name} is a {options['size']} now.")
 
 
 async def delete(options: Mapping[str, Any]) -> int:
@@ -233,26 +209,32 @@ async def delete(options: Mapping[str, Any]) -> int:
         say("This goes: " + (", ".join(str(one) for one in going) or "nothing; it is gone already") + ".")
     if going:
         await confirm(options, f"Delete {worker.name}{' and all data on it' if with_disk else ''}?")
-    kept = await fleet.delete(worker, Steps(options), with_disk=with_disk)
+    waiting = await execution.forsake(worker.id, DELETED)
+    again = f"delete {worker.name}{' --with-disk' if with_disk else ''}"
+    async with told(f"deleting {worker.name}", worker.name, again):
+        kept = await fleet.delete(worker, Steps(options), with_disk=with_disk)
+    waiting += await execution.forsake(worker.id, DELETED)  # asked for in between
     if with_disk:
         await execution.mark_lost(worker, actor())
     else:
         await execution.interrupt_jobs(worker.id, "Its machine was deleted.")
     worker = await Worker.objects.aget(id=worker.id)
     text = f"{worker.name} is deleted."
+    if waiting:
+        text += f" What waited for it does not run: {', '.join(waiting)}."
     if kept:
         text += (
             f" Kept, and still costing: {', '.join(str(one) for one in kept)}; --with-disk deletes it too."
         )
     await asyncio.to_thread(simulation.stop_if_unused)
-    return _done(options, worker, text, kept=[str(one) for one in kept])
+    return done(options, worker, text, kept=[str(one) for one in kept], ended=waiting)
 
 
 async def preempt(options: Mapping[str, Any]) -> int:
     """Have a simulated machine taken away."""
     worker = await _worker(options)
     await asyncio.to_thread(simulation.preempt, worker)
-    return _done(options, worker, f"{worker.name} was taken away, without a word to Offload.")
+    return done(options, worker, f"{worker.name} was taken away, without a word to Offload.")
 
 
 async def price(options: Mapping[str, Any]) -> int:
@@ -262,12 +244,12 @@ async def price(options: Mapping[str, Any]) -> int:
     if cost is None:
         raise NotFound(f"The price of {worker.name} is not in the table.", hint="See your cloud's console.")
     text = (
-        f"{worker.name}: {_money(cost.price)}.\n"
+        f"{worker.name}: {money_text(cost.price)}.\n"
         f"It has run for {cost.hours:.1f} h: about {cost.so_far:.2f} {cost.price.currency}, disks included; "
         f"{cost.month:.2f} this month.\n"
         f"Source: {cost.price.source}"
     )
-    return _done(options, worker, text, price=_price_json(cost.price), hours=cost.hours, so_far=cost.so_far,
+    return done(options, worker, text, price=price_json(cost.price), hours=cost.hours, so_far=cost.so_far,
                  this_month=cost.month)  # fmt: skip
 
 
@@ -292,4 +274,4 @@ async def keep(options: Mapping[str, Any]) -> int:
     )
     if said := idle.idle_of(worker):
         text += f" {said.text}"
-    return _done(options, worker, text, until=until.isoformat())
+    return done(options, worker, text, until=until.isoformat())

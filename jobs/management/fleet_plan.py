@@ -15,6 +15,7 @@ from django.conf import settings
 from jobs.errors import NotConfigured, UsageError
 from jobs.management.fleet import check_worker_name
 from jobs.models import Worker
+from jobs.providers.gce import login_key
 from jobs.providers.gce.network import check_source
 from jobs.providers.gce.strategies import EXTERNAL, read_strategies
 from jobs.providers.gce.template import read_spec
@@ -104,6 +105,10 @@ def config_of(options: Mapping[str, Any]) -> dict[str, Any]:
             f"There is no ssh key {private}.",
             hint="Name another with --key, or see `manage.py doctor --gcp`.",
         )
+    if private:
+        why, command = login_key.unusable(Path(private).expanduser())
+        if why:
+            raise NotConfigured(why, hint=f"`{command}`, or name another with --key.")
     image = options["image"] or configured.get("gcp_image")
     if not image:
         raise NotConfigured(

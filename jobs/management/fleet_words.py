@@ -6,12 +6,12 @@ import argparse
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from jobs.management import fleet_brakes, fleet_price
+from jobs.management import fleet_brakes, fleet_price, fleet_provision
 from jobs.management import fleet_machines as machines
 
 Verb = Callable[[Mapping[str, Any]], Awaitable[int]]
 VERBS: Mapping[str, tuple[Verb, str]] = {
-    "provision": (machines.provision_, "make a machine, or go on with one; shows what it costs first"),
+    "provision": (fleet_provision.provision_, "make a machine, or go on with one; shows what it costs first"),
     "start": (machines.start, "start a stopped machine"),
     "stop": (machines.stop, "stop a machine; its disks stay"),
     "rebuild": (machines.rebuild, "make the machine anew; its data disk stays"),
@@ -82,5 +82,6 @@ def _provision(parser: argparse.ArgumentParser) -> None:
         help="stopped from outside after so long (default 12; 0: never)",
     )
     add("--machine-only", action="store_true", help="be content when it runs; do not wait for its ssh")
+    add("--take-over", action="store_true", help="also a machine that is up for another Offload home")
     add("--auto-resume", action="store_true", help="start it again when it is taken away under its jobs")
     add("--simulate", action="store_true", help="a tour without an account: nothing real, nothing to pay")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from django.conf import settings
@@ -16,7 +17,7 @@ from jobs.providers.gce import gcloud
 from jobs.providers.gce.examine import examine
 from jobs.providers.gce.mending import mend
 from jobs.providers.gce.seen import Seen, Wanted
-from jobs.providers.gce.strategies import EXTERNAL
+from jobs.providers.gce.strategies import AUTO, EXTERNAL
 from jobs.providers.gce.template import read_settings, read_spec
 
 
@@ -40,7 +41,10 @@ def wanted_of(options: Mapping[str, Any], project: str) -> Wanted:
     key = str(options.get("key") or config.gcp_key)
     if not project:
         found = type(found)(**{**vars(found), "project": ""})
-    return Wanted(found, read_spec(spec), key)
+    image = str(options.get("image") or config.gcp_image)
+    source = str(options.get("source") or config.gcp_source)
+    # `auto` uses a public address when there is one, and asks for none.
+    return Wanted(found, read_spec(spec), key, image, None if values["strategy"] == AUTO else source)
 
 
 async def doctor_gcp(request: Request) -> int:
@@ -64,9 +68,14 @@ async def look_and_mend(wanted: Wanted, request: Request, *, apply: bool) -> See
     """Look; with `apply`, mend (what grants something is asked about, or needs --yes) and look again."""
     seen = await examine(wanted)
     if apply and await mend(wanted, seen, quiet if request.json else say, request.confirm):
+        made = seen.made_identity
+        if made:
+            settings.OFFLOAD.write({"gcp_service_account": seen.identity})
+            wanted = replace(wanted, spec=replace(wanted.spec, service_account=seen.identity))
         if not request.json:
             say("")
         seen = await examine(wanted)
+        seen.made_identity = made
     return seen
 
 
@@ -93,9 +102,10 @@ def as_json(wanted: Wanted, seen: Seen) -> dict[str, Any]:
         "zone": wanted.settings.zone,
         "machine_type": wanted.spec.machine_type,
         "network": wanted.settings.network,
-        "strategy": wanted.settings.strategy,
+        "strategy": ",".join(wanted.settings.strategies),
         "account": seen.email or None,
         "user": seen.username or None,
+        "service_account": seen.identity if wanted.spec.service_account or seen.made_identity else None,
         "key": str(seen.key.path) if seen.key else None,
         "checks": check_lines.rows(seen.problems),
     }

@@ -10,6 +10,7 @@ import fcntl
 import getpass
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -101,14 +102,33 @@ def _spawn(home: Path) -> None:
             start_new_session=True,
             text=True,
         )
+    try:
+        url = _url_of(process)
+        if not url:
+            raise NotConfigured("The simulator does not start.", hint=f"See {place / 'log'}.")
+        running.note(home, url, process.pid)
+    except BaseException:
+        # Nobody would know of it: it would hold its state, or be left behind as a zombie of a server.
+        process.kill()
+        process.wait()
+        raise
+    finally:
+        assert process.stdout is not None  # noqa: S101 - asked for above
+        process.stdout.close()
+
+
+def _url_of(process: subprocess.Popen[str]) -> str:
+    """Return the address that a simulator says first, once it answers there; empty: it does not."""
     assert process.stdout is not None  # noqa: S101 - asked for above
-    url = process.stdout.readline().strip()
     end = time.monotonic() + START_SECONDS
-    while url and not _answers(url) and time.monotonic() < end:
+    if not select.select([process.stdout], [], [], START_SECONDS)[0]:
+        return ""
+    url = process.stdout.readline().strip()
+    while url and not _answers(url):
+        if time.monotonic() > end or process.poll() is not None:
+            return ""
         time.sleep(0.05)
-    if not url or not _answers(url):
-        raise NotConfigured("The simulator does not start.", hint=f"See {place / 'log'}.")
-    running.note(home, url, process.pid)
+    return url
 
 
 def stop_if_unused() -> None:

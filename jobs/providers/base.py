@@ -97,7 +97,8 @@ class Resource:
 
     What was made for several machines has no owner but a `group` that it belongs to (see
     `CloudProvider.stands_on`), and may be `in_use` by machines that no row knows. `elsewhere`: another
-    Offload home made it, or it does not say which one did: no row here can tell whether it is wanted.
+    Offload home made it (`home`: its id), or it does not say which one did: no row here can tell whether it
+    is wanted.
     `month`: what a disk costs a month, about, in USD; None when that is not known.
     """
 
@@ -110,6 +111,7 @@ class Resource:
     group: str = ""
     in_use: bool = False
     elsewhere: bool = False
+    home: str = ""
     month: float | None = None
 
     def __str__(self) -> str:
@@ -212,14 +214,6 @@ class CloudProvider(WorkerProvider):
     async def remains(self, resource: Resource) -> bool:
         """Return whether a resource that was asked to go is still there."""
         return any(str(one) == str(resource) for one in await self.resources())
-
-    async def failure(self, name: str) -> OffloadError | None:
-        """Return why the newest request for the machine came to nothing, or None.
-
-        A cloud may accept a request and say no later (no capacity, no quota). Whoever waits for the
-        machine asks here, too.
-        """
-        return None
 
     async def hollow(self, name: str) -> str:
         """Return why nothing can answer behind this machine (an emulator's), in words; empty: it can."""

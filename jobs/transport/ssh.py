@@ -253,6 +253,7 @@ async def _connect(
         options["username"] = endpoint.user
     if endpoint.key is not None:
         options["client_keys"] = [str(endpoint.key)]
+        options |= _options_of_key(endpoint.key)
     connector = tunnel._connection if tunnel is not None else asyncio.get_running_loop()
     if endpoint.host is not None:
         options["tunnel"] = _Address(connector, endpoint.host)
@@ -263,6 +264,28 @@ async def _connect(
     connection = await asyncssh.connect(endpoint.config_host, **options)
     _quieten(connection)
     return connection
+
+
+def _options_of_key(key: Path) -> dict[str, Any]:
+    """Return what a key with a passphrase needs: an agent signs with it, and is asked for it alone."""
+    if not _has_passphrase(key):
+        return {}
+    public = Path(f"{key}.pub")
+    return {
+        "ignore_encrypted": True,
+        **({"agent_identities": [str(public)]} if public.is_file() else {}),
+    }
+
+
+def _has_passphrase(key: str | Path) -> bool:
+    """Tell whether a private key cannot be read without a passphrase, which we do not ask for."""
+    try:
+        asyncssh.read_private_key(str(Path(key).expanduser()))
+    except asyncssh.KeyImportError as error:
+        return str(error).startswith("Passphrase")
+    except (OSError, asyncssh.KeyEncryptionError):
+        pass
+    return False
 
 
 def _quieten(connection: asyncssh.SSHClientConnection) -> None:
@@ -328,6 +351,12 @@ def refused(error: BaseException, endpoint: SshEndpoint) -> TransportError | Not
     what = _words(error)
     start = f"Connecting to {endpoint} failed"
     if isinstance(error, asyncssh.PermissionDenied):
+        if endpoint.key is not None and _has_passphrase(endpoint.key):
+            key = endpoint.key
+            return AuthRefused(
+                f"{start}: the key {key} has a passphrase, and no ssh agent got us in with it ({what}).",
+                hint=f"`ssh-add {key}` in the shell that starts Offload (also `serve`), or name another key.",
+            )
         return AuthRefused(
             f"{start}: it accepts none of our keys ({what}).",
             hint="Try `ssh` to the same host by hand; then add the key there or to your agent.",
@@ -341,7 +370,7 @@ def refused(error: BaseException, endpoint: SshEndpoint) -> TransportError | Not
     ):
         return NotConfigured(
             f"{start}: the key {endpoint.key} cannot be used ({what}).",
-            hint="Add a key with a passphrase to your ssh agent; name another key otherwise.",
+            hint="Try `ssh-keygen -y -f` with it; or name another key.",
         )
     if isinstance(error, socket.gaierror):
         return ConnectFailed(f"{start}: the name cannot be resolved ({what}).", hint="Check the host's name.")

@@ -18,6 +18,7 @@ from jobs.remote.client import RunnerClient
 from jobs.remote.layout import Layout, socket_for_root
 from jobs.transport import pool
 from jobs.transport.base import Transport
+from jobs.workers.belonging import machine_of
 from jobs.workers.container_spec import ContainerSpec, spec_of
 from jobs.workers.home import home_id
 from jobs.workers.ways import way_to
@@ -66,7 +67,7 @@ def layout_of(worker: Worker) -> Layout:
 async def connect(worker: Worker) -> AsyncIterator[Connection]:
     """Open (or share) the line to a worker. Raises an error of the line, or `MachineDown`."""
     provider = provider_of(worker)
-    instance = await provider.get(worker.name)
+    instance = await machine_of(worker, provider)
     if instance is None:
         raise MachineDown(
             f"Connecting to the worker {worker.name} failed: its provider knows no such machine.",

@@ -12,6 +12,7 @@ from jobs.errors import NotFound, OffloadError
 from jobs.models import Worker
 from jobs.providers.base import CloudProvider, Instance, InstanceState, Resource
 from jobs.states import WorkerDesired, WorkerState
+from jobs.workers.belonging import is_anothers, machine_of
 from jobs.workers.costs import DISK_GONE
 from jobs.workers.idle import in_utc, moment_of, with_moments
 from jobs.workers.machines import (
@@ -50,7 +51,7 @@ async def look_at_machine(worker: Worker) -> InstanceState | None:
     # Read before one asks: what the row says by then is not older than the answer.
     worker = await Worker.objects.filter(id=worker.id).afirst() or worker
     provider = cloud_of(worker, "Looking at")
-    instance = await provider.get(worker.name)
+    instance = await machine_of(worker, provider)
     await note_machine(worker, instance)
     return instance.state if instance is not None else None
 
@@ -124,7 +125,7 @@ async def stop(worker: Worker, step: Step = silent) -> bool:
 
 
 async def _stop(provider: CloudProvider, worker: Worker, step: Step) -> bool:
-    instance = await provider.get(worker.name)
+    instance = await machine_of(worker, provider)
     if instance is None or instance.state in (InstanceState.STOPPED, InstanceState.DELETING):
         await note_machine(worker, instance)
         return False
@@ -186,7 +187,7 @@ async def resize(worker: Worker, size: str, step: Step = silent) -> Worker:
     """
     provider = cloud_of(worker, "Resizing")
     require_size(size)
-    if await provider.get(worker.name) is None:
+    if await machine_of(worker, provider) is None:
         raise NotFound(
             f"There is no machine {worker.name}.", hint="Make it with `manage.py fleet provision`."
         )
@@ -214,8 +215,12 @@ async def _up_again(worker: Worker, step: Step) -> Worker:
 
 async def belongings(worker: Worker) -> Sequence[Resource]:
     """Return everything in the account that was made for this worker."""
-    provider = cloud_of(worker, "Deleting")
-    return [resource for resource in await provider.resources() if resource.owner == worker.name]
+    return await _belongings(cloud_of(worker, "Deleting"), worker)
+
+
+async def _belongings(provider: CloudProvider, worker: Worker) -> Sequence[Resource]:
+    found = [one for one in await provider.resources() if one.owner == worker.name]
+    return [one for one in found if not is_anothers(worker, one.home)]
 
 
 async def delete(worker: Worker, step: Step = silent, *, with_disk: bool = False) -> Sequence[Resource]:
@@ -229,9 +234,7 @@ async def delete(worker: Worker, step: Step = silent, *, with_disk: bool = False
     )
     await _delete_machine(provider, worker, step)
     kept = []
-    for resource in await provider.resources():
-        if resource.owner != worker.name:
-            continue
+    for resource in await _belongings(provider, worker):
         if resource.kind == "disk" and not with_disk:
             kept.append(resource)
             continue
@@ -239,7 +242,7 @@ async def delete(worker: Worker, step: Step = silent, *, with_disk: bool = False
         await provider.remove(resource)
         await until_removed(provider, resource, step)
     if with_disk:
-        gone = dict.fromkeys(("delete", "disk_zone", "zone", "spot", "placement", "tried"))
+        gone = dict.fromkeys(("delete", "disk_zone", "zone", "spot", "placement", "tried", "adopts"))
         await set_row(worker, note=Note(DISK_GONE), **gone)
     else:
         await set_row(worker, delete=None)
@@ -247,7 +250,7 @@ async def delete(worker: Worker, step: Step = silent, *, with_disk: bool = False
 
 
 async def _delete_machine(provider: CloudProvider, worker: Worker, step: Step) -> None:
-    instance = await provider.get(worker.name)
+    instance = await machine_of(worker, provider)
     if instance is not None:
         await bring_row(worker.id, WorkerState.DELETING, "Deleted on request.")
         step(f"Deleting the machine {worker.name}")

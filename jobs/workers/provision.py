@@ -17,6 +17,7 @@ from jobs.models import Worker
 from jobs.providers.base import CloudProvider, Instance, InstanceState
 from jobs.states import WorkerDesired, WorkerState
 from jobs.workers.answering import nobody_answers, until_ready, what_is_missing
+from jobs.workers.belonging import is_anothers, machine_of, require_own
 from jobs.workers.machines import (
     GONE_DEADLINE,
     ON_REQUEST,
@@ -139,8 +140,13 @@ async def _require_wanted(worker: Worker, started: CloudProvider | None = None) 
 
 
 async def _settled(provider: CloudProvider, worker: Worker, step: Step) -> Instance | None:
-    """Return the machine once it is not on its way down."""
+    """Return the machine once it is not on its way down. Raises `Refused` when it is another home's."""
     instance = await provider.get(worker.name)
+    try:
+        require_own(worker, instance)
+    except Refused as error:
+        await bring_row(worker.id, WorkerState.ABSENT, error.message)
+        raise
     if instance is not None and instance.state is InstanceState.STOPPING:
         step(f"Waiting until {worker.name} has stopped, to start it again")
         wanted = (InstanceState.STOPPED, InstanceState.RUNNING, None)
@@ -195,7 +201,7 @@ async def _make(provider: CloudProvider, worker: Worker, step: Step) -> Worker:
             step(error.message)
             continue
         except OffloadError as error:
-            if await provider.get(worker.name) is None and not error.retryable:
+            if await machine_of(worker, provider) is None and not error.retryable:
                 await bring_row(worker.id, WorkerState.ABSENT, error.message)
             raise
         return await Worker.objects.aget(id=worker.id)
@@ -229,6 +235,8 @@ async def _find_disk(provider: CloudProvider, worker: Worker) -> Worker:
         return worker
     for resource in await provider.resources():
         known = resource.kind == "disk" and resource.owner == worker.name and resource.place
+        if is_anothers(worker, resource.home):
+            continue
         if known and resource.place not in worker.config.get("tried", ()):
             return await set_row(worker, disk_zone=resource.place)
     return worker
@@ -247,7 +255,8 @@ async def _remove_disks(provider: CloudProvider, worker: Worker, keep: str | Non
     if not tried:
         return
     for resource in await provider.resources():
-        if resource.kind == "disk" and resource.owner == worker.name and resource.place in tried:
+        ours = resource.owner == worker.name and not is_anothers(worker, resource.home)
+        if resource.kind == "disk" and ours and resource.place in tried:
             await provider.remove(resource)
 
 
@@ -256,7 +265,7 @@ def _place(zone: str, spot: bool) -> str:
 
 
 async def _until_running(provider: CloudProvider, worker: Worker, step: Step) -> None:
-    await until_state(
+    instance = await until_state(
         provider,
         worker.name,
         (InstanceState.RUNNING,),
@@ -264,3 +273,4 @@ async def _until_running(provider: CloudProvider, worker: Worker, step: Step) ->
         deadline=float(worker.config.get("running_deadline") or RUNNING_DEADLINE),
         step=step,
     )
+    require_own(worker, instance)  # another home's may have come first

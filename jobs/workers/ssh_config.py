@@ -23,6 +23,7 @@ from jobs.providers import registry
 from jobs.providers.base import Instance, InstanceState
 from jobs.transport.endpoint import SshEndpoint
 from jobs.transport.host_keys import SSH_PORT, host_name
+from jobs.workers.belonging import machine_of
 from jobs.workers.connection import provider_of
 from jobs.workers.ways import KEY
 
@@ -97,7 +98,7 @@ async def render(workers: Sequence[Worker], aliases: Mapping[str, str]) -> str:
 async def _cloud_block(alias: str, worker: Worker) -> str:
     """Return the block of a machine that a provider made, as it is reached now; a comment without one."""
     try:
-        instance = await provider_of(worker).get(worker.name)
+        instance = await machine_of(worker, provider_of(worker))
     except OffloadError as error:
         return f"# {' '.join(error.message.split())}"
     endpoint = _endpoint_of(worker, instance) if instance is not None else None

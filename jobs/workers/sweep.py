@@ -10,6 +10,7 @@ from jobs.errors import OffloadError
 from jobs.models import Worker
 from jobs.providers.base import CloudProvider, Instance, InstanceState, Resource
 from jobs.states import WorkerDesired, WorkerState
+from jobs.workers.belonging import is_anothers_machine, machine_of
 from jobs.workers.fleet import note_machine
 from jobs.workers.machines import (
     ON_REQUEST,
@@ -177,7 +178,7 @@ async def _mend_rows(swept: Swept) -> None:
             provider = cloud_or_none(worker)
             if provider is None:
                 continue
-            instance = await provider.get(worker.name)
+            instance = await machine_of(worker, provider)
         except OffloadError as error:
             swept.failed.append(error.message)
             continue
@@ -223,9 +224,12 @@ async def panic(step: Step = silent, *, extra: Sequence[Worker] = ()) -> Halted:
     return halted
 
 
-async def _row_of(account: _Account, name: str) -> Worker | None:
+async def _row_of(account: _Account, name: str, instance: Instance | None) -> Worker | None:
+    """Return the row that a machine (None: gone) stands for; None for a machine of another home."""
     row = await Worker.objects.filter(name=name, provider=account.provider.kind).afirst()
-    return row if row is not None and _place_of(row) == account.place else None
+    if row is None or _place_of(row) != account.place:
+        return None
+    return None if instance is not None and is_anothers_machine(row, instance) else row
 
 
 async def _ask_all_to_stop(account: _Account, step: Step, halted: Halted) -> list[str]:
@@ -237,7 +241,7 @@ async def _ask_all_to_stop(account: _Account, step: Step, halted: Halted) -> lis
         return []
     asked = []
     for instance in instances:
-        row = await _row_of(account, instance.name)
+        row = await _row_of(account, instance.name, instance)
         if instance.state in (InstanceState.STOPPED, InstanceState.DELETING):
             if row is not None:  # of an earlier panic that died, perhaps
                 await note_machine(row, instance)
@@ -267,5 +271,5 @@ async def _until_down(account: _Account, name: str, step: Step) -> None:
         return Seen(None, f"{name} is {found.state.value}")
 
     (instance,) = await wait_until(f"{name} to stop", look, deadline=STOPPED_DEADLINE, step=step)
-    if (row := await _row_of(account, name)) is not None:
+    if (row := await _row_of(account, name, instance)) is not None:
         await note_machine(row, instance)

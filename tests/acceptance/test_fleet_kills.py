@@ -292,6 +292,25 @@ def test_resize(stage: Stage) -> None:
     assert (points.kills["after"] >= 3, len(points.states) >= 8) == (True, True)
 
 
+def test_ctrl_c_in_a_resize_is_not_silent(stage: Stage) -> None:
+    stage.restore("made")
+    words = ("fleet", "resize", "box", "n2-standard-16", "--yes")
+    stage.simulator.hold("ahead", 2)  # the first is the stop
+    pid = stage.zygote.start(*words)
+    assert stage.simulator.held.wait(60)
+    os.kill(pid, signal.SIGINT)
+    stage.simulator.released.set()
+    ended = stage.zygote.wait()
+    stage.simulator.when = ""
+    assert ended.status == 130
+    assert "Interrupted while changing box. box is stopped." in ended.err
+    assert "`manage.py fleet resize box n2-standard-16` goes on" in ended.err
+    assert "`manage.py fleet start box`" in ended.err
+    stage.zygote.run(*words)
+    is_up_once(stage)
+    assert stage.there("instances")["box"]["machineType"].endswith("/n2-standard-16")
+
+
 @pytest.mark.parametrize("again", [(), ("fleet", "sweep", "--yes")], ids=["command", "sweep"])
 @pytest.mark.parametrize("with_disk", [False, True], ids=["keep", "disk"])
 def test_delete(stage: Stage, with_disk: bool, again: tuple[str, ...]) -> None:

@@ -29,6 +29,7 @@ from jobs.transport.local import LocalTransport
 from jobs.transport.pool import Pool
 from jobs.transport.ssh import Timing
 from tests.contracts.transport import SIZE, Recorder, TransportContract, unique_seconds
+from tests.support import agent
 from tests.support.leaks import Holdings, processes_with, until
 from tests.support.proxy import FaultProxy
 from tests.support.sshd import Sshd, free_port, make_key
@@ -119,6 +120,26 @@ class TestFirstContact:
         endpoint = sshd.endpoint(key=make_key(tmp_path / "stranger"))
         with pytest.raises(AuthRefused, match="accepts none of our keys"):
             await pool.transport(endpoint).run(["true"])
+
+    async def test_a_key_with_a_passphrase_is_the_agents_to_use(
+        self, sshd: Sshd, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+        key = tmp_path / "locked"
+        for end in ("", ".pub"):
+            shutil.copy(f"{sshd.client_key}{end}", f"{key}{end}")
+        agent.lock(key)
+        endpoint = sshd.endpoint(key=key)
+        with agent.ssh_agent(tmp_path) as socket:
+            for known in ("", str(socket)):  # no agent, and one that has another key
+                monkeypatch.setenv("SSH_AUTH_SOCK", known)
+                if known:
+                    agent.add(agent.lock(make_key(tmp_path / "another")), socket)
+                with pytest.raises(AuthRefused, match="locked has a passphrase") as caught:
+                    await Pool().transport(endpoint).run(["true"])
+                assert f"ssh-add {key}" in caught.value.hint
+            agent.add(key, socket)
+            assert (await pool.transport(endpoint).run(["echo", "hi"])).stdout == b"hi\n"
 
     async def test_a_key_that_cannot_be_pinned_leaves_no_connection(
         self, fresh_sshd: Sshd, pool: Pool, tmp_path: Path

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jobs.providers.gce import api, rest
+from jobs.providers.gce import api, patience
 from jobs.providers.gce.provider import GceCosProvider
 from jobs.providers.gce.simulator.server import Simulator
 
@@ -24,8 +24,7 @@ def endpoint(simulator: Simulator) -> Iterator[Simulator]:
     with pytest.MonkeyPatch.context() as patch, simulator:
         for name, value in simulator.overrides.items():
             patch.setenv(name, value)
-        patch.setattr(api, "FIRST_PAUSE", 0.01)
-        patch.setattr(rest, "FIRST_PAUSE", 0.01)
+        patch.setattr(patience, "FIRST_PAUSE", 0.01)
         try:
             yield simulator
         finally:

@@ -97,14 +97,14 @@ def _serve() -> None:
     import requests  # noqa: F401
 
     from jobs.management.commands import fleet, offload  # noqa: F401
-    from jobs.providers.gce import api, cloud  # noqa: F401
+    from jobs.providers.gce import api, cloud, patience  # noqa: F401
     from jobs.transport import ssh  # noqa: F401
     from jobs.workers import waiting
 
     assert google.cloud.compute_v1
     gc.collect()
     gc.freeze()  # a collection in a child would copy all of it
-    waiting.FIRST_PAUSE = api.FIRST_PAUSE = 0.01
+    waiting.FIRST_PAUSE = patience.FIRST_PAUSE = 0.01
     for line in sys.stdin:
         request = json.loads(line)
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:

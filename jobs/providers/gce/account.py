@@ -10,14 +10,14 @@ from urllib.parse import quote
 
 from jobs.errors import OffloadError, TimedOut
 from jobs.providers.gce.rest import Json, Rest
+from jobs.providers.gce.service_accounts import POLICY_VERSION, ServiceAccounts
 
 ENABLE_SECONDS = 300.0
 POLL_SECONDS = 1.0
 PAGE = 500
-POLICY_VERSION = 3
 
 
-class Account:
+class Account(ServiceAccounts):
     """What may be asked and changed around one project."""
 
     def __init__(self, project: str) -> None:
@@ -113,21 +113,9 @@ class Account:
     async def grant(self, member: str, roles: Sequence[str]) -> None:
         """Give roles to a member (`user:me@example.com`). Bindings of others, and conditions, stay."""
         doing = f"Giving {', '.join(roles)} to {member}"
-        path = f"v3/projects/{quote(self.project)}"
         version = {"options": {"requestedPolicyVersion": POLICY_VERSION}}
-        policy = await self._rest.call("cloudresourcemanager", "POST", f"{path}:getIamPolicy", doing, version)
-        bindings: list[Json] = policy.setdefault("bindings", [])
-        for role in roles:
-            plain = [one for one in bindings if one.get("role") == role and not one.get("condition")]
-            if not plain:
-                bindings.append({"role": role, "members": [member]})
-            elif member not in plain[0].setdefault("members", []):
-                plain[0]["members"].append(member)
-        policy["version"] = POLICY_VERSION
-        # The etag in it makes Google refuse when somebody else changed the policy in between.
-        await self._rest.call(
-            "cloudresourcemanager", "POST", f"{path}:setIamPolicy", doing, {"policy": policy}
-        )
+        path = f"v3/projects/{quote(self.project)}"
+        await self._bind("cloudresourcemanager", path, doing, member, roles, version)
 
     async def login_profile(self, email: str) -> Json:
         """Return the account's OS Login profile: `posixAccounts`, `sshPublicKeys`."""

@@ -8,7 +8,6 @@ An answer that is JSON and that the library cannot read (an emulator's) is taken
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import importlib
 import importlib.util
@@ -27,7 +26,7 @@ from jobs.errors import (
     UsageError,
     WorkerUnavailable,
 )
-from jobs.providers.gce import answers, credentials, endpoints, failures, roots, sight
+from jobs.providers.gce import answers, credentials, endpoints, failures, patience, roots, sight
 from jobs.providers.gce.services import SERVICES
 
 logger = logging.getLogger("offload.gce")
@@ -35,8 +34,6 @@ logger = logging.getLogger("offload.gce")
 Json = dict[str, Any]
 Answer = TypeVar("Answer")
 ENDPOINT_VARIABLE = endpoints.variable("compute")
-ATTEMPTS = 4
-FIRST_PAUSE = 0.2  # seconds; doubled each time
 CALL_SECONDS = 60.0
 
 
@@ -255,19 +252,17 @@ class Api:
         return sorted(of_it, key=lambda one: sight.when(str(one.get("insertTime", ""))), reverse=True)
 
     async def _patiently(self, doing: str, once: Callable[[], Answer]) -> Answer:
-        pause = FIRST_PAUSE
-        for attempt in range(1, ATTEMPTS + 1):
+        def attempt() -> tuple[bool, Answer | OffloadError]:
             try:
-                return await asyncio.to_thread(once)
-            except OffloadError:
-                raise
+                return False, once()
+            except OffloadError as error:
+                return False, error
             except Exception as error:
                 again, translated = self._translate(doing, error)
-                if not again or attempt == ATTEMPTS:
-                    raise translated from error
-            await asyncio.sleep(pause)
-            pause *= 2
-        raise AssertionError("the last attempt returns or raises")
+                translated.__cause__ = error
+                return again, translated
+
+        return await patience.patiently(attempt)
 
     def _translate(self, doing: str, error: Exception) -> tuple[bool, OffloadError]:
         """Return whether to try again, and our error. What we do not know is raised as it is."""

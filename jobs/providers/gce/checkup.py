@@ -12,7 +12,10 @@ from jobs.providers.base import Problem, Severity
 from jobs.providers.gce import prices
 from jobs.providers.gce.api import Api, Json
 from jobs.providers.gce.failures import NotOffered, quota_link
+from jobs.providers.gce.strategies import EXTERNAL
 from jobs.providers.gce.template import Settings, Spec
+
+WAY = "connection"
 
 # Series whose vCPUs have no quota of their own, only CPUS. Series that are newer than N2D are counted by
 # machine family, and `regions.get` does not tell: https://cloud.google.com/compute/resource-usage
@@ -24,12 +27,12 @@ async def check(api: Api, settings: Settings, spec: Spec | None = None) -> Seque
 
     Stops at the project when that cannot be read: nothing else could be.
     """
-    tunnel = _tunnel(settings)
+    found = ways(settings)
     project: Json | OffloadError = await _ask(api, "projects", f"Reading the project {settings.project}")
     if isinstance(project, OffloadError):
-        return [tunnel, failed("project", project)]
+        return [*found, failed("project", project)]
     seen = Problem(Severity.PASS, "project", f"{settings.project} can be read.")
-    return [tunnel, seen, *await place(api, settings, spec or Spec(), project)]
+    return [*found, seen, *await place(api, settings, spec or Spec(), project)]
 
 
 async def place(api: Api, settings: Settings, spec: Spec, project: Json) -> Sequence[Problem]:
@@ -81,18 +84,38 @@ def failed(subject: str, error: OffloadError, command: str = "") -> Problem:
     return Problem(Severity.FAIL, subject, error.message, error.hint, command)
 
 
-def _tunnel(settings: Settings) -> Problem:
-    if "iap" not in settings.strategies:
+def ways(settings: Settings, source: str | None = None) -> Sequence[Problem]:
+    """Return a line for each way that machines are reached by, in the order in which they are tried.
+
+    What one of several lacks is a warning: the others are left. `source`: the range that may use ssh (empty:
+    Google's proxy alone); None: the machines are made, and their rule with them.
+    """
+    bad = Severity.FAIL if len(settings.strategies) == 1 else Severity.WARN
+    return [_way(name, settings, source, bad) for name in settings.strategies]
+
+
+def _way(name: str, settings: Settings, source: str | None, bad: Severity) -> Problem:
+    if name == "iap":
+        program = settings.tunnel[0]
+        if shutil.which(program) is None:
+            remedy = "Install it (https://cloud.google.com/sdk/docs/install), or use another strategy."
+            return Problem(bad, WAY, f"iap: there is no {program} on the PATH for the tunnel.", remedy)
+        text = f"iap: {program} carries ssh through the identity-aware proxy."
+        return Problem(Severity.PASS, WAY, text)
+    if name == EXTERNAL:
+        if source == "":
+            remedy = (
+                "Name your own range (and --strategy external, or `fleet provision` asks for no address):"
+            )
+            command = "manage.py offload setup --set gcp_source=203.0.113.7/32"
+            return Problem(bad, WAY, "external: no range of addresses may use ssh.", remedy, command)
         return Problem(
-            Severity.PASS, "connection", f"Machines are reached by the strategy {settings.strategy}."
+            Severity.PASS, WAY, f"external: by a public address{f', from {source}' if source else ''}."
         )
-    program = settings.tunnel[0]
-    if shutil.which(program) is None:
-        remedy = "Install it (https://cloud.google.com/sdk/docs/install), or use another strategy."
-        return Problem(
-            Severity.FAIL, "connection", f"There is no {program} on the PATH for the tunnel.", remedy
-        )
-    return Problem(Severity.PASS, "connection", f"{program} carries ssh through the identity-aware proxy.")
+    host = settings.host_pattern.format(
+        vm="NAME", zone=settings.zone, project=settings.project, suffix=settings.suffix
+    )
+    return Problem(Severity.PASS, WAY, f"internal: by {host}, from a network that reaches theirs.")
 
 
 def quotas(project: Json, region: Json, settings: Settings, spec: Spec, cpus: int) -> Sequence[Problem]:

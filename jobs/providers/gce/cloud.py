@@ -81,7 +81,7 @@ class GceCloud(CloudProvider):
         found = [
             Resource(
                 "instance", one.name, str(one.data.get("zone") or ""), one.name, detail=one.state.value,
-                elsewhere=one.data.get("home_id", "") != home_id,
+                elsewhere=one.data.get("home_id", "") != home_id, home=str(one.data.get("home_id") or ""),
             )
             for one in await self.machines.list()
         ]  # fmt: skip

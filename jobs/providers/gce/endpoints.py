@@ -13,6 +13,7 @@ from jobs.errors import NotConfigured
 ADDRESSES: Mapping[str, str] = {
     "cloudbilling": "https://cloudbilling.googleapis.com",
     "cloudresourcemanager": "https://cloudresourcemanager.googleapis.com",
+    "iam": "https://iam.googleapis.com",
     "openidconnect": "https://openidconnect.googleapis.com",
     "oslogin": "https://oslogin.googleapis.com",
     "serviceusage": "https://serviceusage.googleapis.com",

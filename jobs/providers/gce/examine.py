@@ -12,7 +12,7 @@ from typing import Any
 
 from jobs.errors import OffloadError
 from jobs.providers.base import Severity
-from jobs.providers.gce import checkup, credentials, endpoints, gcloud, login_check, roles
+from jobs.providers.gce import checkup, credentials, endpoints, gcloud, identity_check, login_check, roles
 from jobs.providers.gce.account import Account, attempt
 from jobs.providers.gce.api import Api, Json, endpoint_override
 from jobs.providers.gce.failures import ApiDisabled, BillingOff, Forbidden, billing_link, enable_command
@@ -25,6 +25,7 @@ OPTIONAL = {
     "artifactregistry.googleapis.com": "to keep the container's image",
     "cloudbuild.googleapis.com": "to build it there",
     "cloudresourcemanager.googleapis.com": "to tell what you may do",
+    "iam.googleapis.com": "to look at the machines' service account",
 }
 PASS, WARN, FAIL = Severity.PASS, Severity.WARN, Severity.FAIL
 
@@ -34,7 +35,7 @@ async def examine(wanted: Wanted) -> Seen:
     seen = Seen()
     local = endpoints.is_local(endpoint_override())
     program, refused = await asyncio.gather(gcloud.look(), _credentials(local))
-    _about_gcloud(seen, program, tunnel="iap" in wanted.settings.strategies)
+    _about_gcloud(seen, program, tunnel=wanted.settings.strategies == ("iap",))
     if refused is not None:
         seen.add(FAIL, "credentials", refused.message, refused.hint)
         return seen
@@ -81,8 +82,7 @@ async def _about_project(
 ) -> None:
     compute = Api(wanted.project, endpoint_override())
     own, tunnel = wanted.settings.own_network, "iap" in wanted.settings.strategies
-    identity = bool(wanted.spec.service_account)
-    needed = roles.needed(own_network=own, tunnel=tunnel, identity=identity)
+    needed = roles.needed(own_network=own, tunnel=tunnel)
     apis = [*NEEDED, *([TUNNEL] if tunnel else []), *OPTIONAL]
     permissions = {one for role in needed for one in role.permissions} | {roles.GRANT}
 
@@ -104,6 +104,8 @@ async def _about_project(
     _about_billing(seen, wanted.project, billing, project)
     _about_apis(seen, wanted.project, services, project, apis)
     _about_roles(seen, wanted.project, allowed, needed)
+    await identity_check.about_identity(seen, wanted, account)
+    seen.problems += checkup.ways(wanted.settings, wanted.source)
     await login_check.about_key(seen, wanted, account)
     if isinstance(project, OffloadError):
         if not isinstance(project, (ApiDisabled, BillingOff)):

@@ -150,6 +150,8 @@ def refused(
         return NotConfigured(said, hint="Log in again: `gcloud auth application-default login`.")
     if "unknown project" in low or re.search(r"'projects/[^/']+' (was|is) not found", low):
         return NotConfigured(said, hint="See `gcloud projects list`, and set the worker's `project`.")
+    if status == 403 and service.startswith("iam."):
+        return Forbidden(said, hint="It takes roles/iam.serviceAccountAdmin; ask the project's owner for it.")
     if status == 403:
         return Forbidden(
             said,

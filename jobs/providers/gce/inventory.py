@@ -53,7 +53,8 @@ def worker_of(raw: Json) -> str:
 
 def disk_of(raw: Json, home_id: str) -> Resource | None:
     """Return a data disk, or a boot disk that no machine has; None for one that goes with its machine."""
-    elsewhere = naming.home_of(raw) != home_id
+    home = naming.home_of(raw)
+    elsewhere = home != home_id
     zone = naming.last(str(raw.get("zone") or ""))
     owner = worker_of(raw)
     if raw.get("name") == naming.data_disk(owner):
@@ -62,11 +63,11 @@ def disk_of(raw: Json, home_id: str) -> Resource | None:
         price = prices.estimate("", naming.region_of(zone), {kind: gigabytes}).disks_month
         return Resource(
             "disk", str(raw["name"]), zone, owner, detail=f"{gigabytes} GB", elsewhere=elsewhere,
-            month=price or None,
+            home=home, month=price or None,
         )  # fmt: skip
     if raw.get("users"):
         return None
-    return Resource("boot disk", str(raw["name"]), zone, owner, elsewhere=elsewhere)
+    return Resource("boot disk", str(raw["name"]), zone, owner, elsewhere=elsewhere, home=home)
 
 
 class Inventory:
@@ -101,7 +102,14 @@ class Inventory:
     async def addresses(self) -> list[Resource]:
         """Return the reserved addresses."""
         return [
-            Resource("address", str(raw["name"]), region, worker_of(raw), elsewhere=self._is_elsewhere(raw))
+            Resource(
+                "address",
+                str(raw["name"]),
+                region,
+                worker_of(raw),
+                elsewhere=self._is_elsewhere(raw),
+                home=naming.home_of(raw),
+            )
             for raw, region in await self._list("address")
             if self._is_ours(KINDS["address"], raw)
         ]

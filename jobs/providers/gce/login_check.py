@@ -35,7 +35,7 @@ async def about_key(seen: Seen, wanted: Wanted, account: Account) -> None:
         text = "There is none for Google on this machine."
         seen.add(FAIL, "ssh key", text, command=login_key.command(), mend="ssh-key")
     else:
-        seen.add(PASS, "ssh key", f"{seen.key.path}")
+        await _about_passphrase(seen, seen.key)
     if isinstance(profile, NotAsked):
         seen.add(PASS, "OS Login", "Not asked: an emulator has none.")
     elif isinstance(profile, ApiDisabled):
@@ -49,6 +49,15 @@ async def about_key(seen: Seen, wanted: Wanted, account: Account) -> None:
         seen.add(FAIL, "OS Login", f"{seen.email} is suspended there.", "Ask your Workspace administrator.")
     else:
         _about_profile(seen, wanted.project, profile)
+
+
+async def _about_passphrase(seen: Seen, key: login_key.LocalKey) -> None:
+    why, command = await asyncio.to_thread(login_key.unusable, key.path)
+    if why:
+        remedy = "In the shell that starts Offload (also `serve`); or name another by --key."
+        seen.add(FAIL, "ssh key", why, remedy, command)
+    else:
+        seen.add(PASS, "ssh key", f"{key.path}")
 
 
 def _about_profile(seen: Seen, project: str, profile: Json) -> None:

@@ -49,6 +49,38 @@ def _read(path: Path) -> LocalKey | None:
     return LocalKey(path, " ".join(words[:2])) if len(words) > 1 and path.is_file() else None
 
 
+def unusable(key: Path) -> tuple[str, str]:
+    """Return why nobody gets in with a private key here, and the command against it; empty: it can be used.
+
+    Offload asks for no passphrase: a key that has one works when an ssh agent holds it.
+    """
+    if not _has_passphrase(key):
+        return "", ""
+    asked = _run(["ssh-add", "-L"])
+    found = _read(key)
+    held = [line.split()[:2] for line in asked.stdout.splitlines()] if asked is not None else []
+    if found is not None and found.public.split() in held:
+        return "", ""
+    text = f"{key} has a passphrase, which Offload does not ask for, and no ssh agent here holds the key."
+    start = "" if asked is not None and asked.returncode < 2 else 'eval "$(ssh-agent)"; '
+    return text, f"{start}ssh-add {key}"
+
+
+def _has_passphrase(key: Path) -> bool:
+    done = _run(["ssh-keygen", "-y", "-P", "", "-f", str(key)])
+    return done is not None and done.returncode != 0 and "passphrase" in done.stderr
+
+
+def _run(argv: list[str]) -> subprocess.CompletedProcess[str] | None:
+    """Run one of OpenSSH's programs, which asks nobody anything; None: it is not there."""
+    try:
+        return subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+
+
 def command(path: str = USUAL) -> str:
     """Return the command that makes a key."""
     return f"ssh-keygen -t ed25519 -N '' -f {path}"

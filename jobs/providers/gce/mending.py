@@ -6,12 +6,13 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from jobs.errors import NotConfigured, OffloadError, TimedOut
+from jobs.errors import NotConfigured, OffloadError, TimedOut, UsageError
 from jobs.providers.gce import gcloud, login_key, roles
 from jobs.providers.gce.account import Account
 from jobs.providers.gce.api import Api, endpoint_override
 from jobs.providers.gce.failures import ApiDisabled, Forbidden
 from jobs.providers.gce.seen import Seen, Wanted
+from jobs.providers.gce.service_accounts import READER_ROLE, registry_project
 
 Confirm = Callable[[str], Awaitable[bool]]
 Say = Callable[[str], None]
@@ -32,6 +33,8 @@ async def mend(wanted: Wanted, seen: Seen, say: Say, confirm: Confirm) -> bool:
         "ssh-key": _ssh_key,
         "login-key": _login_key,
         "roles": _roles,
+        "identity": _identity,
+        "act-as": _act_as,
     }
     todo = {one.mend for one in seen.problems if one.mend}
     if "ssh-key" in todo:
@@ -112,4 +115,49 @@ async def _roles(wanted: Wanted, seen: Seen, account: Account, say: Say, confirm
         return False
     say(f"Giving {names} ...")
     await account.grant(roles.member(seen.email), seen.roles)
+    return True
+
+
+async def _identity(wanted: Wanted, seen: Seen, account: Account, say: Say, confirm: Confirm) -> bool:
+    """Make the machines' service account; each part that is there already is left as it is."""
+    registry = registry_project(wanted.image)
+    role = READER_ROLE if registry == wanted.project else ""
+    may = f"{role} in {wanted.project}" if role else "no role"
+    if not await confirm(f"Make the service account {seen.identity}, with {may}?"):
+        return False
+    say(f"Making the service account {seen.identity} ...")
+    await account.make_service_account()
+    if role:
+        say(f"Giving it {role} ...")
+        await _grant_to_new(account, f"serviceAccount:{seen.identity}", role)
+    elif registry:
+        say(
+            f"The image is in another project; let it be read there: gcloud projects add-iam-policy-binding "
+            f"{registry} --member serviceAccount:{seen.identity} --role {READER_ROLE}"
+        )
+    if not await account.may_act_as(seen.identity):
+        await account.let_act_as(seen.identity, roles.member(seen.email))
+    seen.made_identity = True
+    return True
+
+
+async def _grant_to_new(account: Account, member: str, role: str) -> None:
+    """Give a role to a service account that was just made, and is not known everywhere at Google."""
+    end = time.monotonic() + SETTLE_SECONDS
+    while True:
+        try:
+            await account.grant(member, [role])
+            return
+        except UsageError as error:
+            if "does not exist" not in error.message or time.monotonic() > end:
+                raise
+        await asyncio.sleep(SETTLE_PAUSE)
+
+
+async def _act_as(wanted: Wanted, seen: Seen, account: Account, say: Say, confirm: Confirm) -> bool:
+    member = roles.member(seen.email)
+    if not await confirm(f"Let {member} give machines the identity {seen.identity}?"):
+        return False
+    say(f"Letting {member} use {seen.identity} ...")
+    await account.let_act_as(seen.identity, member)
     return True

@@ -1,7 +1,7 @@
-"""The network under the machines: found, or made step by step, or taken away again.
+"""The network under the machines: found, or made step by step. A sweep takes it away (`inventory`).
 
-Nothing here waits. `ensure` and `remove` ask for the next missing step and say what it is; the caller
-calls again until they return None. Each step can be asked for twice.
+Nothing here waits. `ensure` asks for the next missing step and says what it is; the caller calls again until
+it returns None. Each step can be asked for twice.
 """
 
 from __future__ import annotations
@@ -165,35 +165,6 @@ class Network:
         self._api.warn_of_lack(service)
         return Step(f"Warning: the endpoint offers no {service}; going on without.", asked=False)
 
-    async def remove(self) -> Step | None:
-        """Ask for the last part that is there to be deleted. None: nothing of ours is left.
-
-        Raises `NotReady` while machines stand on it. A network of the user's keeps everything but our rule.
-        """
-        for service, field, name, scope, _ in reversed(self._parts()):
-            found = await self._find(service, field, name, scope)
-            if found is None or not self._is_ours(found):
-                continue
-            doing = f"Deleting the {field} {name}"
-            try:
-                operation = await self._api.call(
-                    service,
-                    "delete",
-                    doing,
-                    **{field: name},
-                    **scope,
-                    request_id=await self._id("delete", service, name, str(found.get("id"))),
-                )
-            except NotFound:
-                continue
-            except failures.NotReady:
-                if service == "networks":
-                    return Step(f"The {field} {name} waits for its parts to go.", asked=False)
-                raise
-            self._accepted(operation, doing)
-            return Step(f"{doing}.")
-        return None
-
     async def _find(self, service: str, field: str, name: str, scope: Mapping[str, str]) -> Json | None:
         try:
             return await self._api.call(
@@ -201,9 +172,6 @@ class Network:
             )
         except NotFound:
             return None
-
-    def _is_ours(self, found: Json) -> bool:
-        return naming.made_for(found) == naming.label(self._settings.owner)
 
     def _require_same(self, service: str, name: str, body: Json, found: Json) -> None:
         if (
@@ -239,16 +207,6 @@ class Network:
             return await self._api.history("global_operations", f"{service}/{name}")
         region = self._settings.region
         return await self._api.history("region_operations", f"{service}/{name}", region=region)
-
-    async def failure(self) -> Exception | None:
-        """Return why the newest operation on a part failed, or None."""
-        for service, field, name, _, _ in self._parts():
-            for operation in (await self._operations(service, name))[:1]:
-                try:
-                    self._accepted(operation, f"Changing the {field} {name}")
-                except Exception as error:
-                    return error
-        return None
 
     def _accepted(self, operation: Mapping[str, Any], doing: str) -> None:
         error = sight.first_error(operation)

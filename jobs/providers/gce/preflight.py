@@ -5,19 +5,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from jobs.errors import NotConfigured, NotFound, QuotaExceeded, UsageError
 from jobs.providers.base import Severity
-from jobs.providers.gce import checkup, naming
+from jobs.providers.gce import checkup, naming, taken
+from jobs.providers.gce.account import Account
 from jobs.providers.gce.api import Api, endpoint_override
 from jobs.providers.gce.failures import quota_link
-from jobs.providers.gce.provider import GceCosProvider
+from jobs.providers.gce.identity_check import about_identity
+from jobs.providers.gce.seen import Seen, Wanted
+from jobs.providers.gce.taken import Adopted
 from jobs.providers.gce.template import Settings, Spec, read_settings, read_spec
 
 
-async def preflight(name: str, config: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
-    """Return the configuration of a new machine, without the zones that do not have its type.
+@dataclass(frozen=True)
+class Checked:
+    """What can be made. `zones`: those that have the machine's type, in order; `adopted`: what a machine of
+
+    this name would take over from another Offload home.
+    """
+
+    zones: list[str]
+    adopted: list[Adopted]
+
+
+async def preflight(name: str, config: Mapping[str, Any], say: Callable[[str], None]) -> Checked:
+    """Return where a machine of this configuration can be made, and what it would take over.
 
     Raises what stands against it: `UsageError` (machine type, name or disk taken), `NotConfigured`
     (credentials, project, API, billing, zone, network), `QuotaExceeded`. An endpoint that knows less than
@@ -33,11 +48,11 @@ async def preflight(name: str, config: Mapping[str, Any], say: Callable[[str], N
         account = await api.call("projects", "get", f"Reading the project {project}")
     await asyncio.gather(*(_require_zone(api, one) for one in places))
     places = await _with_type(api, places, spec, say)
-    await asyncio.gather(
-        _require_network(api, places[0]), *(_require_free(config, one, name) for one in places)
+    _, *found = await asyncio.gather(
+        _require_base(api, places[0], spec, config, say), *(taken.look(config, one, name) for one in places)
     )
     await _require_quota(api, account, places, spec)
-    return {**config, "zones": [one.zone for one in places]}
+    return Checked([one.zone for one in places], [one for part in found for one in part or ()])
 
 
 async def _require_zone(api: Api, settings: Settings) -> None:
@@ -83,6 +98,32 @@ async def _with_type(
     return left
 
 
+async def _require_base(
+    api: Api, settings: Settings, spec: Spec, config: Mapping[str, Any], say: Callable[[str], None]
+) -> None:
+    """Look at what all places have in common: network and identity."""
+    await asyncio.gather(_require_network(api, settings), _require_identity(settings, spec, config, say))
+
+
+async def _require_identity(
+    settings: Settings, spec: Spec, config: Mapping[str, Any], say: Callable[[str], None]
+) -> None:
+    """Raise `NotConfigured` when the service account is none that machines can have; warn when one lacks."""
+    account = Account(settings.project)
+    image = str((config.get("container") or {}).get("image") or "")
+    seen, wanted = Seen(), Wanted(settings, spec, image=image)
+    try:
+        await about_identity(seen, wanted, account)
+    finally:
+        account.close()
+    for one in seen.problems:
+        if one.severity is Severity.FAIL:
+            remedy = f"{one.remedy} `{one.command}`".strip() if one.command else one.remedy
+            raise NotConfigured(one.detail, hint=f"{remedy}; or see `manage.py doctor --gcp`.")
+        if one.severity is Severity.WARN:
+            say(f"Warning: {one.detail} See `manage.py doctor --gcp`.")
+
+
 async def _require_network(api: Api, settings: Settings) -> None:
     if settings.own_network:
         return
@@ -96,31 +137,6 @@ async def _require_network(api: Api, settings: Settings) -> None:
             hint=f"See `gcloud compute networks list --project {settings.project}`; without --network one is "
             "made.",
         ) from error
-
-
-async def _require_free(config: Mapping[str, Any], settings: Settings, name: str) -> None:
-    """Raise `UsageError` when the machine's name, or that of one of its disks, is somebody else's."""
-    provider = GceCosProvider({**config, "zone": settings.zone})
-    doing = f"Making the machine {name} in {settings.zone}"
-    try:
-        machine, disk, boot = await asyncio.gather(
-            provider.raw(name), provider.disk(name), provider.named_disk(name)
-        )
-    except NotConfigured as error:
-        if "unknown zone" in error.message.lower():
-            return  # of an endpoint without a list of zones: Google's zones were asked for by name
-        raise
-    if machine is not None:
-        provider.require_ours(machine, f"machine {name}", doing)
-        return
-    if disk is not None and name not in naming.attached_to(disk):
-        provider.require_usable_disk(disk, name, doing)
-    if boot is not None and not naming.is_ours(boot, ""):
-        raise UsageError(
-            f"{doing} failed: there is a disk {name} already, and its boot disk would be called so.",
-            hint=f"Choose another name, or delete it: `gcloud compute disks delete {name} --zone "
-            f"{settings.zone} --project {settings.project}`.",
-        )
 
 
 async def _require_quota(api: Api, account: dict[str, Any], places: list[Settings], spec: Spec) -> None:

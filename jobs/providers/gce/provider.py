@@ -22,7 +22,7 @@ class GceCosProvider(Requests, WorkerProvider):
     Configuration: see `template.Settings`; `home` (where pinned host keys are) is given by the caller;
     `simulated`: the machines are those of the home's simulator. A
     request (`spec`): see `template.Spec`. `Instance.data`: see `sight.view`. Beyond the contract there are
-    `failure`, `disk`, `delete_disk`, `inventory`, `guest_attributes`, `host_keys`, `serial`, `resize`.
+    `failure`, `disk`, `delete_disk`, `guest_attributes`, `host_keys`, `serial`, `resize`.
 
     Zone failover is the caller's: `NoCapacity` names the zone; a provider with another `zone` tries there.
     """
@@ -252,17 +252,3 @@ class GceCosProvider(Requests, WorkerProvider):
             return
         body = {"machineType": f"zones/{self.settings.zone}/machineTypes/{machine_type}"}
         await self.act("set_machine_type", name, raw, doing, body)
-
-    async def set_metadata(self, name: str, values: Mapping[str, str]) -> None:
-        """Ask for metadata keys to be set (`user-data`), leaving the others as they are."""
-        doing = f"Setting metadata of {name}"
-        raw = await self.raw(name)
-        if raw is None:
-            raise NotFound(f"{doing} failed: there is no such machine.")
-        metadata = raw.get("metadata") or {}
-        now = {one["key"]: one.get("value", "") for one in metadata.get("items") or ()}
-        if all(now.get(key) == value for key, value in values.items()):
-            return
-        items = [{"key": key, "value": value} for key, value in {**now, **values}.items()]
-        body = {"fingerprint": metadata.get("fingerprint", ""), "items": items}
-        await self.act("set_metadata", name, raw, doing, body)

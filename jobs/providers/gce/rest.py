@@ -6,17 +6,14 @@ They have no client library among our dependencies, and need none: google.auth s
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 from collections.abc import Mapping
 from typing import Any
 
 from jobs.errors import ConnectFailed, NotConfigured, OffloadError, WorkerUnavailable
-from jobs.providers.gce import credentials, endpoints, failures
+from jobs.providers.gce import credentials, endpoints, failures, patience
 
 Json = dict[str, Any]
-ATTEMPTS = 4
-FIRST_PAUSE = 0.3  # seconds; doubled each time
 CALL_SECONDS = 30.0
 
 
@@ -57,18 +54,8 @@ class Rest:
                 f"{doing} was left out: the Compute API is an emulator on this machine.",
                 hint=f"{endpoints.variable(service)} names an emulator of {service}, too.",
             )
-        pause = FIRST_PAUSE
-        for attempt in range(1, ATTEMPTS + 1):
-            again, found = await asyncio.to_thread(
-                self._once, service, method, f"{base}/{path}", doing, body, query
-            )
-            if not isinstance(found, OffloadError):
-                return found
-            if not again or attempt == ATTEMPTS:
-                raise found
-            await asyncio.sleep(pause)
-            pause *= 2
-        raise AssertionError("the last attempt returns or raises")
+        url = f"{base}/{path}"
+        return await patience.patiently(lambda: self._once(service, method, url, doing, body, query))
 
     def _session(self, local: bool) -> Any:
         if local not in self._sessions:

@@ -59,21 +59,20 @@ ADMIN = Role(
     "run the container there (sudo)",
     ("compute.instances.osAdminLogin",),
 )
-IDENTITY = Role(
-    "roles/iam.serviceAccountUser", "give machines their service account", ("iam.serviceAccounts.actAs",)
-)
 GRANT = "resourcemanager.projects.setIamPolicy"
 
 
-def needed(*, own_network: bool, tunnel: bool, identity: bool) -> Sequence[Role]:
-    """Return the roles for what is going to be done. The admin's login holds the plain one."""
+def needed(*, own_network: bool, tunnel: bool) -> Sequence[Role]:
+    """Return the roles in the project for what is going to be done. The admin's login holds the plain one.
+
+    That machines may be given their service account is asked of that account: see `identity_check`.
+    """
     return [
         MACHINES,
         *([NETWORK] if own_network else []),
         FIREWALL,
         *([TUNNEL] if tunnel else []),
         ADMIN,
-        *([IDENTITY] if identity else []),
     ]
 
 

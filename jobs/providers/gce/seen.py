@@ -11,11 +11,17 @@ from jobs.providers.gce.template import Settings, Spec
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the machines are to be. `key`: the private ssh key's file, empty: the usual ones."""
+    """What the machines are to be. `key`: the private ssh key's file, empty: the usual ones.
+
+    `image`: the container's; `source`: the range that may use ssh, empty: Google's proxy; None:
+    machines get no public address for which it would matter.
+    """
 
     settings: Settings
     spec: Spec
     key: str = ""
+    image: str = ""
+    source: str | None = ""
 
     @property
     def project(self) -> str:
@@ -35,6 +41,8 @@ class Seen:
     apis: list[str] = field(default_factory=list)  # those that are off
     roles: list[str] = field(default_factory=list)  # those that are missing
     may_grant: bool = False
+    identity: str = ""  # the service account that machines have, or that can be made for them
+    made_identity: bool = False
 
     def add(
         self,

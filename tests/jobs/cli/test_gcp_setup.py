@@ -63,6 +63,20 @@ def test_doctor_names_and_mends(cli: Cli, google: Simulator, stub: StubGcloud, t
     assert {line.partition(" ")[0] for line in stub.asked()} <= {"config", "auth"}
 
 
+def test_the_service_account_that_was_made_is_configured(
+    cli: Cli, google: Simulator, stub: StubGcloud
+) -> None:
+    google.world.account["off"] = []
+    image = f"us-central1-docker.pkg.dev/{PROJECT}/offload/maintainer@sha256:{'a' * 64}"
+    cli.run("offload", "setup", "--set", f"gcp_image={image}", "--set", f"gcp_project={PROJECT}")
+    data = cli.json("doctor", "--gcp", "--apply", "--yes")["gcp"]
+    email = f"offload-worker@{PROJECT}.iam.gserviceaccount.com"
+    assert data["service_account"] == email
+    assert {one["severity"] for one in data["checks"]} == {"pass"}
+    assert tomllib.loads((cli.home / "config.toml").read_text())["gcp_service_account"] == email
+    assert cli.json("doctor", "--gcp")["gcp"]["service_account"] == email
+
+
 def test_the_wizard_goes_from_nothing_to_a_configuration(
     cli: Cli, google: Simulator, stub: StubGcloud
 ) -> None:

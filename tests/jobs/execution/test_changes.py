@@ -12,10 +12,12 @@ from unittest import mock
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.utils import timezone
 
 from jobs import execution
 from jobs.errors import NoCapacity, Refused, UsageError
 from jobs.management import fleet_words
+from jobs.management.fleet_interrupt import Interrupted
 from jobs.management.verbs.request import Request
 from jobs.management.verbs.waiting import EXIT_JOB_FAILED, wait_until_ended
 from jobs.models import Job, Worker
@@ -82,6 +84,44 @@ class Changes(BrakeTest):
         ):
             await fleet.resize(await self.row(), "huge")
         self.assertIn("It was not started again either: All places are taken.", caught.exception.hint)
+
+    async def test_ctrl_c_says_where_it_leaves_the_machine_and_how_to_go_on(self) -> None:
+        await self.up()
+        there = asyncio.Event()
+
+        async def hang(provider: MemoryProvider, name: str, size: str) -> None:
+            there.set()
+            await asyncio.Event().wait()
+
+        with (
+            mock.patch.object(MemoryProvider, "resize", hang),
+            self.assertRaisesRegex(Interrupted, "while changing box. box is stopped") as caught,
+        ):
+            task = asyncio.create_task(self.fleet("resize", size="large"))
+            await asyncio.wait_for(there.wait(), 60)
+            task.cancel()
+            await task
+        self.assertIn("`manage.py fleet resize box large` goes on", caught.exception.hint)
+        self.assertIn("`manage.py fleet start box`", caught.exception.hint)
+        self.assertEqual(caught.exception.exit_code, 130)
+        await self.fleet("resize", size="large")
+        row = await self.row()
+        self.assertEqual((row.state, row.config["spec"]["size"]), ("ready", "large"))
+
+    async def test_what_waits_for_a_machine_that_is_deleted_ends_there_and_then(self) -> None:
+        row = await self.up()
+        for state in ("queued", "preparing", "running"):
+            await self.job(row, state)
+        begun = await self.job(row, "queued")
+        await Job.objects.filter(id=begun.id).aupdate(started_at=timezone.now())
+        await self.fleet("delete", with_disk=False)
+        self.assertEqual(
+            await self.states(),
+            [("failed", "prepare_failed")] * 2 + [("interrupted", "worker_lost")] * 2,
+        )
+        first = await Job.objects.order_by("id").afirst()
+        assert first is not None
+        self.assertEqual(first.reason_detail, "The machine it waited for was deleted on request.")
 
 
 class Looks(BrakeTest):

@@ -21,14 +21,17 @@ from jobs.providers.gce.examine import examine
 from jobs.providers.gce.preflight import preflight
 from jobs.providers.gce.seen import Seen, Wanted
 from jobs.providers.gce.template import Spec, read_settings
+from tests.support import agent
 from tests.support.gce_server import PROJECT, ZONE, Simulator, endpoint
 from tests.support.gcloud import ACCOUNT, StubGcloud
 from tests.support.google_https import ROBOT, service_account, token_server
 
 SUBJECTS = [
-    "gcloud", "credentials", "project", "billing", "APIs", "roles", "ssh key", "OS Login", "zone",
-    "machine type", "quota", "network",
+    "gcloud", "credentials", "project", "billing", "APIs", "roles", "identity", "connection", "ssh key",
+    "OS Login", "zone", "machine type", "quota", "network",
 ]  # fmt: skip
+WORKER = f"offload-worker@{PROJECT}.iam.gserviceaccount.com"
+IMAGE = f"us-central1-docker.pkg.dev/{PROJECT}/offload/maintainer@sha256:{'a' * 64}"
 ADD_ROLE = f"gcloud projects add-iam-policy-binding {PROJECT} --member user:{ACCOUNT} --role"
 
 
@@ -53,12 +56,12 @@ def simulator(stub: StubGcloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sim
         yield found
 
 
-def wanted(key: str = "", **changes: Any) -> Wanted:
+def wanted(key: str = "", image: str = "", source: str | None = "", **changes: Any) -> Wanted:
     spec = Spec(
         **{name: changes.pop(name) for name in ("machine_type", "spot", "service_account") if name in changes}
     )
     settings = read_settings({"project": PROJECT, "zone": ZONE, **changes})
-    return Wanted(settings, spec, key)
+    return Wanted(settings, spec, key, image, source)
 
 
 async def at(what: Wanted) -> dict[str, Problem]:
@@ -178,12 +181,43 @@ LINK = f"gcloud billing projects link {PROJECT} --billing-account ACCOUNT"
             f"{ADD_ROLE} roles/compute.networkAdmin",
         ),
         (
-            account_is(lacks=["iam.serviceAccounts.actAs"]),
-            {"service_account": "worker@p.iam.gserviceaccount.com"},
-            "roles",
-            "service account",
-            f"{ADD_ROLE} roles/iam.serviceAccountUser",
+            account_is(lacks=["iam.serviceAccounts.actAs"], accounts={WORKER: {}}),
+            {"service_account": WORKER},
+            "identity",
+            f"You may not give machines the identity {WORKER}",
+            f"gcloud iam service-accounts add-iam-policy-binding {WORKER} --project {PROJECT} "
+            f"--member user:{ACCOUNT} --role roles/iam.serviceAccountUser",
         ),
+        (
+            account_is(lacks=["iam.serviceAccounts.get", "iam.serviceAccounts.actAs"]),
+            {"service_account": "x@another.iam.gserviceaccount.com"},
+            "identity",
+            "if there is one",
+            "Ask an owner",
+        ),
+        (
+            account_is(accounts={WORKER: {"disabled": True}}),
+            {"service_account": WORKER},
+            "identity",
+            "is disabled",
+            f"gcloud iam service-accounts enable {WORKER} --project {PROJECT}",
+        ),
+        (
+            None,
+            {"service_account": WORKER},
+            "identity",
+            f"There is no service account {WORKER}",
+            f"gcloud iam service-accounts create offload-worker --project {PROJECT}",
+        ),
+        (
+            None,
+            {"service_account": f"other@{PROJECT}.iam.gserviceaccount.com"},
+            "identity",
+            "There is no service account other@",
+            f"gcloud iam service-accounts list --project {PROJECT}",
+        ),
+        (None, {"service_account": "worker"}, "identity", "no email", "service-accounts list"),
+        (None, {"strategy": "external"}, "connection", "no range", "setup --set gcp_source="),
         (None, {"key": "/none/key"}, "ssh key", "There is no ssh key /none/key", "ssh-keygen"),
         (
             account_is(keys={}),
@@ -274,6 +308,25 @@ async def test_what_may_be_lived_with_is_a_warning(
     line = (await at(wanted()))[subject]
     assert (line.severity, says in line.detail) == (Severity.WARN, True), line
     assert remedy in f"{line.remedy}\n{line.command}"
+
+
+async def test_each_way_to_machines_is_looked_at(simulator: Simulator, stub: StubGcloud) -> None:
+    await ready(simulator)
+    what = {"strategy": "internal,external,iap"}
+    lines = [one for one in (await examine(wanted(**what))).problems if one.subject == "connection"]
+    assert [one.detail.partition(":")[0] for one in lines] == what["strategy"].split(",")
+    assert f"nic0.NAME.{ZONE}.c.{PROJECT}.internal" in lines[0].detail
+    assert [one.severity.value for one in lines] == ["pass", "warn", "pass"]
+    for source in ("192.0.2.0/24", None):
+        seen = await examine(wanted(source=source, **what))
+        assert {one.severity for one in seen.problems} == {Severity.PASS}
+    no_gcloud(simulator, stub)
+    seen = await examine(wanted(source=None, **what))
+    worse = [one for one in seen.problems if one.severity is not Severity.PASS]
+    assert [(one.subject, one.severity) for one in worse] == [
+        ("gcloud", Severity.WARN), ("connection", Severity.WARN)
+    ], "there are other ways"  # fmt: skip
+    assert "iap: there is no gcloud" in worse[1].detail
 
 
 async def test_a_project_that_pays_is_believed_where_billing_cannot_be_read(simulator: Simulator) -> None:
@@ -446,7 +499,7 @@ async def test_what_stands_against_a_machine_is_said_before_it_is_asked_for(simu
     with pytest.raises(UsageError, match="attached to other"):
         await preflight("big", plan, print)
     disk["users"] = []
-    assert await preflight("big", plan, print) == plan, "our own disk is taken up again"
+    assert (await preflight("big", plan, print)).zones == [ZONE], "our own disk is taken up again"
     with pytest.raises(UsageError, match="at least 10 GiB"):
         await preflight("big", {**plan, "spec": {"data_disk_gb": 1}}, print)
     simulator.world.account["billing"] = ""
@@ -457,8 +510,51 @@ async def test_what_stands_against_a_machine_is_said_before_it_is_asked_for(simu
     said: list[str] = []
     two = {"zones": [ZONE, "us-central1-b"]}
     simulator.lacks = "zones/us-central1-b/machineTypes"
-    assert await preflight("new", {**plan, **two}, said.append) == {**plan, **two}, "a lesser emulator"
+    found = await preflight("new", {**plan, **two}, said.append)
+    assert found.zones == two["zones"], "a lesser emulator"
     assert said == []
+
+
+async def test_a_key_with_a_passphrase_needs_an_agent(
+    simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    await ready(simulator)
+    key = agent.lock(Path(os.environ["HOME"], ".ssh", "google_compute_engine"))
+    line = (await at(wanted()))["ssh key"]
+    assert (line.severity, "has a passphrase" in line.detail) == (Severity.FAIL, True)
+    assert line.command == f'eval "$(ssh-agent)"; ssh-add {key}'
+    with agent.ssh_agent(tmp_path) as socket:
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+        assert (await at(wanted()))["ssh key"].command == f"ssh-add {key}"
+        agent.add(key, socket)
+        assert (await at(wanted()))["ssh key"].severity is Severity.PASS
+
+
+MINE = {"offload-schema": "1", "offload-owner": "me", "offload-home": "one0home0one"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        ({}, "that Offload did not make"),
+        ({**MINE, "offload-owner": "ann"}, "that a machine of ann left"),
+        ({**MINE, "offload-home": "two0home0two"}, "that a machine of another Offload home of yours left"),
+        (MINE, "that a machine of this Offload home of yours left"),
+    ],
+)
+async def test_a_boot_disk_that_is_left_is_nobodys_to_take(
+    simulator: Simulator, labels: dict[str, str], says: str
+) -> None:
+    plan = {
+        "project": PROJECT, "zones": [ZONE], "network": "default", "owner": "Me",
+        "home_id": MINE["offload-home"],
+    }  # fmt: skip
+    path = f"projects/{PROJECT}/zones/{ZONE}/disks/big"
+    simulator.world.add("disk", path, {"name": "big", "status": "READY", "labels": labels})
+    with pytest.raises(UsageError, match=f"there is a disk big already, {says}, and") as refused:
+        await preflight("big", plan, print)
+    assert f"gcloud compute disks delete big --zone {ZONE} --project {PROJECT}" in refused.value.hint
 
 
 def test_the_near_region_is_told_by_the_time_zone(tmp_path: Path) -> None:

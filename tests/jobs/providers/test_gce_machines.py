@@ -260,7 +260,7 @@ async def test_two_at_once_make_one_machine(simulator: Simulator) -> None:
     assert await provider().failure("worker") is None
 
 
-async def test_resize_and_metadata(simulator: Simulator) -> None:
+async def test_resize(simulator: Simulator) -> None:
     await provider().create({}, "worker")
     simulator.settle()
     with pytest.raises(UsageError):
@@ -268,14 +268,10 @@ async def test_resize_and_metadata(simulator: Simulator) -> None:
     await provider().stop("worker")
     simulator.settle()
     await provider().resize("worker", "n2-standard-16")
-    await provider().set_metadata("worker", {"user-data": "new"})
     simulator.settle()
     instance = await provider().get("worker")
     assert instance
     assert instance.data["machine_type"] == "n2-standard-16"
-    items = resource(simulator, "instances/worker")["metadata"]["items"]  # type: ignore[index]
-    assert {"key": "user-data", "value": "new"} in items
-    assert {"key": "enable-oslogin", "value": "TRUE"} in items
 
 
 async def test_what_the_guest_says(simulator: Simulator) -> None:

@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import tempfile
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from asgiref.sync import sync_to_async
 from django.test import TransactionTestCase
 
-from jobs.errors import NoCapacity, NotFound, OffloadError, QuotaExceeded, Refused, TimedOut, UsageError
+from jobs.errors import (
+    NoCapacity,
+    NotConfigured,
+    NotFound,
+    OffloadError,
+    QuotaExceeded,
+    Refused,
+    TimedOut,
+    UsageError,
+)
 from jobs.management import fleet_plan
 from jobs.management.commands.fleet import Command
 from jobs.models import Worker
 from jobs.providers.gce.simulator.lean import LeanSimulator
 from jobs.workers import waiting
+from tests.support import agent
 from tests.support.factories import make_job
 from tests.support.gce_server import PROJECT, ZONE, Simulator, endpoint
+from tests.support.sshd import make_key
 
 IMAGE = "europe-docker.pkg.dev/p/offload/maintainer@sha256:" + "a" * 64
 OTHER = "us-central1-b"
@@ -138,6 +153,49 @@ class Verbs(FleetTest):
         done = json.loads(await self.fleet("provision", "box", "--json"))
         self.assertIs(done["worker"]["changed"], False)
         self.assertEqual(len([one for one in self.simulator.requests if one[0] == "POST"]), posts)
+
+    async def test_what_was_wished_and_never_made_is_looked_at_again(self) -> None:
+        self.simulator.fail("permission", "POST .*instances$")
+        with self.assertRaisesRegex(NotConfigured, "compute.instances.create"):
+            await self.provision("--network", "default")
+        row = await self.row()
+        self.assertEqual((row.state, row.desired), ("absent", "up"))
+        self.simulator.world.limits["N2_CPUS"] = 4.0
+        self.simulator.requests.clear()
+        for state in ("absent", "creating"):  # killed before the request, or after it was noted
+            await Worker.objects.filter(id=row.id).aupdate(state=state)
+            with self.subTest(state), self.assertRaisesRegex(QuotaExceeded, "N2_CPUS.*8 are needed"):
+                await self.fleet("provision", "box")
+            self.assertIn("It costs about", self.said)
+        self.simulator.world.limits["N2_CPUS"] = 64.0
+        self.simulator.world.account["off"] = ["compute.googleapis.com"]
+        with self.assertRaisesRegex(NotConfigured, "is off in the project"):
+            await self.fleet("provision", "box")
+        self.simulator.world.account["off"] = []
+        self.assertFalse([one for one in self.simulator.requests if one[0] == "POST"])
+        self.assertIn("box", await self.fleet("provision", "box"))
+        self.assertEqual(self.zonal("instances/box")["status"], "RUNNING")
+
+    async def test_an_identity_that_there_is_not_makes_no_machine(self) -> None:
+        account = f"offload-worker@{PROJECT}.iam.gserviceaccount.com"
+        with self.assertRaisesRegex(NotConfigured, f"There is no service account {account}") as caught:
+            await self.provision("--service-account", account)
+        self.assertIn("gcloud iam service-accounts create offload-worker", caught.exception.hint)
+        self.assertFalse(await Worker.objects.aexists())
+        self.simulator.world.account["accounts"] = {account: {}}
+        await self.provision("--service-account", account)
+        self.assertEqual(self.zonal("instances/box")["serviceAccounts"][0]["email"], account)
+        self.assertNotIn("Warning: Machines have no service account", self.said)
+        await self.provision(name="bare")
+        self.assertIn("Warning: Machines have no service account", self.said)
+
+    async def test_a_key_that_nobody_gets_in_with_makes_no_machine(self) -> None:
+        self.enterContext(mock.patch.dict(os.environ, {"SSH_AUTH_SOCK": ""}))
+        key = agent.lock(make_key(Path(self.enterContext(tempfile.TemporaryDirectory()), "key")))
+        with self.assertRaisesRegex(NotConfigured, "has a passphrase") as caught:
+            await self.provision("--key", str(key))
+        self.assertIn(f"ssh-add {key}", caught.exception.hint)
+        self.assertFalse(await Worker.objects.aexists())
 
     async def test_a_machine_that_has_not_published_its_keys_is_not_talked_to(self) -> None:
         await self.provision()

@@ -6,14 +6,13 @@ Paths and bodies are Google's, behind the service's name as prefix (`/serviceusa
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from jobs.providers.gce.simulator.iam import Iam, etag_of, require_etag
 from jobs.providers.gce.simulator.os_login import OsLogin
 from jobs.providers.gce.simulator.refusals import (
     RpcError,
@@ -33,12 +32,13 @@ TITLES: Mapping[str, str] = {
     "cloudbuild.googleapis.com": "Cloud Build API",
     "cloudresourcemanager.googleapis.com": "Cloud Resource Manager API",
     "compute.googleapis.com": "Compute Engine API",
+    "iam.googleapis.com": "Identity and Access Management (IAM) API",
     "iap.googleapis.com": "Cloud Identity-Aware Proxy API",
     "oslogin.googleapis.com": "Cloud OS Login API",
     "serviceusage.googleapis.com": "Service Usage API",
 }
 BILLED = ("artifactregistry", "cloudbuild", "compute")  # these do not come on without billing
-SERVICES = ("cloudbilling", "cloudresourcemanager", "openidconnect", "oslogin", "serviceusage")
+SERVICES = ("cloudbilling", "cloudresourcemanager", "iam", "openidconnect", "oslogin", "serviceusage")
 
 
 def fresh() -> Json:
@@ -47,16 +47,16 @@ def fresh() -> Json:
     `bare`: the credentials are a user's, without a quota project. `off`: APIs that are off. `billing`: the
     linked account, empty for none; `closed`: it is. `lacks`: permissions that are missing. `projects`: id to
     state, empty for "each one is there". `lag`: how many requests are refused still after an API came on.
-    `keys`, `users`: the OS Login profile.
+    `keys`, `users`: the OS Login profile. `accounts`, `unknown`: see `Iam`.
     """
     return {
         "email": EMAIL, "off": [], "billing": "billingAccounts/012345-567890-ABCDEF", "closed": False,
         "lacks": [], "projects": {}, "lag": 0, "keys": {}, "users": {}, "bindings": [], "enabling": {},
-        "bare": False,
+        "bare": False, "accounts": {}, "unknown": 0,
     }  # fmt: skip
 
 
-class Around(OsLogin):
+class Around(OsLogin, Iam):
     """Answers for the services. Hold the world's lock."""
 
     def __init__(self, world: World) -> None:
@@ -101,6 +101,7 @@ class Around(OsLogin):
 
     def _routes(self) -> list[tuple[str, str, Callable[..., Json]]]:
         project = "projects/([^/:]+)"
+        account = f"v1/{project}/serviceAccounts/([^/:]+)"
         return [
             ("v1/userinfo", "GET", self._user),
             (f"v3/{project}", "GET", self._project),
@@ -115,6 +116,11 @@ class Around(OsLogin):
             (f"v1/{project}/services:batchEnable", "POST", self._enable),
             (f"v1/{project}/services/([^/:]+):enable", "POST", self._enable_one),
             ("v1/(operations/.+)", "GET", self._operation),
+            (f"v1/{project}/serviceAccounts", "POST", self._make_account),
+            (account, "GET", self._get_account),
+            (f"{account}:testIamPermissions", "POST", self._account_permissions),
+            (f"{account}:getIamPolicy", "POST", self._account_policy),
+            (f"{account}:setIamPolicy", "POST", self._set_account_policy),
             ("v1/users/([^/]+)/loginProfile", "GET", self._profile),
             ("v1/users/([^/:]+):importSshPublicKey", "POST", self._add_key),
             ("v1/users/([^/]+)/sshPublicKeys/([^/]+)", "PATCH", self._change_key),
@@ -177,25 +183,18 @@ class Around(OsLogin):
     def _policy(self, groups: tuple[str, ...], query: Any, body: Json) -> Json:
         self._seen(groups[0], "resourcemanager.projects.getIamPolicy")
         bindings = self.state["bindings"]
-        return {"version": 1, "etag": self._etag(), "bindings": json.loads(json.dumps(bindings))}
-
-    def _etag(self) -> str:
-        text = json.dumps(self.state["bindings"], sort_keys=True).encode()
-        return base64.b64encode(hashlib.sha256(text).digest()[:8]).decode()
+        return {"version": 1, "etag": etag_of(bindings), "bindings": json.loads(json.dumps(bindings))}
 
     def _set_policy(self, groups: tuple[str, ...], query: Any, body: Json) -> Json:
         self._seen(groups[0], "resourcemanager.projects.setIamPolicy")
         if "resourcemanager.projects.setIamPolicy" in self.state["lacks"]:
             raise permission_denied("resourcemanager.projects.setIamPolicy", groups[0])
         policy = body.get("policy") or {}
-        if policy.get("etag") != self._etag():
-            raise RpcError(
-                409, "ABORTED",
-                "There were concurrent policy changes. Please retry the whole read-modify-write with "
-                "exponential backoff.",
-            )  # fmt: skip
+        require_etag(policy, self.state["bindings"])
+        self.require_members(policy.get("bindings") or [])
         self.state["bindings"] = policy.get("bindings") or []
-        self.state["lacks"] = []  # whoever is given roles here lacks nothing any more
+        if any(f"user:{self.state['email']}" in one["members"] for one in self.state["bindings"]):
+            self.state["lacks"] = []  # who is given roles here lacks nothing any more
         return dict(policy)
 
     # Cloud Billing
