@@ -34,8 +34,11 @@ LONGEST = (
     "container/test_image.py",
     "acceptance/test_open_source.py",
     "container/",
-    "jobs/cli/",
+    "jobs/cli/test_main_command.py",
+    "jobs/execution/test_main_job.py",
+    "contracts/test_transport.py",
     "acceptance/",
+    "browser/",
     "container/test_boot",  # once test_image has built what these take of the image
 )
 
