@@ -140,7 +140,7 @@ def test_a_changed_host_key_explains_itself_and_is_forgotten_on_word(tmp_path: P
         assert error["message"].count("SHA256:") == 2
         assert before in error["message"]
         assert "ssh-keygen -f" in error["hint"]
-        assert far.leftovers() == []
+        far.require_nothing_left()
         checks = far.cli.json("doctor", "far", "--apply", code=4)["doctor"]["checks"]
         assert checks[-1]["severity"] == "fail", "no key is forgotten without the word for it"
         checks = far.cli.json("doctor", "far", "--forget-host-key")["doctor"]["checks"]
@@ -189,7 +189,7 @@ def test_a_full_disk_before_and_in_the_middle_of_a_job(tmp_path: Path) -> None:
             error = error_of(far.cli.run("offload", *far.target(20), "--worker", "far", "--json", code=15))
             assert "the worker's disk is full" in error["message"]
             assert far.cli.json("offload", "ls")["jobs"] == []
-            assert far.leftovers() == []
+            far.require_nothing_left()
 
             go = far.waiting_pull(21)
             job = far.launch(21)

@@ -170,7 +170,7 @@ def test_the_tmux_server_is_killed_in_the_middle_of_a_job(tmp_path: Path) -> Non
         assert "was interrupted and is resumed" in resumed.stderr
         assert "Verdict on #14" in resumed.stdout
         far.cli.run("offload", "rm", job["session"], "--yes")
-        until(lambda: far.leftovers() == [], f"nothing is left: {far.leftovers()}")
+        far.require_nothing_left()
 
 
 def test_the_manual_way_in_with_the_real_ssh(far: FarWorker) -> None:

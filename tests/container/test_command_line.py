@@ -23,7 +23,7 @@ def review(far: FarWorker, worker: str) -> None:
     peek = far.cli.run("offload", "peek", *far.target(1)).stdout
     assert "PASS" in peek
     far.cli.run("offload", "rm", *far.target(1), "--force", "--yes")
-    assert far.leftovers() == []
+    far.require_nothing_left()
 
 
 def test_a_review_from_fleet_add_to_rm(tmp_path: Path, docker_engine: DockerEngine) -> None:

@@ -398,7 +398,8 @@ class TestBrokenLines:
         async with FaultProxy(sshd.port) as proxy:
             transport = pool.transport(sshd.endpoint(port=proxy.port))
             await transport.run(["true"])
-            task = asyncio.create_task(transport.run(["sleep", "600"], deadline=1.0))
+            # Long enough to stall the line in, on a busy machine.
+            task = asyncio.create_task(transport.run(["sleep", "600"], deadline=3.0))
             await until(lambda: pool.lines(sshd.endpoint(port=proxy.port)).lines[0].used, "it runs")
             proxy.stall()
             with pytest.raises(TimedOut, match="may still run"):

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ class FarWorker(Desk):
 
     def leftovers(self) -> list[str]:
         """Return what is there of any job: processes, sessions, files."""
-        left = [f"process {pid}" for pid in processes_under(str(self.root))]
+        left = [f"process {pid}: {_command(pid)}" for pid in processes_under(str(self.root))]
         for part in ("jobs", "worktrees"):
             folder = self.root / part
             left += [f"{part}/{name}" for name in (os.listdir(folder) if folder.is_dir() else [])]
@@ -58,6 +58,20 @@ class FarWorker(Desk):
             argv = ["git", "-c", "safe.directory=*", "-C", str(mirror), "for-each-ref", "refs/offload"]
             left += subprocess.run(argv, capture_output=True, check=True, text=True).stdout.splitlines()
         return left
+
+    def require_nothing_left(self) -> None:
+        """Fail when anything of a job stays; what was told to end may need a moment on a busy machine."""
+        with suppress(AssertionError):
+            until(lambda: not self.leftovers(), "nothing is left")
+        assert self.leftovers() == []
+
+
+def _command(pid: int) -> str:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return "has ended by now"
+    return b" ".join(words).decode(errors="replace").strip()
 
 
 @contextmanager

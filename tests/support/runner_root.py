@@ -68,7 +68,8 @@ class RunnerRoot:
                 if pipe is not None:
                     pipe.close()
         for pid in marked(f"{self.path}/", prefix=True):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it ended by itself meanwhile
+                os.kill(pid, signal.SIGKILL)
         # Runners whose session was killed write their last lines yet.
         wait_for(lambda: not self._processes())
         shutil.rmtree(self.path)
