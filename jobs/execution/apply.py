@@ -167,6 +167,12 @@ def _is_starting(job: Job) -> bool:
     return begun is None or begun.at < job.started_at - START_GRACE
 
 
+def end_cancelling(worker_id: int, detail: str) -> None:
+    """Have the jobs that are being cancelled on a worker be so: nothing runs on a machine that is down."""
+    for job in Job.objects.filter(worker_id=worker_id, removed_at__isnull=True, state=JobState.CANCELLING):
+        move_job(job.id, JobState.CANCELLED, reason=Reason.CANCELLED_BY_USER, detail=detail)
+
+
 def interrupt(job: Job, reason: Reason, detail: str = "") -> None:
     """Move a job that nobody works on any more, with the tasks that were at work."""
     with transaction.atomic():

@@ -80,9 +80,7 @@ def settle(worker_id: int, detail: str) -> None:
         if row.desired == WorkerDesired.UP:
             return
         _interrupt(worker_id, Reason.WORKER_STOPPED, detail)
-        for job in Job.objects.filter(worker_id=worker_id, removed_at=None, state=JobState.CANCELLING):
-            # Nothing runs on a machine that is down: what was asked for has come about.
-            move_job(job.id, JobState.CANCELLED, reason=Reason.CANCELLED_BY_USER, detail=detail)
+        apply.end_cancelling(worker_id, detail)
 
 
 @sync_to_async
@@ -91,8 +89,7 @@ def pause(worker_id: int, detail: str) -> None:
     with transaction.atomic():
         Worker.objects.select_for_update().get(id=worker_id)
         _interrupt(worker_id, Reason.WORKER_CHANGED, detail)
-        for job in Job.objects.filter(worker_id=worker_id, removed_at=None, state=JobState.CANCELLING):
-            move_job(job.id, JobState.CANCELLED, reason=Reason.CANCELLED_BY_USER, detail=detail)
+        apply.end_cancelling(worker_id, detail)
 
 
 @sync_to_async

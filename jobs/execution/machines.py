@@ -79,16 +79,10 @@ async def wake(worker: Worker, step: Callable[[str], None], *, job_id: int | Non
     return worker
 
 
-def _interrupt_jobs(worker_id: int, detail: str) -> list[int]:
-    lost = []
-    here = Job.objects.filter(worker_id=worker_id, removed_at__isnull=True)
-    for job in here.filter(state=JobState.RUNNING):
+def _interrupt_jobs(worker_id: int, detail: str) -> None:
+    for job in Job.objects.filter(worker_id=worker_id, removed_at__isnull=True, state=JobState.RUNNING):
         apply.interrupt(job, Reason.WORKER_LOST, detail)
-        lost.append(job.id)
-    for job in here.filter(state=JobState.CANCELLING):
-        # Nothing runs on a machine that is down: what was asked for has come about.
-        move_job(job.id, JobState.CANCELLED, reason=Reason.CANCELLED_BY_USER, detail=detail)
-    return lost
+    apply.end_cancelling(worker_id, detail)
 
 
 interrupt_jobs = sync_to_async(_interrupt_jobs)
