@@ -96,9 +96,8 @@ class Resource:
     """Something of ours in an account. `owner`: the name of the machine that it was made for.
 
     What was made for several machines has no owner but a `group` that it belongs to (see
-    `CloudProvider.stands_on`), and may be `in_use` by machines that no row knows. `elsewhere`: another
-    Offload home made it (`home`: its id), or it does not say which one did: no row here can tell whether it
-    is wanted.
+    `CloudProvider.stands_on`), and may be `in_use` by machines that no row knows. `home`: the id
+    of the Offload home that made it, empty when it does not say; None where homes are not told apart.
     `month`: what a disk costs a month, about, in USD; None when that is not known.
     """
 
@@ -110,8 +109,7 @@ class Resource:
     detail: str = ""
     group: str = ""
     in_use: bool = False
-    elsewhere: bool = False
-    home: str = ""
+    home: str | None = None
     month: float | None = None
 
     def __str__(self) -> str:

@@ -14,10 +14,10 @@ from jobs.providers.base import Instance, WorkerProvider
 from jobs.workers.home import home_id
 
 
-def is_anothers(worker: Worker, home: str) -> bool:
+def is_anothers(worker: Worker, home: str | None) -> bool:
     """Tell whether a home is another one than this, and nothing of it was agreed to be taken over.
 
-    An empty id is of a provider, or a time, that tells no homes apart.
+    None or an empty id is of a provider, or a time, that tells no homes apart.
     """
     return bool(home) and home not in (home_id(settings.OFFLOAD.home), *worker.config.get("adopts", ()))
 

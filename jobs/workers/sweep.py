@@ -6,12 +6,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from django.conf import settings
+
 from jobs.errors import OffloadError
 from jobs.models import Worker
 from jobs.providers.base import CloudProvider, Instance, InstanceState, Resource
 from jobs.states import WorkerDesired, WorkerState
 from jobs.workers.belonging import is_anothers_machine, machine_of
 from jobs.workers.fleet import note_machine
+from jobs.workers.home import home_id
 from jobs.workers.machines import (
     ON_REQUEST,
     STOPPED_DEADLINE,
@@ -96,6 +99,11 @@ def _goes(worker: Worker) -> bool:
     return bool(worker.config.get("delete") == "disk")
 
 
+def _is_elsewhere(resource: Resource) -> bool:
+    """Tell whether another home made it, or it does not say which one did: no row here stands for it then."""
+    return resource.home is not None and resource.home != home_id(settings.OFFLOAD.home)
+
+
 def _is_wanted(resource: Resource, worker: Worker | None) -> bool:
     """Tell whether a row stands for this resource."""
     if worker is None:
@@ -150,7 +158,7 @@ async def sweep(
             swept.failed.append(error.message)
             continue
         for resource in orphans:
-            if resource.elsewhere and not other_homes:
+            if _is_elsewhere(resource) and not other_homes:
                 swept.elsewhere.append(resource)
                 continue
             if resource.kind == "disk" and not with_disks and resource.owner not in asked:

@@ -77,15 +77,14 @@ class GceCloud(CloudProvider):
 
     async def resources(self) -> Sequence[Resource]:
         """Return machines, data disks, boot disks without a machine, and addresses, in all zones."""
-        home_id = self.machines.settings.home_id
         found = [
             Resource(
                 "instance", one.name, str(one.data.get("zone") or ""), one.name, detail=one.state.value,
-                elsewhere=one.data.get("home_id", "") != home_id, home=str(one.data.get("home_id") or ""),
+                home=str(one.data.get("home_id") or ""),
             )
             for one in await self.machines.list()
         ]  # fmt: skip
-        found += [one for raw in await self.machines.disks() if (one := disk_of(raw, home_id)) is not None]
+        found += [one for raw in await self.machines.disks() if (one := disk_of(raw)) is not None]
         return found + await self._inventory.addresses()
 
     async def shared(self) -> Sequence[Resource]:

@@ -51,10 +51,9 @@ def worker_of(raw: Json) -> str:
     return str((raw.get("labels") or {}).get(naming.WORKER) or "")
 
 
-def disk_of(raw: Json, home_id: str) -> Resource | None:
+def disk_of(raw: Json) -> Resource | None:
     """Return a data disk, or a boot disk that no machine has; None for one that goes with its machine."""
     home = naming.home_of(raw)
-    elsewhere = home != home_id
     zone = naming.last(str(raw.get("zone") or ""))
     owner = worker_of(raw)
     if raw.get("name") == naming.data_disk(owner):
@@ -62,12 +61,11 @@ def disk_of(raw: Json, home_id: str) -> Resource | None:
         kind = naming.last(str(raw.get("type") or "")) or "pd-balanced"
         price = prices.estimate("", naming.region_of(zone), {kind: gigabytes}).disks_month
         return Resource(
-            "disk", str(raw["name"]), zone, owner, detail=f"{gigabytes} GB", elsewhere=elsewhere,
-            home=home, month=price or None,
+            "disk", str(raw["name"]), zone, owner, detail=f"{gigabytes} GB", home=home, month=price or None,
         )  # fmt: skip
     if raw.get("users"):
         return None
-    return Resource("boot disk", str(raw["name"]), zone, owner, elsewhere=elsewhere, home=home)
+    return Resource("boot disk", str(raw["name"]), zone, owner, home=home)
 
 
 class Inventory:
@@ -84,9 +82,6 @@ class Inventory:
         made_for = naming.made_for(raw)
         return made_for is not None and (not self._owner or made_for == naming.label(self._owner))
 
-    def _is_elsewhere(self, raw: Json) -> bool:
-        return naming.home_of(raw) != self._home_id
-
     async def _list(self, text: str) -> list[tuple[Json, str]]:
         """Return all of a kind, each with its place (a zone, a region, or empty)."""
         kind = KINDS[text]
@@ -102,14 +97,7 @@ class Inventory:
     async def addresses(self) -> list[Resource]:
         """Return the reserved addresses."""
         return [
-            Resource(
-                "address",
-                str(raw["name"]),
-                region,
-                worker_of(raw),
-                elsewhere=self._is_elsewhere(raw),
-                home=naming.home_of(raw),
-            )
+            Resource("address", str(raw["name"]), region, worker_of(raw), home=naming.home_of(raw))
             for raw, region in await self._list("address")
             if self._is_ours(KINDS["address"], raw)
         ]
@@ -138,7 +126,7 @@ class Inventory:
                     billed=KINDS[text].billed,
                     group=group(network, place),
                     in_use=group(network, place) in used,
-                    elsewhere=self._is_elsewhere(raw),
+                    home=naming.home_of(raw),
                 )
             )
         policies = await self._list("snapshot schedule")
@@ -149,7 +137,7 @@ class Inventory:
             found.append(
                 Resource(
                     "snapshot schedule", name, place, billed=False, group=group(name, place),
-                    in_use=f"{place}/{name}" in used, elsewhere=self._is_elsewhere(raw),
+                    in_use=f"{place}/{name}" in used, home=naming.home_of(raw),
                 )
             )  # fmt: skip
         return found
@@ -158,7 +146,7 @@ class Inventory:
         """Return the networks, and their regions, with machines that this home did not make."""
         used = set()
         for raw, zone in await self._list("instance"):
-            if self._is_ours(KINDS["instance"], raw) and not self._is_elsewhere(raw):
+            if self._is_ours(KINDS["instance"], raw) and naming.home_of(raw) == self._home_id:
                 continue
             for interface in raw.get("networkInterfaces") or ():
                 network = naming.last(str(interface.get("network") or ""))
