@@ -9,8 +9,7 @@ from typing import Literal, Protocol
 
 from jobs import workers
 from jobs.errors import NotFound
-from jobs.workers import Pty, PtyReceiver, SessionInfo, Size, TerminalRequest
-from terminals.frames import Parts
+from jobs.workers import Parts, Pty, PtyReceiver, SessionInfo, Size, TerminalRequest
 
 Kind = Literal["session", "shell"]
 HISTORY_LINES = 5000

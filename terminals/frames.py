@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from enum import IntEnum
 from typing import Any
 from urllib.parse import parse_qsl
+
+from jobs.workers import Parts
 
 MAX_CONTROL = 4096
 """Characters in one control frame."""
@@ -26,8 +27,6 @@ MAX_COLUMNS = 1000
 MAX_ROWS = 500
 MAX_TAB = 64
 MAX_ATTENTION = 500
-# A text with moments in it, which each browser shows by its own clock.
-Parts = Sequence[str | datetime]
 _MAX_COUNT = 2**53 - 1  # what a JavaScript number holds exactly
 
 

@@ -11,10 +11,11 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from jobs.workers import Parts
 from terminals import frames
 from terminals.attachment import Role
 from terminals.bridge import Bridge
-from terminals.frames import Close, FrameError, Parts
+from terminals.frames import Close, FrameError
 
 TICK = 5.0
 RECHECK_EVERY = 30.0

@@ -10,6 +10,7 @@ from jobs.workers.beside import beside_name, ensure_beside, look_beside
 from jobs.workers.bootstrap import Machine, look_at
 from jobs.workers.connection import Connection, connect, layout_of
 from jobs.workers.containment import ensure_container, ensure_job_container, remove_job_container
+from jobs.workers.idle import Parts
 from jobs.workers.lifecycle import check_worker, ensure_local_worker, find_worker, get_job, observe_worker
 from jobs.workers.mending import mend
 from jobs.workers.pins import forget_pins, pins_of
@@ -33,6 +34,7 @@ from jobs.workers.terminal import (
 __all__ = [
     "Connection",
     "Machine",
+    "Parts",
     "Pty",
     "PtyReceiver",
     "SessionInfo",
