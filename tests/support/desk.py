@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs.remote.offload_runner import protocol
+from jobs.remote.offload_runner.journal import Journal
 from tests.support.cli import Cli
 from tests.support.git_repos import RepoBuilder
 
@@ -32,6 +34,17 @@ def make_shop(path: Path) -> RepoBuilder:
     shop = RepoBuilder(path)
     shop.commit({"Makefile": "test:\n\tsh ./test.sh\n", "test.sh": "test -f app.txt\n", "app.txt": "one\n"})
     return shop.pull(1, {"app.txt": "two\n"})
+
+
+def _at_work(journal: Path) -> set[str]:
+    """Return the tasks that have started and not finished, by a job's journal."""
+    tasks: set[str] = set()
+    for event in Journal(journal).read():
+        if event["kind"] == protocol.TASK_STARTED:
+            tasks.add(event["task"])
+        elif event["kind"] == protocol.TASK_FINISHED:
+            tasks.discard(event["task"])
+    return tasks
 
 
 @dataclass
@@ -59,9 +72,11 @@ class Desk:
         return job
 
     def wait_for_test(self, number: int, session: str, worker: str) -> None:
-        """Wait until the test of a waiting pull request runs."""
-        log = self.root_of(worker) / "jobs" / session / "tasks" / "test.log"
+        """Wait until the test of a waiting pull request runs, and of the tasks beside it none any more."""
+        job = self.root_of(worker) / "jobs" / session
+        log = job / "tasks" / "test.log"
         until(lambda: log.exists() and "waiting for go" in log.read_text(), f"the test of #{number} runs")
+        until(lambda: _at_work(job / "events.jsonl") == {"test"}, f"#{number} is at its test alone")
 
     def root_of(self, worker: str) -> Path:
         """Return a worker's root, as the database has it."""
