@@ -50,7 +50,7 @@ serve: setup
 	@$(BIN)/python manage.py serve
 
 test: setup-test lint
-	$(BIN)/python -m pytest -n 5 --dist loadfile --no-loadscope-reorder --reruns 1 --reruns-delay 1 -rR
+	$(BIN)/python -m pytest -n 5 --dist loadfile --no-loadscope-reorder --reruns 1 --reruns-delay 1 --rerun-show-tracebacks
 
 check: setup-test
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(QUICK) -m "not slow"
