@@ -73,6 +73,14 @@ def shows(page: Page, text: str) -> None:
     until(page, f"text => ({TEXT})().includes(text)", text)
 
 
+def on_top(page: Page, text: str) -> int:
+    """Wait until the screen was cleared and begins with a text; return that line's row."""
+    row = "(b => b.getLine(b.baseY).translateToString(true).startsWith(text) ? b.baseY : -1)"
+    script = f"text => {row}(document.getElementById('terminal').offload.term.buffer.active)"
+    until(page, f"text => ({script})(text) >= 0", text)
+    return int(page.evaluate(script, text))
+
+
 def run(page: Page, command: str) -> None:
     """Type a command line."""
     page.locator("#terminal").click()

@@ -12,6 +12,7 @@ from tests.browser.terminal_page import (
     attached,
     client_sizes,
     new_context,
+    on_top,
     open_terminal,
     run,
     shows,
@@ -138,6 +139,7 @@ def test_two_viewers(chromium: Browser, context: BrowserContext, server: Termina
 def test_copying(context: BrowserContext, server: TerminalServer) -> None:
     page = open_terminal(context, server)
     run(page, "clear; printf 'see https://example.com/%s for it\\n' a/long/path/$(seq -s- 1 60)")
+    on_top(page, "see https://example.com/a/")
     shows(page, "for it")
     page.get_by_label("More", exact=True).click()
     page.get_by_role("button", name="Copy last URL").click()

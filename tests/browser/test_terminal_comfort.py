@@ -17,6 +17,7 @@ from tests.browser.terminal_page import (
     attached,
     new_context,
     offload,
+    on_top,
     open_terminal,
     run,
     shows,
@@ -126,7 +127,7 @@ def test_a_place_in_a_file_is_a_link(page: Page, server: TerminalServer) -> None
     assert found == ["src/app.py:12:3", "./a.rs:7"]
     (server.worktree / "place.txt").write_text("it is here")
     run(page, "clear; echo see 漢 place.txt:3 now")
-    shows(page, "place.txt:3 now")
+    on_top(page, "see 漢 place.txt:3 now")
     click_text(page, "place.txt:3")
     with page.expect_download() as download:
         page.locator("#toasts").get_by_role("button", name="Download").click()
@@ -212,8 +213,7 @@ def test_composed_input_arrives_once(page: Page) -> None:
 
 def test_the_mouse_buttons(page: Page) -> None:
     run(page, "clear; echo some words")
-    shows(page, "some words")
-    offload(page, "offload.term.select(0, offload.term.buffer.active.baseY, 4)")
+    offload(page, "offload.term.select(0, arg, 4)", on_top(page, "some words"))
     page.mouse.click(300, 300, button="right")
     assert offload(page, "offload.term.getSelection()") == "some"  # for the browser's own menu
     assert page.evaluate("document.activeElement.classList.contains('xterm-helper-textarea')")
@@ -222,9 +222,7 @@ def test_the_mouse_buttons(page: Page) -> None:
 
 def test_the_middle_button_pastes_what_is_selected(page: Page) -> None:
     run(page, "clear; echo 'echo mid-$((1+1))'")
-    row = offload(page, "offload.term.buffer.active.baseY")
-    until(page, f"() => ({TEXT})().split('\\n')[{row}].startsWith('echo mid-')")
-    offload(page, "offload.term.select(0, arg, 17)", row)
+    offload(page, "offload.term.select(0, arg, 17)", on_top(page, "echo mid-"))
     page.mouse.click(300, 300, button="right")  # selects it in a text field: the browser's primary selection
     page.mouse.click(300, 300, button="middle")
     pasted = "line => line !== 'echo mid-$((1+1))' && line.endsWith('echo mid-$((1+1))')"  # at the prompt
@@ -274,7 +272,7 @@ def test_fingers(chromium: Browser, server: TerminalServer, jobs: Iterator[int])
     )
     page = open_terminal(context, server, job=next(jobs) % SESSIONS)
     run(page, "clear; echo long-press-me")
-    shows(page, "long-press-me\n")
+    on_top(page, "long-press-me")
     fingers = context.new_cdp_session(page)
 
     def touch(kind: str, *points: tuple[float, float]) -> None:
