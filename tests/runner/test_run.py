@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -138,11 +139,14 @@ def test_a_timeout_ends_the_whole_family(root: RunnerRoot) -> None:
 
 
 def test_what_a_task_leaves_behind_ends_with_it(root: RunnerRoot) -> None:
-    root.job([Task("t", "T", shell="setsid sleep 300 & echo $!; sleep 300 & echo $!")])
+    noise = "seq 20000 | head -c 60000"  # a pipe full, most of it not read yet when the task ends
+    root.job(
+        [Task("t", "T", shell=f"setsid sleep 300 & echo $!; sleep 300 & echo $!; {noise}; echo; echo last")]
+    )
     assert root.run().returncode == 0
     assert [pid for pid in pids(root, "t", 2) if is_running(pid)] == []
     assert root.outcomes() == {"t": "succeeded"}
-    assert "left behind" in root.log("t")
+    assert re.search(r"\nlast\n\s*\[offload\] Ending 2 processes that the task left behind", root.log("t"))
 
 
 def test_a_killed_runner_is_resumed_without_doing_things_twice(root: RunnerRoot) -> None:

@@ -110,6 +110,11 @@ class RunningTask:
         self.log.write(data)
         return True
 
+    def _drain(self) -> None:
+        for _ in range(_DRAIN_READS):
+            if not self.read():
+                break
+
     def _close_output(self) -> None:
         if self.output >= 0:
             os.close(self.output)
@@ -136,6 +141,7 @@ class RunningTask:
             self._ending = Ending(self.pid, mark_of(self.paths, self.task.id), GRACE_SECONDS)
             left = self._ending.alive()
             if left:
+                self._drain()  # what it said itself comes before what is said of it
                 self.log.note("Ending %d processes that the task left behind." % len(left))
             return self.step()
         elif time.monotonic() >= self.deadline:
@@ -158,9 +164,7 @@ class RunningTask:
     def finish(self, keep_exit: bool) -> None:
         """Take the last output and write the exit file. Raises `OSError` on a full disk."""
         try:
-            for _ in range(_DRAIN_READS):
-                if not self.read():
-                    break
+            self._drain()
         finally:
             self._close_output()
             self.log.close()
