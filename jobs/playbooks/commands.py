@@ -11,7 +11,7 @@ from typing import Any
 from jobs.playbooks.base import Context
 from jobs.playbooks.detect import TASK_RUNNERS, Step, Toolchain, detect
 from jobs.playbooks.overrides import ROLES, Overrides
-from jobs.remote.offload_runner.protocol import Task
+from jobs.remote.offload_runner.protocol import ISOLATED, Task
 
 TASK_TIMEOUT = 1800
 PROOF_TIMEOUT = 600
@@ -54,7 +54,7 @@ def toolchains_for(context: Context, overrides: Overrides) -> list[Toolchain]:
 
 def step_argv(name: str, session: str) -> list[str]:
     """Return the command of a task that the runner does itself."""
-    return ["{python}", "{runner}", "--root", "{root}", "step", name, "--session", session]
+    return ["{python}", *ISOLATED, "{runner}", "--root", "{root}", "step", name, "--session", session]
 
 
 @dataclass

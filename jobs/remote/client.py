@@ -11,6 +11,7 @@ import json
 import posixpath
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from typing import Any
 
 from jobs.errors import (
@@ -235,7 +236,7 @@ class RunnerClient:
         return self.layout.runner_argv(bundle.current().digest, *tmux, *words)
 
     def _runner_inside(self, words: list[str]) -> list[str]:
-        return [PYTHON, self.layout.runner(bundle.current().digest), "--root", self.layout.root, *words]
+        return replace(self.layout, python=PYTHON).runner_argv(bundle.current().digest, *words)
 
     def _container(self, words: list[str], inside: Inside) -> str:
         if words[0] in _OF_THE_JOB:

@@ -8,6 +8,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jobs.remote.offload_runner.protocol import ISOLATED
+
 DEFAULT_ROOT_NAME = ".offload"
 SESSION_PREFIX = "offload"
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
@@ -90,7 +92,7 @@ class Layout:
 
     def runner_argv(self, digest: str, *args: str) -> list[str]:
         """Return a command of the runner."""
-        return [self.python, self.runner(digest), "--root", self.root, *args]
+        return [self.python, *ISOLATED, self.runner(digest), "--root", self.root, *args]
 
 
 def socket_for_root(root: str, default_root: str) -> str:

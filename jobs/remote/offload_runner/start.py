@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import shlex
-import sys
 import time
 from typing import Any, Dict, List
 
@@ -43,7 +42,7 @@ def main(options: argparse.Namespace) -> int:
 
 def recorder(options: argparse.Namespace, session: str) -> str:
     """Return the shell command that records a pane: this runner, on the host."""
-    words = [sys.executable, wire.runner_path(), "--root", str(options.root), "--tmux", options.tmux]
+    words = [*wire.runner_argv(options.root), "--tmux", options.tmux]
     if options.tmux_socket:
         words += ["--tmux-socket", options.tmux_socket]
     return "exec " + " ".join(shlex.quote(word) for word in [*words, "record", "--session", session])
@@ -51,7 +50,7 @@ def recorder(options: argparse.Namespace, session: str) -> str:
 
 def default_command(options: argparse.Namespace, session: str) -> List[str]:
     """Return the command of the pane when the request names none: this runner, here."""
-    return [sys.executable, wire.runner_path(), "--root", str(options.root), "run", "--session", session]
+    return [*wire.runner_argv(options.root), "run", "--session", session]
 
 
 def _keep_plan(paths: JobPaths, plan: Any) -> None:

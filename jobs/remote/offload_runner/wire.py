@@ -9,10 +9,10 @@ import platform
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 from jobs.remote.offload_runner.failures import RunnerError
-from jobs.remote.offload_runner.protocol import EXIT_USAGE, MAGIC, PROTOCOL
+from jobs.remote.offload_runner.protocol import EXIT_USAGE, ISOLATED, MAGIC, PROTOCOL
 
 _DIGEST_LENGTH = 16
 
@@ -33,6 +33,11 @@ def emit_bytes(data: bytes) -> None:
 def runner_path() -> str:
     """Return the file that this program runs from (the zipapp, as a rule)."""
     return os.path.abspath(sys.argv[0])
+
+
+def runner_argv(root: Path) -> List[str]:
+    """Return how this program is started, up to the words that say what to do."""
+    return [sys.executable, *ISOLATED, runner_path(), "--root", str(root)]
 
 
 def digest() -> str:

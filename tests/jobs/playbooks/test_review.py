@@ -58,7 +58,8 @@ def test_the_whole_review_of_a_node_project() -> None:
     assert (synthesis.when, synthesis.evidence) == ("always", False)
     assert set(synthesis.needs) == set(tasks) - {"synthesis"}
     assert tasks["proof"].argv == [
-        "{python}", "{runner}", "--root", "{root}", "step", "proof", "--session", "offload-shop-7-review",
+        "{python}", "-I", "-S", "{runner}", "--root", "{root}",
+        "step", "proof", "--session", "offload-shop-7-review",
     ]  # fmt: skip
     assert plan.job["target"] == "#7"
     assert plan.job["sha"] == "a" * 40
