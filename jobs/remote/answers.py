@@ -97,6 +97,15 @@ def runner_is_missing(status: int, stdout: bytes, stderr: bytes) -> bool:
     return status == _EXIT_NO_FILE and not stdout and (b"can't open file" in stderr or not stderr.strip())
 
 
+def runner_may_be_damaged(status: int, stdout: bytes) -> bool:
+    """Tell whether Python may have run something that is not the whole runner.
+
+    A zip file without its end is taken for a script: it does not parse (exit status 1), or is empty (0). So
+    is a whole one that another call put there after Python looked for a zip file and before it ran it.
+    """
+    return status in (0, 1) and not stdout
+
+
 def python_is_missing(status: int, stdout: bytes) -> bool:
     """Tell whether the shell did not find Python."""
     return status == _EXIT_NO_COMMAND and not stdout

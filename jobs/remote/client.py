@@ -31,6 +31,7 @@ from jobs.remote.answers import (
     parse,
     python_is_missing,
     runner_is_missing,
+    runner_may_be_damaged,
     silent,
     translate,
 )
@@ -272,15 +273,38 @@ class RunnerClient:
                 hint="Remove jobs that are no longer needed, or enlarge the disk.",
             ) from error
 
+    async def _upload_anew(self, status: int, stdout: bytes, stderr: bytes) -> bool:
+        """Put the runner there if it was missing, or is damaged; tell whether it may start now."""
+        if runner_is_missing(status, stdout, stderr):
+            await self._upload()
+            return True
+        if not runner_may_be_damaged(status, stdout):
+            return False
+        runner, there = bundle.current(), b""
+        with suppress(NotFound):
+            there = await self.transport.get(self.layout.runner(runner.digest))
+        if there != runner.data:
+            await self._upload()
+        return True
+
     async def _run(
-        self, words: list[str], data: bytes, deadline: float, *, outside: bool = False
+        self,
+        words: list[str],
+        data: bytes,
+        deadline: float,
+        *,
+        outside: bool = False,
+        greets: bool = True,
     ) -> Completed:
         argv = self._argv(words, outside=outside)
-        done = await self.transport.run(argv, input=data, deadline=deadline, check=False)
-        if runner_is_missing(done.exit_status, done.stdout, done.stderr):
-            await self._upload()
+        for attempt in (1, 2):
             done = await self.transport.run(argv, input=data, deadline=deadline, check=False)
-        self._check_container(words, done.exit_status, done.stdout, done.stderr)
+            self._check_container(words, done.exit_status, done.stdout, done.stderr)
+            answered = done.exit_status == 0 and not greets  # an empty log is an answer
+            if answered or attempt == 2:
+                break
+            if not await self._upload_anew(done.exit_status, done.stdout, done.stderr):
+                break
         return done
 
     def _check_container(self, words: list[str], status: int, stdout: bytes, stderr: bytes) -> None:
@@ -317,7 +341,7 @@ class RunnerClient:
         return lines
 
     async def _bytes(self, words: list[str]) -> bytes:
-        done = await self._run(words, b"", CALL_DEADLINE)
+        done = await self._run(words, b"", CALL_DEADLINE, greets=False)
         if done.exit_status == 0:
             return done.stdout
         text = done.stderr.decode(errors="replace").strip()
@@ -349,11 +373,10 @@ class RunnerClient:
                 status = await process.wait()
                 if greeted and status == 0:
                     return
-                if not greeted and attempt == 1 and runner_is_missing(status, b"", process.stderr_tail):
-                    await self._upload()
-                    continue
                 if not greeted:
                     self._check_container(words, status, b"", process.stderr_tail)
+                    if attempt == 1 and await self._upload_anew(status, b"", process.stderr_tail):
+                        continue
                 if not greeted and python_is_missing(status, b""):
                     raise no_python(self.layout, process.stderr_tail)
                 raise silent(words, status, process.stderr_tail)

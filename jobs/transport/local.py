@@ -125,6 +125,8 @@ def _write_file(path: str, data: bytes, mode: int) -> None:
         with open(fd, "wb") as file:
             os.fchmod(fd, mode)
             file.write(data)
+            file.flush()
+            os.fsync(fd)
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):

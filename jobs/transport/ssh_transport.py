@@ -48,6 +48,8 @@ temporary=$(mktemp "$2/.offload-XXXXXX") || exit
 trap 'rm -f -- "$temporary"' EXIT
 cat >"$temporary" || exit
 if [ "$(wc -c <"$temporary")" -ne "$4" ]; then echo "the data did not arrive whole" >&2; exit 1; fi
+# On the disk before it has its name: a machine that loses its power keeps the old file or the new one.
+sync -- "$temporary" 2>/dev/null || sync
 chmod "$3" "$temporary" && mv -f -- "$temporary" "$1"
 """
 

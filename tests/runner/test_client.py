@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -94,6 +95,47 @@ async def test_a_stream_uploads_a_missing_runner_too(
     root.runner.unlink()
     assert [line["type"] async for line in client.follow({}, once=True)] == ["synced"]
     assert transport.calls == ["spawn", "put", "spawn"]
+
+
+@pytest.mark.parametrize("length", [0, 1000, -100])
+async def test_a_runner_that_lost_its_end_is_put_there_anew(
+    root: RunnerRoot, client: RunnerClient, transport: CountingTransport, length: int
+) -> None:
+    whole = root.runner.read_bytes()
+    root.runner.write_bytes(whole[:length])
+    await client.hello()
+    assert transport.calls == ["run", "put", "run"]
+    assert root.runner.read_bytes() == whole
+    transport.calls.clear()
+    root.runner.write_bytes(whole[:length])
+    assert [line["type"] async for line in client.follow({}, once=True)] == ["synced"]
+    assert transport.calls == ["spawn", "put", "spawn"]
+
+
+async def test_a_runner_that_arrives_while_python_looks_for_it(
+    root: RunnerRoot, transport: CountingTransport
+) -> None:
+    """Of two first calls at once, one finds no zip file, and then a file: Python runs it as a script."""
+    script, python = root.path / "script", root.path / "late-python"
+    python.write_text(
+        f'#!/bin/sh\ntest -e {script} && exec {root.python} "$@"\n'
+        f"head -c 1000 {root.runner} > {script}; exec {root.python} {script}\n"
+    )
+    python.chmod(0o755)
+    client = RunnerClient(transport, replace(root.layout, python=str(python)))
+    await client.hello()
+    assert transport.calls == ["run", "run"]
+    script.unlink()
+    assert [line["type"] async for line in client.follow({}, once=True)] == ["synced"]
+
+
+async def test_an_empty_log_is_an_answer(
+    root: RunnerRoot, client: RunnerClient, transport: CountingTransport
+) -> None:
+    root.job([Task("a", "A", shell="true")])
+    assert root.run().returncode == 0
+    assert await client.log(SESSION, "a") == b""
+    assert transport.calls == ["run"]
 
 
 async def test_a_job_through_the_client(

@@ -72,6 +72,8 @@ class Journal:
             except OSError:
                 os.ftruncate(descriptor, size)
                 raise
+            # What the application has been told must not be gone when the machine loses its power.
+            os.fsync(descriptor)
             return event
         finally:
             os.close(descriptor)
