@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -127,6 +128,22 @@ async def test_a_runner_that_arrives_while_python_looks_for_it(
     assert transport.calls == ["run", "run"]
     script.unlink()
     assert [line["type"] async for line in client.follow({}, once=True)] == ["synced"]
+
+
+async def test_what_python_finds_on_the_worker_does_not_keep_the_runner_from_starting(
+    root: RunnerRoot, client: RunnerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('not the json you know')\n")
+    (tmp_path / "sitecustomize.py").write_text("raise SystemExit('not today')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    root.job([])
+    (root.path / "jobs" / SESSION / "plan.json").unlink()
+    assert await client.start(SESSION, PLAN, cwd=str(root.path / "worktrees" / SESSION)) is True
+    async with asyncio.timeout(20):
+        async for line in client.follow({}):
+            if line["type"] == "event" and line["event"]["kind"] == "finished":
+                assert line["event"]["state"] == "succeeded"
+                break
 
 
 async def test_an_empty_log_is_an_answer(
