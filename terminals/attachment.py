@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from enum import StrEnum
 from typing import Protocol
 
@@ -48,6 +49,14 @@ class Attachment:
     def retire(self) -> None:
         """Hear nothing more."""
         self._owner = None
+
+    async def aclose(self, after: float = 0.0) -> None:
+        """Close the terminal, `after` seconds from now (at once when cancelled)."""
+        try:
+            await asyncio.sleep(after)
+        finally:
+            if self.pty is not None:
+                await self.pty.aclose()
 
 
 def role_beside(wish: Role, info: SessionInfo | None) -> Role:

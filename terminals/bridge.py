@@ -26,6 +26,7 @@ from terminals.pulse import DEAD_AFTER, Pulse
 
 log = logging.getLogger(__name__)
 audit = logging.getLogger("offload.audit")
+READ_OUT_SECONDS = 1.0
 
 
 class Bridge:
@@ -179,7 +180,7 @@ class Bridge:
         Without a `role` the viewer gets the one it wished for, except that a second driver follows the first.
         """
         async with self._attach_lock:
-            await self._let_go()
+            await self._let_go(READ_OUT_SECONDS if role is self.role else 0.0)
             try:
                 info, history = await asyncio.gather(
                     self._door.info(self.job_id, self.kind), self._door.history(self.job_id, self.kind)
@@ -233,14 +234,20 @@ class Bridge:
             size=size, ack=self._outbox.flow.sent,
         )  # fmt: skip
 
-    async def _let_go(self) -> None:
-        """Close the terminal that is attached now and forget what it still had to say."""
+    async def _let_go(self, read_out: float = 0.0) -> None:
+        """Close the terminal that is attached now and forget what it still had to say.
+
+        `read_out`: how many seconds tmux gets to read what was typed into it. Hung up at once, it loses that.
+        """
         attachment, self._attachment = self._attachment, None
         if attachment is not None:
             attachment.retire()
             self._outbox.forget_output()
-            if attachment.pty is not None:
-                await attachment.pty.aclose()
+            wait = self._inbox.wrote_at + read_out - asyncio.get_running_loop().time()
+            if wait > 0:
+                self.start(attachment.aclose(wait))
+            else:
+                await attachment.aclose()
         self._inbox.stop()
         self._resume()
 

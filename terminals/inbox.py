@@ -23,7 +23,7 @@ MAX_QUEUE = 1024 * 1024
 class Inbox:
     """Input of one WebSocket. `start` runs a task for as long as the terminal is open; `say` answers."""
 
-    __slots__ = ("_queue", "_say", "_size", "_start", "_taken", "_writer")
+    __slots__ = ("_queue", "_say", "_size", "_start", "_taken", "_writer", "wrote_at")
 
     def __init__(
         self, start: Callable[[Awaitable[None]], asyncio.Task[None]], say: Callable[[str], None]
@@ -34,11 +34,12 @@ class Inbox:
         self._size = 0
         self._taken = 0
         self._writer: asyncio.Task[None] | None = None
+        self.wrote_at = float("-inf")  # on the clock of the event loop
 
     def take(self, data: bytes, pty: Pty | None) -> None:
         """Write input to the terminal, or queue it. Raises `FrameError` when too much waits."""
         if pty is not None and not self._queue and self._writer is None and len(data) <= KEYS:
-            pty.write(data)
+            self._put(pty, data)
             self._taken += len(data)
             return
         if self._size + len(data) > MAX_QUEUE:
@@ -46,6 +47,10 @@ class Inbox:
         self._queue.append(data)
         self._size += len(data)
         self.deliver(pty)
+
+    def _put(self, pty: Pty, data: bytes) -> None:
+        pty.write(data)
+        self.wrote_at = asyncio.get_running_loop().time()
 
     def deliver(self, pty: Pty | None) -> None:
         """Begin to write what waits, if there is a terminal to write to."""
@@ -57,7 +62,7 @@ class Inbox:
             while self._queue:
                 data = self._queue.pop(0)
                 self._size -= len(data)  # now: who cancels the wait below must not leave it counted for good
-                pty.write(data)
+                self._put(pty, data)
                 await pty.drain()
                 self._taken += len(data)
                 self._say(frames.control("taken", n=self._taken))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 from tests.support.leaks import until
@@ -133,6 +135,27 @@ async def test_the_end_of_a_terminal_is_told_and_it_can_be_attached_again(server
     socket.control("attach")
     await control(socket, "ready")
     await output(socket, "offload-shop-4")
+    await socket.aclose()
+
+
+async def test_what_was_typed_before_attaching_anew_arrives(server: TerminalServer) -> None:
+    """The session is busy: tmux has not read the keys yet when the page asks for the history."""
+    socket = await server.connect(3)
+    await control(socket, "ready")
+    await output(socket, "offload-shop-4")
+    tmux = int(server.tmux("display-message", "-p", "#{pid}"))
+    os.kill(tmux, signal.SIGSTOP)
+    try:
+        socket.send(b"echo arri''ved\r")
+        socket.control("attach")
+        for number in range(3):  # each an answer after the terminal before was let go
+            socket.control("ping", id=number)
+            await control(socket, "pong")
+    finally:
+        os.kill(tmux, signal.SIGCONT)
+    await control(socket, "ready")
+    await output(socket, "arrived")
+    await until(lambda: len(clients(server, 3)) == 1, "the terminal before has gone")
     await socket.aclose()
 
 
