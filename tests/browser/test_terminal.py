@@ -172,13 +172,31 @@ def test_pasting_lines_is_asked_about(context: BrowserContext, server: TerminalS
 
 def test_searching(context: BrowserContext, server: TerminalServer) -> None:
     page = open_terminal(context, server)
-    run(page, "seq -f 'needle-%g' 1 3; for i in $(seq 80); do echo hay; done; echo do''ne")
-    shows(page, "done")
+    run(page, "seq -f 'needle-%g' 1 3; for i in $(seq 80); do echo hay; done; echo e''nd")
+    shows(page, "end")
     page.keyboard.press("Control+Shift+F")
     page.get_by_label("Search the terminal").fill("needle-2")
     expect(page.locator("#finder output")).to_contain_text("1 of")
     page.keyboard.press("Escape")
     expect(page.locator("#finder")).to_be_hidden()
+
+
+def test_what_rushed_past_in_a_few_bytes_is_found(context: BrowserContext, server: TerminalServer) -> None:
+    """tmux draws a screen of what came at once, as short as a status line: the rest only it has."""
+    page = open_terminal(context, server)
+    past = "document.getElementById('terminal').offload.past"
+    tty = server.tmux("display-message", "-p", "-t", f"={server.sessions[0]}:", "#{pane_tty}").strip()
+    for number in range(20):
+        until(page, f"async () => {{ await {past}.refill(); return {past}.fresh }}")
+        Path(tty).write_text(f"rushing-{number}.\n" + "\n" * 200 + f"there-{number}.\n")
+        shows(page, f"there-{number}.")
+        if f"rushing-{number}." not in page.evaluate(TEXT):
+            break
+    else:
+        pytest.fail("tmux has drawn it all: this proves nothing")
+    page.keyboard.press("Control+Shift+F")
+    page.get_by_label("Search the terminal").fill(f"rushing-{number}.")
+    expect(page.locator("#finder output")).to_contain_text("1 of")
 
 
 def test_a_phone_has_the_keys(chromium: Browser, server: TerminalServer) -> None:
@@ -192,6 +210,7 @@ def test_a_phone_has_the_keys(chromium: Browser, server: TerminalServer) -> None
     bar.get_by_role("button", name="Ctrl").tap()
     expect(bar.get_by_role("button", name="Ctrl")).to_have_attribute("aria-pressed", "true")
     page.keyboard.type("c")
+    until(page, f"() => /\\^C\\n\\S+[#$]/.test(({TEXT})())")  # bash forgets what comes before its prompt
     run(page, "echo free-$((1+1))")
     shows(page, "free-2")
     bar.get_by_role("button", name="Up", exact=True).tap()

@@ -258,4 +258,4 @@ await screen.open();
 link.connect();
 term.focus();
 // For tests and for a look from the browser's console.
-host.offload = { term, link, screen, drawing, typing, mouse, state };
+host.offload = { term, link, screen, drawing, typing, mouse, past, state };
