@@ -34,6 +34,7 @@ async def mend(wanted: Wanted, seen: Seen, say: Say, confirm: Confirm) -> bool:
         "login-key": _login_key,
         "roles": _roles,
         "identity": _identity,
+        "reader": _reader,
         "act-as": _act_as,
     }
     todo = {one.mend for one in seen.problems if one.mend}
@@ -138,6 +139,15 @@ async def _identity(wanted: Wanted, seen: Seen, account: Account, say: Say, conf
     if not await account.may_act_as(seen.identity):
         await account.let_act_as(seen.identity, roles.member(seen.email))
     seen.made_identity = True
+    return True
+
+
+async def _reader(wanted: Wanted, seen: Seen, account: Account, say: Say, confirm: Confirm) -> bool:
+    """Let the machines' service account read the image: it was made, and this was not done any more."""
+    if not await confirm(f"Give {seen.identity} in {wanted.project}: {READER_ROLE}?"):
+        return False
+    say(f"Giving {seen.identity} {READER_ROLE} ...")
+    await _grant_to_new(account, f"serviceAccount:{seen.identity}", READER_ROLE)
     return True
 
 
