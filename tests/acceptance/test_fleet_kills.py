@@ -6,25 +6,29 @@ the database. The same command again, or a sweep, ends in what was wanted.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from jobs.providers.gce import naming
 from jobs.providers.gce.simulator import running
 from tests.support.cli import Cli
+from tests.support.gcloud import ACCOUNT, StubGcloud
 from tests.support.kills import CHANGES, Held, OneSshd, Stage, everywhere
-from tests.support.sshd import Sshd
+from tests.support.sshd import Sshd, make_key
 from tests.support.zygote import zygote
 
 pytestmark = pytest.mark.timeout(300)
+PROJECT = "demo-project"
 HOME, ELSEWHERE = "thishome0000", "another0home"
 PROVISION = ("fleet", "provision", "box", "--simulate", "--yes")
 # As at Google: there a home looks whose things are there before it takes the name.
-TAKE = ("fleet", "provision", "box", "--project", "demo-project", "--image", "r.example/i@sha256:" + "a" * 64,
+TAKE = ("fleet", "provision", "box", "--project", PROJECT, "--image", "r.example/i@sha256:" + "a" * 64,
         "--owner", "me", "--network", "default", "--zones", "us-central1-a,us-central1-b", "--machine-only",
         "--take-over", "--yes")  # fmt: skip
 
@@ -186,3 +190,52 @@ def test_taking_over(stage: Stage, left: str, maker: str) -> None:
         kinds = ("write",) if left == "RUNNING" else CHANGES
         points = everywhere(stage, "left", TAKE, check, wish="up", kinds=kinds)
     assert len(points.states) >= (3 if left == "RUNNING" else 5)
+
+
+@pytest.mark.parametrize("configured", [False, True], ids=["its-own-account", "an-account-by-name"])
+def test_doctor_mends(stage: Stage, tmp_path: Path, configured: bool) -> None:
+    """`configured`: the machines' service account is named before there is one."""
+    worker, me = f"offload-worker@{PROJECT}.iam.gserviceaccount.com", f"user:{ACCOUNT}"
+    reader, tunnel = "roles/artifactregistry.reader", "roles/iap.tunnelResourceAccessor"
+    theirs = [(reader, "user:boss@example.com", "x"), (tunnel, "user:boss@example.com", ""),
+              ("roles/viewer", "group:all@example.com", "")]  # fmt: skip
+    ours = [(reader, f"serviceAccount:{worker}", ""), (tunnel, me, "")]
+
+    def check() -> None:
+        account = stage.simulator.world.account
+        use = {"role": "roles/iam.serviceAccountUser", "members": [me]}
+        assert account["accounts"] == {worker: {"bindings": [use]}}
+        found = [
+            (one["role"], member, (one.get("condition") or {}).get("title", ""))
+            for one in account["bindings"]
+            for member in one["members"]
+        ]
+        assert sorted(found) == sorted(theirs + ours), "each once, and those of others as they were"
+        assert (account["off"], len(account["keys"])) == ([], 1)
+        assert f'gcp_service_account = "{worker}"' in stage.files()["config.toml"]
+        lines = json.loads(stage.run("doctor", "--gcp", "--json").out)["gcp"]["checks"]
+        assert {one["severity"] for one in lines} == {"pass"}, lines
+
+    stage.restore("nothing")
+    image = f"us-central1-docker.pkg.dev/{PROJECT}/offload/i@sha256:{'a' * 64}"
+    named = f'gcp_service_account = "{worker}"\n' if configured else ""
+    (stage.cli.home / "config.toml").write_text(f'gcp_project = "{PROJECT}"\ngcp_image = "{image}"\n{named}')
+    account = stage.simulator.world.account
+    account.update(
+        off=["compute.googleapis.com", "oslogin.googleapis.com"],
+        lacks=["iap.tunnelInstances.accessViaIAP", "iam.serviceAccounts.actAs"],
+        bindings=[
+            {"role": role, "members": [member], **({"condition": {"title": title}} if title else {})}
+            for role, member, title in theirs
+        ],
+        unknown=1,
+    )
+    stage.keep("bare")
+    gcloud = StubGcloud(tmp_path / "bin")
+    (tmp_path / ".ssh").mkdir()
+    make_key(tmp_path / ".ssh" / "google_compute_engine")
+    path = f"{gcloud.folder}{os.pathsep}{stage.cli.env['PATH']}"
+    with stage.at_google(HOME=str(tmp_path), PATH=path, NO_GCE_CHECK="true"):
+        mend = ("doctor", "--gcp", "--apply", "--yes")
+        points = everywhere(stage, "bare", mend, check, kinds=("ahead", "after"))
+    assert (points.kills["after"] >= 12, len(points.states) >= 7) == (True, True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from jobs.errors import NotConfigured, OffloadError, TimedOut, UsageError
 from jobs.providers.gce import gcloud, login_key, roles
@@ -20,8 +20,13 @@ SETTLE_SECONDS = 180.0  # "wait a few minutes for the action to propagate", says
 SETTLE_PAUSE = 3.0
 
 
-async def mend(wanted: Wanted, seen: Seen, say: Say, confirm: Confirm) -> bool:
-    """Mend what can be mended; return whether anything was done.
+def mendable(seen: Seen) -> frozenset[str]:
+    """Return what of what was seen `mend` has a step for."""
+    return frozenset(one.mend for one in seen.problems if one.mend)
+
+
+async def mend(wanted: Wanted, seen: Seen, say: Say, confirm: Confirm, skip: Collection[str] = ()) -> bool:
+    """Mend what can be mended, without the steps to `skip`; return whether anything was done.
 
     What grants something is asked about by `confirm` first; the rest costs nothing and takes nothing away.
     What fails is told by `say`, with its remedy, and the next is tried.
@@ -37,9 +42,9 @@ async def mend(wanted: Wanted, seen: Seen, say: Say, confirm: Confirm) -> bool:
         "reader": _reader,
         "act-as": _act_as,
     }
-    todo = {one.mend for one in seen.problems if one.mend}
+    todo = mendable(seen) - set(skip)
     if "ssh-key" in todo:
-        todo.add("login-key")  # a new key is unknown there
+        todo |= {"login-key"}  # a new key is unknown there
     done = False
     try:
         for name, step in steps.items():
