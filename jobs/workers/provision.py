@@ -80,13 +80,11 @@ async def bring_up(worker: Worker, step: Step = silent, *, make: bool = False) -
     is no machine and none may be made.
     """
     provider = cloud_of(worker, "Starting")
-    instance = await _settled(provider, worker, step)
-    if instance is None and make and not worker.config.get("disk_zone"):
-        # A row that is new to what another home or a lost database knew looked in its first zone only.
+    if make and not worker.config.get("disk_zone"):
+        # A row that is new to what another home or a lost database knew would look in its first zone only.
         worker = await _find_disk(provider, worker)
-        if worker.config.get("disk_zone"):
-            provider = cloud_of(worker, "Starting")
-            instance = await _settled(provider, worker, step)
+        provider = cloud_of(worker, "Starting")
+    instance = await _settled(provider, worker, step)
     if instance is not None and instance.state is InstanceState.RUNNING and worker.state == WorkerState.READY:
         if await what_is_missing(worker) is None:
             return await Worker.objects.aget(id=worker.id), False
