@@ -47,12 +47,17 @@ async def provision_(options: Mapping[str, Any]) -> int:
     else:
         config, root = fleet_plan.config_of(options), boot.MOUNT
     if worker is not None:
-        config |= {key: worker.config[key] for key in ("disk_zone", "adopts") if worker.config.get(key)}
+        config |= {
+            key: worker.config[key] for key in ("disk_zone", "adopts", "tried") if worker.config.get(key)
+        }
     plan = Worker(name=name, provider=KIND, root=root, config=config)
     price = await _say_plan(plan, step)
     adopted: list[Adopted] = []
     if not options["simulate"]:
+        first = config["zones"][0]
         plan.config, adopted = await _looked_at(plan, options, step)
+        if plan.config["zones"][0] != first:
+            price = await _say_plan(plan, step)  # another place, and perhaps another price
         await confirm(options, _question("Make", plan, adopted))
     worker, changed = await _made(plan, plan.config, step)
     more = {"price": price_json(price), "adopted": [one.as_json() for one in adopted]}
@@ -125,6 +130,11 @@ async def _looked_at(
                 hint="Choose another name; or, if that home is gone or you mean it, insist with --take-over.",
             )
         say(f"Warning: {one.origin}; it is taken over, with all that is on it.")
+    for one in found.outside:
+        say(
+            f"Warning: {one.origin}, in none of the zones asked for. It stays as it is, and {plan.name} gets "
+            f"an empty one; with `--zones {one.zone}` it is taken over."
+        )
     if found.adopted:
         homes = {*plan.config.get("adopts", ()), *(one.home for one in found.adopted)}
         changes["adopts"] = sorted(homes)

@@ -15,7 +15,7 @@ from jobs.management.output import print_json, say
 from jobs.management.verbs.request import Request
 from jobs.providers.gce import gcloud
 from jobs.providers.gce.examine import examine
-from jobs.providers.gce.mending import mend
+from jobs.providers.gce.mending import mend, mendable
 from jobs.providers.gce.seen import Seen, Wanted
 from jobs.providers.gce.strategies import AUTO, EXTERNAL
 from jobs.providers.gce.template import read_settings, read_spec
@@ -65,11 +65,19 @@ async def doctor_gcp(request: Request) -> int:
 
 
 async def look_and_mend(wanted: Wanted, request: Request, *, apply: bool) -> Seen:
-    """Look; with `apply`, mend (what grants something is asked about, or needs --yes) and look again."""
+    """Look; with `apply`, mend (what grants something is asked about, or needs --yes) and look again.
+
+    What could not be looked at before (an API was off) is mended then, too; each thing is tried once.
+    """
     seen = await examine(wanted)
-    if apply and await mend(wanted, seen, quiet if request.json else say, request.confirm):
-        made = seen.made_identity
-        if made:
+    tried: frozenset[str] = frozenset()
+    made = False
+    while apply and (left := mendable(seen) - tried):
+        if not await mend(wanted, seen, quiet if request.json else say, request.confirm, skip=tried):
+            break
+        tried |= left
+        made = made or seen.made_identity
+        if seen.made_identity:
             settings.OFFLOAD.write({"gcp_service_account": seen.identity})
             wanted = replace(wanted, spec=replace(wanted.spec, service_account=seen.identity))
         if not request.json:

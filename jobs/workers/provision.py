@@ -80,6 +80,10 @@ async def bring_up(worker: Worker, step: Step = silent, *, make: bool = False) -
     is no machine and none may be made.
     """
     provider = cloud_of(worker, "Starting")
+    if make and not worker.config.get("disk_zone"):
+        # A row that is new to what another home or a lost database knew would look in its first zone only.
+        worker = await _find_disk(provider, worker)
+        provider = cloud_of(worker, "Starting")
     instance = await _settled(provider, worker, step)
     if instance is not None and instance.state is InstanceState.RUNNING and worker.state == WorkerState.READY:
         if await what_is_missing(worker) is None:
@@ -107,7 +111,8 @@ async def bring_up(worker: Worker, step: Step = silent, *, make: bool = False) -
         if not make or await provider.get(worker.name) is not None:
             raise
         step(error.message)
-        worker = await _make(provider, await Worker.objects.aget(id=worker.id), step)
+        worker = await _find_disk(provider, await Worker.objects.aget(id=worker.id))
+        worker = await _make(provider, worker, step)
         provider = cloud_of(worker, "Starting")
     worker = await _note_zone(provider, worker)
     if why := await nobody_answers(provider, worker):
@@ -178,7 +183,6 @@ async def _make(provider: CloudProvider, worker: Worker, step: Step) -> Worker:
     """Ask for the machine, place by place, until one has room; return the row with the place."""
     said: list[str] = []
     refusals: list[NoCapacity] = []
-    worker = await _find_disk(provider, worker)
     for zone, spot in _places(worker):
         changes: dict[str, Any] = {"spot": spot, "placement": "; ".join(said) or None}
         if zone:
@@ -227,7 +231,7 @@ async def _until_grounded(provider: CloudProvider, zone: str, step: Step) -> Non
 
 
 async def _find_disk(provider: CloudProvider, worker: Worker) -> Worker:
-    """Learn where the worker's data disk is, so that the machine is made beside it.
+    """Learn where the worker's data disk is: its machine is there, or is made there.
 
     A disk in a zone that was tried, where no machine ever ran, is blank: another try may go elsewhere.
     """

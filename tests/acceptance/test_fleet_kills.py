@@ -6,170 +6,31 @@ the database. The same command again, or a sweep, ends in what was wanted.
 
 from __future__ import annotations
 
-import copy
 import json
 import os
-import re
 import shutil
 import signal
-import sqlite3
-import threading
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from jobs.providers.gce import naming
 from jobs.providers.gce.simulator import running
-from jobs.providers.gce.simulator.http import Cut
-from jobs.providers.gce.simulator.server import Simulator
-from jobs.providers.gce.simulator.world import Json
 from tests.support.cli import Cli
-from tests.support.sshd import Sshd
-from tests.support.zygote import Zygote, zygote
+from tests.support.gcloud import ACCOUNT, StubGcloud
+from tests.support.kills import CHANGES, Held, OneSshd, Stage, everywhere
+from tests.support.sshd import Sshd, make_key
+from tests.support.zygote import zygote
 
 pytestmark = pytest.mark.timeout(300)
-KEPT = ("resources", "operations", "pending", "requests", "guests", "consoles", "counter", "exhausted")
-_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ][^\"]*|\"due\": [\d.]+")
-# Every state that a death can leave is left at one of these, too: only they change anything.
-CHANGES = ("ahead", "after", "write")
+PROJECT = "demo-project"
+HOME, ELSEWHERE = "thishome0000", "another0home"
 PROVISION = ("fleet", "provision", "box", "--simulate", "--yes")
-
-
-class OneSshd:
-    """One real sshd behind every machine."""
-
-    def __init__(self, sshd: Sshd, machines: Path) -> None:
-        self._sshd = sshd
-        self._machines = machines
-
-    def start(self, name: str, metadata: Mapping[str, str]) -> dict[str, str]:
-        place = self._machines / name
-        place.mkdir(parents=True, exist_ok=True)
-        (place / "running.json").write_text(json.dumps({"port": self._sshd.port}))
-        kind, text = Path(f"{self._sshd.host_key}.pub").read_text().split()[:2]
-        return {kind: text}
-
-    def stop(self, name: str) -> None:
-        (self._machines / name / "running.json").unlink(missing_ok=True)
-
-    def delete(self, name: str) -> None:
-        self.stop(name)
-
-    def wipe(self, name: str) -> None:
-        pass
-
-
-class Held(Simulator):
-    """A simulator that can hold one request, so that whoever sent it can be killed there.
-
-    `before`: the n-th of all, not carried out yet. `ahead`: the n-th that changes something, not carried out
-    yet. `after`: the n-th that changes something, carried out and not answered yet.
-    """
-
-    when = ""
-    left = 0
-
-    def hold(self, when: str, number: int) -> None:
-        """Hold the `number`-th request from now on; it is never answered."""
-        self.when, self.left = when, number
-        self.held, self.released = threading.Event(), threading.Event()
-
-    def answer(self, method: str, target: str, body: bytes) -> Json:
-        if target.startswith("/simulator/"):
-            return super().answer(method, target, body)
-        self._hold_if(("before",) if method == "GET" else ("before", "ahead"))
-        found = super().answer(method, target, body)
-        self._hold_if(() if method == "GET" else ("after",))
-        return found
-
-    def _hold_if(self, moments: tuple[str, ...]) -> None:
-        if self.when not in moments:
-            return
-        self.left -= 1
-        if self.left == 0:
-            self.held.set()
-            self.released.wait(60)
-            raise Cut
-
-
-@dataclass
-class Stage:
-    """A home, its simulator, and where command lines come from."""
-
-    cli: Cli
-    simulator: Held
-    zygote: Zygote
-    kept: dict[str, tuple[bytes, dict[str, Any]]] = field(default_factory=dict)
-
-    @property
-    def database(self) -> Path:
-        return self.cli.home / "offload.sqlite3"
-
-    def keep(self, name: str) -> None:
-        """Keep the database and the cloud as they are."""
-        with sqlite3.connect(self.database) as database:
-            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        database.close()
-        world = {key: copy.deepcopy(getattr(self.simulator.world, key)) for key in KEPT}
-        self.kept[name] = (self.database.read_bytes(), world)
-
-    def restore(self, name: str) -> None:
-        """Have the database and the cloud as they were."""
-        data, world = self.kept[name]
-        for left in self.cli.home.glob("offload.sqlite3-*"):
-            left.unlink()
-        self.database.write_bytes(data)
-        self.simulator.settle()
-        for key, value in world.items():
-            setattr(self.simulator.world, key, copy.deepcopy(value))
-        for path, one in self.simulator.world.resources.items():
-            if "/instances/" in path and one["status"] == "RUNNING":
-                assert self.simulator.machines
-                self.simulator.machines.start(one["name"], {})
-
-    def killed(self, argv: tuple[str, ...], when: str, number: int) -> bool:
-        """Run a command and kill it at a point; False: it ended before it came there, and well."""
-        self.simulator.hold(when, number)
-        pid = self.zygote.start(*argv, die_at_write=number if when == "write" else 0)
-        while not self.simulator.held.wait(0.005) and not self.zygote.has_ended():
-            pass
-        if self.simulator.held.is_set():
-            os.kill(pid, signal.SIGKILL)
-        ended = self.zygote.wait()
-        self.simulator.released.set()
-        self.simulator.when = ""
-        assert ended.status in (0, -signal.SIGKILL), ended
-        return ended.status != 0
-
-    def was_asked(self, start: str) -> bool:
-        """Tell whether the cloud accepted anything since it was as kept."""
-        return len(self.simulator.world.operations) > len(self.kept[start][1]["operations"])
-
-    def state(self) -> str:
-        """Return the database and the cloud as a text that leaves the time out."""
-        world = [getattr(self.simulator.world, key) for key in ("resources", "operations", "pending")]
-        row = {key: value for key, value in self.row().items() if key not in ("state_since", "observed_at")}
-        return _TIME.sub("", json.dumps([row, *world], sort_keys=True, default=str))
-
-    def row(self) -> dict[str, Any]:
-        """Return the worker's row."""
-        with sqlite3.connect(self.database, timeout=20) as database:
-            database.row_factory = sqlite3.Row
-            found = database.execute("SELECT * FROM jobs_worker WHERE name = 'box'").fetchone()
-        database.close()
-        return {**found, "config": json.loads(found["config"])} if found else {}
-
-    def there(self, kind: str) -> dict[str, Json]:
-        """Return the machines or the disks of ours that there are, by name."""
-        self.simulator.settle()
-        found = [one for path, one in self.simulator.world.resources.items() if f"/{kind}/" in path]
-        names = [one["name"] for one in found]
-        assert len(names) == len(set(names)), f"one name in two zones: {names}"
-        return {one["name"]: one for one in found}
+# As at Google: there a home looks whose things are there before it takes the name.
+TAKE = ("fleet", "provision", "box", "--project", PROJECT, "--image", "r.example/i@sha256:" + "a" * 64,
+        "--owner", "me", "--network", "default", "--zones", "us-central1-a,us-central1-b", "--machine-only",
+        "--take-over", "--yes")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +45,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         running.note(cli.home, simulator.url, os.getpid())
         with zygote(cli.env) as forked:
             stage = Stage(cli, simulator, forked)
+            (cli.home / "home-id").write_text(f"{HOME}\n")
             forked.run("fleet", "ls")
             stage.keep("nothing")
             forked.run(*PROVISION)
@@ -198,50 +60,6 @@ def is_up_once(stage: Stage, zone: str = "us-central1-a") -> None:
     row = stage.row()
     assert (row["state"], row["desired"], row["config"]["disk_zone"]) == ("ready", "up", zone)
     assert not {"rebuild", "delete", "tried"} & set(row["config"])
-
-
-@dataclass
-class Points:
-    """Where a command was killed, and how many different states that left behind."""
-
-    kills: Counter[str] = field(default_factory=Counter)
-    states: set[str] = field(default_factory=set)
-
-
-def everywhere(
-    stage: Stage,
-    start: str,
-    argv: tuple[str, ...],
-    check: Callable[[], None],
-    *,
-    wish: str,
-    again: tuple[str, ...] = (),
-    kinds: tuple[str, ...] = ("before", "after", "write"),
-) -> Points:
-    """Kill the command at every point; run it (or `again`) once more for each state left, and check.
-
-    Intent before action: as soon as anything was asked of the cloud, the row's `desired` is `wish`.
-    """
-    points = Points()
-    for when in kinds:
-        for number in range(1, 100):
-            stage.restore(start)
-            if not stage.killed(argv, when, number):
-                break
-            points.kills[when] += 1
-            assert stage.row().get("desired") == wish or not stage.was_asked(start)
-            if (state := stage.state()) in points.states:
-                continue
-            points.states.add(state)
-            if again and stage.row()["desired"] != "gone":
-                continue  # the command died before it was known what it was for
-            stage.zygote.run(*(again or argv))
-            check()
-        else:
-            raise AssertionError("It did not come to an end within 100 points.")
-        check()  # the run that was not killed
-    assert min(points.kills[when] for when in kinds) >= 1
-    return points
 
 
 def test_provision(stage: Stage) -> None:
@@ -326,3 +144,100 @@ def test_delete(stage: Stage, with_disk: bool, again: tuple[str, ...]) -> None:
     points = everywhere(stage, "made", words, check, wish="gone", again=again, kinds=CHANGES)
     assert points.kills["after"] >= (2 if with_disk else 1)
     assert len(points.states) >= 4
+
+
+@pytest.mark.parametrize(
+    ("left", "maker"),
+    [
+        ("RUNNING", ELSEWHERE),
+        *((left, maker) for left in ("TERMINATED", "disk") for maker in (ELSEWHERE, HOME)),
+    ],
+)
+def test_taking_over(stage: Stage, left: str, maker: str) -> None:
+    """What another home made, or this one before its database was lost: a machine, or a kept data disk."""
+    made_again = left == "disk"
+
+    def check() -> None:
+        ((name, machine),) = stage.there("instances").items()
+        disks = stage.there("disks")
+        assert (name, machine["status"], sorted(disks)) == ("box", "RUNNING", ["box", "box-data"])
+        assert disks["box-data"]["id"] == disk, "the old data disk"
+        assert (machine["id"] != old) == made_again
+        # What is taken over keeps its label; what is made carries that of the home that made it.
+        homes = [one["labels"]["offload-home"] for one in (machine, disks["box-data"])]
+        assert homes == [HOME if made_again else maker, maker]
+        row = stage.row()
+        assert (row["state"], row["desired"], row["config"]["disk_zone"]) == (
+            "booting",
+            "up",
+            "us-central1-b",
+        )
+        assert row["config"].get("adopts", []) == ([] if maker == HOME else [maker])
+        assert "tried" not in row["config"]
+
+    stage.restore("nothing")
+    (stage.cli.home / "home-id").write_text(f"{maker}\n")
+    with stage.at_google():
+        stage.run(*TAKE[: TAKE.index("--zones")], "--zones", "us-central1-b", "--machine-only", "--yes")
+        old, disk = stage.there("instances")["box"]["id"], stage.there("disks")["box-data"]["id"]
+        if left != "RUNNING":
+            stage.run("fleet", "stop", "box", "--yes")
+        if left == "disk":
+            stage.run("fleet", "delete", "box", "--yes")
+        stage.restore_home("nothing")
+        stage.keep("left")
+        kinds = ("write",) if left == "RUNNING" else CHANGES
+        points = everywhere(stage, "left", TAKE, check, wish="up", kinds=kinds)
+        assert "Nothing to sweep" in stage.run("fleet", "sweep").out
+    assert len(points.states) >= (3 if left == "RUNNING" else 5)
+
+
+@pytest.mark.parametrize("configured", [False, True], ids=["its-own-account", "an-account-by-name"])
+def test_doctor_mends(stage: Stage, tmp_path: Path, configured: bool) -> None:
+    """`configured`: the machines' service account is named before there is one."""
+    worker, me = f"offload-worker@{PROJECT}.iam.gserviceaccount.com", f"user:{ACCOUNT}"
+    reader, tunnel = "roles/artifactregistry.reader", "roles/iap.tunnelResourceAccessor"
+    theirs = [(reader, "user:boss@example.com", "x"), (tunnel, "user:boss@example.com", ""),
+              ("roles/viewer", "group:all@example.com", "")]  # fmt: skip
+    ours = [(reader, f"serviceAccount:{worker}", ""), (tunnel, me, "")]
+
+    def check() -> None:
+        account = stage.simulator.world.account
+        use = {"role": "roles/iam.serviceAccountUser", "members": [me]}
+        assert account["accounts"] == {worker: {"bindings": [use]}}
+        found = [
+            (one["role"], member, (one.get("condition") or {}).get("title", ""))
+            for one in account["bindings"]
+            for member in one["members"]
+        ]
+        assert sorted(found) == sorted(theirs + ours), "each once, and those of others as they were"
+        assert (account["off"], len(account["keys"])) == ([], 1)
+        assert f'gcp_service_account = "{worker}"' in stage.files()["config.toml"]
+        lines = json.loads(stage.run("doctor", "--gcp", "--json").out)["gcp"]["checks"]
+        assert {one["severity"] for one in lines} == {"pass"}, lines
+
+    stage.restore("nothing")
+    image = f"us-central1-docker.pkg.dev/{PROJECT}/offload/i@sha256:{'a' * 64}"
+    named = f'gcp_service_account = "{worker}"\n' if configured else ""
+    (stage.cli.home / "config.toml").write_text(f'gcp_project = "{PROJECT}"\ngcp_image = "{image}"\n{named}')
+    account = stage.simulator.world.account
+    account.update(
+        off=["compute.googleapis.com", "oslogin.googleapis.com"],
+        lacks=["iap.tunnelInstances.accessViaIAP", "iam.serviceAccounts.actAs"],
+        bindings=[
+            {"role": role, "members": [member], **({"condition": {"title": title}} if title else {})}
+            for role, member, title in theirs
+        ],
+        unknown=1,
+    )
+    stage.keep("bare")
+    gcloud = StubGcloud(tmp_path / "bin")
+    (tmp_path / ".ssh").mkdir()
+    make_key(tmp_path / ".ssh" / "google_compute_engine")
+    path = f"{gcloud.folder}{os.pathsep}{stage.cli.env['PATH']}"
+    with stage.at_google(HOME=str(tmp_path), PATH=path, NO_GCE_CHECK="true"):
+        mend = ("doctor", "--gcp", "--apply", "--yes")
+        points = everywhere(
+            stage, "bare", mend, check, kinds=("ahead", "after") if configured else ("after",)
+        )
+    assert (points.kills["after"] >= 12, len(points.states) >= 7) == (True, True)

@@ -71,9 +71,9 @@ class Zygote:
         found = self._answer(RUN_SECONDS)
         return Ended(found["status"], found["out"], found["err"])
 
-    def run(self, *argv: str, code: int = 0) -> Ended:
+    def run(self, *argv: str, code: int = 0, env: Mapping[str, str] | None = None) -> Ended:
         """Run a command line and check its exit code."""
-        self.start(*argv)
+        self.start(*argv, env=env)
         ended = self.wait()
         assert ended.status == code, f"{argv} ended with {ended.status}\n{ended.out}\n{ended.err}"
         return ended
@@ -247,10 +247,11 @@ def _be_the_command(request: Mapping[str, Any], out: int, err: int) -> NoReturn:
 def _prepare(request: Mapping[str, Any]) -> None:
     sys.argv = [str(ROOT / "manage.py"), *request["argv"]]
     if request["hurried"]:
-        from jobs.providers.gce import patience
+        from jobs.providers.gce import account, mending, patience
         from jobs.workers import waiting
 
         waiting.FIRST_PAUSE = patience.FIRST_PAUSE = 0.01
+        account.POLL_SECONDS = mending.SETTLE_PAUSE = 0.01
     if request["die_at_write"]:
         _die_at_write(int(request["die_at_write"]))
     if request["cwd"] is not None:

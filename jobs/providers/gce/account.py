@@ -15,6 +15,7 @@ from jobs.providers.gce.service_accounts import POLICY_VERSION, ServiceAccounts
 ENABLE_SECONDS = 300.0
 POLL_SECONDS = 1.0
 PAGE = 500
+_VERSION = {"options": {"requestedPolicyVersion": POLICY_VERSION}}
 
 
 class Account(ServiceAccounts):
@@ -113,9 +114,14 @@ class Account(ServiceAccounts):
     async def grant(self, member: str, roles: Sequence[str]) -> None:
         """Give roles to a member (`user:me@example.com`). Bindings of others, and conditions, stay."""
         doing = f"Giving {', '.join(roles)} to {member}"
-        version = {"options": {"requestedPolicyVersion": POLICY_VERSION}}
         path = f"v3/projects/{quote(self.project)}"
-        await self._bind("cloudresourcemanager", path, doing, member, roles, version)
+        await self._bind("cloudresourcemanager", path, doing, member, roles, _VERSION)
+
+    async def policy(self) -> Json:
+        """Return who has which role in the project: `bindings`. Raises `Forbidden`."""
+        path = f"v3/projects/{quote(self.project)}:getIamPolicy"
+        doing = f"Reading who may do what in {self.project}"
+        return await self._rest.call("cloudresourcemanager", "POST", path, doing, _VERSION)
 
     async def login_profile(self, email: str) -> Json:
         """Return the account's OS Login profile: `posixAccounts`, `sshPublicKeys`."""

@@ -11,7 +11,14 @@ from jobs.providers.gce.account import Account, attempt
 from jobs.providers.gce.failures import Forbidden
 from jobs.providers.gce.rest import NotAsked
 from jobs.providers.gce.seen import Seen, Wanted
-from jobs.providers.gce.service_accounts import ACCOUNT_ID, USER_ROLE, email_of, registry_project
+from jobs.providers.gce.service_accounts import (
+    ACCOUNT_ID,
+    READER_ROLE,
+    USER_ROLE,
+    email_of,
+    may_read_images,
+    registry_project,
+)
 
 SUBJECT = "identity"
 PASS, WARN, FAIL = Severity.PASS, Severity.WARN, Severity.FAIL
@@ -39,9 +46,11 @@ async def about_identity(seen: Seen, wanted: Wanted, account: Account) -> None:
         command = f"gcloud iam service-accounts enable {named} --project {wanted.project}"
         seen.add(FAIL, SUBJECT, f"{named} is disabled.", command=command)
     elif allowed is True:
-        seen.add(PASS, SUBJECT, f"Machines are {named}, and you may use it.")
+        if not await _about_reading(seen, wanted, account):
+            seen.add(PASS, SUBJECT, f"Machines are {named}, and you may use it.")
     elif allowed is False or isinstance(allowed, (Forbidden, NotFound)):
         _about_use(seen, wanted, found)
+        await _about_reading(seen, wanted, account)
     else:
         error: OffloadError = found if isinstance(found, OffloadError) else allowed
         seen.add(WARN, SUBJECT, f"{named} cannot be looked at: {error.message}", error.hint)
@@ -83,6 +92,26 @@ def _about_use(seen: Seen, wanted: Wanted, found: Any) -> None:
     )
     mend = "act-as" if seen.may_grant and isinstance(found, dict) else ""
     seen.add(FAIL, SUBJECT, text, "" if mend else "Ask an owner of the project for:", command, mend)
+
+
+async def _about_reading(seen: Seen, wanted: Wanted, account: Account) -> bool:
+    """Say when Offload's own account was made and not let read the image yet; return whether that is so.
+
+    Another account is its maker's business. Where the policy may not be read, nothing is known.
+    """
+    named = wanted.spec.service_account
+    if named != email_of(wanted.project) or registry_project(wanted.image) != wanted.project:
+        return False
+    member = f"serviceAccount:{named}"
+    policy = await attempt(account.policy)
+    if not isinstance(policy, dict) or may_read_images(policy, member):
+        return False
+    text = f"{named} has no role in {wanted.project} that lets it read the image."
+    command = (
+        f"gcloud projects add-iam-policy-binding {wanted.project} --member {member} --role {READER_ROLE}"
+    )
+    seen.add(WARN, SUBJECT, text, "Unless the repository itself lets it:", command, "reader")
+    return True
 
 
 def _create(wanted: Wanted) -> str:

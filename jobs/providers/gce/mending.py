@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from jobs.errors import NotConfigured, OffloadError, TimedOut, UsageError
 from jobs.providers.gce import gcloud, login_key, roles
@@ -20,8 +20,13 @@ SETTLE_SECONDS = 180.0  # "wait a few minutes for the action to propagate", says
 SETTLE_PAUSE = 3.0
 
 
-async def mend(wanted: Wanted, seen: Seen, say: Say, confirm: Confirm) -> bool:
-    """Mend what can be mended; return whether anything was done.
+def mendable(seen: Seen) -> frozenset[str]:
+    """Return what of what was seen `mend` has a step for."""
+    return frozenset(one.mend for one in seen.problems if one.mend)
+
+
+async def mend(wanted: Wanted, seen: Seen, say: Say, confirm: Confirm, skip: Collection[str] = ()) -> bool:
+    """Mend what can be mended, without the steps to `skip`; return whether anything was done.
 
     What grants something is asked about by `confirm` first; the rest costs nothing and takes nothing away.
     What fails is told by `say`, with its remedy, and the next is tried.
@@ -34,11 +39,12 @@ async def mend(wanted: Wanted, seen: Seen, say: Say, confirm: Confirm) -> bool:
         "login-key": _login_key,
         "roles": _roles,
         "identity": _identity,
+        "reader": _reader,
         "act-as": _act_as,
     }
-    todo = {one.mend for one in seen.problems if one.mend}
+    todo = mendable(seen) - set(skip)
     if "ssh-key" in todo:
-        todo.add("login-key")  # a new key is unknown there
+        todo |= {"login-key"}  # a new key is unknown there
     done = False
     try:
         for name, step in steps.items():
@@ -138,6 +144,15 @@ async def _identity(wanted: Wanted, seen: Seen, account: Account, say: Say, conf
     if not await account.may_act_as(seen.identity):
         await account.let_act_as(seen.identity, roles.member(seen.email))
     seen.made_identity = True
+    return True
+
+
+async def _reader(wanted: Wanted, seen: Seen, account: Account, say: Say, confirm: Confirm) -> bool:
+    """Let the machines' service account read the image: it was made, and this was not done any more."""
+    if not await confirm(f"Give {seen.identity} in {wanted.project}: {READER_ROLE}?"):
+        return False
+    say(f"Giving {seen.identity} {READER_ROLE} ...")
+    await _grant_to_new(account, f"serviceAccount:{seen.identity}", READER_ROLE)
     return True
 
 

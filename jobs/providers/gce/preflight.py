@@ -22,13 +22,16 @@ from jobs.providers.gce.template import Settings, Spec, read_settings, read_spec
 
 @dataclass(frozen=True)
 class Checked:
-    """What can be made. `zones`: those that have the machine's type, in order; `adopted`: what a machine of
+    """What can be made.
 
-    this name would take over from another Offload home.
+    `zones`: those that have the machine's type, in order; with a data disk that this home kept only its zone,
+    wherever that is. `adopted`: what a machine of this name would take over from another Offload home;
+    `outside`: what it would not, as its zone is none that was asked for.
     """
 
     zones: list[str]
     adopted: list[Adopted]
+    outside: list[Adopted]
 
 
 async def preflight(name: str, config: Mapping[str, Any], say: Callable[[str], None]) -> Checked:
@@ -46,13 +49,20 @@ async def preflight(name: str, config: Mapping[str, Any], say: Callable[[str], N
     account: dict[str, Any] = {}
     with contextlib.suppress(NotFound):
         account = await api.call("projects", "get", f"Reading the project {project}")
+    outside: list[Adopted] = []
+    if not config.get("disk_zone"):
+        zones = [one.zone for one in places]
+        kept, outside = await taken.disks(config, places[0], name, zones)
+        if kept and zones != [kept]:
+            say(f"The data disk of {name} is in {kept}, and so its machine is made there.")
+            places = [read_settings({**config, "zone": kept})]
     await asyncio.gather(*(_require_zone(api, one) for one in places))
     places = await _with_type(api, places, spec, say)
     _, *found = await asyncio.gather(
         _require_base(api, places[0], spec, config, say), *(taken.look(config, one, name) for one in places)
     )
     await _require_quota(api, account, places, spec)
-    return Checked([one.zone for one in places], [one for part in found for one in part or ()])
+    return Checked([one.zone for one in places], [one for part in found for one in part or ()], outside)
 
 
 async def _require_zone(api: Api, settings: Settings) -> None:

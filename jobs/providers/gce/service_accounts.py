@@ -18,6 +18,8 @@ READER_ROLE = "roles/artifactregistry.reader"
 POLICY_VERSION = 3
 RACES = 5  # policies that somebody else changed in between, one after the other
 PAUSE = 0.2
+# What lets an account read images; nobody knows that of a role of somebody's own making.
+_READS = re.compile(r"roles/(artifactregistry\..*|viewer|editor|owner)|(?!roles/).*")
 _REGISTRY = re.compile(r"[a-z0-9-]+-docker\.pkg\.dev/([^/]+)/[^/]+/")
 
 
@@ -32,6 +34,14 @@ def registry_project(image: str) -> str:
     """Return the project whose Artifact Registry an image is in; empty: it is elsewhere."""
     found = _REGISTRY.match(image)
     return found[1] if found else ""
+
+
+def may_read_images(policy: Json, member: str) -> bool:
+    """Tell whether a project's policy lets a member read its images, as far as the policy's roles say so."""
+    return any(
+        member in (one.get("members") or ()) and _READS.fullmatch(str(one.get("role")))
+        for one in policy.get("bindings") or ()
+    )
 
 
 class ServiceAccounts:

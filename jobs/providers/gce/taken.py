@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from jobs.errors import NotConfigured, UsageError
@@ -42,6 +42,31 @@ class Adopted:
     def as_json(self) -> dict[str, Any]:
         """Return it as `--json` shows it."""
         return {**asdict(self), "home": self.home or None, "since": self.since or None}
+
+
+async def disks(
+    config: Mapping[str, Any], settings: Settings, name: str, zones: Sequence[str]
+) -> tuple[str, list[Adopted]]:
+    """Return where this home keeps a data disk of the name (empty: nowhere), and those of other homes.
+
+    All zones of the project are looked at, `zones` first; for those of other homes only the ones outside of
+    these: see `look` for the rest. What is in a zone that was `tried`, where no machine ever ran, is blank.
+    """
+    found = await GceCosProvider({**config, "zone": settings.zone}).disks()
+    by_zone = {
+        naming.last(str(one.get("zone"))): one for one in found if one["name"] == naming.data_disk(name)
+    }
+    ours = ("", naming.label(settings.home_id), *(config.get("adopts") or ()))
+    for zone in [*zones, *(zone for zone in by_zone if zone not in zones)]:
+        if zone not in by_zone or zone in (config.get("tried") or ()):
+            continue
+        if naming.home_of(by_zone[zone]) in ours:
+            return zone, []
+    outside: list[Adopted] = []
+    for zone, raw in by_zone.items():
+        if zone not in zones:
+            outside += _from_elsewhere(config, replace(settings, zone=zone), "data disk", raw)
+    return "", outside
 
 
 async def look(config: Mapping[str, Any], settings: Settings, name: str) -> Sequence[Adopted]:

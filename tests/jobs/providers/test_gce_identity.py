@@ -75,6 +75,40 @@ async def test_a_death_or_a_lost_answer_anywhere_costs_a_repetition(simulator: S
     assert (await at(wanted(image=IMAGE, service_account=WORKER)))[SUBJECT].severity is Severity.PASS
 
 
+async def test_one_that_was_made_and_not_let_read_the_image_is_seen_and_mended(simulator: Simulator) -> None:
+    """What a death between the two leaves, when the account was configured before it was made."""
+    await ready(simulator)
+    theirs = {"role": "roles/artifactregistry.reader", "members": ["user:boss@example.com"]}
+    simulator.world.account.update(accounts={WORKER: {}}, bindings=[theirs])
+    what = wanted(image=IMAGE, service_account=WORKER)
+    seen = await examine(what)
+    (line,) = [one for one in seen.problems if one.subject == SUBJECT]
+    assert (line.severity, line.mend) == (Severity.WARN, "reader")
+    assert f"{WORKER} has no role in {PROJECT} that lets it read the image." in line.detail
+    assert line.command.endswith(f"--member serviceAccount:{WORKER} --role roles/artifactregistry.reader")
+    assert not await mending.mend(what, seen, print, no)
+    simulator.world.account["unknown"] = 1  # it is as new as that
+    assert await mending.mend(what, seen, print, yes)
+    both = ["user:boss@example.com", f"serviceAccount:{WORKER}"]
+    assert simulator.world.account["bindings"] == [{**theirs, "members": both}]
+    assert (await at(what))[SUBJECT].severity is Severity.PASS
+
+
+@pytest.mark.parametrize(
+    "role", ["roles/artifactregistry.writer", "roles/viewer", "projects/p/roles/own", ""]
+)
+async def test_what_may_let_it_read_is_not_doubted(simulator: Simulator, role: str) -> None:
+    """`role`: what it has; empty: it has none, and who looks may not see that."""
+    await ready(simulator)
+    simulator.world.account["accounts"] = {WORKER: {}}
+    if role:
+        binding = {"role": role, "members": [f"serviceAccount:{WORKER}"]}
+        simulator.world.account["bindings"] = [binding]
+    else:
+        simulator.world.account["lacks"] = ["resourcemanager.projects.getIamPolicy"]
+    assert (await at(wanted(image=IMAGE, service_account=WORKER)))[SUBJECT].severity is Severity.PASS
+
+
 async def test_who_may_not_make_one_is_told_so(simulator: Simulator) -> None:
     await ready(simulator)
     simulator.world.account["lacks"] = ["iam.serviceAccounts.create"]

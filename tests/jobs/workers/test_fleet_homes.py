@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 
-from jobs.errors import Refused
+from jobs.errors import Refused, UsageError
 from jobs.models import Worker
 from jobs.providers.gce.provider import GceCosProvider
-from tests.jobs.workers.test_fleet_verbs import IMAGE, FleetTest
+from tests.jobs.workers.test_fleet_verbs import IMAGE, OTHER, FleetTest
 from tests.support.gce_server import PROJECT, ZONE, config
 
 ELSEWHERE = "another0home"
+FAR = "europe-west1-b"
 
 
 class Homes(FleetTest):
@@ -74,3 +75,47 @@ class Homes(FleetTest):
         self.assertEqual(self.zonal("instances/box")["status"], "RUNNING")
         self.assertIn("stopped: box", await self.fleet("panic", "--yes"))
         self.assertEqual((await self.row()).state, "absent")
+
+    async def test_a_data_disk_that_was_kept_outside_the_zones_of_the_plan_is_used_and_named(self) -> None:
+        plan = ("provision", "box", "--project", PROJECT, "--image", IMAGE, "--owner", "me",
+                "--machine-only", "--network", "default")  # fmt: skip
+        await self.fleet(*plan, "--zones", FAR, "--yes")
+        await self.fleet("delete", "box", "--yes")
+        disk = self.zonal("disks/box-data", FAR)["id"]
+        await Worker.objects.all().adelete()  # the database is lost
+        with self.assertRaisesRegex(Refused, "needs a yes"):
+            await self.fleet(*plan, "--zones", f"{ZONE},{OTHER}", "--no-input")
+        said = self.said.splitlines()
+        at = said.index(f"The data disk of box is in {FAR}, and so its machine is made there.")
+        self.assertRegex("\n".join(said[at:]), rf"box: .*, in {FAR} of {PROJECT}\.")
+        await self.fleet(*plan, "--zones", f"{ZONE},{OTHER}", "--yes")
+        self.assertEqual(self.zonal("instances/box", FAR)["status"], "RUNNING")
+        self.assertEqual(self.zonal("disks/box-data", FAR)["id"], disk)
+        self.assertIsNone(self.resource(f"zones/{ZONE}/disks/box-data"))
+        self.assertEqual((await self.row()).config["disk_zone"], FAR)
+
+    async def test_a_place_of_the_kept_disk_that_lacks_the_machine_is_said_before_anything_is_made(
+        self,
+    ) -> None:
+        await self.provision("--network", "default", zones=FAR)
+        await self.fleet("delete", "box", "--yes")
+        await Worker.objects.all().adelete()
+        self.simulator.requests.clear()
+        with self.assertRaisesRegex(UsageError, f"There is no n7-nothing-2 in {FAR}"):
+            await self.provision("--network", "default", "--machine-type", "n7-nothing-2")
+        self.assertEqual((self.posts(), await Worker.objects.acount()), ([], 0))
+
+    async def test_another_homes_data_disk_outside_the_zones_of_the_plan_is_named_and_left(self) -> None:
+        await self.made_elsewhere()
+        await GceCosProvider(config(owner="me", home_id=ELSEWHERE)).delete("box")
+        self.simulator.settle()
+        theirs = dict(self.zonal("disks/box-data"))
+        done = json.loads(await self.provision("--network", "default", "--json", zones=OTHER))["worker"]
+        self.assertEqual(done["adopted"], [])
+        self.assertRegex(
+            self.said, f"Warning: .*{ELSEWHERE}.* the data disk box-data in {ZONE}.*--zones {ZONE}"
+        )
+        self.assertEqual(self.zonal("disks/box-data"), theirs)
+        self.assertEqual(
+            self.zonal("disks/box-data", OTHER)["users"], self.zonal("disks/box", OTHER)["users"]
+        )

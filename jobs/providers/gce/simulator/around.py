@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jobs.providers.gce.simulator.iam import Iam, etag_of, require_etag
+from jobs.providers.gce.simulator.iam import ACT_AS, Iam, etag_of, require_etag
 from jobs.providers.gce.simulator.os_login import OsLogin
 from jobs.providers.gce.simulator.refusals import (
     RpcError,
@@ -182,6 +182,8 @@ class Around(OsLogin, Iam):
 
     def _policy(self, groups: tuple[str, ...], query: Any, body: Json) -> Json:
         self._seen(groups[0], "resourcemanager.projects.getIamPolicy")
+        if "resourcemanager.projects.getIamPolicy" in self.state["lacks"]:
+            raise permission_denied("resourcemanager.projects.getIamPolicy", groups[0])
         bindings = self.state["bindings"]
         return {"version": 1, "etag": etag_of(bindings), "bindings": json.loads(json.dumps(bindings))}
 
@@ -194,7 +196,8 @@ class Around(OsLogin, Iam):
         self.require_members(policy.get("bindings") or [])
         self.state["bindings"] = policy.get("bindings") or []
         if any(f"user:{self.state['email']}" in one["members"] for one in self.state["bindings"]):
-            self.state["lacks"] = []  # who is given roles here lacks nothing any more
+            # Who is given roles here lacks nothing any more; but none of those is over a service account.
+            self.state["lacks"] = [one for one in self.state["lacks"] if one == ACT_AS]
         return dict(policy)
 
     # Cloud Billing
