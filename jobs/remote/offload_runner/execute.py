@@ -374,7 +374,7 @@ class Engine:
         if self.finished is not None:
             status["verdict"] = self.finished.get("verdict", "")
         try:
-            write_json(self.paths.status, status)
+            write_json(self.paths.status, status, durable=False)  # every few seconds, and old by then
         except OSError as error:
             if error.errno not in _FULL:
                 raise

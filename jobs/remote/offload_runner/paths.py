@@ -185,12 +185,18 @@ def tmux_config(root: Path) -> Path:
     return state_dir(root) / "tmux.conf"
 
 
-def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
-    """Write a whole file so that a reader sees the old text or the new, never a part."""
+def write_atomically(path: Path, text: str, mode: int = 0o600, *, durable: bool = True) -> None:
+    """Write a whole file so that a reader sees the old text or the new, never a part.
+
+    Nor does a machine that lost its power, if `durable`.
+    """
     handle, name = tempfile.mkstemp(prefix=".", suffix=".new", dir=str(path.parent))
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.chmod(name, mode)
         give_away(Path(name))
         os.replace(name, path)
@@ -211,9 +217,9 @@ def give_away(path: Path) -> None:
         os.chown(str(path), owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
-def write_json(path: Path, data: Any) -> None:
-    """Write plain data as JSON, atomically."""
-    write_atomically(path, json.dumps(data, sort_keys=True) + "\n")
+def write_json(path: Path, data: Any, *, durable: bool = True) -> None:
+    """Write plain data as JSON: see `write_atomically`."""
+    write_atomically(path, json.dumps(data, sort_keys=True) + "\n", durable=durable)
 
 
 def read_json(path: Path) -> Any:

@@ -115,5 +115,6 @@ class TaskLog:
                 )
             while self._over:
                 self._put(self._over.popleft())
+            os.fsync(self._file)  # before the journal says that the task has ended
         finally:
             os.close(self._file)
