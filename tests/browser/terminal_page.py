@@ -63,9 +63,10 @@ def until(
         page.wait_for_timeout(30)
 
 
-def attached(page: Page) -> None:
+def attached(page: Page, patience: float = 30.0) -> None:
     """Wait until the page is attached."""
-    until(page, "() => Boolean(document.getElementById('terminal')?.offload?.state.attached)")
+    script = "() => Boolean(document.getElementById('terminal')?.offload?.state.attached)"
+    until(page, script, patience=patience)
 
 
 def shows(page: Page, text: str) -> None:

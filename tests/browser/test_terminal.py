@@ -68,7 +68,7 @@ def test_it_comes_back_after_the_server_was_killed(context: BrowserContext, serv
     page.keyboard.type("echo kept-$((2+3))\n")
     expect(banner).to_contain_text("Held until then: echo kept")
     server.start()
-    attached(page)
+    attached(page, patience=60.0)  # an attempt may take 15 s, and so may the wait for the next
     expect(banner).to_be_hidden(timeout=15_000)
     # Typed while the line was down: sent by itself after a short break, asked about after a long one.
     shows(page, "kept-5")
