@@ -26,8 +26,8 @@ from typing import Any, Dict, List, Optional
 PROTOCOL = 1
 MAGIC = "offload-runner"
 PLAN_SCHEMA = "offload-plan/1"
-# How Python is told to leave the worker's site packages, `PYTHON*` variables and start-up files alone: they
-# cost each start tens of milliseconds, and a broken one would keep the runner from starting.
+# How Python is told to leave the worker's site packages, `PYTHON*` variables and start-up files alone: a
+# broken one would keep the runner from starting.
 ISOLATED = ("-I", "-S")
 
 # Journal event kinds.
