@@ -24,7 +24,7 @@ from typing import Any
 
 from benchmarks import measures
 from benchmarks.clients import Browser, Client, OpenSsh
-from jobs.remote.offload_runner.tmux import CONFIG
+from jobs.remote.offload_runner.screen.tmux import CONFIG
 from tests.support.plain_terminals import PlainTerminals
 from tests.support.sshd import Sshd
 

@@ -13,7 +13,7 @@ http = get_asgi_application()
 from channels.auth import AuthMiddlewareStack  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 
-from jobs.feed import websocket_urlpatterns as feed_urlpatterns  # noqa: E402
+from jobs.dashboard.live import websocket_urlpatterns as feed_urlpatterns  # noqa: E402
 from offload_web.security import RequireLogin, WebSocketGuard  # noqa: E402
 from terminals.routing import websocket_urlpatterns as terminal_urlpatterns  # noqa: E402
 

@@ -9,7 +9,7 @@ from offload_web.login import login_view, logout_view
 urlpatterns: list[URLPattern | URLResolver] = [
     path("login/", login_view, name="login"),
     path("logout/", logout_view, name="logout"),
-    path("", include("jobs.urls")),
-    path("", include("jobs.recordings")),
+    path("", include("jobs.dashboard.urls")),
+    path("", include("jobs.dashboard.recording.views")),
     path("", include("terminals.urls")),
 ]

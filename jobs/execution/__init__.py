@@ -4,14 +4,11 @@
 may be called by several processes at once: a lease on the job keeps two from doing the same work.
 """
 
-from jobs.execution.brake import brake, forsake, go_on, pause, settle
+from jobs.execution.archive import archive, diff, peek, read_log, read_recording
 from jobs.execution.cancel import cancel, request_cancel
-from jobs.execution.cleanup import Removal, discard, remove
-from jobs.execution.confide import store as secret_store
-from jobs.execution.describe import as_json, commands_for
-from jobs.execution.evidence import archive, diff, peek, read_log, read_recording
 from jobs.execution.follow import refresh, refresh_worker, wait
 from jobs.execution.heads import check_head
+from jobs.execution.interruption import brake, forsake, go_on, pause, settle
 from jobs.execution.launch import NO_PROGRESS, Progress, launch
 from jobs.execution.machines import (
     goes_on,
@@ -23,20 +20,19 @@ from jobs.execution.machines import (
     wake,
 )
 from jobs.execution.placement import Placement, place
-from jobs.execution.reconcile import Reconciler
+from jobs.execution.remove import Removal, discard, remove
 from jobs.execution.repositories import ensure_trusted, is_trusted, resolve_repository, trust
+from jobs.execution.requests import ask_keep, ask_start, ask_stop, busy_jobs, note_asked, require_idle
+from jobs.execution.secrets import store as secret_store
 from jobs.execution.submit import JobRequest, find_job, find_jobs, resume, submit
-from jobs.execution.wishes import ask_keep, ask_start, ask_stop, busy_jobs, note_asked, require_idle
 
 __all__ = [
     "NO_PROGRESS",
     "JobRequest",
     "Placement",
     "Progress",
-    "Reconciler",
     "Removal",
     "archive",
-    "as_json",
     "ask_keep",
     "ask_start",
     "ask_stop",
@@ -44,7 +40,6 @@ __all__ = [
     "busy_jobs",
     "cancel",
     "check_head",
-    "commands_for",
     "diff",
     "discard",
     "ensure_trusted",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from jobs.errors import NotFound, TransportError
-from jobs.execution.carry import is_carried
+from jobs.execution.git_bundle import is_carried
 from jobs.models import Job
 from jobs.transport.local import LocalTransport
 from jobs.workers import Connection, connect, get_job

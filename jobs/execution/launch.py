@@ -19,7 +19,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from jobs.errors import NotFound, OffloadError, Refused, TransportError, UsageError, WorkerUnavailable
-from jobs.execution import carry, confide
+from jobs.execution import git_bundle, secrets
 from jobs.execution.follow import refresh_worker
 from jobs.execution.machines import note_silence, wake
 from jobs.execution.repositories import ensure_trusted
@@ -171,16 +171,16 @@ async def _drive(job: Job, progress: Progress, *, keep_queued: bool) -> None:
             if image != job.image:
                 await Job.objects.filter(id=job.id).aupdate(image=image)
             try:
-                prepared = await carry.prepare(connection, job, await _spec(job), progress.step)
+                prepared = await git_bundle.prepare(connection, job, await _spec(job), progress.step)
             except NotFound as error:
-                raise confide.missing_credentials(job.repository.url, error) from error
+                raise secrets.missing_credentials(job.repository.url, error) from error
             await _save_prepared(job.id, prepared)
             plan = _plan(job, prepared)
-            secrets = await confide.secrets_for(job, plan, progress.step)
-            await confide.lay_out_profile(connection.client, job)
+            values = await secrets.secrets_for(job, plan, progress.step)
+            await secrets.lay_out_profile(connection.client, job)
             await ensure_job_container(connection, job, progress.step)
             progress.step("Starting the session")
-            async with confide.delivered(connection.client, job.session, secrets) as keep:
+            async with secrets.delivered(connection.client, job.session, values) as keep:
                 keep(await _start(connection, job, plan, prepared))
     except (TransportError, WorkerUnavailable) as error:
         if isinstance(error, TransportError):
@@ -225,7 +225,7 @@ async def _fail(job: Job, detail: str) -> None:
 
 async def _spec(job: Job) -> dict[str, Any]:
     return {
-        **await confide.credentials_for(job.repository.url),
+        **await secrets.credentials_for(job.repository.url),
         "session": job.session,
         "repository": {"slug": job.repository.short, "url": job.repository.url},
         "head": {"ref": job.ref},
@@ -260,7 +260,7 @@ def _plan(job: Job, prepared: dict[str, Any]) -> Plan:
         facts=RepositoryFacts.from_json(prepared.get("facts", {})),
         agent=job.options.get("agent") or None,
         prompt=job.options.get("prompt", ""),
-        agent_call=confide.agent_call(job),
+        agent_call=secrets.agent_call(job),
         options={"parallel": settings.OFFLOAD.parallel or None},
     )
     return playbooks.get(job.action).plan(context)

@@ -12,12 +12,12 @@ from django.db.models import QuerySet
 from jobs.agents import registry as agents
 from jobs.errors import NotFound, Refused, UsageError
 from jobs.execution.placement import Placement, place
+from jobs.execution.secret_store import check_name
 from jobs.forges import registry as forges
 from jobs.forges.target import Target
 from jobs.models import Job, JobEvent, Repository, Worker
 from jobs.playbooks import registry as playbooks
 from jobs.remote.layout import session_name
-from jobs.secret_store import check_name
 from jobs.states import JobState, Reason
 from jobs.transitions import move_job
 from jobs.workers import beside_name, find_worker

@@ -35,10 +35,10 @@ from jobs.remote.answers import (
     silent,
     translate,
 )
-from jobs.remote.inside import PYTHON, Inside, engine_is_away, not_running
+from jobs.remote.container_commands import PYTHON, Inside, engine_is_away, not_running
 from jobs.remote.layout import Layout, side_session
-from jobs.remote.offload_runner.confidential import READERS, RECORD, RUN
-from jobs.remote.offload_runner.process import MARK
+from jobs.remote.offload_runner.commands.secrets import READERS, RECORD, RUN
+from jobs.remote.offload_runner.engine.process import MARK
 from jobs.remote.offload_runner.protocol import EXIT_NOT_FOUND, EXIT_USAGE, Plan
 from jobs.transport.base import Completed, Process, Transport
 

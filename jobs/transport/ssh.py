@@ -23,7 +23,7 @@ from jobs.errors import (
     NotConfigured,
     TransportError,
 )
-from jobs.transport import trust
+from jobs.transport import host_trust
 from jobs.transport.base import Size
 from jobs.transport.endpoint import SshEndpoint
 from jobs.transport.host_keys import HostKey
@@ -162,18 +162,18 @@ class _Client(asyncssh.SSHClient):
     def trusted(self, host: str, addr: str, port: int | None) -> Any:
         """Return the keys trusted for the host: ours, else what the user's own known_hosts says."""
         self.port = port or 22
-        if keys := trust.pinned(self._endpoint, self.port):
+        if keys := host_trust.pinned(self._endpoint, self.port):
             return [asyncssh.import_public_key(str(key)) for key in keys], [], []
         return _known_to_the_user(host, addr, port)
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
         """Judge a key that is not among the trusted ones."""
-        known, where = trust.pinned(self._endpoint, port), self._endpoint.known_hosts
+        known, where = host_trust.pinned(self._endpoint, port), self._endpoint.known_hosts
         if not known:
             theirs = _known_to_the_user(host, addr, port)[0]
             known = [_host_key(one) for one in theirs]
             where = USER_KNOWN_HOSTS.expanduser() if known else where
-        self.refusal = trust.refusal(self._endpoint, port, _host_key(key), known, where)
+        self.refusal = host_trust.refusal(self._endpoint, port, _host_key(key), known, where)
         return self.refusal is None
 
 
@@ -331,7 +331,7 @@ async def _tunnel(endpoint: SshEndpoint, timing: Timing) -> SshLine | None:
 def _pin(endpoint: SshEndpoint, connection: asyncssh.SSHClientConnection, port: int) -> None:
     key = connection.get_server_host_key()
     if key is not None:
-        trust.pin_first(endpoint, port, _host_key(key))
+        host_trust.pin_first(endpoint, port, _host_key(key))
 
 
 def broken(error: BaseException, endpoint: SshEndpoint) -> ConnectionLost:

@@ -6,14 +6,14 @@ that terminals may know of jobs. May import providers, remote, transitions, mode
 
 from jobs.transport.base import Pty, PtyReceiver, Size
 from jobs.transport.pool import aclose_all as close_lines
-from jobs.workers.beside import beside_name, ensure_beside, look_beside
-from jobs.workers.bootstrap import Machine, look_at
 from jobs.workers.connection import Connection, connect, layout_of
-from jobs.workers.containment import ensure_container, ensure_job_container, remove_job_container
+from jobs.workers.container.jobs import ensure_container, ensure_job_container, remove_job_container
+from jobs.workers.container.sibling import beside_name, ensure_beside, look_beside
+from jobs.workers.host_keys import forget_pins, pins_of
 from jobs.workers.idle import Parts
 from jobs.workers.lifecycle import check_worker, ensure_local_worker, find_worker, get_job, observe_worker
-from jobs.workers.mending import mend
-from jobs.workers.pins import forget_pins, pins_of
+from jobs.workers.probe import Machine, look_at
+from jobs.workers.repair import mend
 from jobs.workers.ssh_config import words_for_ssh
 from jobs.workers.terminal import (
     SessionInfo,

@@ -16,12 +16,13 @@ from jobs.providers import registry
 from jobs.providers.base import InstanceState, WorkerProvider
 from jobs.remote.client import RunnerClient
 from jobs.remote.layout import Layout, socket_for_root
+from jobs.simulator import running
 from jobs.transport import pool
 from jobs.transport.base import Transport
-from jobs.workers.belonging import machine_of
-from jobs.workers.container_spec import ContainerSpec, spec_of
+from jobs.workers.container.spec import ContainerSpec, spec_of
 from jobs.workers.home import home_id
-from jobs.workers.ways import way_to
+from jobs.workers.ownership import machine_of
+from jobs.workers.routes import way_to
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ def provider_config(worker: Worker) -> dict[str, Any]:
     """Return what a provider gets to know of this worker."""
     home = settings.OFFLOAD.home
     config = {**worker.config, "name": worker.name, "root": worker.root, "home": str(home)}
+    if config.get("simulated"):
+        config["endpoint"] = running.read(home)[0]
     # Only what is made carries the id: a home without one keeps no job here from running.
     return {**config, "home_id": home_id(home)} if worker.provider in registry.CLOUDS else config
 

@@ -12,7 +12,6 @@ from jobs.errors import NotFound, OffloadError
 from jobs.models import Worker
 from jobs.providers.base import CloudProvider, Instance, InstanceState, Resource
 from jobs.states import WorkerDesired, WorkerState
-from jobs.workers.belonging import is_anothers, machine_of
 from jobs.workers.costs import DISK_GONE
 from jobs.workers.idle import in_utc, moment_of, with_moments
 from jobs.workers.machines import (
@@ -29,6 +28,7 @@ from jobs.workers.machines import (
     until_removed,
     until_state,
 )
+from jobs.workers.ownership import is_anothers, machine_of
 from jobs.workers.provision import bring_up
 
 # How far the machine's clock and its provider's may be apart.

@@ -17,7 +17,7 @@ from jobs.providers import registry
 from jobs.providers.base import CloudProvider, Instance, InstanceState, Resource
 from jobs.states import WORKER_MOVES, WorkerDesired, WorkerState
 from jobs.transitions import move_worker
-from jobs.workers import boot
+from jobs.workers import cloud_init
 from jobs.workers.connection import provider_config
 from jobs.workers.waiting import Seen, wait_until
 
@@ -162,7 +162,7 @@ def spec_of_machine(worker: Worker, *, user_data: bool = True) -> dict[str, Any]
         if key in worker.config:
             spec[key] = worker.config[key]
     if user_data and worker.config.get("boot") is not None:
-        spec["user_data"] = boot.render(boot.of_worker(worker.name, worker.root, worker.config))
+        spec["user_data"] = cloud_init.render(cloud_init.of_worker(worker.name, worker.root, worker.config))
     return spec
 
 

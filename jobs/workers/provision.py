@@ -16,8 +16,6 @@ from jobs.errors import NoCapacity, NotFound, OffloadError, QuotaExceeded, Refus
 from jobs.models import Worker
 from jobs.providers.base import CloudProvider, Instance, InstanceState
 from jobs.states import WorkerDesired, WorkerState
-from jobs.workers.answering import nobody_answers, until_ready, what_is_missing
-from jobs.workers.belonging import is_anothers, machine_of, require_own
 from jobs.workers.machines import (
     GONE_DEADLINE,
     ON_REQUEST,
@@ -31,6 +29,8 @@ from jobs.workers.machines import (
     spec_of_machine,
     until_state,
 )
+from jobs.workers.ownership import is_anothers, machine_of, require_own
+from jobs.workers.readiness import nobody_answers, until_ready, what_is_missing
 from jobs.workers.waiting import Seen, wait_until
 
 GROUND_DEADLINE = 300.0

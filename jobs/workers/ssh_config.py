@@ -23,9 +23,9 @@ from jobs.providers import registry
 from jobs.providers.base import Instance, InstanceState
 from jobs.transport.endpoint import SshEndpoint
 from jobs.transport.host_keys import SSH_PORT, host_name
-from jobs.workers.belonging import machine_of
 from jobs.workers.connection import provider_of
-from jobs.workers.ways import KEY
+from jobs.workers.ownership import machine_of
+from jobs.workers.routes import KEY
 
 FIRST_ALIAS = "gcli-worker"
 ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")

@@ -12,7 +12,6 @@ from jobs.errors import OffloadError
 from jobs.models import Worker
 from jobs.providers.base import CloudProvider, Instance, InstanceState, Resource
 from jobs.states import WorkerDesired, WorkerState
-from jobs.workers.belonging import is_anothers_machine, machine_of
 from jobs.workers.fleet import note_machine
 from jobs.workers.home import home_id
 from jobs.workers.machines import (
@@ -24,6 +23,7 @@ from jobs.workers.machines import (
     silent,
     until_removed,
 )
+from jobs.workers.ownership import is_anothers_machine, machine_of
 from jobs.workers.waiting import Seen, wait_until
 
 # What makes two workers live in the same account: the same words here, the same resources there.

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.providers.gce import naming
-from jobs.providers.gce.simulator import running
+from jobs.providers.gce.compute import naming
+from jobs.simulator import running
 from tests.support.cli import Cli
 from tests.support.gcloud import ACCOUNT, StubGcloud
 from tests.support.kills import CHANGES, Held, OneSshd, Stage, everywhere

@@ -14,8 +14,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from jobs.providers.gce.api import ENDPOINT_VARIABLE
-from jobs.providers.gce.simulator.machines import SshdMachines
+from jobs.providers.gce.compute.api import ENDPOINT_VARIABLE
+from jobs.simulator.machines import SshdMachines
 from tests.support import gce_server
 from tests.support.dashboard import Dashboard
 from tests.support.gce_server import Simulator
@@ -28,7 +28,7 @@ PATIENCE = 40_000
 SEED = """
 import asyncio, json
 from pathlib import Path
-from jobs.management.database import ensure_database
+from jobs.cli.database import ensure_database
 from jobs.models import Worker
 from jobs.providers import registry
 from jobs.providers.base import InstanceState

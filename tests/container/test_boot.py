@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from jobs.remote.offload_runner.watchdog import moment
-from jobs.workers import boot
-from jobs.workers import container as containers
-from jobs.workers.container_spec import faults
+from jobs.remote.offload_runner.commands.watchdog import moment
+from jobs.workers import cloud_init
+from jobs.workers.container import lifecycle as containers
+from jobs.workers.container.spec import faults
 from tests.support.cos.box import ANN, LAYOUT, STEPS, Box, job, kinds
 from tests.support.cos.cloud import METADATA
 from tests.support.cos.disk import DISK_BYTES
@@ -19,7 +19,7 @@ from tests.support.cos.machine import CosMachine
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(900)]
 
-IDLE = f"{boot.MOUNT}/state/idle.json"
+IDLE = f"{cloud_init.MOUNT}/state/idle.json"
 
 
 def test_a_first_boot_says_each_step_and_that_it_is_ready(box: Box) -> None:
@@ -52,7 +52,7 @@ def test_files_and_units_are_where_they_belong(box: Box) -> None:
     assert said == [
         "755 root /etc/offload/boot.sh",
         "755 root /etc/offload/watchdog.sh",
-        "644 root /etc/systemd/system/offload-boot.service",
+        "644 root /etc/systemd/system/offload-cloud_init.service",
         "644 root /etc/systemd/system/offload-watchdog.service",
         "644 root /etc/systemd/system/offload-watchdog.timer",
     ]
@@ -63,7 +63,7 @@ def test_files_and_units_are_where_they_belong(box: Box) -> None:
     assert calls[:3] == [
         "daemon-reload",
         "start offload-watchdog.timer",
-        "start --no-block offload-boot.service",
+        "start --no-block offload-cloud_init.service",
     ]
     assert box.machine.state("offload-watchdog.timer") == "active"
 
@@ -73,7 +73,7 @@ def test_the_disk_is_formatted_mounted_and_linked(box: Box) -> None:
     assert "ext4 offload" in machine.sh(
         f"blkid -o value -s TYPE -s LABEL {machine.disk.device} | sort | xargs"
     )
-    options = machine.run("findmnt", "--noheadings", "--output", "OPTIONS", "--mountpoint", boot.MOUNT)
+    options = machine.run("findmnt", "--noheadings", "--output", "OPTIONS", "--mountpoint", cloud_init.MOUNT)
     assert {"rw", "nosuid", "nodev", "discard"} <= set(options.strip().split(","))
     assert "noexec" not in options
     lines = machine.sh(f"dumpe2fs -h {machine.disk.device}").splitlines()
@@ -82,8 +82,8 @@ def test_the_disk_is_formatted_mounted_and_linked(box: Box) -> None:
     # It grows to the disk's end once it is mounted, where root may do that: with CAP_SYS_RESOURCE.
     may = int(machine.run("sed", "-n", "s/CapEff://p", "/proc/self/status"), 16) >> 24 & 1
     assert size == DISK_BYTES - (0 if may else 2**20)
-    assert machine.run("readlink", "/var/lib/offload").strip() == boot.MOUNT
-    assert machine.run("stat", "-c", "%u:%g", f"{boot.MOUNT}/jobs").strip() == f"{ANN[0]}:{ANN[1]}"
+    assert machine.run("readlink", "/var/lib/offload").strip() == cloud_init.MOUNT
+    assert machine.run("stat", "-c", "%u:%g", f"{cloud_init.MOUNT}/jobs").strip() == f"{ANN[0]}:{ANN[1]}"
     with machine.disk.file.open("rb") as file:
         file.seek(-4096, 2)
         assert b"being formatted" not in file.read()
@@ -125,7 +125,7 @@ def test_what_jobs_may_write_is_theirs(box: Box) -> None:
     write = (
         'for part; do touch "$part/try" 2>/dev/null && rm "$part/try" && echo "$part"; done; id -u; whoami'
     )
-    parts = [f"{boot.MOUNT}/{part}" for part in ("jobs", "cache", "worktrees", "repos", "bin", "state")]
+    parts = [f"{cloud_init.MOUNT}/{part}" for part in ("jobs", "cache", "worktrees", "repos", "bin", "state")]
     said = box.machine.run(
         "docker", "exec", "maintainer-worker", "sh", "-c", write, "sh", *parts, "/opt", "/tmp"
     )
@@ -133,7 +133,7 @@ def test_what_jobs_may_write_is_theirs(box: Box) -> None:
 
 
 async def test_tmux_and_runner_work_from_the_data_disk(box: Box) -> None:
-    tmux = f"{boot.MOUNT}/bin/tmux"
+    tmux = f"{cloud_init.MOUNT}/bin/tmux"
     assert (await box.client.hello())["protocol"] == 1
     ldd = box.machine.run("/usr/.base/bin/ldd", f"{tmux}.static", code=None)
     assert "not a dynamic executable" in ldd or "statically linked" in ldd
@@ -158,13 +158,13 @@ async def test_running_it_again_changes_nothing(box: Box) -> None:
         assert box.boot_steps()[reports:] == [name for name in STEPS if "the data disk" not in name]
         assert box.machine.boot_file()["state"] == "ready"
         # What systemd does when it is asked to start what is up.
-        box.machine.systemctl("start", "offload-boot.service")
+        box.machine.systemctl("start", "offload-cloud_init.service")
         assert len(box.reports()) == reports + len(STEPS) - 2
         assert await kinds(box, "offload-demo-2-review") == ["started", "task_started"]
 
 
 def _files(machine: CosMachine) -> set[str]:
-    there = f"{boot.MOUNT}/bin {boot.MOUNT}/state /var/lib/offload"
+    there = f"{cloud_init.MOUNT}/bin {cloud_init.MOUNT}/state /var/lib/offload"
     find = f"find {there} -not -name '*.json' -printf '%p %i %m %U %T@ %l\\n'"
     return set(machine.sh(f"{find}; iptables -S").splitlines())
 
@@ -174,12 +174,12 @@ async def test_a_second_boot_takes_everything_up_again(box: Box) -> None:
     asked = len(box.machine.cloud.blobs), machine.cloud.refused
     uuid = machine.run("blkid", "-o", "value", "-s", "UUID", machine.disk.device)
     before = box.inspected()
-    await box.line.run(["sh", "-c", f"echo kept > {boot.MOUNT}/jobs/kept; sync"])
+    await box.line.run(["sh", "-c", f"echo kept > {cloud_init.MOUNT}/jobs/kept; sync"])
     await box.client.hello()
     machine.power_cut()
     # The worst order: the engine is up, and tries to start the container, long before the disk is there.
     box.start(docker_first=True)
-    assert machine.sh(f"ls {boot.MOUNT} /etc/offload/passwd", code=2)
+    assert machine.sh(f"ls {cloud_init.MOUNT} /etc/offload/passwd", code=2)
     assert not box.inspected()["State"]["Running"]
     box.appear()
     said = machine.until_booted()
@@ -190,7 +190,7 @@ async def test_a_second_boot_takes_everything_up_again(box: Box) -> None:
     assert after["State"]["Running"]
     assert after["State"]["StartedAt"] > before["State"]["StartedAt"]
     assert machine.run("blkid", "-o", "value", "-s", "UUID", machine.disk.device) == uuid
-    inside = machine.run("docker", "exec", "maintainer-worker", "cat", f"{boot.MOUNT}/jobs/kept")
+    inside = machine.run("docker", "exec", "maintainer-worker", "cat", f"{cloud_init.MOUNT}/jobs/kept")
     assert inside == "kept\n"
     assert (len(box.machine.cloud.blobs), machine.cloud.refused) == asked  # nothing was pulled again
     async with job(box, f"offload-demo-3-review-{machine.boots}"):
@@ -231,10 +231,10 @@ async def test_the_watchdog_turns_an_idle_machine_off_and_no_other(box: Box) -> 
     assert look(box)[1] == 0
     idle_for(box, 31)
     until = moment(time.time() + 3600)
-    await box.line.put(f"{boot.MOUNT}/state/keep-until", until.encode())
+    await box.line.put(f"{cloud_init.MOUNT}/state/keep-until", until.encode())
     seen, off = look(box)
     assert (seen["stops_at"], off) == (until, 0)
-    box.machine.sh(f"rm {boot.MOUNT}/state/keep-until")
+    box.machine.sh(f"rm {cloud_init.MOUNT}/state/keep-until")
     seen, off = look(box)
     assert (seen["off"], off) == (True, 1)
 
@@ -247,11 +247,11 @@ def test_without_runner_or_python_the_time_since_the_boot_counts(box: Box, missi
     if missing == "python":
         machine.sh(f"touch {root}/bin/runner-0.pyz")
         machine.fault("python3", "exit 127")
-    made = boot.of_worker("other", root, box.config)
+    made = cloud_init.of_worker("other", root, box.config)
 
     def off(uptime: int, wrap: str = "") -> bool:
         (machine.directory / "uptime").write_text(f"{uptime}.00 1.00\n")
-        script = boot.render(made, boot.WATCHDOG)
+        script = cloud_init.render(made, cloud_init.WATCHDOG)
         machine.sh(f"{wrap} bash -s", input=script, env={"OFFLOAD_OFF": f"touch {root}/off"})
         return "off" in machine.sh(f"ls {root}; rm -f {root}/off").split()
 
@@ -275,7 +275,7 @@ def test_a_failed_boot_still_ends(box: Box) -> None:
     """The watchdog needs neither the disk nor the boot: it is what ends the machine when these fail."""
     machine = box.machine
     (machine.directory / "uptime").write_text("1860.00 1.00\n")
-    made = boot.of_worker("other", "/mnt/disks/never-mounted", box.config)
+    made = cloud_init.of_worker("other", "/mnt/disks/never-mounted", box.config)
     before = len(machine.calls("poweroff"))
-    machine.sh("bash -s", input=boot.render(made, boot.WATCHDOG))
+    machine.sh("bash -s", input=cloud_init.render(made, cloud_init.WATCHDOG))
     assert len(machine.calls("poweroff")) == before + 1

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from jobs.workers import boot
-from jobs.workers.container_spec import ContainerSpec, faults
+from jobs.workers import cloud_init
+from jobs.workers.container.spec import ContainerSpec, faults
 from tests.support.cos.box import STEPS, Box
 from tests.support.cos.cloud import METADATA
 from tests.support.cos.disk import Disk
@@ -43,9 +43,9 @@ class Other:
         container = {"name": "other-worker", "image": settings.pop("image", self.box.image)}
         container |= settings.pop("container", {})
         config = self.box.configured({"boot": settings, "user": settings.pop("user", "")}, container)
-        made = boot.of_worker("other", "/mnt/disks/other", config)
+        made = cloud_init.of_worker("other", "/mnt/disks/other", config)
         self.spec = made.spec
-        return boot.render(made, boot.SCRIPT)
+        return cloud_init.render(made, cloud_init.SCRIPT)
 
     def start(self) -> str:
         """Run the boot script to its end; return what it wrote."""

@@ -14,7 +14,7 @@ from jobs import execution
 from jobs.remote.client import ContainerDown
 from jobs.states import JobState
 from jobs.workers import connect
-from jobs.workers.container_check import check_container
+from jobs.workers.container.check import check_container
 from tests.container.base import ContainerTest
 from tests.container.test_jobs import begun
 from tests.jobs.execution.base import until

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 
+from jobs.cli.fleet.image import image_verb
 from jobs.errors import CommandFailed, NotConfigured, NotFound, UsageError
-from jobs.management.fleet_image import image_verb
 from jobs.workers import connect
-from jobs.workers import container as containers
+from jobs.workers.container import lifecycle as containers
 from tests.container.base import ContainerTest
 from tests.jobs.test_image import cloud_steps, substituted
 from tests.support.docker_engine import DockerEngine

@@ -14,7 +14,7 @@ from jobs.errors import NotConfigured, NotFound, WorkerUnavailable
 from jobs.models import Job, Worker
 from jobs.states import JobState
 from jobs.workers import connect
-from jobs.workers.container_check import check_container
+from jobs.workers.container.check import check_container
 from tests.container.base import ContainerTest
 from tests.jobs.execution.base import DEADLINE, until
 from tests.jobs.execution.test_workers import Screen

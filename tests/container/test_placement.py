@@ -10,13 +10,13 @@ from unittest import mock
 from asgiref.sync import sync_to_async
 from django.conf import settings
 
-from jobs import execution
+from jobs import execution, serializers
+from jobs.cli.offload.doctor_checks import check_everything
 from jobs.errors import Refused
 from jobs.forges.target import parse_target
-from jobs.management.checkup import check_everything
 from jobs.models import Job, Repository, Worker
 from jobs.states import JobState
-from jobs.workers.container_spec import DEFAULT_IMAGE
+from jobs.workers.container.spec import DEFAULT_IMAGE
 from tests.container.base import ContainerTest
 from tests.support.sshd import free_port
 
@@ -68,7 +68,7 @@ class ByDefault(ContainerTest):
         why = (
             f"In a container, because the code comes from elsewhere and docker has the image {DEFAULT_IMAGE}."
         )
-        self.assertEqual(execution.as_json(job)["placement"], why)
+        self.assertEqual(serializers.job_json(job)["placement"], why)
         # This engine of the tests has no bridge.
         container = {**job.worker.config["container"], "network": "host"}
         await Worker.objects.filter(id=job.worker_id).aupdate(config={"container": container})

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from django.conf import settings
 
+from jobs.cli.fleet.image import image_verb
 from jobs.errors import NotConfigured
-from jobs.management.fleet_image import image_verb
 from jobs.models import Worker
 from jobs.workers import connect
-from jobs.workers.container import image_of
-from jobs.workers.engine import Engine, name_of
-from jobs.workers.image import DOCKERFILE, DOCKERFILE_LABEL
+from jobs.workers.container.engine import Engine, name_of
+from jobs.workers.container.image import DOCKERFILE, DOCKERFILE_LABEL
+from jobs.workers.container.lifecycle import image_of
 from tests.container.base import ContainerTest
 from tests.support.registry import Registry, registry_program
 

@@ -10,8 +10,8 @@ from django.conf import settings
 from jobs import execution
 from jobs.agents.gemini import PROFILE, Gemini
 from jobs.models import Job
-from jobs.remote.offload_runner.process import marked
-from jobs.remote.offload_runner.redact import MARK
+from jobs.remote.offload_runner.engine.process import marked
+from jobs.remote.offload_runner.engine.redact import MARK
 from tests.container.base import ContainerTest
 from tests.jobs.execution.base import PASSING, until
 from tests.support.git_repos import RepoBuilder

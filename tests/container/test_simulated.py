@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.providers.gce.simulator import running
+from jobs.simulator import running
 from tests.support.desk import until
 from tests.support.docker_engine import DockerEngine
 from tests.support.offload_home import processes_under

@@ -8,7 +8,7 @@ import pytest
 
 from jobs.errors import NotFound
 from jobs.providers.gce.provider import GceCosProvider
-from jobs.providers.gce.simulator.lean import LeanSimulator, OddSimulator
+from jobs.simulator.lean import LeanSimulator, OddSimulator
 from tests.contracts.provider import Harness, ProviderContract
 from tests.support.gce_server import NEVER, Simulator, endpoint, provider
 

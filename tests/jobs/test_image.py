@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from jobs.workers.image import DOCKERFILE_LABEL, Image, Recipe, build_argv, judge, outdated
+from jobs.workers.container.image import DOCKERFILE_LABEL, Image, Recipe, build_argv, judge, outdated
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILT_IN = {"PROJECT_ID", "BRANCH_NAME", "COMMIT_SHA"}

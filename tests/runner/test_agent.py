@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from jobs.agents.base import Profile
-from jobs.remote.offload_runner import profile
-from jobs.remote.offload_runner.failures import RunnerError
+from jobs.remote.offload_runner.commands import profile
+from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.steps.agent import read
 from tests.support.runner_root import RunnerRoot
 

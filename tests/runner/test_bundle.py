@@ -48,7 +48,7 @@ def test_the_same_sources_give_the_same_bytes(tmp_path: Path) -> None:
 def test_other_sources_give_another_digest(tmp_path: Path) -> None:
     copy = tmp_path / "offload_runner"
     shutil.copytree(bundle.PACKAGE, copy)
-    (copy / "words.py").write_text("# changed\n")
+    (copy / "steps/judge.py").write_text("# changed\n")
     assert bundle.build(copy).digest != bundle.current().digest
 
 

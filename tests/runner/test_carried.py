@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from jobs.execution.carry import _bundle
-from jobs.remote.offload_runner import carried, paths, worktree
-from jobs.remote.offload_runner.failures import RunnerError
-from jobs.remote.offload_runner.git import Git
+from jobs.execution.git_bundle import _bundle
+from jobs.remote.offload_runner.errors import RunnerError
+from jobs.remote.offload_runner.files import paths
+from jobs.remote.offload_runner.git import bundles, worktree
+from jobs.remote.offload_runner.git.command import Git
 from tests.support.bench import Bench, session_of
 from tests.support.git_repos import RepoBuilder, git
 
@@ -34,7 +35,7 @@ def send(
 ) -> dict[str, Any]:
     """Look up at home, put the bundle where it is sent to, and return the request."""
     spec = bench.spec("/no/such/place/shop", number, **changes)
-    wanted = carried.look_up(repo.path, spec)
+    wanted = bundles.look_up(repo.path, spec)
     file = paths.carried(bench.root, str(spec["session"]))
     file.parent.mkdir(exist_ok=True)
     with file.open("wb") as out:
@@ -131,7 +132,7 @@ def test_a_shallow_clone_of_ours(bench: Bench, shop: RepoBuilder, tmp_path: Path
 
 def test_a_ref_that_is_gone(bench: Bench, shop: RepoBuilder) -> None:
     with pytest.raises(RunnerError, match=r"has no refs/pull/9/head") as caught:
-        carried.look_up(shop.path, bench.spec(shop.url, 9))
+        bundles.look_up(shop.path, bench.spec(shop.url, 9))
     assert "pull/1/head" in caught.value.hint
     spec = send(bench, shop)
     prepare(bench, spec)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from jobs.playbooks.base import RepositoryFacts
-from jobs.remote.offload_runner import facts
-from jobs.remote.offload_runner.git import Completed, raw, shown, split, text
+from jobs.remote.offload_runner.git import facts
+from jobs.remote.offload_runner.git.command import Completed, raw, shown, split, text
 from tests.support.bench import Bench
 from tests.support.git_repos import RepoBuilder
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.remote.offload_runner.journal import Journal, parse
+from jobs.remote.offload_runner.engine.journal import Journal, parse
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=60)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jobs.remote.offload_runner.judge import Evidence, Finding, Outcome, judge, place
+from jobs.remote.offload_runner.steps.judge import Evidence, Finding, Outcome, judge, place
 from jobs.states import Verdict
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from jobs.remote.offload_runner.journal import Journal
-from jobs.remote.offload_runner.paths import JobPaths
-from jobs.remote.offload_runner.record import Recorder, Recording
-from jobs.remote.offload_runner.redact import MARK
-from jobs.remote.offload_runner.tmux import Tmux
+from jobs.remote.offload_runner.commands.record import Recorder, Recording
+from jobs.remote.offload_runner.engine.journal import Journal
+from jobs.remote.offload_runner.engine.redact import MARK
+from jobs.remote.offload_runner.files.paths import JobPaths
+from jobs.remote.offload_runner.screen.tmux import Tmux
 
 SESSION = "offload-shop-1-review"
 

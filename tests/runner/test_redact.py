@@ -3,7 +3,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.remote.offload_runner.redact import MARK, Redactor
+from jobs.remote.offload_runner.engine.redact import MARK, Redactor
 
 TOKEN = "ghp_" + "a1B2" * 9
 

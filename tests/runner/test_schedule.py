@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.remote.offload_runner import schedule
+from jobs.remote.offload_runner.engine import schedule
 from jobs.remote.offload_runner.protocol import Plan, Task
 
 RUN, WAIT, SKIP = schedule.READY, schedule.WAIT, schedule.SKIP

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.remote.offload_runner import screen
-from jobs.remote.offload_runner.screen import Row, Style
-from jobs.remote.offload_runner.tasklog import plain
-from jobs.remote.offload_runner.words import SIGNS, WORDS, duration
+from jobs.remote.offload_runner.engine.task_log import plain
+from jobs.remote.offload_runner.screen import table
+from jobs.remote.offload_runner.screen.table import Row, Style
+from jobs.remote.offload_runner.screen.text import SIGNS, WORDS, duration
 
 PLAIN = Style(colour=False)
 ROWS = [
@@ -29,16 +29,16 @@ def bare(text: str) -> str:
 @given(st.integers(1, 220), st.integers(1, 60), st.integers(0, 3), st.booleans())
 def test_a_frame_never_leaves_the_screen(width: int, height: int, selected: int, colour: bool) -> None:
     style = Style(colour)
-    head = screen.heading({"target": "#1", "action": "review"}, "s", "abc", 3.0, width, style)
-    lines = screen.frame(head, ROWS, screen.footer(ROWS, "", width, style), width, height, selected, style)
+    head = table.heading({"target": "#1", "action": "review"}, "s", "abc", 3.0, width, style)
+    lines = table.frame(head, ROWS, table.footer(ROWS, "", width, style), width, height, selected, style)
     assert len(lines) <= height
     if width >= 40:
-        assert max(screen.cells(bare(line)) for line in lines) <= width
+        assert max(table.cells(bare(line)) for line in lines) <= width
 
 
 @given(st.text(max_size=40), st.integers(0, 50))
 def test_fit_gives_exactly_the_width(text: str, width: int) -> None:
-    assert screen.cells(screen.fit(text, width)) == width
+    assert table.cells(table.fit(text, width)) == width
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=80))
@@ -47,7 +47,7 @@ def test_plain_text_moves_no_cursor(text: str) -> None:
 
 
 def test_a_state_is_a_sign_and_a_word() -> None:
-    lines = screen.table(ROWS, 100, 1, PLAIN)
+    lines = table.table(ROWS, 100, 1, PLAIN)
     for line, row in zip(lines, ROWS, strict=True):
         assert f"{SIGNS[row.state]} {WORDS[row.state]}" in line
     assert lines[1].startswith("▌")
@@ -55,14 +55,14 @@ def test_a_state_is_a_sign_and_a_word() -> None:
 
 
 def test_without_colour_there_is_none() -> None:
-    text = "\n".join(screen.table(ROWS, 100, 0, PLAIN) + screen.summary(ROWS, {}, None, 100, PLAIN))
+    text = "\n".join(table.table(ROWS, 100, 0, PLAIN) + table.summary(ROWS, {}, None, 100, PLAIN))
     assert not re.search(r"\x1b\[[^01m]", text)
 
 
 def test_more_tasks_than_lines_scroll_with_the_selection() -> None:
     rows = [Row(f"Task {n}", "pending", None, "") for n in range(1, 31)]
     for selected in (0, 15, 29):
-        lines = screen.frame("head", rows, "foot", 80, 12, selected, PLAIN)
+        lines = table.frame("head", rows, "foot", 80, 12, selected, PLAIN)
         assert any(bare(line).startswith("▌") and f"Task {selected + 1} " in bare(line) for line in lines)
         assert (lines[0], lines[-1]) == ("head", "foot")
 
@@ -73,7 +73,7 @@ def test_the_summary_shows_verdict_findings_and_last_lines() -> None:
         "verdict": "needs_work",
         "findings": [{"severity": "warning", "message": "Lint fails.", "file": "a.py", "line": 3}],
     }
-    text = "\n".join(screen.summary(ROWS, {"Tests": "one\ntwo"}, finished, 60, PLAIN))
+    text = "\n".join(table.summary(ROWS, {"Tests": "one\ntwo"}, finished, 60, PLAIN))
     assert "NEEDS WORK" in text
     assert "! Lint fails.  a.py:3" in text
     assert "   two" in text

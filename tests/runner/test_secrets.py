@@ -9,11 +9,11 @@ from urllib.parse import quote
 
 import pytest
 
-from jobs.remote.offload_runner import confidential
-from jobs.remote.offload_runner.paths import JobPaths
+from jobs.remote.offload_runner.commands import secrets
+from jobs.remote.offload_runner.engine.redact import MARK, BytesRedactor
+from jobs.remote.offload_runner.engine.task_log import TaskLog
+from jobs.remote.offload_runner.files.paths import JobPaths
 from jobs.remote.offload_runner.protocol import Task
-from jobs.remote.offload_runner.redact import MARK, BytesRedactor
-from jobs.remote.offload_runner.tasklog import TaskLog
 from tests.support.runner_root import SESSION, RunnerRoot, wait_for
 
 VALUE = "s3cr3t/+ü value-that-nobody-else-has"
@@ -25,8 +25,8 @@ def deliver(root: RunnerRoot, values: dict[str, str]) -> dict[str, object]:
 
 
 def kept(root: RunnerRoot) -> list[Path]:
-    folder = confidential._of_root(JobPaths(root.path, SESSION))
-    return [file for place in confidential._places() for file in (place / folder).glob("*")]
+    folder = secrets._of_root(JobPaths(root.path, SESSION))
+    return [file for place in secrets._places() for file in (place / folder).glob("*")]
 
 
 def test_secrets_lie_in_memory_for_their_reader_alone(root: RunnerRoot) -> None:
@@ -45,8 +45,8 @@ def test_secrets_lie_in_memory_for_their_reader_alone(root: RunnerRoot) -> None:
         )
         assert kind.stdout.strip() == "tmpfs"
     paths = JobPaths(root.path, SESSION)
-    assert confidential.take(paths, "run") == {"TOKEN": VALUE}
-    assert confidential.take(paths, "run") == {}
+    assert secrets.take(paths, "run") == {"TOKEN": VALUE}
+    assert secrets.take(paths, "run") == {}
     deliver(root, {})
     assert kept(root) == []
 
@@ -97,11 +97,11 @@ def test_stopping_and_cleaning_leave_nothing_in_memory(root: RunnerRoot) -> None
 
 def test_a_place_that_is_not_ours_alone_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shared, own = Path(f"/dev/shm/{tmp_path.name}-shared"), Path(f"/dev/shm/{tmp_path.name}-own")
-    monkeypatch.setattr(confidential, "_places", lambda: [tmp_path / "disk", shared, own])
-    monkeypatch.setattr(confidential, "_is_in_memory", lambda place: str(place).startswith("/dev/shm/"))
+    monkeypatch.setattr(secrets, "_places", lambda: [tmp_path / "disk", shared, own])
+    monkeypatch.setattr(secrets, "_is_in_memory", lambda place: str(place).startswith("/dev/shm/"))
     shared.mkdir(mode=0o755)
     try:
-        assert confidential._make_place() == own
+        assert secrets._make_place() == own
     finally:
         shared.rmdir()
         own.rmdir()

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from jobs.remote.offload_runner import steps, worktree
-from jobs.remote.offload_runner.failures import RunnerError
-from jobs.remote.offload_runner.git import Git
-from jobs.remote.offload_runner.journal import Journal
+from jobs.remote.offload_runner import steps
+from jobs.remote.offload_runner.engine.journal import Journal
+from jobs.remote.offload_runner.errors import RunnerError
+from jobs.remote.offload_runner.git import worktree
+from jobs.remote.offload_runner.git.command import Git
 from jobs.remote.offload_runner.steps.conflicts import merged_by_index
 from jobs.remote.offload_runner.steps.proof import Run, classify, read_groups
 from tests.support.bench import PROJECT, Bench, session_of

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from jobs.remote import bundle
-from jobs.remote.offload_runner import watchdog
+from jobs.remote.offload_runner.commands import watchdog
 
 SESSION = "offload-shop-1-review"
 
@@ -152,7 +152,7 @@ def test_attached_terminals_are_seen_on_every_server(tmp_path: Path) -> None:
     tmux = ["tmux", "-S", socket, "-f", "/dev/null"]
     subprocess.run([*tmux, "new-session", "-d", "-s", SESSION, "sleep 600"], check=True)
     try:
-        from jobs.remote.offload_runner.tmux import Tmux
+        from jobs.remote.offload_runner.screen.tmux import Tmux
 
         server = Tmux(tmp_path, "tmux", "")
         if os.geteuid() == 0:

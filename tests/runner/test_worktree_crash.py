@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.remote.offload_runner import locks, mirror, worktree
-from jobs.remote.offload_runner.failures import RunnerError
+from jobs.remote.offload_runner.errors import RunnerError
+from jobs.remote.offload_runner.files import locks
+from jobs.remote.offload_runner.git import mirror, worktree
 from tests.support.bench import Bench, git_stub, session_of
 from tests.support.git_repos import RepoBuilder, git
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from jobs.remote.offload_runner.failures import RunnerError
+from jobs.remote.offload_runner.errors import RunnerError
 from tests.support.bench import Bench, session_of
 from tests.support.git_repos import RepoBuilder, git, large_repository
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from jobs.remote.offload_runner import git as runner_git
-from jobs.remote.offload_runner import remote
-from jobs.remote.offload_runner.failures import RunnerError
+from jobs.remote.offload_runner.errors import RunnerError
+from jobs.remote.offload_runner.git import command as runner_git
+from jobs.remote.offload_runner.git import fetch
 from tests.support.bench import Bench, git_stub, session_of
 from tests.support.git_repos import RepoBuilder
 
@@ -73,7 +73,7 @@ def test_nobody_answers(bench: Bench, scheme: str) -> None:
 
 
 def test_somebody_takes_the_call_and_says_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "TALK_SECONDS", 1.0)
+    monkeypatch.setattr(fetch, "TALK_SECONDS", 1.0)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.remote.offload_runner import worktree
-from jobs.remote.offload_runner.failures import RunnerError
+from jobs.remote.offload_runner.errors import RunnerError
+from jobs.remote.offload_runner.git import worktree
 from tests.support.bench import Bench, git_stub, session_of
 from tests.support.git_repos import RepoBuilder, git
 

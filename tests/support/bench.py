@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jobs.remote.offload_runner import worktree
+from jobs.remote.offload_runner.git import worktree
 from tests.support.git_repos import RepoBuilder
 
 PROJECT = Path(__file__).resolve().parents[2]
 _PREPARE = (
-    "import json, sys; from pathlib import Path; from jobs.remote.offload_runner import worktree;"
+    "import json, sys; from pathlib import Path; from jobs.remote.offload_runner.git import worktree;"
     "worktree.prepare(Path(sys.argv[1]), json.loads(sys.argv[2]), lambda line: print(json.dumps(line)))"
 )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.remote.offload_runner import protocol
-from jobs.remote.offload_runner.journal import Journal
+from jobs.remote.offload_runner.engine.journal import Journal
 from tests.support.cli import Cli
 from tests.support.git_repos import RepoBuilder
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from jobs.providers.gce import api, patience
+from jobs.providers.gce.compute import api, retry
 from jobs.providers.gce.provider import GceCosProvider
-from jobs.providers.gce.simulator.server import Simulator
+from jobs.simulator.server import Simulator
 
 __all__ = ["PROJECT", "ZONE", "Simulator", "config", "endpoint", "provider"]
 
@@ -24,7 +24,7 @@ def endpoint(simulator: Simulator) -> Iterator[Simulator]:
     with pytest.MonkeyPatch.context() as patch, simulator:
         for name, value in simulator.overrides.items():
             patch.setenv(name, value)
-        patch.setattr(patience, "FIRST_PAUSE", 0.01)
+        patch.setattr(retry, "FIRST_PAUSE", 0.01)
         try:
             yield simulator
         finally:

@@ -14,8 +14,8 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from jobs.providers.gce.simulator.http import Handler
-from jobs.providers.gce.simulator.server import Simulator
+from jobs.simulator.http import Handler
+from jobs.simulator.server import Simulator
 from tests.support.git_https import make_certificate
 
 ROBOT = "robot@demo-project.iam.gserviceaccount.com"

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jobs.providers.gce.simulator.http import Cut
-from jobs.providers.gce.simulator.server import Simulator
-from jobs.providers.gce.simulator.world import Json
+from jobs.simulator.http import Cut
+from jobs.simulator.server import Simulator
+from jobs.simulator.world import Json
 from tests.support.cli import Cli
 from tests.support.sshd import Sshd
 from tests.support.zygote import Ended, Zygote

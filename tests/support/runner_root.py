@@ -17,7 +17,7 @@ from typing import Any
 
 from jobs.remote import bundle
 from jobs.remote.layout import Layout
-from jobs.remote.offload_runner.process import MARK, marked
+from jobs.remote.offload_runner.engine.process import MARK, marked
 from jobs.remote.offload_runner.protocol import Plan, Task
 
 SESSION = "offload-demo-1-review"

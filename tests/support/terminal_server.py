@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from jobs.remote.layout import side_session, socket_for_root
-from jobs.remote.offload_runner.tmux import CONFIG
+from jobs.remote.offload_runner.screen.tmux import CONFIG
 from tests.support.offload_home import processes_under
 from tests.support.websocket import WebSocket
 

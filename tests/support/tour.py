@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from jobs.providers.gce.simulator import running
-from jobs.providers.gce.simulator.machines import SshdMachines
+from jobs.simulator import running
+from jobs.simulator.machines import SshdMachines
 from tests.support.cli import offload_cli
 from tests.support.desk import Desk, make_shop
 from tests.support.offload_home import processes_under

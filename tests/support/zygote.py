@@ -184,7 +184,8 @@ def _import_the_cloud(request: Mapping[str, Any]) -> None:
     import google.cloud.compute_v1
     import requests  # noqa: F401
 
-    from jobs.providers.gce import api, cloud, patience  # noqa: F401
+    from jobs.providers.gce import cloud  # noqa: F401
+    from jobs.providers.gce.compute import retry  # noqa: F401
 
     assert google.cloud.compute_v1
     gc.collect()
@@ -247,11 +248,13 @@ def _be_the_command(request: Mapping[str, Any], out: int, err: int) -> NoReturn:
 def _prepare(request: Mapping[str, Any]) -> None:
     sys.argv = [str(ROOT / "manage.py"), *request["argv"]]
     if request["hurried"]:
-        from jobs.providers.gce import account, mending, patience
+        from jobs.providers.gce.compute import retry
+        from jobs.providers.gce.identity import account
+        from jobs.providers.gce.onboarding import repair
         from jobs.workers import waiting
 
-        waiting.FIRST_PAUSE = patience.FIRST_PAUSE = 0.01
-        account.POLL_SECONDS = mending.SETTLE_PAUSE = 0.01
+        waiting.FIRST_PAUSE = retry.FIRST_PAUSE = 0.01
+        account.POLL_SECONDS = repair.SETTLE_PAUSE = 0.01
     if request["die_at_write"]:
         _die_at_write(int(request["die_at_write"]))
     if request["cwd"] is not None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from jobs.management.arguments import add_gcp_options
-from jobs.management.base import AsyncCommand
-from jobs.management.verbs import VERBS, Request
+from jobs.cli.command import AsyncCommand
+from jobs.cli.offload import VERBS, Request
+from jobs.cli.parser import add_gcp_options
 
 
 class Command(AsyncCommand):

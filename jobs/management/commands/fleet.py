@@ -7,9 +7,10 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from jobs.management import fleet, fleet_ssh, fleet_words
-from jobs.management.base import AsyncCommand, Parser
-from jobs.management.fleet_image import add_image_arguments, image_verb
+from jobs.cli.command import AsyncCommand, Parser
+from jobs.cli.fleet import add, ssh_config
+from jobs.cli.fleet import parser as machine_verbs
+from jobs.cli.fleet.image import add_image_arguments, image_verb
 
 
 class Command(AsyncCommand):
@@ -56,17 +57,17 @@ class Command(AsyncCommand):
             each.add_argument("--json", action="store_true", help="data instead of text")
             each.add_argument("--traceback", action="store_true", help=SUPPRESS)
 
-        fleet_words.add_verbs(verbs, **options)
+        machine_verbs.add_verbs(verbs, **options)
 
     async def run(self, **options: Any) -> int:
         """Carry the verb out."""
         verbs = {
-            "ls": fleet.ls,
-            "add": fleet.add,
-            "rm": fleet.rm,
-            "ssh-config": fleet_ssh.ssh_config,
+            "ls": add.ls,
+            "add": add.add,
+            "rm": add.rm,
+            "ssh-config": ssh_config.ssh_config,
             "image": image_verb,
         }
-        if options["verb"] in fleet_words.VERBS:
-            return await fleet_words.VERBS[options["verb"]][0](options)
+        if options["verb"] in machine_verbs.VERBS:
+            return await machine_verbs.VERBS[options["verb"]][0](options)
         return await verbs[options["verb"]](options)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobs.management.arguments import LAUNCH, OffloadParser
-from jobs.management.base import AsyncCommand
-from jobs.management.verbs import VERBS, Request
+from jobs.cli.command import AsyncCommand
+from jobs.cli.offload import VERBS, Request
+from jobs.cli.parser import LAUNCH, OffloadParser
 
 
 class Command(AsyncCommand):

@@ -7,8 +7,8 @@ import signal
 from argparse import ArgumentParser
 from typing import Any
 
-from jobs.execution import Reconciler
-from jobs.management.base import AsyncCommand
+from jobs.cli.command import AsyncCommand
+from jobs.reconciler import Reconciler
 
 
 class Command(AsyncCommand):

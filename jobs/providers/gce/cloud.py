@@ -8,12 +8,13 @@ from typing import Any
 
 from jobs.errors import OffloadError
 from jobs.providers.base import Capabilities, CloudProvider, Instance, Price, Problem, Resource
-from jobs.providers.gce import checkup, naming, prices
-from jobs.providers.gce.api import load_library
-from jobs.providers.gce.ground import Ground, grounds
-from jobs.providers.gce.inventory import Inventory, disk_of
+from jobs.providers.gce.compute import naming, prices
+from jobs.providers.gce.compute.api import load_library
+from jobs.providers.gce.compute.inventory import Inventory, disk_of
+from jobs.providers.gce.compute.shared_resources import Ground, grounds
+from jobs.providers.gce.compute.template import read_spec
+from jobs.providers.gce.onboarding import place_check
 from jobs.providers.gce.provider import GceCosProvider
-from jobs.providers.gce.template import read_spec
 from jobs.transport.endpoint import Endpoint
 
 NAMESPACE = "offload"
@@ -180,4 +181,4 @@ class GceCloud(CloudProvider):
     async def check(self) -> Sequence[Problem]:
         """Look at what is needed."""
         spec = {key: value for key, value in (self._config.get("spec") or {}).items() if key != "zone"}
-        return await checkup.check(self.machines.api, self.machines.settings, read_spec(spec))
+        return await place_check.check(self.machines.api, self.machines.settings, read_spec(spec))

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs.errors import NotFound, OffloadError, UsageError
+from jobs.errors import NotConfigured, NotFound, OffloadError, UsageError
 from jobs.providers.base import Capabilities, Instance, InstanceState, Problem, WorkerProvider
-from jobs.providers.gce import checkup, failures, naming, reaching, sight
-from jobs.providers.gce.api import Json, endpoint_override
-from jobs.providers.gce.requests import Requests
-from jobs.providers.gce.simulator import running
-from jobs.providers.gce.template import instance_body, read_settings, read_spec
+from jobs.providers.gce.compute import errors, machine_state, naming, routes
+from jobs.providers.gce.compute.api import Json, endpoint_override
+from jobs.providers.gce.compute.requests import Requests
+from jobs.providers.gce.compute.template import instance_body, read_settings, read_spec
+from jobs.providers.gce.onboarding import place_check
 from jobs.transport.endpoint import SshEndpoint
 
 
@@ -20,7 +20,7 @@ class GceCosProvider(Requests, WorkerProvider):
     """Machines of one project and zone.
 
     Configuration: see `template.Settings`; `home` (where pinned host keys are) is given by the caller;
-    `simulated`: the machines are those of the home's simulator. A
+    `endpoint`: the address of the API, when it is not Google's (a simulator's). A
     request (`spec`): see `template.Spec`. `Instance.data`: see `sight.view`. Beyond the contract there are
     `failure`, `disk`, `delete_disk`, `guest_attributes`, `host_keys`, `serial`, `resize`.
 
@@ -33,9 +33,13 @@ class GceCosProvider(Requests, WorkerProvider):
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._without_guest = False
         self._home = Path(str(config.get("home") or Path.home() / ".offload"))
-        # A simulated machine is never asked for at Google, whatever the environment says.
-        simulated = bool(config.get("simulated"))
-        endpoint = running.address(self._home) if simulated else endpoint_override()
+        if config.get("simulated") and not config.get("endpoint"):
+            # A simulated machine is never asked for at Google, whatever the environment says.
+            raise NotConfigured(
+                "This is a simulated machine, and its simulator was never started here.",
+                hint="Any command of `manage.py fleet` starts it.",
+            )
+        endpoint = config.get("endpoint") or endpoint_override()
         super().__init__(read_settings(config), endpoint)
 
     # The contract
@@ -70,7 +74,7 @@ class GceCosProvider(Requests, WorkerProvider):
                 zone=self.settings.zone,
                 request_id=self.request_id("insert", name, f"{wanted.intent}/{disk_life}", history),
             )
-        except failures.AlreadyThere:
+        except errors.AlreadyThere:
             if await self.raw(name) is None:
                 raise  # it is a disk that is there
             return  # somebody else's request for the same machine was first
@@ -81,13 +85,13 @@ class GceCosProvider(Requests, WorkerProvider):
         raw = await self.raw(name)
         if raw is None:
             return None
-        return sight.view(raw, await self.operations_if_down(raw))
+        return machine_state.view(raw, await self.operations_if_down(raw))
 
     async def list(self) -> Sequence[Instance]:
         """Return every machine with our labels (and our owner's), in all zones."""
         doing = f"Listing the machines of {self.settings.project}"
         ours = await self.everything("instances", doing)
-        return [sight.view(raw, await self.operations_if_down(raw)) for raw in ours]
+        return [machine_state.view(raw, await self.operations_if_down(raw)) for raw in ours]
 
     async def start(self, name: str) -> None:
         """Ask a stopped machine to start. Raises `NotFound`, `NoCapacity`, and `NotReady` while it stops."""
@@ -97,7 +101,7 @@ class GceCosProvider(Requests, WorkerProvider):
                 f"Starting the machine {name} failed: {self.settings.zone} has no such machine.",
                 hint=f"Make it again: `manage.py fleet provision {name}`; a data disk that exists is used.",
             )
-        if sight.state_of(raw) in (InstanceState.CREATING, InstanceState.RUNNING):
+        if machine_state.state_of(raw) in (InstanceState.CREATING, InstanceState.RUNNING):
             return
         verb = "resume" if str(raw.get("status")).upper() == "SUSPENDED" else "start"
         await self.act(verb, name, raw, f"Starting the machine {name} in {self.settings.zone}")
@@ -105,7 +109,7 @@ class GceCosProvider(Requests, WorkerProvider):
     async def stop(self, name: str) -> None:
         """Ask a machine to stop. One that is absent, stopped or stopping is success."""
         raw = await self.raw(name)
-        if raw is None or sight.state_of(raw) in sight.DOWN:
+        if raw is None or machine_state.state_of(raw) in machine_state.DOWN:
             return
         await self.act("stop", name, raw, f"Stopping the machine {name}")
 
@@ -122,18 +126,18 @@ class GceCosProvider(Requests, WorkerProvider):
 
     def ways(self, instance: Instance) -> Mapping[str, SshEndpoint]:
         """Return where the machine is reached by each configured strategy, in order. Pure."""
-        return reaching.ways(self.settings, self._home, instance)
+        return routes.ways(self.settings, self._home, instance)
 
     async def check(self) -> Sequence[Problem]:
         """Look at credentials, project, zone, machine type, quota, network and gcloud."""
-        return await checkup.check(self.api, self.settings)
+        return await place_check.check(self.api, self.settings)
 
     async def failure(self, name: str) -> OffloadError | None:
         """Return why the newest operation on the machine failed, translated; None when it did not."""
         for operation in await self.operations("instances", name):
             if operation.get("status") != "DONE":
                 return None
-            return sight.error_of(operation, name, self.settings.project, self.settings.zone)
+            return machine_state.error_of(operation, name, self.settings.project, self.settings.zone)
         return None
 
     # Beyond the contract
@@ -202,7 +206,7 @@ class GceCosProvider(Requests, WorkerProvider):
                 query_path=f"{namespace}/",
             )
         except NotFound as error:
-            self._without_guest = isinstance(error, failures.NotOffered)
+            self._without_guest = isinstance(error, errors.NotOffered)
             return {}
         except UsageError:  # an emulator that takes the verb for a mistake
             if not self.api.is_elsewhere:
@@ -236,7 +240,7 @@ class GceCosProvider(Requests, WorkerProvider):
             port=1,
         )
         if self.api.is_elsewhere and "contents" not in found:  # an emulator that answers with the machine
-            raise failures.NotOffered(
+            raise errors.NotOffered(
                 f"Reading the serial console of {name} failed: the endpoint does not offer "
                 "instances.getSerialPortOutput."
             )

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import List, Sequence
 
 from jobs.remote.offload_runner import wire
-from jobs.remote.offload_runner.failures import RunnerError
+from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.protocol import EXIT_OK, EXIT_SOFTWARE, EXIT_UNAVAILABLE, EXIT_USAGE
 
 # Command -> (module, whether stdout begins with the hello line). Each module has `main(options) -> int`.
 COMMANDS = {
     "hello": ("hello", True),
     "prepare": ("prepare", True),
-    "secrets": ("confidential", True),
+    "secrets": ("secrets", True),
     "profile": ("profile", True),
     "start": ("start", True),
     "run": ("run", False),
@@ -33,11 +33,11 @@ COMMANDS = {
     "enter": ("enter", False),
     "shell": ("shell", False),
     "stop": ("stop", True),
-    "clean": ("cleaning", True),
+    "clean": ("clean", True),
     "log": ("show", False),
     "peek": ("show", False),
     "diff": ("show", False),
-    "step": ("stepping", False),
+    "step": ("step", False),
     "watchdog": ("watchdog", False),
 }
 # A second hello line in a stream of raw bytes would be part of the bytes; `run` and `step` speak to people.
@@ -112,7 +112,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         if greets:
             wire.emit(wire.hello())
-        command = importlib.import_module("jobs.remote.offload_runner." + module)
+        command = importlib.import_module("jobs.remote.offload_runner.commands." + module)
         code: int = command.main(options)
         return code
     except RunnerError as error:

@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Dict, List
 
-from jobs.remote.offload_runner.failures import RunnerError
+from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.protocol import EXIT_USAGE, ISOLATED, MAGIC, PROTOCOL
 
 _DIGEST_LENGTH = 16

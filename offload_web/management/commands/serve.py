@@ -10,8 +10,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from jobs.cli.database import ensure_database
 from jobs.errors import OffloadError
-from jobs.management.database import ensure_database
 from offload_web import serving
 from offload_web.login import LINK_SECONDS, make_link
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from jobs.providers.gce.simulator import around, catalog
-from jobs.providers.gce.simulator.server import Simulator
+from jobs.simulator import around, catalog
+from jobs.simulator.server import Simulator
 from tests.support.cli import ROOT, Cli, offload_cli
 from tests.support.gcloud import StubGcloud
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.providers.gce.simulator.server import Simulator
+from jobs.simulator.server import Simulator
 from tests.support.cli import Cli
 from tests.support.gcloud import ACCOUNT, StubGcloud
 from tests.support.google_https import ROBOT, TOKEN, google_https, service_account, token_server

@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
+from jobs.cli.durations import parse_duration
+from jobs.cli.fleet.add import read_address
+from jobs.cli.offload import VERBS as FUNCTIONS
+from jobs.cli.parser import OPTIONS, VERBS, OffloadParser, _first_word
 from jobs.errors import UsageError
 from jobs.forges.target import VERBS as RESERVED
-from jobs.management.arguments import OPTIONS, VERBS, OffloadParser, _first_word
-from jobs.management.duration import parse_duration
-from jobs.management.fleet import read_address
-from jobs.management.verbs import VERBS as FUNCTIONS
 from tests.support.cli import ROOT, Cli
 
 

@@ -10,10 +10,10 @@ from typing import Any
 from unittest import mock
 
 from jobs import execution
+from jobs.cli.fleet import parser
 from jobs.errors import OffloadError, Refused
-from jobs.execution import apply, machines, wishes
+from jobs.execution import apply, machines, requests
 from jobs.execution.launch import lease
-from jobs.management import fleet_words
 from jobs.models import Job, Repository, Worker
 from jobs.providers.base import InstanceState
 from jobs.providers.memory import MemoryProvider
@@ -30,7 +30,7 @@ class BrakeTest(WishTest):
 
     async def fleet(self, verb: str, **more: Any) -> int:
         with contextlib.redirect_stdout(io.StringIO()):
-            return await fleet_words.VERBS[verb][0]({**OPTIONS, "verb": verb, **more})
+            return await parser.VERBS[verb][0]({**OPTIONS, "verb": verb, **more})
 
     async def turns(self, count: int = 3) -> None:
         """Let the loop begin whatever it wants to, and end it."""
@@ -73,7 +73,7 @@ class Stopped(BrakeTest):
     async def test_the_wish_of_a_page(self) -> None:
         async def stop() -> None:
             await execution.ask_stop(await self.row(), WHO, force=True)
-            await wishes.carry_out(await self.row(), wishes.POWER)
+            await requests.carry_out(await self.row(), requests.POWER)
 
         await self.stopped_for_good(stop)
 
@@ -99,7 +99,7 @@ class Stopped(BrakeTest):
             await self.fleet(verb)
             await self.turn()
             self.assertEqual(self.starts(), 0)
-            await wishes.carry_out(begun, wishes.POWER)  # read before, carried out after
+            await requests.carry_out(begun, requests.POWER)  # read before, carried out after
             self.assertEqual((self.starts(), (await self.row()).desired), (0, "down"))
             await self.fleet("start")
             self.cloud.requests.clear()

@@ -15,15 +15,15 @@ from django.conf import settings
 from django.utils import timezone
 
 from jobs import execution
+from jobs.cli.fleet import parser
+from jobs.cli.fleet.interrupt import Interrupted
+from jobs.cli.offload.request import Request
+from jobs.cli.offload.wait import EXIT_JOB_FAILED, wait_until_ended
 from jobs.errors import NoCapacity, Refused, UsageError
-from jobs.management import fleet_words
-from jobs.management.fleet_interrupt import Interrupted
-from jobs.management.verbs.request import Request
-from jobs.management.verbs.waiting import EXIT_JOB_FAILED, wait_until_ended
 from jobs.models import Job, Worker
 from jobs.providers.base import InstanceState
-from jobs.providers.gce.simulator import running
 from jobs.providers.memory import MemoryProvider
+from jobs.simulator import running
 from jobs.states import JobState
 from jobs.transitions import amove_job
 from jobs.workers import fleet, sweep
@@ -48,7 +48,7 @@ class Changes(BrakeTest):
             asked = mock.AsyncMock(return_value="n")
             with (
                 mock.patch("sys.stdin.isatty", return_value=True),
-                mock.patch("jobs.management.fleet_machines.ask", asked),
+                mock.patch("jobs.cli.fleet.machines.ask", asked),
                 self.assertRaisesRegex(Refused, "Nothing was done"),
             ):
                 await self.fleet(verb, yes=False, no_input=False, json=False, **more)
@@ -168,7 +168,7 @@ class Everything(BrakeTest):
                 self.settings(OFFLOAD=replace(settings.OFFLOAD, home=Path(self.root))),
                 contextlib.redirect_stdout(io.StringIO()) as out,
             ):
-                self.assertEqual(await fleet_words.VERBS[verb][0]({**options, "verb": verb}), 1)
+                self.assertEqual(await parser.VERBS[verb][0]({**options, "verb": verb}), 1)
             self.assertIn("Simulated machines could not be looked at", out.getvalue())
         self.assertEqual(self.cloud.instances["box"].state, InstanceState.STOPPED)
         self.assertEqual((await self.row()).state_detail, "Stopped on request.")

@@ -15,8 +15,8 @@ from django.conf import settings
 from django.db import connection
 
 from jobs import execution
-from jobs.execution.reconcile import Reconciler
 from jobs.models import Job, JobEvent, Worker
+from jobs.reconciler import Reconciler
 from jobs.remote.layout import socket_for_root
 from jobs.states import JobState
 from tests.jobs.execution.base import ExecutionTest, until

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jobs import execution
 from jobs.errors import NotFound, Refused, UsageError
-from jobs.execution.cleanup import discard
+from jobs.execution.remove import discard
 from jobs.models import Job, JobEvent
 from jobs.remote.layout import socket_for_root
 from jobs.states import JobState

@@ -10,9 +10,9 @@ from jobs import execution
 from jobs.errors import NotConfigured, Refused
 from jobs.models import Job
 from jobs.remote.layout import socket_for_root
-from jobs.remote.offload_runner import confidential
-from jobs.remote.offload_runner.process import marked
-from jobs.remote.offload_runner.redact import MARK
+from jobs.remote.offload_runner.commands import secrets
+from jobs.remote.offload_runner.engine.process import marked
+from jobs.remote.offload_runner.engine.redact import MARK
 from tests.jobs.execution.base import PASSING, ExecutionTest, Steps, until
 from tests.support.git_repos import RepoBuilder
 from tests.support.offload_home import processes_under
@@ -34,7 +34,7 @@ class Secrets(ExecutionTest):
         return path.read_text(errors="replace") if path.exists() else ""
 
     def kept_in_memory(self) -> list[str]:
-        return files_with_it(*(place for place in confidential._places() if place.is_dir()))
+        return files_with_it(*(place for place in secrets._places() if place.is_dir()))
 
     async def test_a_planted_secret_is_nowhere_but_in_its_task(self) -> None:
         # The command line's own process stands for the user's machine: there the value is a file of theirs.

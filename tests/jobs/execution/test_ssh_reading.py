@@ -15,8 +15,8 @@ from unittest import mock
 from asgiref.sync import sync_to_async
 from django.utils import timezone
 
-from jobs.execution.reconcile import Reconciler
 from jobs.models import Job, Worker
+from jobs.reconciler import Reconciler
 from jobs.remote.layout import socket_for_root
 from jobs.states import JobState
 from jobs.transport import pool

@@ -14,13 +14,13 @@ from asgiref.sync import sync_to_async
 from django.utils import timezone
 
 from jobs import execution
+from jobs.cli.fleet import machines
+from jobs.cli.offload.request import actor
 from jobs.errors import ConnectFailed, NotFound, Refused
-from jobs.execution import wishes
-from jobs.execution.reconcile import Reconciler
-from jobs.management import fleet_machines as machines
-from jobs.management.verbs.request import actor
+from jobs.execution import requests
 from jobs.models import Job, JobEvent, Worker
 from jobs.providers.base import InstanceState
+from jobs.reconciler import Reconciler
 from jobs.workers import idle
 from tests.jobs.workers.base import CloudTest
 from tests.support.factories import make_job, make_worker
@@ -41,7 +41,7 @@ class WishTest(CloudTest):
     async def turn(self) -> None:
         """Let the loop look for wishes, and end what it began."""
         await self.loop.once()
-        mine = [task for (kind, _), task in self.loop._tasks.items() if kind in wishes.KINDS]
+        mine = [task for (kind, _), task in self.loop._tasks.items() if kind in requests.KINDS]
         async with asyncio.timeout(60):
             await asyncio.gather(*mine, return_exceptions=True)
         self.loop._reap()
@@ -72,7 +72,7 @@ class Keeping(WishTest):
         await self.turn()
         self.assertEqual(file.read_text().strip(), f"{until:%Y-%m-%dT%H:%M:%SZ}")
         row = await self.row()
-        self.assertNotIn(wishes.KEEP, row.config)
+        self.assertNotIn(requests.KEEP, row.config)
         self.assertEqual(datetime.fromisoformat(row.config["kept"]["until"]), until)
         self.assertEqual(
             [(kind, who) for kind, who, _ in await self.asked()], [("asked", WHO), ("kept", WHO)]
@@ -106,15 +106,15 @@ class Keeping(WishTest):
         broken = ConnectFailed("Nobody answers.")
         with mock.patch.object(idle, "connect", side_effect=broken):
             with self.assertRaises(ConnectFailed):
-                await wishes.carry_out(await self.row(), wishes.KEEP)
+                await requests.carry_out(await self.row(), requests.KEEP)
             row = await self.row()
-            self.assertIn(wishes.KEEP, row.config)
-            wish = row.config[wishes.KEEP]
+            self.assertIn(requests.KEEP, row.config)
+            wish = row.config[requests.KEEP]
             wish["at"] = (timezone.now() - timedelta(hours=1)).isoformat()
             await Worker.objects.filter(id=row.id).aupdate(config=row.config)
-            await wishes.carry_out(row, wishes.KEEP)
+            await requests.carry_out(row, requests.KEEP)
         row = await self.row()
-        self.assertNotIn(wishes.KEEP, row.config)
+        self.assertNotIn(requests.KEEP, row.config)
         self.assertIn("Keeping it up failed: Nobody answers.", row.config["wish_failed"]["text"])
         self.assertEqual((await self.asked())[-1][:2], ("failed", WHO))
 
@@ -123,8 +123,8 @@ class Keeping(WishTest):
         await execution.ask_keep(row, 1, WHO)
         older = await self.row()
         newer = await execution.ask_keep(row, 12, WHO)
-        await wishes.carry_out(older, wishes.KEEP)
-        self.assertIn(wishes.KEEP, (await self.row()).config)
+        await requests.carry_out(older, requests.KEEP)
+        self.assertIn(requests.KEEP, (await self.row()).config)
         await self.turn()
         row = await self.row()
         self.assertEqual(datetime.fromisoformat(row.config["kept"]["until"]), newer)
@@ -156,7 +156,7 @@ class Power(WishTest):
         self.assertEqual((await self.row()).state, "ready", "a page only writes the wish")
         await self.turn()
         row = await self.row()
-        self.assertEqual((row.state, row.desired, wishes.POWER in row.config), ("stopped", "down", False))
+        self.assertEqual((row.state, row.desired, requests.POWER in row.config), ("stopped", "down", False))
         self.assertEqual(self.cloud.instances["box"].state, InstanceState.STOPPED)
         with self.assertRaisesRegex(Refused, "stopped already"):
             await execution.ask_stop(row, WHO)
@@ -189,7 +189,7 @@ class Power(WishTest):
         row = await self.row()
         self.assertEqual((row.state, row.desired), ("ready", "up"))
         self.assertIn(f"Stopping it failed: box is at work: {job.session}", row.config["wish_failed"]["text"])
-        self.assertNotIn(wishes.POWER, row.config)
+        self.assertNotIn(requests.POWER, row.config)
         await self.ended()
 
     async def test_a_start_that_fails_is_told_and_does_not_come_later_by_itself(self) -> None:
@@ -203,7 +203,7 @@ class Power(WishTest):
         self.assertIn(
             "Starting it failed: Starting a machine in memory failed", row.config["wish_failed"]["text"]
         )
-        self.assertNotIn(wishes.POWER, row.config)
+        self.assertNotIn(requests.POWER, row.config)
         await execution.ask_start(row, WHO)
         self.assertNotIn("wish_failed", (await self.row()).config)
         self.cloud.capacity = 10
@@ -231,7 +231,7 @@ class Power(WishTest):
             await self.turn()
         row = await self.row()
         self.assertEqual((row.state, row.desired), ("stopped", "down"))
-        self.assertNotIn(wishes.POWER, row.config)
+        self.assertNotIn(requests.POWER, row.config)
         await self.ended()
 
     async def test_a_machine_that_is_gone_is_not_made_by_a_start(self) -> None:

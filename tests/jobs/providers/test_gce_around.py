@@ -15,12 +15,12 @@ import pytest
 
 from jobs.errors import Refused, UsageError
 from jobs.providers.base import InstanceState
-from jobs.providers.gce import api, naming, prices
-from jobs.providers.gce.api import Api, endpoint_override
-from jobs.providers.gce.network import IAP_RANGE, Network, check_source
-from jobs.providers.gce.simulator.connect import tunnel
-from jobs.providers.gce.simulator.machines import SshdMachines
-from jobs.providers.gce.template import read_settings
+from jobs.providers.gce.compute import api, naming, prices
+from jobs.providers.gce.compute.api import Api, endpoint_override
+from jobs.providers.gce.compute.network import IAP_RANGE, Network, check_source
+from jobs.providers.gce.compute.template import read_settings
+from jobs.simulator.connect import tunnel
+from jobs.simulator.machines import SshdMachines
 from jobs.transport.pool import Pool
 from jobs.transport.ssh import Timing
 from tests.support.gce_server import NEVER, PROJECT, ZONE, Simulator, config, endpoint, provider
@@ -163,17 +163,20 @@ def test_what_is_unconfirmed_says_so() -> None:
 
 
 def test_the_libraries_are_behind_their_doors() -> None:
-    here = Path(api.__file__).parent
-    texts = {path: path.read_text() for path in here.parents[1].rglob("*.py")}
-    doors = {"google." + "cloud": ["api.py"], "google." + "auth": ["api.py", "credentials.py", "rest.py"]}
+    gce = Path(api.__file__).parents[1]
+    texts = {path: path.read_text() for path in gce.parents[1].rglob("*.py")}
+    doors = {
+        "google." + "cloud": ["compute/api.py"],
+        "google." + "auth": ["compute/api.py", "compute/rest.py", "identity/credentials.py"],
+    }
     for library, modules in doors.items():
         imported = f'("{library}'
         users = [path for path, text in texts.items() if imported in text or f"import {library}" in text]
-        assert sorted(users) == [here / module for module in modules], library
+        assert sorted(users) == [gce / module for module in modules], library
 
 
 async def test_simulator_survives_its_own_death(tmp_path: Path) -> None:
-    argv = [sys.executable, "-m", "jobs.providers.gce.simulator"]
+    argv = [sys.executable, "-m", "jobs.simulator"]
     argv += ["--state", str(tmp_path / "state.json"), "--seconds", "0"]
     for round_ in range(2):
         process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220

@@ -18,8 +18,8 @@ from jobs.errors import (
     WorkerUnavailable,
 )
 from jobs.providers.base import InstanceState, Severity
-from jobs.providers.gce import api, patience
-from jobs.providers.gce.failures import NotOffered, NotReady, ended_badly, refused
+from jobs.providers.gce.compute import api, retry
+from jobs.providers.gce.compute.errors import NotOffered, NotReady, ended_badly, refused
 from tests.support.gce_server import NEVER, PROJECT, ZONE, Simulator, config, endpoint, provider
 
 
@@ -71,7 +71,7 @@ async def test_troubles_that_stay(simulator: Simulator, fault: str, error: type[
         await provider().stop("worker")
     assert caught.value.retryable
     assert caught.value.hint
-    assert len(simulator.requests) == patience.ATTEMPTS
+    assert len(simulator.requests) == retry.ATTEMPTS
 
 
 async def test_no_capacity_comes_late_and_names_the_zone(simulator: Simulator) -> None:

@@ -15,12 +15,14 @@ import pytest
 
 from jobs.errors import NotConfigured, UsageError
 from jobs.providers.base import Problem, Severity
-from jobs.providers.gce import account, credentials, endpoints, gcloud, login_key, mending, places
-from jobs.providers.gce.account import Account
-from jobs.providers.gce.examine import examine
-from jobs.providers.gce.preflight import preflight
-from jobs.providers.gce.seen import Seen, Wanted
-from jobs.providers.gce.template import Spec, read_settings
+from jobs.providers.gce.compute import endpoints, places
+from jobs.providers.gce.compute.template import Spec, read_settings
+from jobs.providers.gce.identity import account, credentials, gcloud, login_key
+from jobs.providers.gce.identity.account import Account
+from jobs.providers.gce.onboarding import repair
+from jobs.providers.gce.onboarding.examination import examine
+from jobs.providers.gce.onboarding.observed import Seen, Wanted
+from jobs.providers.gce.onboarding.preflight import preflight
 from tests.support import agent
 from tests.support.gce_server import PROJECT, ZONE, Simulator, endpoint
 from tests.support.gcloud import ACCOUNT, StubGcloud
@@ -51,7 +53,7 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StubGcloud:
 @pytest.fixture
 def simulator(stub: StubGcloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
     monkeypatch.setattr(account, "POLL_SECONDS", 0.02)
-    monkeypatch.setattr(mending, "SETTLE_PAUSE", 0.02)
+    monkeypatch.setattr(repair, "SETTLE_PAUSE", 0.02)
     with endpoint(Simulator()) as found:
         yield found
 
@@ -344,7 +346,7 @@ async def test_the_key_that_ends_is_renewed(simulator: Simulator) -> None:
         seen = await examine(wanted())
         (line,) = [one for one in seen.problems if one.subject == "OS Login"]
         assert (line.severity, "ssh-keys update" in line.command) == (severity, True)
-        assert await mending.mend(wanted(), seen, print, no)
+        assert await repair.mend(wanted(), seen, print, no)
         assert "expirationTimeUsec" not in entry
     assert (await at(wanted()))["OS Login"].severity is Severity.PASS
 
@@ -360,10 +362,10 @@ async def test_mending_from_nothing(simulator: Simulator, stub: StubGcloud) -> N
     said: list[str] = []
     seen = await examine(wanted())
     assert {one.mend for one in seen.problems if one.mend} == {"apis", "roles", "ssh-key"}
-    assert await mending.mend(wanted(), seen, said.append, no)
+    assert await repair.mend(wanted(), seen, said.append, no)
     assert (await at(wanted()))["roles"].severity is Severity.FAIL, "nothing is granted without a yes"
     assert simulator.world.account["bindings"][1:] == []
-    assert await mending.mend(wanted(), await examine(wanted()), said.append, yes)
+    assert await repair.mend(wanted(), await examine(wanted()), said.append, yes)
     assert {one.severity for one in (await examine(wanted())).problems} == {Severity.PASS}
     assert simulator.world.account["bindings"] == [
         {"role": "roles/owner", "members": ["user:boss@example.com"]},
@@ -373,7 +375,7 @@ async def test_mending_from_nothing(simulator: Simulator, stub: StubGcloud) -> N
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert "Waiting until Google knows it everywhere ..." in said
     before = key.read_bytes()
-    await mending.mend(wanted(), replace_mends(await examine(wanted())), said.append, yes)
+    await repair.mend(wanted(), replace_mends(await examine(wanted())), said.append, yes)
     assert key.read_bytes() == before, "a key that is there is never overwritten"
 
 
@@ -388,7 +390,7 @@ async def test_what_cannot_be_mended_is_said(simulator: Simulator) -> None:
     said: list[str] = []
     simulator.world.account.update(off=["compute.googleapis.com"], billing="")
     seen = await examine(wanted())
-    await mending.mend(wanted(), seen, said.append, yes)
+    await repair.mend(wanted(), seen, said.append, yes)
     (refusal,) = [one for one in said if "Billing account for project" in one]
     assert "https://console.cloud.google.com/billing/linkedaccount" in refusal
     assert "compute.googleapis.com" in simulator.world.account["off"]
@@ -400,7 +402,7 @@ async def test_the_api_that_turns_on_apis_is_turned_on_by_gcloud(
     simulator.world.account["off"] = ["serviceusage.googleapis.com"]
     stub.set(does={"services enable serviceusage.googleapis.com": ""})
     said: list[str] = []
-    await mending.mend(wanted(), await examine(wanted()), said.append, yes)
+    await repair.mend(wanted(), await examine(wanted()), said.append, yes)
     (asked,) = [one for one in stub.asked() if one.startswith("services enable")]
     assert asked.startswith("services enable serviceusage.googleapis.com compute.googleapis.com")
     assert asked.endswith(f"--project={PROJECT}")

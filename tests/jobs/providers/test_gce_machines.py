@@ -11,7 +11,7 @@ import pytest
 from jobs.errors import NoCapacity, UsageError
 from jobs.providers.base import InstanceState
 from jobs.providers.gce.cloud import GceCloud
-from jobs.providers.gce.template import read_spec
+from jobs.providers.gce.compute.template import read_spec
 from tests.support.gce_server import NEVER, PROJECT, ZONE, Simulator, config, endpoint, provider
 
 

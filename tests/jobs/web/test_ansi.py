@@ -5,7 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.ansi import to_html
+from jobs.dashboard.logs.ansi import to_html
 
 
 def test_colours_become_classes() -> None:

@@ -7,7 +7,7 @@ from channels.testing import WebsocketCommunicator
 from django.test import TransactionTestCase
 from django.utils import timezone
 
-from jobs.feed import TAIL, FeedConsumer
+from jobs.dashboard.live import TAIL, FeedConsumer
 from jobs.models import Job
 from jobs.states import Attention
 from jobs.transitions import aset_attention

@@ -2,8 +2,8 @@
 
 from django.test import TestCase
 
-from jobs import diff_pages
-from jobs.presenters import JobView, markdown, seconds_text, sections
+from jobs.dashboard.changes import presenters
+from jobs.dashboard.job.presenters import JobView, markdown, seconds_text, sections
 from jobs.states import JobState, TaskState, Verdict
 from tests.support.factories import make_job, make_task
 
@@ -44,7 +44,7 @@ Binary files /dev/null and b/logo.png differ
 
 
 def test_a_diff_becomes_rows() -> None:
-    diff = diff_pages.parse(DIFF)
+    diff = presenters.parse(DIFF)
     renamed, binary = diff.files
     assert (renamed.was, renamed.path, renamed.status) == ("old.py", "new.py", "renamed")
     assert [(line.kind, line.old, line.new, line.text) for line in renamed.hunks[0].lines] == [
@@ -55,17 +55,17 @@ def test_a_diff_becomes_rows() -> None:
 
 
 def test_an_odd_diff_is_shown_as_it_is() -> None:
-    diff = diff_pages.parse(b"--- a/x\n+++ b/x\n@@ -1,9 +1,9 @@\n short\n")
+    diff = presenters.parse(b"--- a/x\n+++ b/x\n@@ -1,9 +1,9 @@\n short\n")
     assert diff.raw.startswith("--- a/x")
     assert diff.note
 
 
 def test_a_huge_diff_is_cut_and_says_so() -> None:
     one = b"diff --git a/f b/f\n--- a/f\n+++ b/f\n@@ -1 +1,20000 @@\n same\n" + b"+line\n" * 19_999
-    diff = diff_pages.parse(one * 30)
+    diff = presenters.parse(one * 30)
     assert "only its first files" in diff.note
     assert 1 <= len(diff.files) < 30
-    assert diff_pages.parse(b"").files == []
+    assert presenters.parse(b"").files == []
 
 
 class SectionTests(TestCase):

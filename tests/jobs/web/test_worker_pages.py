@@ -9,10 +9,10 @@ from asgiref.sync import async_to_sync
 from django.test import TransactionTestCase
 from django.utils import timezone
 
+from jobs.dashboard.workers.presenters import WorkerCard, clock, html, money
 from jobs.models import Job, JobEvent, Worker
 from jobs.providers.base import Price
 from jobs.states import WorkerState
-from jobs.worker_cards import WorkerCard, clock, html, money
 from jobs.workers.costs import price_of
 from offload_web.login import local_user
 from tests.support.factories import make_job, make_worker

@@ -15,14 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import NotConfigured
-from jobs.workers import boot
+from jobs.workers import cloud_init
 
 DIGEST = "europe-docker.pkg.dev/p/offload/maintainer@sha256:" + "a" * 64
 CONFIG: dict[str, Any] = {"container": {"image": DIGEST, "engine": ["sudo", "-n", "docker"]}, "boot": {}}
 
 
-def made(**changes: Any) -> boot.Boot:
-    return replace(boot.of_worker("box", boot.MOUNT, CONFIG), **changes)
+def made(**changes: Any) -> cloud_init.Boot:
+    return replace(cloud_init.of_worker("box", cloud_init.MOUNT, CONFIG), **changes)
 
 
 def files(text: str) -> dict[str, str]:
@@ -30,10 +30,10 @@ def files(text: str) -> dict[str, str]:
 
 
 def test_it_is_cloud_config_with_scripts_that_bash_takes() -> None:
-    text = boot.render(made())
+    text = cloud_init.render(made())
     assert text.startswith("#cloud-config\n")
     written = files(text)
-    assert written["/etc/offload/boot.sh"] == boot.render(made(), boot.SCRIPT)
+    assert written["/etc/offload/boot.sh"] == cloud_init.render(made(), cloud_init.SCRIPT)
     for path in ("/etc/offload/boot.sh", "/etc/offload/watchdog.sh"):
         assert written[path].startswith("#!/bin/bash\n")
         done = subprocess.run(["bash", "-n"], input=written[path], text=True, capture_output=True)
@@ -43,7 +43,7 @@ def test_it_is_cloud_config_with_scripts_that_bash_takes() -> None:
 
 def test_the_container_is_the_one_that_a_launch_expects() -> None:
     one = made()
-    script = boot.render(one, boot.SCRIPT)
+    script = cloud_init.render(one, cloud_init.SCRIPT)
     assert f"offload.spec={one.spec.digest()}" in script
     assert "docker run --detach --name maintainer-worker" in script
     assert "--read-only" in script
@@ -53,7 +53,7 @@ def test_the_container_is_the_one_that_a_launch_expects() -> None:
 
 def test_values_cannot_leave_their_quotes() -> None:
     evil = "/x'; touch /tmp/evil; echo '$(id) # - path: /etc/passwd"
-    text = boot.render(made(disk=evil, user=evil))
+    text = cloud_init.render(made(disk=evil, user=evil))
     assert len(yaml.safe_load(text)["write_files"]) == 5
     script = files(text)["/etc/offload/boot.sh"]
     lines = script[: script.index("STEP=")] + 'printf "%s" "$DISK"\n'
@@ -63,18 +63,18 @@ def test_values_cannot_leave_their_quotes() -> None:
 
 
 def test_an_unknown_name_in_a_template_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    values = boot.Boot.values
+    values = cloud_init.Boot.values
     monkeypatch.setattr(
-        boot.Boot, "values", lambda self: {k: v for k, v in values(self).items() if k != "mount"}
+        cloud_init.Boot, "values", lambda self: {k: v for k, v in values(self).items() if k != "mount"}
     )
     with pytest.raises(jinja2.UndefinedError, match="mount"):
-        boot.render(made())
+        cloud_init.render(made())
 
 
 @pytest.mark.parametrize("image", ["", "maintainer:latest", "europe-docker.pkg.dev/p/o/m:1"])
 def test_an_image_without_a_digest_is_refused(image: str) -> None:
     with pytest.raises(NotConfigured, match="digest"):
-        boot.of_worker("box", boot.MOUNT, {"container": {"image": image}})
+        cloud_init.of_worker("box", cloud_init.MOUNT, {"container": {"image": image}})
 
 
 SENSELESS: list[tuple[str, Any, str]] = [
@@ -96,14 +96,14 @@ SENSELESS: list[tuple[str, Any, str]] = [
 @pytest.mark.parametrize(("name", "value", "said"), SENSELESS)
 def test_a_setting_that_makes_no_sense_is_named(name: str, value: Any, said: str) -> None:
     with pytest.raises(NotConfigured, match=f"boot setting `{name}` of the worker") as caught:
-        boot.render(made(**{name: value}))
+        cloud_init.render(made(**{name: value}))
     assert said in caught.value.message
 
 
 def test_a_text_that_google_would_not_take_is_refused() -> None:
-    assert len(boot.render(made()).encode()) < boot.LARGEST / 10
+    assert len(cloud_init.render(made()).encode()) < cloud_init.LARGEST / 10
     with pytest.raises(NotConfigured, match=r"has \d+ bytes; Google takes 262144"):
-        boot.render(made(links=tuple(f"/var/lib/{n:030d}" for n in range(9000))))
+        cloud_init.render(made(links=tuple(f"/var/lib/{n:030d}" for n in range(9000))))
 
 
 @settings(max_examples=30)
@@ -111,19 +111,19 @@ def test_a_text_that_google_would_not_take_is_refused() -> None:
 def test_whatever_is_rendered_is_yaml_with_the_scripts_in_it(text: str, idle: float) -> None:
     one = made(name=text, user=text, disk=f"/dev/{text}", links=(f"/l{text}",), idle_minutes=idle)
     try:
-        whole = boot.render(one)
+        whole = cloud_init.render(one)
     except NotConfigured:
         return
     config = yaml.safe_load(whole)
     assert set(config) == {"write_files", "runcmd"}
     assert {"path", "permissions", "owner", "content"} == set().union(*config["write_files"])
-    assert files(whole)["/etc/offload/boot.sh"] == boot.render(one, boot.SCRIPT)
-    assert files(whole)["/etc/offload/watchdog.sh"] == boot.render(one, boot.WATCHDOG)
+    assert files(whole)["/etc/offload/boot.sh"] == cloud_init.render(one, cloud_init.SCRIPT)
+    assert files(whole)["/etc/offload/watchdog.sh"] == cloud_init.render(one, cloud_init.WATCHDOG)
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not here")
 def test_systemd_understands_the_units(tmp_path: Path) -> None:
-    written = files(boot.render(made()))
+    written = files(cloud_init.render(made()))
     paths = []
     for path, content in written.items():
         if path.startswith("/etc/systemd/system/"):
@@ -143,7 +143,7 @@ def test_systemd_understands_the_units(tmp_path: Path) -> None:
 def test_a_login_of_the_machine_gets_the_container_that_a_launch_expects() -> None:
     """The digest that the script makes of a user whom only the machine knows is ours."""
     one = made(user="ann")
-    script = boot.render(one, boot.SCRIPT)
+    script = cloud_init.render(one, cloud_init.SCRIPT)
     block = script[script.index("    # Known here only") : script.index('mkdir -p "$ROOT"')].rpartition(
         "fi\n"
     )[0]
@@ -157,7 +157,7 @@ def test_a_login_of_the_machine_gets_the_container_that_a_launch_expects() -> No
 @pytest.mark.skipif(not shutil.which("cloud-init"), reason="cloud-init is not here")
 def test_cloud_init_finds_it_valid(tmp_path: Path) -> None:
     file = tmp_path / "user-data"
-    file.write_text(boot.render(made(user="ann")))
+    file.write_text(cloud_init.render(made(user="ann")))
     check = ["cloud-init", "schema", "--config-file", str(file)]
     done = subprocess.run(check, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

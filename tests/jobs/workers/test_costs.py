@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 
-from jobs.management.machine_lines import cost_json, describe_job, describe_machine, machine_json
+from jobs.cli.fleet.machine_output import cost_json, describe_job, describe_machine, machine_json
 from jobs.models import Job, JobEvent, Worker
 from jobs.providers.base import Price
 from jobs.workers import fleet

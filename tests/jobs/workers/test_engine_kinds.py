@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from jobs.workers.container_spec import ContainerSpec, EngineKind, faults
-from jobs.workers.engine import kind_of, name_of, version_of
+from jobs.workers.container.engine import kind_of, name_of, version_of
+from jobs.workers.container.spec import ContainerSpec, EngineKind, faults
 
 # `docker info --format '{{json .}}'` of 20.10 and 27, and `podman info` of 4.3: the parts that are read.
 DOCKER = {"ServerVersion": "20.10.24+dfsg1", "SecurityOptions": ["name=seccomp,profile=default"]}

@@ -14,6 +14,7 @@ from unittest import mock
 from asgiref.sync import sync_to_async
 from django.test import TransactionTestCase
 
+from jobs.cli.fleet import plan
 from jobs.errors import (
     NoCapacity,
     NotConfigured,
@@ -24,10 +25,9 @@ from jobs.errors import (
     TimedOut,
     UsageError,
 )
-from jobs.management import fleet_plan
 from jobs.management.commands.fleet import Command
 from jobs.models import Worker
-from jobs.providers.gce.simulator.lean import LeanSimulator
+from jobs.simulator.lean import LeanSimulator
 from jobs.workers import waiting
 from tests.support import agent
 from tests.support.factories import make_job
@@ -295,7 +295,7 @@ class Verbs(FleetTest):
         self.assertEqual((await self.row()).state, "booting")
 
     async def test_a_project_that_no_row_names_is_looked_through_for_ours_alone(self) -> None:
-        mine = fleet_plan.owner_of({"owner": None})
+        mine = plan.owner_of({"owner": None})
         await self.provision("--owner", mine, name="mine")
         await self.provision("--owner", "a-colleague", name="theirs")
         await Worker.objects.all().adelete()

@@ -12,8 +12,8 @@ from django.test import TransactionTestCase
 
 from jobs.errors import NotConfigured
 from jobs.models import Worker
-from jobs.providers.gce import naming
 from jobs.providers.gce.cloud import GceCloud
+from jobs.providers.gce.compute import naming
 from jobs.workers import sweep, waiting
 from jobs.workers.home import home_id
 from tests.support.gce_server import PROJECT, ZONE, Simulator, config, endpoint

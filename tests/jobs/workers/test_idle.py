@@ -14,7 +14,7 @@ from django.utils import timezone
 from jobs.errors import Refused, UsageError
 from jobs.models import JobEvent, Worker
 from jobs.providers.base import Instance, InstanceState
-from jobs.remote.offload_runner import watchdog
+from jobs.remote.offload_runner.commands import watchdog
 from jobs.states import WorkerState
 from jobs.workers import idle
 from jobs.workers.fleet import look_at_machine, note_machine

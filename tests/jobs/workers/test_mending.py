@@ -11,8 +11,8 @@ import pytest
 from jobs.errors import OffloadError
 from jobs.remote.layout import Layout
 from jobs.transport.local import LocalTransport
-from jobs.workers.bootstrap import Machine, look_at
-from jobs.workers.mending import mend
+from jobs.workers.probe import Machine, look_at
+from jobs.workers.repair import mend
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="Only root can give a directory to another user.")
 PERSON = 1234

@@ -16,12 +16,12 @@ from django.test import TransactionTestCase
 
 from jobs.errors import AuthRefused, ConnectFailed, HostKeyMismatch, OffloadError
 from jobs.models import Worker
-from jobs.providers.gce.simulator.connect import tunnel
-from jobs.providers.gce.simulator.machines import SshdMachines
+from jobs.simulator.connect import tunnel
+from jobs.simulator.machines import SshdMachines
 from jobs.transport import pool
 from jobs.workers import connect, ssh_config, words_for_ssh
 from jobs.workers.connection import provider_of
-from jobs.workers.published import pin_published
+from jobs.workers.published_keys import pin_published
 from tests.support.gce_server import Simulator, config, endpoint
 from tests.support.sshd import make_key
 
@@ -158,7 +158,7 @@ class Ways(TransactionTestCase):
     async def test_what_a_tunnel_says_is_no_part_of_the_line(self) -> None:
         chatty = "print('NumPy would be faster', file=sys.stderr, flush=True)"
         where = str(self.tmp / "machines")
-        carry = f"from jobs.providers.gce.simulator import connect as c; c.main({where!r}, 'box')"
+        carry = f"from jobs.simulator import connect as c; c.main({where!r}, 'box')"
         run = f"import sys; {chatty}; {carry}"
         worker = await self.worker(strategy="iap", tunnel=[sys.executable, "-c", run])
         await self.talk(worker)

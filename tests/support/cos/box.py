@@ -13,15 +13,15 @@ from jobs.errors import NotFound
 from jobs.remote.client import RunnerClient
 from jobs.remote.layout import Layout
 from jobs.remote.offload_runner.protocol import Plan, Task
-from jobs.workers import boot
-from jobs.workers.container_spec import ContainerSpec, spec_of
+from jobs.workers import cloud_init
+from jobs.workers.container.spec import ContainerSpec, spec_of
 from tests.support.cos.line import CosLine
 from tests.support.cos.machine import CosMachine
 
 ANN = (2000123, 2000124)
 STEPS = ["data disk", "format the data disk", "mount the data disk", "directories", "metadata server",
          "container engine", "image", "tmux", "container", "up"]  # fmt: skip
-LAYOUT = Layout(boot.MOUNT, tmux_socket=None, tmux=f"{boot.MOUNT}/bin/tmux")
+LAYOUT = Layout(cloud_init.MOUNT, tmux_socket=None, tmux=f"{cloud_init.MOUNT}/bin/tmux")
 
 
 class Box:
@@ -31,7 +31,7 @@ class Box:
         self.machine = machine
         self.image = image
         self.config = self.configured({"user": "ann"}, {"memory": "1g", "cpus": "1.5", "pids": 512})
-        self.user_data = boot.render(boot.of_worker("box", boot.MOUNT, self.config))
+        self.user_data = cloud_init.render(cloud_init.of_worker("box", cloud_init.MOUNT, self.config))
         self.first: dict[str, Any] = {}
 
     def configured(self, config: dict[str, Any], container: dict[str, Any]) -> dict[str, Any]:
@@ -40,7 +40,7 @@ class Box:
     @property
     def spec(self) -> ContainerSpec:
         """Return what a launch by Ann expects."""
-        spec = spec_of(self.config, boot.MOUNT)
+        spec = spec_of(self.config, cloud_init.MOUNT)
         assert spec is not None
         return spec.owned_by(f"{ANN[0]}:{ANN[1]}")
 

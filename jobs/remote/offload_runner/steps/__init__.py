@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import Callable, Dict
 
-from jobs.remote.offload_runner import paths
-from jobs.remote.offload_runner.failures import RunnerError
+from jobs.remote.offload_runner.errors import RunnerError
+from jobs.remote.offload_runner.files import paths
 from jobs.remote.offload_runner.protocol import EXIT_SOFTWARE, EXIT_USAGE
 from jobs.remote.offload_runner.steps.agent import run as agent
 from jobs.remote.offload_runner.steps.base_worktree import run as base_worktree

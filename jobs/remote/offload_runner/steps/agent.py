@@ -14,10 +14,10 @@ import subprocess
 import sys
 from typing import Any, Dict, Optional
 
-from jobs.remote.offload_runner import profile
-from jobs.remote.offload_runner.git import shown
+from jobs.remote.offload_runner.commands import profile
+from jobs.remote.offload_runner.engine.redact import BytesRedactor
+from jobs.remote.offload_runner.git.command import shown
 from jobs.remote.offload_runner.protocol import FAILED
-from jobs.remote.offload_runner.redact import BytesRedactor
 from jobs.remote.offload_runner.steps.context import render
 from jobs.remote.offload_runner.steps.record import Job, say
 from jobs.remote.offload_runner.steps.synthesis import outcomes

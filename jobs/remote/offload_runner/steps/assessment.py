@@ -6,11 +6,11 @@ import re
 import shlex
 from typing import Any, List, Mapping, Optional, Sequence
 
-from jobs.remote.offload_runner import judge
-from jobs.remote.offload_runner.git import shown
-from jobs.remote.offload_runner.judge import Evidence, Finding, Judgement, Outcome
+from jobs.remote.offload_runner.git.command import shown
 from jobs.remote.offload_runner.protocol import FAILED, SKIPPED, SUCCEEDED
+from jobs.remote.offload_runner.steps import judge
 from jobs.remote.offload_runner.steps.context import code, one_line, overview
+from jobs.remote.offload_runner.steps.judge import Evidence, Finding, Judgement, Outcome
 from jobs.remote.offload_runner.steps.record import Job, counted
 
 _TAIL_LINES = 25

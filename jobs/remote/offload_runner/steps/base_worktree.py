@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.remote.offload_runner import worktree
+from jobs.remote.offload_runner.git import worktree
 from jobs.remote.offload_runner.steps.record import Job, say
 
 

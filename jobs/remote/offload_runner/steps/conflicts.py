@@ -11,8 +11,8 @@ import re
 import tempfile
 from typing import Dict, List, Optional
 
-from jobs.remote.offload_runner.failures import RunnerError
-from jobs.remote.offload_runner.git import Git, shown, split, text
+from jobs.remote.offload_runner.errors import RunnerError
+from jobs.remote.offload_runner.git.command import Git, shown, split, text
 from jobs.remote.offload_runner.protocol import EXIT_NOT_FOUND
 from jobs.remote.offload_runner.steps.context import distance
 from jobs.remote.offload_runner.steps.record import Job, counted, say

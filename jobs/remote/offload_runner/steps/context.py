@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Dict, List
 
-from jobs.remote.offload_runner.git import shown
+from jobs.remote.offload_runner.git.command import shown
 from jobs.remote.offload_runner.steps.record import Job, counted, say
 
 _COMMITS = 100

@@ -56,10 +56,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from jobs.remote.offload_runner import worktree
-from jobs.remote.offload_runner.environment import placeholders
-from jobs.remote.offload_runner.failures import RunnerError
-from jobs.remote.offload_runner.git import Git, raw, shown, split, text
+from jobs.remote.offload_runner.engine.environment import placeholders
+from jobs.remote.offload_runner.errors import RunnerError
+from jobs.remote.offload_runner.git import worktree
+from jobs.remote.offload_runner.git.command import Git, raw, shown, split, text
 from jobs.remote.offload_runner.protocol import EXIT_DATA, EXIT_NOT_FOUND, PlanError, expand
 from jobs.remote.offload_runner.steps.record import Job, counted, say
 from jobs.remote.offload_runner.wire import runner_path

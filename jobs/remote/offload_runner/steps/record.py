@@ -6,10 +6,10 @@ import sys
 from dataclasses import dataclass
 from typing import Any, Dict, List
 
-from jobs.remote.offload_runner import paths
-from jobs.remote.offload_runner.failures import RunnerError
-from jobs.remote.offload_runner.git import Git, raw
-from jobs.remote.offload_runner.paths import JobPaths
+from jobs.remote.offload_runner.errors import RunnerError
+from jobs.remote.offload_runner.files import paths
+from jobs.remote.offload_runner.files.paths import JobPaths
+from jobs.remote.offload_runner.git.command import Git, raw
 from jobs.remote.offload_runner.protocol import EXIT_NOT_FOUND
 
 

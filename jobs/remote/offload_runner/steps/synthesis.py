@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Optional
 
-from jobs.remote.offload_runner import judge, protocol
-from jobs.remote.offload_runner.git import Git, shown
-from jobs.remote.offload_runner.journal import Journal
-from jobs.remote.offload_runner.judge import Evidence, Finding, Judgement, Outcome
+from jobs.remote.offload_runner import protocol
+from jobs.remote.offload_runner.engine.journal import Journal
+from jobs.remote.offload_runner.git.command import Git, shown
+from jobs.remote.offload_runner.steps import judge
 from jobs.remote.offload_runner.steps.assessment import headline, render
+from jobs.remote.offload_runner.steps.judge import Evidence, Finding, Judgement, Outcome
 from jobs.remote.offload_runner.steps.record import Job, say
 
 

@@ -1,0 +1,232 @@
+"""What `doctor` looks at: home, configuration, database, and each worker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.db import DatabaseError, connection
+
+from jobs.cli.output import say
+from jobs.errors import OffloadError
+from jobs.models import Job, Worker
+from jobs.providers.base import Problem, Severity
+from jobs.transport.host_keys import SSH_PORT, host_name
+from jobs.workers import (
+    Connection,
+    Machine,
+    beside_name,
+    check_worker,
+    connect,
+    ensure_local_worker,
+    forget_pins,
+    look_at,
+    look_beside,
+    mend,
+    observe_worker,
+    pins_of,
+)
+from jobs.workers.container.check import check_container
+
+REACH_SECONDS = 20.0
+PRIVATE_DIR, PRIVATE_FILE = 0o700, 0o600
+
+
+async def check_everything(*, apply: bool = False) -> list[Problem]:
+    """Look at everything; with `apply`, mend what can be mended without a decision of the user's."""
+    problems = _check_files(apply=apply)
+    problems += await sync_to_async(_check_database)()
+    await sync_to_async(ensure_local_worker)()
+    workers = [worker async for worker in Worker.objects.all()]
+    problems += _check_choices({worker.name for worker in workers})
+    for found in await asyncio.gather(*(_check_worker(worker) for worker in workers)):
+        problems += found
+    return problems
+
+
+def _check_files(*, apply: bool) -> list[Problem]:
+    config = settings.OFFLOAD
+    home = Path(config.home)
+    if not os.access(home, os.W_OK):
+        return [Problem(Severity.FAIL, "home", f"{home} cannot be written.", "Mend it, or set OFFLOAD_HOME.")]
+    wanted = {
+        home: PRIVATE_DIR,
+        config.logs: PRIVATE_DIR,
+        config.archive: PRIVATE_DIR,
+        config.config_file: PRIVATE_FILE,
+        home / "secret_key": PRIVATE_FILE,
+        home / "secrets.private.json": PRIVATE_FILE,
+        home / "secrets.json": PRIVATE_FILE,
+        config.database: PRIVATE_FILE,
+    }
+    problems = [found for path, mode in wanted.items() if (found := _check_mode(path, mode, apply=apply))]
+    return problems or [Problem(Severity.PASS, "home", f"{home} is yours alone.")]
+
+
+def _check_mode(path: Path, wanted: int, *, apply: bool) -> Problem | None:
+    """Return a problem when others may look into a file of ours; absent files are fine."""
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if not mode & 0o077:
+            return None
+        if apply:
+            path.chmod(wanted)
+            return Problem(Severity.PASS, "home", f"{path} was open to others; it is yours alone now.")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return Problem(Severity.WARN, "home", f"{path}: {error.strerror}.")
+    if _is_closed(path.parent):
+        # Nobody else comes as far as this file.
+        return None
+    return Problem(
+        Severity.WARN,
+        "home",
+        f"{path} can be read by others (mode {mode:o}).",
+        f"chmod {wanted:o} {path}, or `doctor --apply`.",
+    )
+
+
+def _is_closed(folder: Path) -> bool:
+    return not stat.S_IMODE(folder.stat().st_mode) & 0o011
+
+
+def _check_database() -> list[Problem]:
+    try:
+        with connection.cursor() as cursor:
+            if connection.vendor == "sqlite":
+                cursor.execute("PRAGMA quick_check(1)")
+                found = str(cursor.fetchone()[0])
+                if found != "ok":
+                    return [
+                        Problem(
+                            Severity.FAIL,
+                            "database",
+                            f"{settings.OFFLOAD.database} is damaged: {found}.",
+                            "Move it away; jobs on the workers go on and can be reached by hand with tmux.",
+                        )
+                    ]
+        count = Job.objects.count()
+    except DatabaseError as error:
+        return [Problem(Severity.FAIL, "database", f"It cannot be read: {error}.", "Check database_url.")]
+    return [Problem(Severity.PASS, "database", f"{connection.vendor}, up to date, {count} jobs.")]
+
+
+def _check_choices(workers: set[str]) -> list[Problem]:
+    """Compare the configured default worker with the workers there are."""
+    chosen = settings.OFFLOAD.worker
+    if chosen in workers:
+        return []
+    return [
+        Problem(
+            Severity.FAIL,
+            "worker",
+            f"The configured worker {chosen!r} does not exist.",
+            f"Add it with `fleet add {chosen}`, or set another: `offload setup --set worker=local`.",
+        )
+    ]
+
+
+async def check_worker_in_full(worker: Worker, *, apply: bool, forget: bool = False) -> list[Problem]:
+    """Look at one worker; with `apply`, mend what can be mended there, telling each step on stderr.
+
+    `forget`: the host keys pinned for it are forgotten first, and what it shows now is pinned.
+    """
+    before = pins_of(worker)
+    if forget:
+        mine = [pin for pin in before if pin.name in await asyncio.to_thread(_names_of, worker)]
+        forget_pins(worker, mine)
+        before = pins_of(worker)
+    problems = await _check_worker(worker, apply=apply)
+    for pin in pins_of(worker):
+        if pin not in before:
+            text = f"First contact: {pin.name} has the host key {pin.key.fingerprint} ({pin.key.kind})."
+            problems.insert(0, Problem(Severity.PASS, f"worker {worker}: host key", text))
+    return problems
+
+
+def _names_of(worker: Worker) -> set[str]:
+    """Return the names under which the worker's host key may be pinned."""
+    host = str(worker.config.get("host") or worker.name)
+    ports = [int(worker.config["port"])] if worker.config.get("port") else []
+    known = {pin.name for pin in pins_of(worker)}
+    # Without a port of ours the OpenSSH config may have one.
+    exact = {host_name(host, port) for port in ports or [SSH_PORT]}
+    return exact if ports else exact | {name for name in known if name.startswith(f"[{host}]:")}
+
+
+async def _check_worker(worker: Worker, *, apply: bool = False) -> list[Problem]:
+    name = f"worker {worker}"
+    problems: list[Problem] = []
+    try:
+        async with asyncio.timeout(None if apply else REACH_SECONDS):
+            problems += _named(name, await check_worker(worker))
+            async with connect(worker) as line:
+                machine = await _look(line, apply=apply)
+                said = machine.problems
+                if worker.provider == "local":
+                    # The provider has looked at this machine itself.
+                    said = tuple(one for one in said if one.subject not in {p.subject for p in problems})
+                    said = tuple(one for one in said if one.subject in ("root", "engine"))
+                problems += _named(name, said)
+                hello = None if machine.failures else await line.client.hello()
+                if worker.provider == "local" and line.container is None:
+                    problems += _named(name, [await _code_from_elsewhere(worker)])
+                if hello is not None and line.container is not None:
+                    problems += _named(name, await check_container(line.transport, line.container))
+    except OffloadError as error:
+        await observe_worker(worker.id, False, error.message)
+        return [*problems, Problem(Severity.FAIL, name, error.message, error.hint)]
+    except TimeoutError:
+        text = f"It did not answer within {REACH_SECONDS:g} seconds."
+        await observe_worker(worker.id, False, text)
+        return [*problems, Problem(Severity.FAIL, name, text, "Check the machine and its network.")]
+    await observe_worker(worker.id, True, "Answered doctor.")
+    if hello is None:
+        return problems
+    text = f"The runner answers (Python {hello.get('python', '?')}) at {worker.root}."
+    return [*problems, Problem(Severity.PASS, name, text)]
+
+
+async def _code_from_elsewhere(worker: Worker) -> Problem:
+    """Say where jobs of remote repositories run, and why."""
+    beside = await look_beside(worker)
+    if beside.contained:
+        text = f"Code from elsewhere runs in a container ({beside_name(worker.name)}), because {beside.why}."
+    else:
+        text = f"Code from elsewhere runs as you, once you trust it, because {beside.why}. {beside.remedy}"
+    return Problem(Severity.PASS, "container", text.rstrip())
+
+
+def _named(name: str, problems: Sequence[Problem]) -> list[Problem]:
+    worker = name.partition(" ")[2]
+    return [
+        replace(p, subject=f"{name}: {p.subject}", remedy=p.remedy.replace("WORKER", worker))
+        for p in problems
+    ]
+
+
+async def _look(line: Connection, *, apply: bool) -> Machine:
+    """Look at a machine; with `apply`, mend it and look again."""
+    container = line.container
+
+    async def look() -> Machine:
+        return await look_at(
+            line.transport,
+            line.layout,
+            root=line.layout.root,
+            container=container is not None,
+            engine=container.engine if container is not None else (),
+            power=True,
+        )
+
+    machine = await look()
+    if apply and await mend(line.transport, machine, say):
+        machine = await look()
+    return machine

@@ -1,0 +1,209 @@
+"""What the command line prints: data on stdout, steps and advice on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+
+from jobs import serializers
+from jobs.models import Job
+from jobs.states import Attention, JobState, Verdict
+
+SCHEMA = "offload/1"
+_COLOURS = {"green": "32", "red": "31", "yellow": "33", "blue": "34", "dim": "2", "bold": "1"}
+_STATE = {
+    JobState.QUEUED: ("…", "dim"),
+    JobState.PREPARING: ("…", "blue"),
+    JobState.RUNNING: ("▶", "blue"),
+    JobState.CANCELLING: ("▶", "yellow"),
+    JobState.SUCCEEDED: ("●", "green"),
+    JobState.FAILED: ("✗", "red"),
+    JobState.CANCELLED: ("○", "dim"),
+    JobState.INTERRUPTED: ("!", "yellow"),
+}
+_VERDICT = {
+    Verdict.PASS: ("pass", "green"),
+    Verdict.NEEDS_WORK: ("needs work", "yellow"),
+    Verdict.FAIL: ("fail", "red"),
+}
+_TASK_SIGNS = {
+    "succeeded": "●",
+    "failed": "✗",
+    "running": "▶",
+    "skipped": "–",
+    "interrupted": "!",
+    "pending": "…",
+}
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def colour(text: str, name: str, stream: Any = None) -> str:
+    """Return `text` in a colour when the stream is a terminal that wants colours."""
+    stream = stream or sys.stdout
+    if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return text
+    return f"\x1b[{_COLOURS[name]}m{text}\x1b[0m"
+
+
+def plain(text: str) -> str:
+    """Return text from elsewhere (a commit's subject, a log line) without control characters."""
+    return _CONTROL.sub("�", text)
+
+
+def say(text: str) -> None:
+    """Print advice, beside the data."""
+    print(text, file=sys.stderr, flush=True)
+
+
+class StepPrinter:
+    """Numbered steps with the time since the start, on stderr: `[3/5]   1.3 s  Fetching ...`.
+
+    The numbers are the five parts of a launch: look up, connect, prepare, start, run. What comes before the
+    connection (waking the machine) is under the second, what the worker reports then under the third.
+    """
+
+    PARTS = 5
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.started = time.monotonic()
+        self.quiet = quiet
+        self._connected = False
+
+    def step(self, text: str) -> None:
+        """Print one step of a launch."""
+        if not self._connected:
+            self._connected = text.startswith("Connecting")
+            self.part(2, text)
+        else:
+            self.part(4 if text == "Starting the session" else 3, text)
+
+    def part(self, number: int, text: str) -> None:
+        """Print a step of the part `number`."""
+        if not self.quiet:
+            elapsed = time.monotonic() - self.started
+            say(f"[{number}/{self.PARTS}] {elapsed:5.1f} s  {plain(text)}")
+
+
+class TaskPrinter:
+    """Says on stderr how each task ended, once."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self._said: set[str] = set()
+
+    def update(self, job: Job) -> None:
+        """Print the tasks that have ended since the last call."""
+        for task in job.tasks:
+            if self.quiet or task["id"] in self._said or task["state"] in ("pending", "running"):
+                continue
+            self._said.add(task["id"])
+            took = duration(task.get("seconds"))
+            say(f"    {_TASK_SIGNS.get(task['state'], '○')} {task['id']} {task['state']}  {took}".rstrip())
+
+
+def print_json(key: str, value: Any) -> None:
+    """Print data in the envelope of `--json`."""
+    print(json.dumps({"schema": SCHEMA, key: value}, indent=2))
+
+
+def print_job_json(job: Job, **more: Any) -> None:
+    """Print one job as data, and what the verb adds to it."""
+    print(json.dumps({"schema": SCHEMA, "job": serializers.job_json(job), **more}, indent=2))
+
+
+def ago(moment: datetime | None) -> str:
+    """Return how long ago something was, in one unit."""
+    if moment is None:
+        return "never"
+    seconds = max(0, int((timezone.now() - moment).total_seconds()))
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit} ago"
+    return f"{seconds} s ago"
+
+
+def duration(seconds: float | None) -> str:
+    """Return a duration in the largest two units."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def state_words(job: Job) -> str:
+    """Return sign, state, attention and verdict of a job, never by colour alone."""
+    sign, name = _STATE[JobState(job.state)]
+    words = [colour(f"{sign} {job.state}", name)]
+    if job.verdict:
+        text, verdict_colour = _VERDICT[Verdict(job.verdict)]
+        words.append(colour(text, verdict_colour))
+    if job.attention:
+        words.append(colour(f"needs you: {job.attention}", "yellow"))
+    if job.is_stale:
+        words.append(colour("stale: the head has moved", "yellow"))
+    return ", ".join(words)
+
+
+def needs_you(job: Job) -> bool:
+    """Tell whether a human should look at this job first."""
+    return (
+        job.attention != Attention.NONE
+        or job.state == JobState.INTERRUPTED
+        or (job.verdict in (Verdict.FAIL, Verdict.NEEDS_WORK) and job.removed_at is None)
+    )
+
+
+def print_commands(job: Job) -> None:
+    """Print what to type to attach, read, remove, and attach by hand."""
+    for label, command in serializers.commands_for(job).items():
+        if job.removed_at is None or label == "logs":
+            print(f"    {colour(f'{label:<7}', 'dim')} {command}")
+
+
+def print_job(job: Job) -> None:
+    """Print one job: two lines, then the commands."""
+    name = f":{job.name}" if job.name else ""
+    where = colour(job.repository.slug, "dim")
+    print(f"{colour(job.target + name, 'bold')} {job.action}  {plain(job.title)}  {where}")
+    sha = f"{job.sha[:10]} " if job.sha else ""
+    seen = f", seen {ago(job.observed_at)}" if job.is_active and job.observed_at else ""
+    print(f"  {state_words(job)}  {sha}on {job.worker}, {ago(job.created_at)}{seen}")
+    if job.reason_detail and (job.has_ended or job.state == JobState.QUEUED):
+        print(f"  {plain(job.reason_text)} {plain(job.reason_detail)}")
+
+
+def print_tasks(job: Job) -> None:
+    """Print the tasks of a job as a table."""
+    width = max((len(task["id"]) for task in job.tasks), default=0)
+    for task in job.tasks:
+        code = "" if task.get("exit_code") is None else f"exit {task['exit_code']}"
+        sign = _TASK_SIGNS.get(task["state"], "○")
+        took = duration(task.get("seconds"))
+        print(f"    {sign} {task['id']:<{width}}  {task['state']:<11}  {code:<9} {took}".rstrip())
+
+
+def print_outcome(job: Job) -> None:
+    """Print how a job ended: the verdict with its commit, then what was found."""
+    if not job.verdict:
+        print(
+            f"{job.session}: {state_words(job)}. {plain(job.reason_text)} {plain(job.reason_detail)}".rstrip()
+        )
+        return
+    text, name = _VERDICT[Verdict(job.verdict)]
+    print(f"Verdict on {job.target} at {job.sha[:10]}: {colour(text, name)}")
+    for finding in job.findings:
+        where = (
+            f" ({finding['file']}" + (f":{finding['line']})" if finding.get("line") else ")")
+            if finding.get("file")
+            else ""
+        )
+        print(f"  {finding.get('severity', 'note')}: {plain(str(finding.get('message', '')))}{where}")

@@ -1,0 +1,268 @@
+"""What pages show of a worker: its state and why, when it stops, what it costs. Decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from jobs.dashboard.job.presenters import JobView, Mark
+from jobs.models import Job, JobEvent, Worker
+from jobs.providers.base import Price
+from jobs.states import WorkerDesired, WorkerState
+from jobs.workers.costs import Cost, JobCost
+from jobs.workers.idle import Idle, Parts, idle_of, in_utc, with_moments
+from jobs.workers.machines import is_cloud
+
+# state -> (icon of the sprite, word, tone of the colour)
+WORKERS: Mapping[str, tuple[str, str, str]] = {
+    WorkerState.ABSENT: ("dot", "absent", "quiet"),
+    WorkerState.CREATING: ("spin", "creating", "busy"),
+    WorkerState.BOOTING: ("spin", "booting", "busy"),
+    WorkerState.READY: ("check", "ready", "good"),
+    WorkerState.STOPPING: ("stop", "stopping", "warn"),
+    WorkerState.STOPPED: ("stop", "stopped", "quiet"),
+    WorkerState.DELETING: ("stop", "deleting", "warn"),
+    WorkerState.UNREACHABLE: ("cross", "unreachable", "bad"),
+}
+# Why a machine is down that was not stopped from here.
+DOWN: Mapping[str, tuple[str, str, str]] = {
+    "preempted": ("bolt", "preempted", "warn"),
+    "deadline": ("clock", "stopped at its deadline", "quiet"),
+    "guest": ("clock", "turned itself off", "quiet"),
+    "host_error": ("bolt", "its host failed", "warn"),
+    "maintenance": ("bolt", "its host is in maintenance", "warn"),
+    "stopped": ("alert", "stopped from outside", "warn"),
+}
+KINDS: Mapping[str, str] = {"gce-cos": "Compute Engine", "local": "this machine", "memory": "in memory"}
+_BY_LINE = (WorkerState.READY, WorkerState.UNREACHABLE)
+_UP = (WorkerState.READY, WorkerState.UNREACHABLE, WorkerState.BOOTING, WorkerState.CREATING)
+KEEP_HOURS = (1, 4, 12)
+
+
+def clock(moment: datetime, now: datetime | None = None) -> SafeString:
+    """Return a moment that the page shows in the reader's own time, with the time in UTC as its title."""
+    return format_html(
+        '<time datetime="{}" data-clock title="{} UTC">{}</time>',
+        moment.isoformat(), f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}", in_utc([moment], now),
+    )  # fmt: skip
+
+
+def html(parts: Parts) -> SafeString:
+    """Return a text with its moments as clocks; the text is text, whatever is in it."""
+    shown = ((part if isinstance(part, str) else clock(part),) for part in parts)
+    return format_html_join("", "{}", shown)
+
+
+def money(amount: float, currency: str) -> str:
+    """Return an amount as people write it: `0.42 USD`, `less than 0.01 USD`."""
+    return f"less than 0.01 {currency}" if 0 < amount < 0.005 else f"{amount:.2f} {currency}"
+
+
+def estimate(price: Price) -> SafeString:
+    """Return the words that mark an amount as an estimate, with the price table's source behind its date."""
+    words = f"estimate, prices of {price.as_of}"
+    if not price.source.startswith("https://"):
+        return format_html('<span title="{}">{}</span>', price.source, words)
+    return format_html(
+        '<a href="{}" title="The table and its source: {}" rel="noopener noreferrer" target="_blank">{}</a>',
+        price.source, price.source, words,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class StopView:
+    """When a machine stops, for those who work on it."""
+
+    sentence: SafeString
+    soon: bool
+    ends: bool  # a moment is known, and not only the last possible one far away
+    can_keep: bool
+    kept: SafeString
+
+    @classmethod
+    def of(cls, worker: Worker) -> StopView | None:
+        """Return it; None when nothing is known."""
+        said = idle_of(worker)
+        if said is None:
+            return None
+        kept = SafeString("")
+        if said.kept_until is not None:
+            by = (worker.config.get("kept") or {}).get("by")
+            kept = html(["Kept until ", said.kept_until, f" on request{f' of {by}' if by else ''}."])
+        soon = said.is_soon()
+        ends = soon or said.stops_at is not None
+        return cls(html(said.parts), soon, ends, _ends_by_itself(said), kept)
+
+    @property
+    def icon(self) -> str:
+        """Return the icon: it says more than the colour."""
+        return "alert" if self.soon else "clock"
+
+
+def _ends_by_itself(said: Idle) -> bool:
+    return said.stops_at is not None and (said.deadline is None or said.stops_at < said.deadline)
+
+
+@dataclass(frozen=True)
+class CostView:
+    """What a worker costs, in words."""
+
+    hour: str
+    month: str
+    so_far: str
+    hours: str
+    estimate: SafeString
+
+    @classmethod
+    def of(cls, cost: Cost) -> CostView:
+        """Present a cost."""
+        unit = cost.price.currency
+        return cls(
+            money(cost.price.running, unit), money(cost.month, unit), money(cost.so_far, unit),
+            f"{cost.hours:.1f} h", estimate(cost.price),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class JobCostView:
+    """What a job costs, in words."""
+
+    amount: str
+    hours: str
+    estimate: SafeString
+
+    @classmethod
+    def of(cls, cost: JobCost) -> JobCostView:
+        """Present a cost."""
+        hours = f"{cost.hours * 60:.0f} min" if cost.hours < 1 else f"{cost.hours:.1f} h"
+        return cls(money(cost.amount, cost.price.currency), hours, estimate(cost.price))
+
+
+@dataclass(frozen=True)
+class WorkerCard:
+    """A worker as its page shows it. `jobs`: those at work or waiting there; `events`: newest first."""
+
+    worker: Worker
+    jobs: Sequence[JobView] = ()
+    cost: CostView | None = None
+    events: Sequence[tuple[JobEvent, SafeString]] = ()
+    stop: StopView | None = None
+    is_cloud: bool = False
+    keep_hours: Sequence[int] = field(default=KEEP_HOURS)
+
+    @classmethod
+    def of(
+        cls, worker: Worker, jobs: Sequence[Job], events: Sequence[JobEvent], cost: Cost | None
+    ) -> WorkerCard:
+        """Present a worker; `jobs` with their repositories."""
+        told = [(event, html(text)) for event in events if (text := event_parts(event))]
+        shown = CostView.of(cost) if cost is not None else None
+        return cls(
+            worker, [JobView.of(job) for job in jobs], shown, told, StopView.of(worker), is_cloud(worker)
+        )
+
+    @property
+    def mark(self) -> Mark:
+        """Return the state; of a machine that is down, why."""
+        state, config = self.worker.state, self.worker.config
+        if (
+            state == WorkerState.STOPPED
+            and self.worker.desired == WorkerDesired.UP
+            and config.get("down") in DOWN
+        ):
+            return Mark(*DOWN[config["down"]])
+        return Mark(*WORKERS.get(state, ("dot", state, "quiet")))
+
+    @property
+    def kind(self) -> Sequence[str]:
+        """Return what kind of machine this is, in words."""
+        config, provider = self.worker.config, self.worker.provider
+        spec = config.get("spec") or {}
+        words = [
+            KINDS.get(provider, provider), spec.get("machine_type") or spec.get("size"),
+            "spot" if config.get("spot", spec.get("spot")) else "", config.get("zone"), config.get("project"),
+            "simulated" if config.get("simulated") else "",
+        ]  # fmt: skip
+        return list(dict.fromkeys(str(word) for word in words if word))
+
+    @property
+    def reason(self) -> SafeString:
+        """Return what was observed."""
+        return html(with_moments(self.worker.state_detail))
+
+    @property
+    def known_from(self) -> str:
+        """Return how the state is known."""
+        if self.worker.provider == "local":
+            return "seen here"
+        return "by its line," if self.worker.state in _BY_LINE else "by its provider,"
+
+    @property
+    def pending(self) -> SafeString:
+        """Return what was asked of the machine and is not done yet."""
+        config = self.worker.config
+        told: list[str | datetime] = []
+        if wish := config.get("power_wish"):
+            word = "Starting" if wish.get("to") == "up" else "Stopping"
+            told.append(f"{word} it was asked for by {wish.get('by')}. ")
+        if wish := config.get("keep_wish"):
+            until = datetime.fromisoformat(wish["until"])
+            if until > timezone.now():
+                told += ["Asked to stay up until ", until, "."]
+            else:
+                told.append("Asked to end the keeping.")
+        return html(told)
+
+    @property
+    def failed(self) -> str:
+        """Return why what was asked last did not come about."""
+        return str((self.worker.config.get("wish_failed") or {}).get("text") or "")
+
+    @property
+    def can_start(self) -> bool:
+        """Return whether there is a stopped machine to start."""
+        return self.is_cloud and self.worker.state == WorkerState.STOPPED
+
+    @property
+    def can_stop(self) -> bool:
+        """Return whether there is a machine to stop."""
+        return self.is_cloud and self.worker.state in _UP
+
+    @property
+    def can_keep(self) -> bool:
+        """Return whether keeping it up makes sense."""
+        return self.is_cloud and self.worker.state in _BY_LINE
+
+
+def _text(data: Mapping[str, Any], key: str) -> str:
+    return str(data.get(key) or "")
+
+
+def event_parts(event: JobEvent) -> Parts:
+    """Return what happened to a worker, as a text with its moments; empty: not worth a line."""
+    data = event.data
+    if event.kind == "worker_state":
+        return with_moments(
+            f"{_text(data, 'state').capitalize()}: {_text(data, 'detail')}".removesuffix(": ")
+        )
+    if event.kind == "idle":
+        if data.get("stops_at"):
+            return with_moments(f"Stops at {data['stops_at']} because {_text(data, 'because')}.")
+        return with_moments(f"Stays up because {_text(data, 'because')}.")
+    if event.kind == "asked":
+        if _text(data, "what") == "keep" and data.get("hours"):
+            return with_moments(f"Asked to stay up until {_text(data, 'until')}")
+        return [
+            {"keep": "Asked to end the keeping", "start": "Asked to start"}.get(data["what"], "Asked to stop")
+        ]
+    if event.kind == "kept":
+        return with_moments(f"Kept until {data['until']}") if data.get("until") else ["Kept no longer"]
+    if event.kind == "failed":
+        return with_moments(_text(data, "text"))
+    return ["Its data disk was deleted"] if event.kind == "disk_gone" else []

@@ -1,0 +1,133 @@
+"""The pages about workers: they read rows, and write wishes through `jobs.execution`."""
+
+from __future__ import annotations
+
+from asgiref.sync import sync_to_async
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from jobs import execution
+from jobs.dashboard.job.views import actor_of
+from jobs.dashboard.workers.presenters import WorkerCard, html, money
+from jobs.errors import OffloadError, Refused
+from jobs.models import Job, JobEvent, Worker
+from jobs.states import JOB_ACTIVE
+from jobs.workers import find_worker
+from jobs.workers.costs import Cost, cost_of
+
+EVENTS = 12
+_RUNNING = frozenset({"creating", "booting", "ready", "stopping", "unreachable"})
+
+
+async def _cost(worker: Worker) -> Cost | None:
+    if worker.config.get("simulated"):
+        return None
+    try:
+        return await cost_of(worker)
+    except OffloadError:
+        # A configuration that the price table cannot read is the command line's to explain.
+        return None
+
+
+@sync_to_async
+def _rows() -> list[tuple[Worker, list[Job], list[JobEvent]]]:
+    find_worker("local")
+    found = []
+    for worker in Worker.objects.all():
+        jobs = worker.jobs.filter(removed_at__isnull=True, state__in=JOB_ACTIVE)
+        events = JobEvent.objects.filter(worker=worker).exclude(kind="done").order_by("-id")
+        found.append((worker, list(jobs.select_related("repository", "worker")), list(events[:EVENTS])))
+    return found
+
+
+def _totals(costs: list[tuple[Worker, Cost]]) -> dict[str, object]:
+    """Return what all machines cost together, for each currency."""
+    sums: dict[str, list[float]] = {}
+    for worker, cost in costs:
+        total = sums.setdefault(cost.price.currency, [0.0, 0.0])
+        total[0] += cost.price.running if worker.state in _RUNNING else cost.price.stopped
+        total[1] += cost.month
+    return {
+        "hour_now": " and ".join(money(total[0], unit) for unit, total in sums.items()),
+        "month": " and ".join(money(total[1], unit) for unit, total in sums.items()),
+    }
+
+
+@require_GET
+async def worker_list(request: HttpRequest) -> HttpResponse:
+    """Show the machines: state and why, what is on them, when they stop, what they cost."""
+    cards, costs = [], []
+    for worker, jobs, events in await _rows():
+        cost = await _cost(worker)
+        cards.append(WorkerCard.of(worker, jobs, events, cost))
+        if cost is not None and cost.hours:
+            costs.append((worker, cost))
+    context = {"cards": cards, "totals": _totals(costs) if costs else None}
+    return await sync_to_async(render)(request, "jobs/workers.html", context)
+
+
+async def _load(name: str) -> Worker:
+    try:
+        return await Worker.objects.aget(name=name)
+    except Worker.DoesNotExist:
+        raise Http404(f"There is no worker called {name}.") from None
+
+
+async def _back(request: HttpRequest, level: int, text: str) -> HttpResponse:
+    """Say it on the page that asked: the job's, when a job's page did."""
+    await sync_to_async(messages.add_message)(request, level, text)
+    job = request.POST.get("job", "")
+    known = job.isdigit() and len(job) < 16 and await Job.objects.filter(id=int(job)).aexists()
+    return HttpResponseRedirect(reverse("jobs:job", args=[job]) if known else reverse("jobs:workers"))
+
+
+@require_POST
+async def worker_keep(request: HttpRequest, name: str) -> HttpResponse:
+    """Write the wish to keep a machine up for some hours; the reconcile loop tells the machine."""
+    worker = await _load(name)
+    try:
+        hours = float(request.POST.get("hours", ""))
+    except ValueError:
+        return await _back(request, messages.ERROR, "For how many hours? Nothing was asked for.")
+    try:
+        until = await execution.ask_keep(worker, hours, actor_of(request))
+    except OffloadError as error:
+        return await _back(request, messages.ERROR, str(error))
+    if not hours:
+        return await _back(request, messages.SUCCESS, f"{name} is kept no longer, and stops when it is idle.")
+    text = html([f"{name} is asked to stay up until ", until, "."])
+    return await _back(request, messages.SUCCESS, text)
+
+
+@require_POST
+async def worker_start(request: HttpRequest, name: str) -> HttpResponse:
+    """Write the wish to start a machine."""
+    try:
+        await execution.ask_start(await _load(name), actor_of(request))
+    except OffloadError as error:
+        return await _back(request, messages.ERROR, str(error))
+    return await _back(request, messages.SUCCESS, f"Starting {name}. Its row shows how far it is.")
+
+
+@require_http_methods(["GET", "POST"])
+async def worker_stop(request: HttpRequest, name: str) -> HttpResponse:
+    """Ask first; then write the wish to stop a machine. With jobs at work, force is a second question."""
+    worker = await _load(name)
+    force = request.POST.get("force") == "yes"
+    if request.method == "POST":
+        try:
+            await execution.ask_stop(worker, actor_of(request), force=force)
+        except Refused as error:
+            if not await execution.busy_jobs(worker):
+                return await _back(request, messages.ERROR, str(error))
+        except OffloadError as error:
+            return await _back(request, messages.ERROR, str(error))
+        else:
+            return await _back(request, messages.SUCCESS, f"Stopping {name}. Its disks stay.")
+    busy = await execution.busy_jobs(worker)
+    context = {"worker": worker, "busy": busy}
+    status = 409 if request.method == "POST" else 200
+    return await sync_to_async(render)(request, "jobs/stop_worker.html", context, status=status)

@@ -1,0 +1,90 @@
+"""Taking a job's files off its worker without losing work."""
+
+from __future__ import annotations
+
+import asyncio
+import posixpath
+from dataclasses import dataclass
+
+from django.utils import timezone
+
+from jobs.errors import NotFound, Refused
+from jobs.execution.archive import archive_dir, archive_over
+from jobs.execution.cancel import cancel
+from jobs.models import Job, JobEvent
+from jobs.states import JobState, Reason
+from jobs.workers import Connection, connect, ensure_container, get_job, remove_job_container
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What was removed. `bundle` is the local path of the rescued work, if there was any."""
+
+    session: str
+    bundle: str | None
+
+
+async def remove(job_id: int, *, force: bool = False, actor: str = "") -> Removal:
+    """Remove a job's session, processes, worktree and files from its worker, verified; keep its record.
+
+    Raises `Refused` while it is at work or has work that exists nowhere else, unless `force` is set: then
+    it is cancelled first, and unpushed commits and uncommitted changes are bundled and brought home.
+    """
+    job = await get_job(job_id)
+    if job.removed_at is not None:
+        raise NotFound(f"{job.session} was removed already.")
+    if job.is_active:
+        if not force:
+            raise Refused(
+                f"{job.session} is {job.state}.", hint="Cancel it first, or use --force to do both."
+            )
+        job = await cancel(job_id, actor)
+    if not job.worktree:
+        # Nothing was ever laid out for it; only a half-made preparation may have to go.
+        async with connect(job.worker) as connection:
+            await ensure_container(connection, job)
+            await connection.client.clean(job.session, force=True)
+        await _mark_removed(job, actor, None)
+        return Removal(job.session, None)
+    async with connect(job.worker) as connection:
+        await ensure_container(connection, job)
+        await connection.client.clean(job.session, force=force, check=True)
+        await archive_over(connection, job)
+        await remove_job_container(connection, job)
+        cleaned = await connection.client.clean(job.session, force=force)
+        bundle = await _bring_home(connection, job, cleaned.get("bundle"))
+    await _mark_removed(job, actor, bundle)
+    return Removal(job.session, bundle)
+
+
+async def _bring_home(connection: Connection, job: Job, remote: str | None) -> str | None:
+    if not remote:
+        return None
+    data = await connection.transport.get(remote)
+    target = archive_dir(job.id) / posixpath.basename(remote)
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    await asyncio.to_thread(target.write_bytes, data)
+    return str(target)
+
+
+async def _mark_removed(job: Job, actor: str, bundle: str | None) -> None:
+    await Job.objects.filter(id=job.id, removed_at__isnull=True).aupdate(removed_at=timezone.now())
+    await JobEvent.objects.acreate(job=job, kind="removed", actor=actor, data={"bundle": bundle})
+
+
+async def discard(job_id: int) -> None:
+    """Take back a job that never started: half-made files and the row itself.
+
+    Nobody can have worked in it; what refuses to go all the same keeps its row, so that it is seen.
+    """
+    job = await get_job(job_id)
+    if job.started_at or job.state != JobState.FAILED or job.reason != Reason.PREPARE_FAILED:
+        return
+    try:
+        async with connect(job.worker) as connection:
+            await ensure_container(connection, job)
+            await connection.client.clean(job.session, force=not job.sha)
+    except Exception:
+        if job.sha:
+            raise
+    await job.adelete()

@@ -1,0 +1,142 @@
+"""Which secrets a job gets, and how they get to its worker: on stdin, and into memory there."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from django.conf import settings
+
+from jobs.agents import registry as agents
+from jobs.agents.base import Agent, plan_part
+from jobs.errors import NotConfigured, OffloadError, Refused, UsageError
+from jobs.execution.secret_store import SecretStore
+from jobs.forges import registry as forges
+from jobs.models import Job
+from jobs.remote.client import RunnerClient
+from jobs.remote.offload_runner.protocol import Plan
+
+# git's words for a server that wants a login, and GitHub's for what the login may not see.
+_LOGIN_WANTED = re.compile(
+    r"could not read Username|Authentication failed|[Rr]epository .*not found|terminal prompts disabled"
+    r"|returned error: 40[13]"
+)
+
+
+def store() -> SecretStore:
+    """Return the user's secrets."""
+    return SecretStore(settings.OFFLOAD.home)
+
+
+async def secrets_for(
+    job: Job, plan: Plan, step: Callable[[str], None] = lambda text: None
+) -> dict[str, str]:
+    """Return the secrets that the plan's tasks name, by name.
+
+    Only what the job was granted (`--secret`), or its agent needs, may be named. Raises `Refused` for
+    another, `NotConfigured` for one that is not there.
+    """
+    granted = set(job.options.get("secrets") or ())
+    wanted: dict[str, list[str]] = {}
+    for task in plan.tasks:
+        for name in task.secrets:
+            if name not in granted and task.agent is None:
+                raise Refused(
+                    f"The task {task.id} names the secret {name}, which this job was not given.",
+                    hint=f"Remove the job and start it with --secret {name}, if its code may have it.",
+                )
+            wanted.setdefault(name, []).append(task.id)
+    for name in sorted(granted - set(wanted)):
+        step(f"No task names the secret {name}, so none gets it (see docs/secrets.md)")
+    found = await asyncio.to_thread(_read, sorted(wanted))
+    for name, tasks in sorted(wanted.items()):
+        if name not in found:
+            raise NotConfigured(
+                f"The task {', '.join(tasks)} needs the secret {name}, and there is none.",
+                hint=f"Keep it with `manage.py offload secret set {name}`, or set the variable {name}.",
+            )
+    return found
+
+
+def _read(names: list[str]) -> dict[str, str]:
+    kept = store()
+    found = {name: kept.get(name) for name in names}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def agent_of(job: Job) -> Agent | None:
+    """Return the job's agent, set up as the settings say; None without one."""
+    name = job.options.get("agent")
+    config = settings.OFFLOAD
+    if not name:
+        return None
+    return agents.get(
+        name, url=config.agent_url, command=config.agent_command, secrets=tuple(config.agent_secrets)
+    )
+
+
+def agent_call(job: Job) -> dict[str, Any] | None:
+    """Return what the job's plan says of its agent's review. Raises `NotConfigured`."""
+    agent = agent_of(job)
+    return plan_part(agent, agent.review(job.options.get("prompt") or "")) if agent else None
+
+
+async def lay_out_profile(client: RunnerClient, job: Job) -> None:
+    """Have the template of the agent's profile on the worker, as it must be."""
+    agent = agent_of(job)
+    if agent is not None and agent.profile is not None:
+        await client.profile(agent.profile.name, agent.profile.files)
+
+
+async def credentials_for(url: str) -> dict[str, Any]:
+    """Return what `prepare` needs to fetch a private repository: `{"credentials": {...}}`, or nothing.
+
+    A token is sent for an https address only, under the name that is its host's own.
+    """
+    forge = forges.for_url(url)
+    name = forge.token_name(url)
+    if not name:
+        return {}
+    try:
+        value = (await asyncio.to_thread(_read, [name])).get(name)
+    except UsageError:
+        return {}  # whatever the variable of that name holds, it is no token
+    return {"credentials": {"user": forge.token_user, "token": value}} if value else {}
+
+
+def missing_credentials(url: str, error: OffloadError) -> OffloadError:
+    """Return the error with a hint at the token that would open a private repository, if that may be it."""
+    name = forges.for_url(url).token_name(url)
+    if name and _LOGIN_WANTED.search(error.message):
+        hint = f"If the repository is private, keep a token for it: `manage.py offload secret set {name}`."
+        return type(error)(error.message, hint=hint)
+    return error
+
+
+@asynccontextmanager
+async def delivered(
+    client: RunnerClient, session: str, secrets: Mapping[str, str]
+) -> AsyncIterator[Callable[[bool], None]]:
+    """Deliver a job's secrets for the start within the block; `keep(False)`: nobody is going to take them.
+
+    What nobody takes is deleted again, also when the start fails.
+    """
+    if not secrets:
+        yield lambda taken: None
+        return
+    await client.secrets(session, secrets)
+    taken = False
+
+    def keep(started: bool) -> None:
+        nonlocal taken
+        taken = started
+
+    try:
+        yield keep
+    finally:
+        if not taken:
+            with suppress(OffloadError):
+                await asyncio.shield(client.secrets(session, {}))

@@ -1,0 +1,1 @@
+"""The Compute Engine API: requests, errors, machines, prices."""

@@ -1,0 +1,52 @@
+"""What an answer holds that Google's library could not read, or spreads over scopes. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from jobs.providers.gce.compute import errors
+
+Json = dict[str, Any]
+PLACES = ("zone", "region")
+
+
+def json_of(response: Any) -> Json | None:
+    """Return the JSON object in an HTTP response (of `requests`), or None when it holds none."""
+    try:
+        found = response.json()
+    except (AttributeError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def complaint(response: Any) -> str:
+    """Return what an error's response says, whatever form its body has."""
+    found = json_of(response) or {}
+    said = found.get("error") or found.get("detail") or found.get("message") or ""
+    return said if isinstance(said, str) else json.dumps(said)
+
+
+def items(page: Mapping[str, Any]) -> list[Json]:
+    """Return what is on a page of a list; of an aggregated list, what is in all its scopes."""
+    found = page.get("items") or []
+    if isinstance(found, Mapping):
+        scopes = [scope for scope in found.values() if isinstance(scope, Mapping)]
+        lists = [part for scope in scopes for part in scope.values() if isinstance(part, list)]
+        found = [one for part in lists for one in part]
+    return [dict(one) for one in found if isinstance(one, Mapping) and one.get("name")]
+
+
+def require_asked(found: Mapping[str, Any], asked: Mapping[str, Any], doing: str) -> None:
+    """Raise `NotOffered` when an answer is another resource than that which was asked for by its name.
+
+    Emulators that route by a part of the path answer for a disk with the zone that it is in, or with a list.
+    """
+    names = [str(value) for key, value in asked.items() if key not in PLACES] or list(
+        map(str, asked.values())
+    )
+    answered = str(found.get("name") or "").rpartition("/")[2]
+    if "items" in found or (answered and names and not {answered, str(found.get("id"))} & set(names)):
+        what = found.get("kind") or "something else"
+        raise errors.NotOffered(f"{doing} failed: the endpoint answered with {what}.")

@@ -1,0 +1,1 @@
+"""Who we are at Google: credentials, accounts, roles, login keys."""

@@ -1,0 +1,1 @@
+"""Checks before the first machine, and what repairs a failed one."""

@@ -1,0 +1,1 @@
+"""The runner's commands, one module each, with `main(options) -> int`."""

@@ -1,0 +1,125 @@
+"""`start`: a plan in a tmux session. Two equal calls at once give one session."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import time
+from typing import Any, Dict, List
+
+from jobs.remote.offload_runner import protocol, wire
+from jobs.remote.offload_runner.engine.environment import harmless
+from jobs.remote.offload_runner.engine.journal import Journal
+from jobs.remote.offload_runner.engine.run_lock import is_held
+from jobs.remote.offload_runner.errors import RunnerError
+from jobs.remote.offload_runner.files.locks import held
+from jobs.remote.offload_runner.files.paths import JobPaths, existing_job, write_atomically
+from jobs.remote.offload_runner.protocol import EXIT_DATA, SUCCEEDED, load_plan
+from jobs.remote.offload_runner.screen.tmux import Tmux, from_options
+
+_START_SECONDS = 30.0
+_LETTING_GO_SECONDS = 8.0
+_POLL_SECONDS = 0.02
+_TURNS = (protocol.STARTED, protocol.FINISHED)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Answer `{"type": "started", "session", "created"}`."""
+    spec = wire.read_spec()
+    paths = existing_job(options.root, str(spec.get("session", "")))
+    tmux = from_options(options)
+    with held(str(paths.job_dir / "start.lock"), what="The job %s" % paths.session, seconds=60):
+        _keep_plan(paths, spec.get("plan"))
+        tmux.write_config()
+        created = _start(
+            paths, tmux, spec, default_command(options, paths.session), recorder(options, paths.session)
+        )
+    wire.emit({"type": "started", "session": paths.session, "created": created})
+    return 0
+
+
+def recorder(options: argparse.Namespace, session: str) -> str:
+    """Return the shell command that records a pane: this runner, on the host."""
+    words = [*wire.runner_argv(options.root), "--tmux", options.tmux]
+    if options.tmux_socket:
+        words += ["--tmux-socket", options.tmux_socket]
+    return "exec " + " ".join(shlex.quote(word) for word in [*words, "record", "--session", session])
+
+
+def default_command(options: argparse.Namespace, session: str) -> List[str]:
+    """Return the command of the pane when the request names none: this runner, here."""
+    return [*wire.runner_argv(options.root), "run", "--session", session]
+
+
+def _keep_plan(paths: JobPaths, plan: Any) -> None:
+    """Write the plan unless there is one: a job keeps the plan that it began with."""
+    if paths.plan.exists():
+        return
+    try:
+        load_plan(plan)
+    except (protocol.PlanError, TypeError) as error:
+        raise RunnerError("bad_plan", "The plan was refused: %s." % error, "", EXIT_DATA) from None
+    write_atomically(paths.plan, json.dumps(plan, indent=1, sort_keys=True) + "\n")
+
+
+def _start(paths: JobPaths, tmux: Tmux, spec: Dict[str, Any], default: List[str], pipe: str) -> bool:
+    if _is_at_work(paths):
+        return False
+    argv = [str(word) for word in spec.get("command") or default]
+    env = harmless({str(name): str(value) for name, value in (spec.get("env") or {}).items()})
+    env["PATH"] = os.environ.get("PATH", os.defpath)
+    cwd = str(spec.get("cwd") or paths.worktree)
+    events = Journal(paths.journal).read()
+    turns = [event for event in events if event["kind"] in _TURNS]
+    ended = turns[-1]["state"] if turns and turns[-1]["kind"] == protocol.FINISHED else ""
+    if ended and ended != SUCCEEDED:
+        # The job ended, and another start was asked for: what failed or was cancelled runs again.
+        argv = [*argv, "--retry"]
+    session = tmux.sessions().get(paths.session)
+    if session is None:
+        if not tmux.new_session(paths.session, cwd, env, argv, pipe):
+            return False
+    elif session.dead:
+        tmux.respawn(paths.session, cwd, env, argv, pipe)
+    elif ended == SUCCEEDED:
+        return False
+    else:
+        # Somebody may be reading the summary, or work in a shell: that window stays.
+        tmux.new_window(paths.session, cwd, env, argv, pipe)
+    if ended != SUCCEEDED:
+        _wait_for_runner(paths, tmux, len(events))
+    return True
+
+
+def _is_at_work(paths: JobPaths) -> bool:
+    """Tell whether a runner is at work; one that is about to let go is waited for.
+
+    That is a runner that wrote its end, and one inside a container whose pane has gone.
+    """
+    end = time.monotonic() + _LETTING_GO_SECONDS
+    pane = paths.way_in("pane")
+    while is_held(paths.lock):
+        turns = [event["kind"] for event in Journal(paths.journal).read() if event["kind"] in _TURNS]
+        alone = pane.exists() and not is_held(pane)
+        ended = bool(turns) and turns[-1] == protocol.FINISHED
+        if not (alone or ended) or time.monotonic() > end:
+            return True
+        time.sleep(_POLL_SECONDS)
+    return False
+
+
+def _wait_for_runner(paths: JobPaths, tmux: Tmux, known: int) -> None:
+    """Return when the runner is at work (or done already). Raises `RunnerError` when it died at once."""
+    end = time.monotonic() + _START_SECONDS
+    while not is_held(paths.lock) and len(Journal(paths.journal).read()) == known:
+        session = tmux.sessions().get(paths.session)
+        if session is None or session.dead or time.monotonic() > end:
+            said = (tmux.capture(paths.session, 0) or "").strip()
+            raise RunnerError(
+                "runner_died",
+                "The runner of %s did not start in its tmux session." % paths.session,
+                "It said: %s" % said if said else "The session is gone.",
+            )
+        time.sleep(_POLL_SECONDS)

@@ -1,0 +1,1 @@
+"""The interpreter of plans and the journal it writes."""

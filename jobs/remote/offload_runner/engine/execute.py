@@ -1,0 +1,382 @@
+"""The interpreter of plans: starts what is ready, ends what is late, and writes down what happened.
+
+The journal and the exit files say what is finished. At whatever point a runner is killed, the next one
+reads them and goes on at the first unfinished task.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import selectors
+import shutil
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Callable, Dict, List, Mapping, Optional
+
+from jobs.remote.offload_runner import protocol
+from jobs.remote.offload_runner.engine import ports, schedule
+from jobs.remote.offload_runner.engine.environment import mark_of
+from jobs.remote.offload_runner.engine.journal import Journal
+from jobs.remote.offload_runner.engine.process import end_recorded, identity, marked, signal_all
+from jobs.remote.offload_runner.engine.task import GRACE_SECONDS, RunningTask
+from jobs.remote.offload_runner.errors import RunnerError
+from jobs.remote.offload_runner.files.paths import JobPaths, cache, read_json, write_json
+from jobs.remote.offload_runner.git import unsaved
+from jobs.remote.offload_runner.protocol import (
+    CANCELLED,
+    FAILED,
+    INTERRUPTED,
+    PENDING,
+    RUNNING,
+    SKIPPED,
+    SUCCEEDED,
+    Plan,
+    Task,
+)
+from jobs.remote.offload_runner.wire import now
+
+HEARTBEAT_SECONDS = 5.0
+RESERVE_BYTES = 64 * 1024
+NO_SPACE = "no_space"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass
+class TaskView:
+    """What is known of a task, for the screen and for `status.json`."""
+
+    task: Task
+    state: str = PENDING
+    exit_code: Optional[int] = None
+    seconds: Optional[float] = None
+    reason: str = ""
+    tail: str = ""
+
+
+class Engine:
+    """Works through one plan. `step` never blocks; `selector` says when to call it again."""
+
+    def __init__(
+        self, paths: JobPaths, plan: Plan, values: Mapping[str, str], changed: Callable[[], None]
+    ) -> None:
+        self.paths = paths
+        self.plan = plan
+        self.views = {task.id: TaskView(task) for task in plan.tasks}
+        self.running: Dict[str, RunningTask] = {}
+        self.selector = selectors.DefaultSelector()
+        self.journal = Journal(paths.journal, self._make_room)
+        self.finished: Optional[Dict[str, Any]] = None
+        self.over = False
+        self.attempt = 0
+        self.began = time.monotonic()
+        self.disk_full = False
+        self.secrets: Dict[str, str] = {}  # by name; each task gets those that it names
+        self._values = values
+        self._changed = changed
+        self._ending_as = ""
+        self._next_heartbeat = 0.0
+        self._parallel = plan.parallel or os.cpu_count() or 1
+
+    # Beginning
+
+    def load(self) -> None:
+        """Read what earlier runners came to."""
+        for event in self.journal.read():
+            self._take(event)
+
+    def _take(self, event: Mapping[str, Any]) -> None:
+        kind = event["kind"]
+        if kind == protocol.STARTED:
+            self.attempt = int(event.get("attempt", self.attempt + 1))
+            self.finished = None
+        elif kind == protocol.FINISHED:
+            self.finished = dict(event)
+        view = self.views.get(str(event.get("task", "")))
+        if view is None:
+            return
+        if kind == protocol.TASK_STARTED:
+            view.state, view.exit_code, view.seconds, view.reason, view.tail = RUNNING, None, None, "", ""
+        elif kind == protocol.TASK_FINISHED:
+            view.state = event["state"]
+            view.exit_code, view.seconds = event.get("exit_code"), event.get("seconds")
+            view.reason, view.tail = event.get("reason") or "", event.get("tail") or ""
+
+    def begin(self, retry: bool = False) -> None:
+        """Clear up after a killed runner, and write that this one starts."""
+        for folder in (self.paths.tasks, self.paths.home, self.paths.tmp, cache(self.paths.root)):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._keep_reserve()
+        self._end_leftovers()
+        self._adopt_exits()
+        states = {name: view.state for name, view in self.views.items()}
+        for name, state in schedule.resumed_states(self.plan, states, retry).items():
+            if state == PENDING:
+                self.views[name] = TaskView(self.views[name].task)
+        ports.of_job(self.paths, self.plan.ports)
+        self.journal.append(
+            protocol.STARTED,
+            attempt=self.attempt + 1,
+            pid=os.getpid(),
+            resumed=self.attempt > 0,
+            tasks=[self._described(task) for task in self.plan.tasks],
+        )
+        self.attempt += 1
+        self.finished = None
+        self.began = time.monotonic()
+        self._beat(RUNNING)
+
+    def _described(self, task: Task) -> Dict[str, Any]:
+        command = task.shell if task.shell is not None else " ".join(task.argv or [])
+        shown = protocol.expand(
+            command, {**{n: "{%s}" % n for n in protocol.PLACEHOLDERS}, "python": "python3"}
+        )
+        return {
+            "id": task.id,
+            "name": task.name,
+            "role": task.role,
+            "command": str(task.outputs.get("shown", shown)),
+            "needs": task.needs,
+            "timeout": task.timeout,
+            "state": self.views[task.id].state,
+        }
+
+    def _end_leftovers(self) -> None:
+        status = read_json(self.paths.status) or {}
+        recorded = {item.get("id"): item for item in status.get("tasks", ()) if item.get("state") == RUNNING}
+        for name in self.views:
+            if self.views[name].state == RUNNING or name in recorded:
+                end_recorded(recorded.get(name, {}), mark_of(self.paths, name), GRACE_SECONDS)
+        signal_all(marked(str(self.paths.tasks) + "/", prefix=True), 9)
+
+    def _adopt_exits(self) -> None:
+        """Finish tasks whose runner was killed after the exit file and before the journal."""
+        for name, view in self.views.items():
+            if view.state != RUNNING:
+                continue
+            try:
+                path = self.paths.exit(name)
+                code = int(path.read_text())
+                ended = path.stat().st_mtime
+            except (OSError, ValueError):
+                continue
+            began = [
+                e for e in self.journal.read() if e["kind"] == protocol.TASK_STARTED and e["task"] == name
+            ]
+            at = (
+                datetime.fromisoformat(began[-1]["at"].replace("Z", "+00:00")).timestamp() if began else ended
+            )
+            self._record(view, SUCCEEDED if code == 0 else FAILED, code, max(0.0, ended - at), "", "")
+
+    # Working
+
+    def step(self) -> None:
+        """Do everything that can be done now."""
+        if self.over:
+            return
+        try:
+            self._step()
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            self._give_up_full()
+        if time.monotonic() >= self._next_heartbeat:
+            self._beat(RUNNING)
+
+    def _step(self) -> None:
+        for running in list(self.running.values()):
+            if running.step():
+                self._finish_task(running)
+        if self._ending_as:
+            if not self.running:
+                self._conclude_early()
+            return
+        skipped = schedule.next_skipped(self.plan, self._states())
+        while skipped is not None:
+            reason = schedule.skip_reason(skipped, self.plan, self._states())
+            self._record(self.views[skipped.id], SKIPPED, None, None, reason, "")
+            skipped = schedule.next_skipped(self.plan, self._states())
+        for task in schedule.next_tasks(self.plan, self._states(), self._parallel - len(self.running)):
+            self._start_task(task)
+        if not self.running and all(v.state in protocol.TASK_FINAL for v in self.views.values()):
+            self._conclude(schedule.outcome(self.plan, self._states()))
+
+    def _states(self) -> Dict[str, str]:
+        return {name: view.state for name, view in self.views.items()}
+
+    def _start_task(self, task: Task) -> None:
+        view = self.views[task.id]
+        view.state, view.exit_code, view.seconds, view.reason, view.tail = RUNNING, None, None, "", ""
+        self.journal.append(protocol.TASK_STARTED, task=task.id)
+        running = RunningTask(self.paths, task, self._values, self.secrets)
+        self.running[task.id] = running
+        if running.output >= 0:
+            self.selector.register(running.output, selectors.EVENT_READ, lambda: self._read(running))
+        self._beat(RUNNING)
+        self._changed()
+
+    def _read(self, running: RunningTask) -> None:
+        descriptor = running.output
+        try:
+            running.read()
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            self._give_up_full()
+        if running.output < 0:
+            self.selector.unregister(descriptor)
+        self._changed()
+
+    def _finish_task(self, running: RunningTask) -> None:
+        if running.output >= 0:
+            self.selector.unregister(running.output)
+        del self.running[running.task.id]
+        seconds = running.seconds
+        reason = running.reason
+        cut_off = reason in (CANCELLED, INTERRUPTED)
+        try:
+            running.finish(keep_exit=not cut_off)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            self._give_up_full()
+            reason = reason or NO_SPACE
+        ended = SUCCEEDED if running.exit_code == 0 and not reason else FAILED
+        state = reason if cut_off else ended
+        tail = running.log.tail() if state == FAILED else ""
+        self._record(self.views[running.task.id], state, running.exit_code, seconds, reason, tail)
+        self._beat(RUNNING)
+
+    def _record(
+        self,
+        view: TaskView,
+        state: str,
+        code: Optional[int],
+        seconds: Optional[float],
+        reason: str,
+        tail: str,
+    ) -> None:
+        rounded = None if seconds is None else round(seconds, 3)
+        self.journal.append(
+            protocol.TASK_FINISHED,
+            task=view.task.id,
+            state=state,
+            exit_code=code,
+            seconds=rounded,
+            reason=reason,
+            tail=tail,
+        )
+        view.state, view.exit_code, view.seconds = state, code, rounded
+        view.reason, view.tail = reason, tail
+        self._changed()
+
+    # Ending
+
+    def end_all(self, state: str, grace: float = GRACE_SECONDS) -> None:
+        """End every task now; the job is then `cancelled`, `interrupted`, or `failed` (the disk is full)."""
+        if self._ending_as:
+            return
+        self._ending_as = state
+        for running in self.running.values():
+            running.end(NO_SPACE if state == FAILED else state, grace)
+
+    def _conclude_early(self) -> None:
+        state = self._ending_as
+        if state == INTERRUPTED:
+            self.over = True
+            self._beat(INTERRUPTED)
+            return
+        for view in self.views.values():
+            if view.state == PENDING:
+                left = CANCELLED if state == CANCELLED else SKIPPED
+                self._record(view, left, None, None, "" if state == CANCELLED else NO_SPACE, "")
+        self._conclude(state)
+
+    def _conclude(self, state: str) -> None:
+        self._note_artefacts()
+        verdict = read_json(self.paths.verdict) or {}
+        reason, detail = "finished", ""
+        if state == CANCELLED:
+            verdict, reason = {}, "cancelled_by_user"
+        elif self.disk_full:
+            verdict, reason = {}, "task_failed"
+            detail = (
+                "The disk of the worker is full: the tasks were ended. Free some space and start it again."
+            )
+        elif state == FAILED:
+            reason = "task_failed"
+            failed = [v.task.name for v in self.views.values() if v.state == FAILED and not v.task.evidence]
+            detail = "Failed: %s." % ", ".join(failed)
+        self.finished = self.journal.append(
+            protocol.FINISHED,
+            state=state,
+            reason=reason,
+            detail=detail,
+            verdict=verdict.get("verdict") or "",
+            findings=verdict.get("findings") or [],
+        )
+        self._beat(state)
+        self.over = True
+        self._changed()
+
+    def _note_artefacts(self) -> None:
+        """Remember what the tasks left in the worktree: it is not the user's work."""
+        try:
+            unsaved.snapshot(self.paths.root, self.paths.session)
+        except RunnerError as error:
+            self.journal.append(protocol.NOTE, text=error.message)
+        except OSError as error:
+            # Without the list every file counts as the user's, which loses nothing.
+            self.journal.append(protocol.NOTE, text="Listing what the tasks left failed: %s." % error)
+
+    def _give_up_full(self) -> None:
+        if self._ending_as and self.disk_full:
+            # Not even the end could be written, although the reserve and the scratch files were given up.
+            if not self.running:
+                self.over = True
+            shutil.rmtree(str(self.paths.tmp), ignore_errors=True)
+            return
+        self.disk_full = True
+        self._make_room()
+        self.end_all(FAILED)
+
+    # The state of things, on disk
+
+    def _keep_reserve(self) -> None:
+        if not self.paths.reserve.exists():
+            self.paths.reserve.write_bytes(b"\0" * RESERVE_BYTES)
+
+    def _make_room(self) -> None:
+        self.disk_full = True
+        try:
+            self.paths.reserve.unlink()
+        except FileNotFoundError:
+            pass
+
+    def _beat(self, state: str) -> None:
+        self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
+        tasks: List[Dict[str, Any]] = []
+        for name, view in self.views.items():
+            item: Dict[str, Any] = {"id": name, "state": view.state, "exit_code": view.exit_code}
+            item["seconds"] = view.seconds
+            running = self.running.get(name)
+            if running is not None:
+                item.update(pid=running.pid, identity=running.identity, seconds=round(running.seconds, 3))
+            tasks.append(item)
+        status = {
+            "session": self.paths.session,
+            "state": state,
+            "pid": os.getpid(),
+            "identity": identity(os.getpid()),
+            "attempt": self.attempt,
+            "heartbeat": now(),
+            "tasks": tasks,
+        }
+        if self.finished is not None:
+            status["verdict"] = self.finished.get("verdict", "")
+        try:
+            write_json(self.paths.status, status, durable=False)  # every few seconds, and old by then
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise

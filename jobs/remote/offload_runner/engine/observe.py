@@ -1,0 +1,101 @@
+"""Looking at one job: is a runner at work, what does its journal say since last time?"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Dict, List, Optional, Tuple
+
+from jobs.remote.offload_runner import protocol
+from jobs.remote.offload_runner.engine.journal import parse
+from jobs.remote.offload_runner.engine.run_lock import is_held
+from jobs.remote.offload_runner.files.paths import JobPaths, read_json
+from jobs.remote.offload_runner.protocol import INTERRUPTED, PENDING, RUNNING
+from jobs.remote.offload_runner.screen.tmux import Session
+
+_Signature = Optional[Tuple[int, int, int]]
+
+
+def _signature(path: str) -> _Signature:
+    try:
+        there = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return (there.st_ino, there.st_size, there.st_mtime_ns)
+
+
+class Watched:
+    """One job, looked at again and again. A look at a job that did not change costs a few stat calls."""
+
+    def __init__(self, paths: JobPaths) -> None:
+        self.paths = paths
+        self.alive = False
+        self.seq = 0
+        self._ended = ""
+        self._begun = False
+        self._offset = 0
+        self._inode = 0
+        self._journal = str(paths.journal)
+        self._status = str(paths.status)
+        self._journal_signature: _Signature = None
+        self._status_signature: _Signature = None
+        self._heartbeat: Optional[str] = None
+
+    def look(self) -> List[Dict[str, Any]]:
+        """Return the events since the last look."""
+        # The lock first: when it is free, every event of that runner is in the journal already. The other
+        # way round, an end written in between would look like a death.
+        self.alive = is_held(self.paths.lock)
+        signature = _signature(self._journal)
+        events: List[Dict[str, Any]] = []
+        if signature is not None and signature != self._journal_signature:
+            self._journal_signature = signature
+            events = self._read()
+        self._read_status()
+        return events
+
+    def _read(self) -> List[Dict[str, Any]]:
+        with open(self._journal, "rb") as file:
+            there = os.fstat(file.fileno())
+            if there.st_size < self._offset or there.st_ino != self._inode:
+                # A job of the same name was made anew.
+                self._inode = there.st_ino
+                self._offset, self.seq, self._ended, self._begun = 0, 0, "", False
+            file.seek(self._offset)
+            events, taken = parse(file.read())
+        self._offset += taken
+        fresh = [event for event in events if event["seq"] > self.seq]
+        for event in fresh:
+            self.seq = event["seq"]
+            if event["kind"] == protocol.STARTED:
+                self._ended, self._begun = "", True
+            elif event["kind"] == protocol.FINISHED:
+                self._ended = str(event.get("state", ""))
+        return fresh
+
+    def _read_status(self) -> None:
+        signature = _signature(self._status)
+        if signature != self._status_signature:
+            self._status_signature = signature
+            self._heartbeat = (read_json(self.paths.status) or {}).get("heartbeat")
+
+    def state(self) -> str:
+        """Return the job's state as its files tell it."""
+        if self._ended:
+            return self._ended
+        if self.alive:
+            return RUNNING
+        return INTERRUPTED if self._begun else PENDING
+
+    def status(self, session: Optional[Session]) -> Dict[str, Any]:
+        """Return the status line; `session` is what tmux says (None: there is none)."""
+        return {
+            "type": "status",
+            "session": self.paths.session,
+            "alive": self.alive,
+            "tmux": session is not None,
+            "pane_dead": session is not None and session.dead,
+            "clients": session.clients if session is not None else 0,
+            "seq": self.seq,
+            "state": self.state(),
+            "heartbeat": self._heartbeat,
+        }

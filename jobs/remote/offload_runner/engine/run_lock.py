@@ -1,0 +1,107 @@
+"""The lock that means: a runner is at work for this job. The kernel frees it, however the runner dies."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+from jobs.remote.offload_runner.engine.process import identity
+from jobs.remote.offload_runner.files.paths import JobPaths, give_away
+
+# A look at the lock holds it for some microseconds; who wants it for good tries a little longer.
+_PATIENCE_SECONDS = 1.0
+_POLL_SECONDS = 0.02
+
+
+class RunLock:
+    """An exclusive lock on `run.lock`; the file says which process holds it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: Optional[int] = None
+
+    def acquire(self, patience: float = _PATIENCE_SECONDS) -> bool:
+        """Take the lock; return whether it was free within `patience` seconds."""
+        descriptor = os.open(str(self.path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        give_away(self.path)
+        end = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    os.close(descriptor)
+                    return False
+                time.sleep(_POLL_SECONDS)
+        self._descriptor = descriptor
+        holder = {"pid": os.getpid(), "identity": identity(os.getpid())}
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+        except OSError:
+            # A full disk: the lock counts, the name in it is a convenience.
+            pass
+        return True
+
+    def release(self) -> None:
+        """Give the lock back. Idempotent."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether a runner is at work."""
+    try:
+        descriptor = os.open(str(path), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        # Shared, so that several onlookers do not mistake each other for a runner.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+class HungUp:
+    """Tells whether the pane on the host, which this runner inside a container works for, has gone."""
+
+    def __init__(self, paths: JobPaths, inside: bool, name: str = "pane") -> None:
+        self._lock = paths.way_in(name) if inside else None
+        self._inode = self._look()
+        self._said = False
+
+    def _look(self) -> int:
+        try:
+            return 0 if self._lock is None else os.stat(str(self._lock)).st_ino
+        except FileNotFoundError:
+            return -1
+
+    def __call__(self) -> bool:
+        """Return True once, when the pane has gone."""
+        if self._lock is None or self._said or (self._look() == self._inode and is_held(self._lock)):
+            return False
+        self._said = True
+        return True
+
+    @property
+    def watches(self) -> bool:
+        """Whether there is a pane to lose without a signal."""
+        return self._lock is not None
+
+
+def holder(path: Path) -> Dict[str, Any]:
+    """Return the `pid` and `identity` of the process that last held the lock; empty when unknown."""
+    try:
+        data = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}

@@ -1,0 +1,1 @@
+"""Paths and locks below Offload's root."""

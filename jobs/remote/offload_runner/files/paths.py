@@ -1,0 +1,230 @@
+"""Where things are under the root, on the machine that the runner runs on (`layout` is its twin at home)."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, List
+
+from jobs.remote.offload_runner.errors import RunnerError
+from jobs.remote.offload_runner.protocol import EXIT_NOT_FOUND, EXIT_USAGE
+
+_SESSION = re.compile(r"offload-[A-Za-z0-9_-]{1,199}")
+
+
+@dataclass(frozen=True)
+class JobPaths:
+    """The files of one job."""
+
+    root: Path
+    session: str
+
+    @property
+    def job_dir(self) -> Path:
+        """Return the job's directory."""
+        return self.root / "jobs" / self.session
+
+    @property
+    def plan(self) -> Path:
+        """Return the plan (JSON)."""
+        return self.job_dir / "plan.json"
+
+    @property
+    def prepared(self) -> Path:
+        """Return the answer of `prepare` (JSON): commits, worktree, facts."""
+        return self.job_dir / "prepared.json"
+
+    @property
+    def journal(self) -> Path:
+        """Return the journal, one event a line."""
+        return self.job_dir / "events.jsonl"
+
+    @property
+    def status(self) -> Path:
+        """Return the heartbeat: what the runner is doing now (JSON)."""
+        return self.job_dir / "status.json"
+
+    @property
+    def lock(self) -> Path:
+        """Return the file whose lock means: a runner is at work."""
+        return self.job_dir / "run.lock"
+
+    @property
+    def stop_request(self) -> Path:
+        """Return the file that tells a dying runner that it was cancelled, not interrupted."""
+        return self.job_dir / "stop.json"
+
+    def way_in(self, name: str) -> Path:
+        """Return the lock that a pane on the host holds while its way into the container lives."""
+        return self.job_dir / ("%s.lock" % name)
+
+    @property
+    def pane_mark(self) -> str:
+        """Return the mark of what runs in the job's panes, beside its tasks."""
+        return str(self.job_dir / "pane")
+
+    @property
+    def ports(self) -> Path:
+        """Return the ports that the job was given (JSON)."""
+        return self.job_dir / "ports.json"
+
+    @property
+    def reserve(self) -> Path:
+        """Return the file given up when the disk is full, so that the journal can say so."""
+        return self.job_dir / "reserve"
+
+    @property
+    def tasks(self) -> Path:
+        """Return the directory of logs and exit codes."""
+        return self.job_dir / "tasks"
+
+    def log(self, task: str) -> Path:
+        """Return the log of a task."""
+        return self.tasks / (task + ".log")
+
+    def exit(self, task: str) -> Path:
+        """Return the file with a task's exit code."""
+        return self.tasks / (task + ".exit")
+
+    @property
+    def recording(self) -> Path:
+        """Return the recording of the session (asciicast)."""
+        return self.job_dir / "recording.cast"
+
+    @property
+    def verdict(self) -> Path:
+        """Return what `step synthesis` concluded (JSON)."""
+        return self.job_dir / "verdict.json"
+
+    @property
+    def assessment(self) -> Path:
+        """Return what `step synthesis` concluded, for people (Markdown)."""
+        return self.job_dir / "assessment.md"
+
+    @property
+    def home(self) -> Path:
+        """Return the HOME of the job's tasks."""
+        return self.job_dir / "home"
+
+    @property
+    def tmp(self) -> Path:
+        """Return the TMPDIR of the job's tasks."""
+        return self.job_dir / "tmp"
+
+    @property
+    def worktree(self) -> Path:
+        """Return the worktree of the head."""
+        return self.root / "worktrees" / self.session
+
+    @property
+    def base_worktree(self) -> Path:
+        """Return the worktree of the base commit."""
+        return self.root / "worktrees" / (self.session + ".base")
+
+
+def job_paths(root: Path, session: str) -> JobPaths:
+    """Return the paths of a job. Raises `RunnerError` for a name that could lead elsewhere."""
+    if not _SESSION.fullmatch(session):
+        raise RunnerError("usage", "%r is not the name of a session." % session, exit_code=EXIT_USAGE)
+    return JobPaths(root, session)
+
+
+def existing_job(root: Path, session: str) -> JobPaths:
+    """Return the paths of a job that is there. Raises `RunnerError` (`not_found`)."""
+    paths = job_paths(root, session)
+    if not paths.job_dir.is_dir():
+        raise RunnerError(
+            "not_found",
+            "There is no job %s under %s." % (session, root),
+            "It was removed, or never prepared on this worker.",
+            EXIT_NOT_FOUND,
+        )
+    return paths
+
+
+def all_jobs(root: Path) -> List[JobPaths]:
+    """Return every job under the root, by name."""
+    try:
+        names = sorted(entry.name for entry in os.scandir(root / "jobs") if entry.is_dir())
+    except FileNotFoundError:
+        return []
+    return [JobPaths(root, name) for name in names if _SESSION.fullmatch(name)]
+
+
+def mirror(root: Path, slug: str) -> Path:
+    """Return the bare mirror of a repository."""
+    return root / "repos" / (slug + ".git")
+
+
+def carried(root: Path, session: str) -> Path:
+    """Return the bundle that was sent for a job, until it is taken."""
+    return root / "repos" / (".%s.bundle" % session)
+
+
+def cache(root: Path) -> Path:
+    """Return the directory of the package caches that jobs share."""
+    return root / "cache"
+
+
+def state_dir(root: Path) -> Path:
+    """Return the directory of what belongs to no job."""
+    return root / "state"
+
+
+def rescue_dir(root: Path) -> Path:
+    """Return where work is bundled before its worktree is removed by force."""
+    return state_dir(root) / "rescue"
+
+
+def tmux_config(root: Path) -> Path:
+    """Return Offload's own tmux configuration."""
+    return state_dir(root) / "tmux.conf"
+
+
+def write_atomically(path: Path, text: str, mode: int = 0o600, *, durable: bool = True) -> None:
+    """Write a whole file so that a reader sees the old text or the new, never a part.
+
+    Nor does a machine that lost its power, if `durable`.
+    """
+    handle, name = tempfile.mkstemp(prefix=".", suffix=".new", dir=str(path.parent))
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.chmod(name, mode)
+        give_away(Path(name))
+        os.replace(name, path)
+    except BaseException:
+        try:
+            os.unlink(name)
+        except FileNotFoundError:
+            pass
+        raise
+
+
+def give_away(path: Path) -> None:
+    """Let a file that root made belong to the owner of its directory: a container's user must read it."""
+    if os.geteuid() != 0:
+        return
+    owner = os.stat(str(path.parent))
+    if owner.st_uid != 0:
+        os.chown(str(path), owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
+def write_json(path: Path, data: Any, *, durable: bool = True) -> None:
+    """Write plain data as JSON: see `write_atomically`."""
+    write_atomically(path, json.dumps(data, sort_keys=True) + "\n", durable=durable)
+
+
+def read_json(path: Path) -> Any:
+    """Return the data of a JSON file; None when it is missing or not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None

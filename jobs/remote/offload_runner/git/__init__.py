@@ -1,0 +1,1 @@
+"""git on the worker: mirrors, worktrees, fetched and unsaved commits."""

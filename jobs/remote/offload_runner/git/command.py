@@ -1,0 +1,295 @@
+"""git as a child process: found on PATH, never asking, never running hooks, and always with a deadline.
+
+The user's own configuration stays in force (credential helpers, `insteadOf`, ssh commands live there); what
+must not depend on it is overridden for each command. Nothing is ever written to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Callable, Dict, List, Mapping, NoReturn, Optional, Sequence, Tuple
+
+from jobs.remote.offload_runner.errors import RunnerError
+from jobs.remote.offload_runner.protocol import EXIT_SOFTWARE, EXIT_UNAVAILABLE
+
+LOCAL_SECONDS = 600.0  # a command on this machine's disk, a large checkout included
+TALK_SECONDS = 60.0  # one question to a remote
+FETCH_SECONDS = 3600.0  # a first fetch of a large repository; a stalled one ends far sooner
+
+# Overrides of the user's and the repository's configuration, for every command.
+OVERRIDES: Tuple[str, ...] = (
+    "safe.directory=*",
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "core.quotePath=false",
+    "gc.auto=0",
+    "maintenance.auto=false",
+    "fetch.recurseSubmodules=false",
+    "submodule.recurse=false",
+    "protocol.version=2",
+    "protocol.ext.allow=never",
+    "http.lowSpeedLimit=1000",
+    "http.lowSpeedTime=60",
+    "advice.detachedHead=false",
+    "commit.gpgSign=false",
+    "log.showSignature=false",
+    "color.ui=false",
+    # Pointers of git-lfs stay pointers, whether or not git-lfs is there: a checkout never fails for it.
+    "filter.lfs.smudge=",
+    "filter.lfs.clean=",
+    "filter.lfs.process=",
+    "filter.lfs.required=false",
+)
+# Of the caller's GIT_* variables only those that say how to reach and to trace; none that says where.
+_KEPT = re.compile(
+    r"^GIT_(SSH|SSH_COMMAND|SSH_VARIANT|SSL_\w+|HTTP_\w+|PROXY_\w+|CONFIG_(GLOBAL|SYSTEM|NOSYSTEM)|EXEC_PATH|TRACE\w*)$"
+)
+_COMPLAINT = re.compile(r"^(fatal|error|ERROR|remote): *")
+# ssh has said before what the matter is; this is git's guess at it.
+_BOILERPLATE = re.compile(
+    r"fatal: Could not read from remote|Please make sure you have|and the repository exists|warning: "
+)
+_SSH_FLAGS = "-oBatchMode=yes -oConnectTimeout=15 -oServerAliveInterval=15 -oServerAliveCountMax=4"
+# So little is a full disk: what did not fit may have been larger than what is left.
+_FULL = 1 << 20
+
+
+@dataclass(frozen=True)
+class Completed:
+    """How a git command ended: exit code (negative: signal) and what it wrote, as bytes."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def reason(self) -> str:
+        """Return the line of stderr that says most: the first fatal or error one, else the last."""
+        lines = [line.strip() for line in self.stderr.decode("utf-8", "replace").splitlines()]
+        lines = [line for line in lines if line and not _BOILERPLATE.match(line)]
+        telling = [n for n, line in enumerate(lines) if _COMPLAINT.match(line)]
+        chosen = telling[0] if telling else len(lines) - 1
+        if not lines:
+            return "exit code %d" % self.exit_code
+        told = lines[chosen]
+        if told.endswith(":"):  # the reason stands on the next line
+            told = " ".join([told, *lines[chosen + 1 : chosen + 2]])
+        return without_credentials(_COMPLAINT.sub("", told).rstrip(".:"))
+
+
+def environment(extra: Optional[Mapping[str, str]] = None) -> Dict[str, str]:
+    """Return the environment of every git command: English, unattended, pointing nowhere."""
+    env = {
+        name: value for name, value in os.environ.items() if not name.startswith("GIT_") or _KEPT.match(name)
+    }
+    env.update(
+        GIT_TERMINAL_PROMPT="0",
+        GIT_ASKPASS="",  # empty, not absent: absent falls back to SSH_ASKPASS
+        SSH_ASKPASS_REQUIRE="never",
+        GIT_LFS_SKIP_SMUDGE="1",
+        GIT_OPTIONAL_LOCKS="0",
+        GIT_PAGER="cat",
+        GIT_EDITOR="true",
+        GIT_LITERAL_PATHSPECS="1",
+        GIT_NO_REPLACE_OBJECTS="1",
+        LC_ALL="C",
+        LANGUAGE="",
+    )
+    env.update(extra or {})
+    return env
+
+
+def ssh_environment() -> Dict[str, str]:
+    """Return the variables that make ssh, as the user set it up, fail rather than ask."""
+    command = os.environ.get("GIT_SSH_COMMAND", "")
+    if not command:
+        asked = subprocess.run(
+            ["git", "config", "--get", "core.sshCommand"], capture_output=True, env=environment(), check=False
+        )
+        command = asked.stdout.decode("utf-8", "surrogateescape").strip()
+    if not command:
+        command = shlex.quote(os.environ.get("GIT_SSH") or "ssh")
+    program = os.path.basename((shlex.split(command) or ["ssh"])[0])
+    return {"GIT_SSH_COMMAND": "%s %s" % (command, _SSH_FLAGS)} if program == "ssh" else {}
+
+
+@dataclass(frozen=True)
+class Git:
+    """git in one directory: a bare mirror or a worktree."""
+
+    directory: str
+
+    def run(
+        self,
+        *args: str,
+        check: bool = True,
+        input: bytes = b"",
+        deadline: float = LOCAL_SECONDS,
+        config: Sequence[str] = (),
+        env: Optional[Mapping[str, str]] = None,
+        doing: str = "",
+    ) -> Completed:
+        """Run a command to its end. With `check`, a failure raises `RunnerError`; see `fail` for its codes.
+
+        `config` holds further `name=value` overrides; `doing` says what we were about, for the message.
+        """
+        argv = command_line(args, config)
+        try:
+            done = _communicate(argv, self.directory, environment(env), input, deadline)
+        except FileNotFoundError as exc:
+            if not os.path.isdir(self.directory):
+                raise RunnerError("git_failed", "The directory %s is not there." % self.directory) from exc
+            raise RunnerError(
+                "git_missing",
+                "git is not installed on the worker.",
+                hint="Install git there.",
+                exit_code=EXIT_UNAVAILABLE,
+            ) from exc
+        except subprocess.TimeoutExpired as exc:
+            raise RunnerError(
+                "timed_out",
+                "%s did not end within %d seconds." % (doing or "git " + args[0], deadline),
+                hint="Try again; when it happens again, run the command by hand on the worker.",
+                exit_code=EXIT_UNAVAILABLE,
+            ) from exc
+        if check and done.exit_code != 0:
+            doing = doing or "Running git %s" % args[0]
+            # git does not say why a file of a checkout could not be written.
+            if b"unable to write" in done.stderr and _free_bytes(self.directory) < _FULL:
+                raise out_of_space(doing)
+            fail(doing, done)
+        return done
+
+    def out(self, *args: str, **options: str) -> bytes:
+        """Return what a command prints."""
+        return self.run(*args, doing=options.get("doing", "")).stdout
+
+    def line(self, *args: str) -> str:
+        """Return what a command prints, as one line of text."""
+        return self.out(*args).decode("utf-8", "replace").strip()
+
+    def ok(self, *args: str) -> bool:
+        """Tell whether a command exits with 0."""
+        return self.run(*args, check=False).exit_code == 0
+
+    def commit(self, name: str) -> str:
+        """Return the id of the commit that `name` stands for, or "" when there is none."""
+        done = self.run(
+            "rev-parse", "--verify", "--quiet", "--end-of-options", name + "^{commit}", check=False
+        )
+        return done.stdout.decode("ascii").strip() if done.exit_code == 0 else ""
+
+
+def command_line(args: Sequence[str], config: Sequence[str] = ()) -> List[str]:
+    """Return the argv of a git command with our overrides."""
+    argv = ["git"]
+    for setting in (*OVERRIDES, *config):
+        argv += ["-c", setting]
+    return [*argv, *args]
+
+
+def fail(doing: str, done: Completed) -> NoReturn:
+    """Raise the error that a failed command stands for: `no_space`, or `git_failed`."""
+    if no_space(done):
+        raise out_of_space(doing)
+    raise RunnerError("git_failed", "%s failed: %s." % (doing, done.reason), exit_code=EXIT_SOFTWARE)
+
+
+def no_space(done: Completed) -> bool:
+    """Tell whether a command failed because the disk, or the user's share of it, is full."""
+    text = done.stderr
+    return done.exit_code != 0 and (b"No space left on device" in text or b"Disk quota exceeded" in text)
+
+
+def _free_bytes(directory: str) -> int:
+    disk = os.statvfs(directory)
+    return 0 if disk.f_files and not disk.f_favail else disk.f_bavail * disk.f_frsize
+
+
+def is_no_space(exc: OSError) -> bool:
+    """Tell whether an error of the operating system means a full disk."""
+    return exc.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def out_of_space(doing: str) -> RunnerError:
+    """Return the error for a full disk."""
+    return RunnerError(
+        "no_space",
+        "%s failed: the worker's disk is full." % doing,
+        hint="Remove jobs that are no longer needed, or enlarge the disk; nothing half-made was left.",
+        exit_code=EXIT_UNAVAILABLE,
+    )
+
+
+def _die_with_parent() -> Optional[Callable[[], None]]:
+    # A runner that is killed must not leave a git behind that goes on writing to the mirror.
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        prctl = ctypes.CDLL(None).prctl
+    except (OSError, AttributeError):
+        return None
+    return lambda: prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+_PREEXEC = _die_with_parent()
+
+
+def _communicate(argv: List[str], cwd: str, env: Dict[str, str], data: bytes, deadline: float) -> Completed:
+    # In a session of its own, so that the deadline ends git's children (ssh, index-pack) with it.
+    process = subprocess.Popen(
+        argv,
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.PIPE if data else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=_PREEXEC,
+    )
+    try:
+        stdout, stderr = process.communicate(data or None, timeout=deadline)
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise
+    return Completed(process.returncode, stdout, stderr)
+
+
+def without_credentials(url: str) -> str:
+    """Return a text with the user and password of the URLs in it taken out."""
+    return re.sub(r"(https?://)[^/@\s]+@|(://[^/@\s:]+):[^/@\s]+@", lambda m: m[1] or m[2] + "@", url)
+
+
+def text(path: bytes) -> str:
+    """Return a path of git as text; bytes that are not UTF-8 survive the way back through `os.fsencode`."""
+    return path.decode("utf-8", "surrogateescape")
+
+
+def raw(path: str) -> bytes:
+    """Return the bytes of a path that `text` made."""
+    return path.encode("utf-8", "surrogateescape")
+
+
+def shown(path: str) -> str:
+    """Return a path as it can be printed and stored anywhere: one line, valid Unicode."""
+    readable = raw(path).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in readable)
+
+
+def split(output: bytes) -> List[bytes]:
+    """Return the parts of an output written with `-z`."""
+    parts = output.split(b"\0")
+    if parts and parts[-1] == b"":
+        parts.pop()
+    return parts

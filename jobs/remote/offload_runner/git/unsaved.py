@@ -1,0 +1,189 @@
+"""Work in a worktree that exists nowhere else: finding it, and bundling it before it is removed."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Dict, List
+
+from jobs.remote.offload_runner.errors import RunnerError
+from jobs.remote.offload_runner.files import paths
+from jobs.remote.offload_runner.files.paths import JobPaths
+from jobs.remote.offload_runner.git import mirror
+from jobs.remote.offload_runner.git.command import Git, is_no_space, out_of_space, raw, shown, split, text
+from jobs.remote.offload_runner.git.mirror import Mirror
+from jobs.remote.offload_runner.protocol import EXIT_SOFTWARE
+
+_SHOWN_COMMITS = 50
+# The work of these actions is the worktree itself: what their tasks leave is as good as the user's own.
+_KEEPING_ACTIONS = ("fix", "implement", "open")
+_IDENTITY = {
+    "GIT_AUTHOR_NAME": "Offload",
+    "GIT_AUTHOR_EMAIL": "offload@localhost",
+    "GIT_COMMITTER_NAME": "Offload",
+    "GIT_COMMITTER_EMAIL": "offload@localhost",
+}
+
+
+def snapshot(root: Path, session: str) -> Dict[str, List[Any]]:
+    """Return what differs from the commit now: path -> [git's two status letters, bytes, mtime in ns].
+
+    Taken at the end of a run and kept in `artefacts.json`, it tells what the plan's own tasks left from
+    what the user does later. Empty for actions whose tasks write for the user (fix, implement, open).
+    """
+    job = paths.job_paths(root, session)
+    plan = paths.read_json(job.plan) or {}
+    action = (plan.get("job") or {}).get("action", "")
+    left = {} if action in _KEEPING_ACTIONS else _status(job.worktree)
+    if job.job_dir.is_dir():
+        paths.write_json(_artefacts(job), left)
+    return left
+
+
+def check_clean(root: Path, session: str) -> Dict[str, List[str]]:
+    """Return what removing the job would lose: `unpushed` commits and `uncommitted` files, for display."""
+    job = paths.job_paths(root, session)
+    half_made = job.worktree.with_name(job.worktree.name + ".making").exists()
+    if half_made or not (job.worktree / ".git").is_file():
+        return {"unpushed": [], "uncommitted": []}
+    commits: List[str] = []
+    for mirrored in mirror.of_job(root, session):
+        commits += _unpushed(mirrored, job)
+    return {"unpushed": commits, "uncommitted": [shown(path) for path in _uncommitted(job)]}
+
+
+def rescue(root: Path, session: str) -> "str | None":
+    """Bundle all that `check_clean` finds into `state/rescue/`, verify it, and return its path.
+
+    The bundle holds `wip` (a commit of the uncommitted files), `head`, and the branches made in the
+    worktree, down to the base's history. None when there is nothing to rescue. When anything of it fails,
+    `RunnerError` is raised, and nothing may be removed.
+    """
+    job = paths.job_paths(root, session)
+    found = check_clean(root, session)
+    if not found["unpushed"] and not found["uncommitted"]:
+        return None
+    git = Git(str(job.worktree))
+    names = {"head": git.commit("HEAD")}
+    for branch in session_branches(git):
+        names["branch/" + branch] = git.commit("refs/heads/" + branch)
+    try:
+        if found["uncommitted"]:
+            names["wip"] = _commit_of(git, _uncommitted(job), session)
+        return _bundle(root, git, session, names)
+    except OSError as exc:
+        if is_no_space(exc):
+            raise out_of_space("Saving the work of %s" % session) from exc
+        raise RunnerError("rescue_failed", "Saving the work of %s failed: %s." % (session, exc)) from exc
+
+
+def session_branches(git: Git) -> List[str]:
+    """Return the local branches that were checked out in a worktree at some time, and still exist."""
+    # Read as a file: git cannot walk the log of a HEAD that has no commit yet.
+    log = os.path.join(git.directory, git.line("rev-parse", "--git-path", "logs/HEAD"))
+    visited: List[str] = []
+    with suppress(FileNotFoundError), open(log, encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            moved = re.search(r"\tcheckout: moving from (\S+) to (\S+)$", line)
+            visited += moved.groups() if moved else []
+    current = git.run("symbolic-ref", "--quiet", "--short", "HEAD", check=False).stdout
+    visited.append(text(current).strip())
+    existing = git.out("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads/")
+    return sorted(set(visited) & set(text(existing).split("\n")) - {""})
+
+
+def _unpushed(mirrored: Mirror, job: JobPaths) -> List[str]:
+    git = Git(str(job.worktree))
+    tips = ["refs/heads/" + branch for branch in session_branches(git)]
+    if git.commit("HEAD"):  # on an unborn branch there is none
+        tips.append("HEAD")
+    if not tips:
+        return []
+    done = git.run(
+        "rev-list", "--pretty=tformat:%h %s", "--max-count=%d" % _SHOWN_COMMITS, *tips,
+        "--not", "--glob=refs/offload/*", "--remotes", "--",
+    )  # fmt: skip
+    lines = done.stdout.decode("utf-8", "replace").splitlines()
+    return [line for line in lines if not re.fullmatch(r"commit [0-9a-f]{40,64}", line)]
+
+
+def _uncommitted(job: JobPaths) -> List[str]:
+    left = paths.read_json(_artefacts(job))
+    left = left if isinstance(left, dict) else {}
+    return [path for path, state in sorted(_status(job.worktree).items()) if left.get(path) != state]
+
+
+def _artefacts(job: JobPaths) -> Path:
+    return job.job_dir / "artefacts.json"
+
+
+def _status(worktree: Path) -> Dict[str, List[Any]]:
+    if not (worktree / ".git").is_file():
+        return {}
+    found: Dict[str, List[Any]] = {}
+    output = Git(str(worktree)).out(
+        "status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=all", "--ignore-submodules=none"
+    )
+    for line in split(output):
+        path = text(line[3:])
+        try:
+            there = os.lstat(os.path.join(raw(str(worktree)), line[3:]))
+            found[path] = [text(line[:2]), there.st_size, there.st_mtime_ns]
+        except OSError:
+            found[path] = [text(line[:2]), -1, 0]
+    return found
+
+
+def _commit_of(git: Git, files: List[str], session: str) -> str:
+    # In an index of its own: the user's index stays as it is until the worktree goes.
+    with tempfile.TemporaryDirectory(prefix="offload-rescue-") as scratch:
+        env = {**_IDENTITY, "GIT_INDEX_FILE": os.path.join(scratch, "index")}
+        head = git.commit("HEAD")
+        if head:
+            git.run("read-tree", head, env=env)
+        git.run(
+            "add", "--all", "--force", "--sparse", "--pathspec-from-file=-", "--pathspec-file-nul",
+            input=b"\0".join(raw(path) for path in files),
+            env=env,
+            doing="Saving the uncommitted files of %s" % session,
+        )  # fmt: skip
+        tree = git.run("write-tree", env=env).stdout.decode("ascii").strip()
+        message = "Uncommitted files of %s" % session
+        parent = ["-p", head] if head else []
+        made = git.run("commit-tree", tree, *parent, "-m", message, env=env)
+        return made.stdout.decode("ascii").strip()
+
+
+def _bundle(root: Path, git: Git, session: str, names: Dict[str, str]) -> "str | None":
+    directory = paths.rescue_dir(root)
+    directory.mkdir(parents=True, exist_ok=True)
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    target = directory / ("%s-%s.bundle" % (session, stamp))
+    number = 1
+    while target.exists():
+        number += 1
+        target = directory / ("%s-%s-%d.bundle" % (session, stamp, number))
+    partial = target.with_suffix(".partial")
+    prefix = "refs/offload/%s/rescue/" % session
+    refs = {prefix + name: commit for name, commit in names.items() if commit}
+    try:
+        changes = "".join("update %s %s\n" % item for item in refs.items())
+        git.run("update-ref", "--stdin", input=raw(changes))
+        # The base's history can be fetched again; the change's own commits may be force-pushed away.
+        base = "refs/offload/%s/base" % session
+        known = [base] if git.commit(base) else []
+        wanted = [ref for ref in refs if git.out("rev-list", "--max-count=1", ref, "--not", *known, "--")]
+        git.run("bundle", "create", "--quiet", str(partial), *wanted, *(["--not", *known] if known else []))
+        git.run("bundle", "verify", "--quiet", str(partial))
+        os.replace(partial, target)
+    finally:
+        with suppress(FileNotFoundError):
+            partial.unlink()
+        git.run("update-ref", "--stdin", input=raw("".join("delete %s\n" % ref for ref in refs)), check=False)
+    if not target.exists():
+        raise RunnerError("rescue_failed", "The bundle %s was not written." % target, exit_code=EXIT_SOFTWARE)
+    return str(target)

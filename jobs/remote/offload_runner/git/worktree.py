@@ -1,0 +1,357 @@
+"""A job's worktrees: made whole or not at all, one per job, with a second one for the base.
+
+A worktree that is being made or removed has a marker beside it, `worktrees/<name>.making`; whoever finds
+the marker with nobody at work finds half a worktree, and starts it over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, Mapping, Optional
+
+from jobs.remote.offload_runner.errors import RunnerError
+from jobs.remote.offload_runner.files import locks, paths
+from jobs.remote.offload_runner.files.paths import JobPaths
+from jobs.remote.offload_runner.git import bundles, facts, fetch, mirror
+from jobs.remote.offload_runner.git.command import (
+    FETCH_SECONDS,
+    Git,
+    is_no_space,
+    out_of_space,
+    without_credentials,
+)
+from jobs.remote.offload_runner.git.fetch import Remote, RemoteRefs
+from jobs.remote.offload_runner.git.mirror import Emit, Mirror, remove_tree
+from jobs.remote.offload_runner.git.removal import remove
+from jobs.remote.offload_runner.git.unsaved import check_clean, rescue, snapshot
+from jobs.remote.offload_runner.protocol import EXIT_NOT_FOUND, EXIT_SOFTWARE, EXIT_USAGE
+
+__all__ = ["check_clean", "ensure_base", "marker", "prepare", "remove", "rescue", "reset_base", "snapshot"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `prepare` is asked for. No `ref` means the remote's HEAD, no `base` its default branch."""
+
+    session: str
+    remote: Remote
+    ref: str
+    base: str
+    needs_base: bool
+    sent: Optional[Dict[str, Any]] = None  # what came with the request; see `carried`
+
+    @classmethod
+    def from_json(cls, root: Path, spec: Mapping[str, Any]) -> "Request":
+        """Read and check the spec. Raises `RunnerError` (`usage`)."""
+        try:
+            repository = spec["repository"]
+            sent = bundles.read(root, str(spec["session"]), spec)
+            found = Remote(
+                url=str(repository["url"]),
+                slug=str(repository["slug"]),
+                is_elsewhere=sent is not None,
+                user=str((spec.get("credentials") or {}).get("user") or ""),
+                token=str((spec.get("credentials") or {}).get("token") or ""),
+            )
+            request = cls(
+                sent=sent,
+                session=str(spec["session"]),
+                remote=found,
+                ref=str((spec.get("head") or {}).get("ref") or "HEAD"),
+                base=str((spec.get("base") or {}).get("ref") or ""),
+                needs_base=bool(spec.get("needs_base", True)),
+            )
+        except (KeyError, TypeError, AttributeError) as exc:
+            raise RunnerError(
+                "usage", "The spec of prepare is incomplete: %s." % exc, exit_code=EXIT_USAGE
+            ) from exc
+        mirror.check_slug(found.slug)
+        fetch.check_ref(request.ref)
+        fetch.check_ref(request.base)
+        return request
+
+
+def prepare(root: Path, spec: Mapping[str, Any], emit: Callable[[Dict[str, Any]], Any]) -> Dict[str, Any]:
+    """Fetch the head, lay out the worktree, and return the `prepared` answer (also in `prepared.json`).
+
+    Safe to call again, at once or after a crash at any point. A worktree that is there keeps its commit:
+    when the remote's head is another one by now, `moved` says so (`{"from", "to"}`); when the remote has
+    no such ref any more, `gone` is true. `emit` gets a `step` line for each step, notes among them.
+    """
+    request = Request.from_json(root, spec)
+    job = paths.job_paths(root, request.session)
+    lock = job.job_dir / "prepare.lock"
+    try:
+        job.job_dir.mkdir(parents=True, exist_ok=True)
+        with locks.held(str(lock), what="The worktree of %s" % request.session):
+            try:
+                return _prepare(root, request, job, lambda text: emit({"type": "step", "text": text}))
+            except BaseException:
+                if os.listdir(job.job_dir) == [lock.name]:  # nothing is known of this job: leave it so
+                    with contextlib.suppress(OSError):
+                        lock.unlink()
+                        job.job_dir.rmdir()
+                raise
+            finally:
+                if request.sent is not None:
+                    bundles.drop(root, request.session)
+    except BrokenPipeError:  # nobody listens any more
+        raise
+    except OSError as exc:
+        if is_no_space(exc):
+            raise out_of_space("Preparing the worktree") from exc
+        raise RunnerError("prepare_failed", "Preparing the worktree failed: %s." % exc) from exc
+
+
+def _prepare(root: Path, request: Request, job: JobPaths, emit: Emit) -> Dict[str, Any]:
+    if request.sent is None:
+        emit("Asking %s for %s" % (request.remote.shown, request.ref))
+        refs = fetch.ask(root, request.remote, [request.ref, request.base])
+    else:
+        refs = RemoteRefs(refs=request.sent["refs"], head=request.sent["head"])
+    name = request.ref if fetch.is_sha(request.ref) else refs.find(request.ref)
+    recorded = paths.read_json(job.prepared)
+    if _whole(job.worktree):
+        if not isinstance(recorded, dict):
+            recorded = _record_again(root, request, job, name, emit)
+        return _reuse(job, recorded, refs, name, emit)
+    if not name:
+        if request.sent is not None:
+            raise bundles.not_found(request.remote, request.ref)
+        raise fetch.not_found(root, request.remote, request.ref)
+    _, base = bundles.choose(root, request.remote, refs, name, request.base, request.needs_base)
+    mirror_path = paths.mirror(root, request.remote.slug)
+    length = len(next(iter(refs.refs.values()), name))
+    with mirror.locked(mirror_path, emit):
+        created = not mirror_path.exists()
+        mirrored = mirror.ensure(mirror_path, request.remote.url, "sha256" if length == 64 else "sha1")
+        mirrored.heal(request.session)
+        _discard(mirrored, job.worktree)
+        try:
+            doing = "Fetching" if request.sent is None else "Taking"
+            emit("%s %s" % (doing, " and ".join(sorted({name, base} - {""}))))
+            ours = {mirrored.ref(request.session, "head"): name}
+            if base:
+                ours[mirrored.ref(request.session, "base")] = base
+            if request.sent is not None:
+                bundles.take(mirrored, request.sent, ours)
+            else:
+                fetch.fetch(mirrored.git, request.remote, ours)
+            sha = mirrored.git.commit(mirrored.ref(request.session, "head"))
+            if not sha:
+                raise RunnerError("ref_not_found", "%s is not a commit." % name, exit_code=EXIT_NOT_FOUND)
+            _add(mirrored, job.worktree, sha)
+        except BaseException as exc:
+            _give_up(mirrored, job, created, exc)
+            raise
+    try:
+        _fill(job.worktree, sha, emit)
+        _submodules(job.worktree, request.remote, emit)
+        answer = _describe(request, mirrored, job, name, base, emit)
+        paths.write_json(job.prepared, answer)
+    except BaseException as exc:
+        with mirror.locked(mirror_path, lambda text: None):
+            _give_up(mirrored, job, created, exc)
+        raise
+    marker(job.worktree).unlink()
+    return answer
+
+
+def _reuse(
+    job: JobPaths, recorded: Dict[str, Any], refs: RemoteRefs, name: str, emit: Emit
+) -> Dict[str, Any]:
+    sha = str(recorded["sha"])
+    there = refs.refs.get(name, recorded.get("remote_sha"))
+    recorded["gone"] = not name
+    moved = bool(name) and there != recorded.get("remote_sha")
+    recorded["moved"] = {"from": sha, "to": there} if moved else None
+    if moved:
+        emit("Keeping %s; the head moved to %s meanwhile" % (sha[:10], str(there)[:10]))
+    elif recorded["gone"]:
+        emit("Keeping %s; its ref was deleted meanwhile" % sha[:10])
+    else:
+        emit("Reusing the worktree at %s" % sha[:10])
+    recorded["facts"].update(tools=facts.tools(), cores=facts.cores())
+    paths.write_json(job.prepared, recorded)
+    return recorded
+
+
+def _record_again(root: Path, request: Request, job: JobPaths, name: str, emit: Emit) -> Dict[str, Any]:
+    # The worktree is whole and its record is lost: the job's own refs still say what it was made from.
+    mirrored = Mirror(paths.mirror(root, request.remote.slug))
+    refs = mirrored.session_refs(request.session) if mirrored.path.is_dir() else []
+    if mirrored.ref(request.session, "head") not in refs:
+        raise _damaged(job.worktree)
+    base = request.base if mirrored.ref(request.session, "base") in refs else ""
+    return _describe(request, mirrored, job, name or request.ref, base or "HEAD", emit)
+
+
+def _describe(
+    request: Request, mirrored: Mirror, job: JobPaths, name: str, base: str, emit: Emit
+) -> Dict[str, Any]:
+    git = mirrored.git
+    head_ref = mirrored.ref(request.session, "head")
+    sha = git.commit(head_ref)
+    base_sha = git.commit(mirrored.ref(request.session, "base")) if base else ""
+    merge_base = ""
+    if base_sha:
+        found = git.run("merge-base", base_sha, sha, check=False).stdout.split()
+        merge_base = found[0].decode("ascii") if found else base_sha
+        if not found:
+            emit("Note: the head and %s have no common history; they are compared as they are" % base)
+    subject, author = git.out(
+        "log", "-1", "--encoding=UTF-8", "--format=%s%x00%an <%ae>", sha
+    ).decode("utf-8", "replace").rstrip("\n").split("\0")  # fmt: skip
+    known = facts.collect(git, sha, base_sha, merge_base)
+    return {
+        "type": "prepared",
+        "session": request.session,
+        "repository": request.remote.slug,
+        "url": without_credentials(request.remote.url),
+        "ref": name,
+        "remote_sha": git.line("rev-parse", head_ref),
+        "sha": sha,
+        "base_sha": base_sha,
+        "base_ref": base,
+        "merge_base": merge_base,
+        "subject": subject,
+        "author": author,
+        "worktree": str(job.worktree),
+        "base_worktree": str(job.base_worktree),
+        "moved": None,
+        "gone": False,
+        "carried": request.sent is not None,
+        "empty": bool(merge_base) and not known["changed"],
+        "facts": known,
+    }
+
+
+def ensure_base(root: Path, session: str, emit: Optional[Emit] = None) -> Path:
+    """Return the worktree of the merge base, made if it is not there. Raises `RunnerError`."""
+    say = emit or (lambda text: None)
+    job = paths.existing_job(root, session)
+    recorded = _recorded(job)
+    sha = recorded.get("merge_base")
+    if not sha:
+        raise RunnerError(
+            "no_base", "The job %s has no base to compare with." % session, exit_code=EXIT_NOT_FOUND
+        )
+    with locks.held(str(job.job_dir / "base.lock"), what="The base worktree of %s" % session):
+        if _whole(job.base_worktree):
+            return job.base_worktree
+        mirrored = Mirror(paths.mirror(root, recorded["repository"]))
+        with mirror.locked(mirrored.path, say):
+            _discard(mirrored, job.base_worktree)
+            try:
+                _add(mirrored, job.base_worktree, sha)
+            except BaseException:
+                _discard(mirrored, job.base_worktree)
+                raise
+        _fill(job.base_worktree, sha, say)
+        source = Remote(recorded["url"], recorded["repository"], bool(recorded.get("carried")))
+        _submodules(job.base_worktree, source, say)
+        marker(job.base_worktree).unlink()
+    return job.base_worktree
+
+
+def reset_base(root: Path, session: str) -> None:
+    """Bring the base worktree back to its commit; what git ignores stays (installed packages, caches)."""
+    job = paths.existing_job(root, session)
+    git = Git(str(job.base_worktree))
+    with locks.held(str(job.job_dir / "base.lock"), what="The base worktree of %s" % session):
+        for entry in Mirror(paths.mirror(root, _recorded(job)["repository"])).worktree_entries(
+            job.base_worktree
+        ):
+            with contextlib.suppress(FileNotFoundError):
+                (entry / "index.lock").unlink()  # of a git that was killed here; nobody else works here
+        git.run("reset", "--hard", "--quiet", _recorded(job)["merge_base"])
+        git.run("clean", "--quiet", "-d", "--force")
+
+
+def _recorded(job: JobPaths) -> Dict[str, Any]:
+    recorded = paths.read_json(job.prepared)
+    return recorded if isinstance(recorded, dict) else {}
+
+
+def marker(worktree: Path) -> Path:
+    """Return the file that says: this worktree is being made or removed."""
+    return worktree.with_name(worktree.name + ".making")
+
+
+def _whole(worktree: Path) -> bool:
+    if marker(worktree).exists() or not (worktree / ".git").is_file():
+        return False
+    return Git(str(worktree)).ok("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+
+
+def _add(mirrored: Mirror, worktree: Path, sha: str) -> None:
+    # Only the records of git, with the mirror's lock held; the files come after it is released.
+    worktree.parent.mkdir(parents=True, exist_ok=True)
+    marker(worktree).touch()
+    mirrored.git.run(
+        "worktree", "add", "--quiet", "--force", "--detach", "--no-checkout", "--", str(worktree), sha,
+        doing="Making the worktree %s" % worktree,
+    )  # fmt: skip
+
+
+def _fill(worktree: Path, sha: str, emit: Emit) -> None:
+    emit("Checking out %s" % sha[:10])
+    Git(str(worktree)).run("reset", "--hard", "--quiet", sha, doing="Checking out %s" % sha[:10])
+
+
+def _submodules(worktree: Path, source: Remote, emit: Emit) -> None:
+    if not (worktree / ".gitmodules").is_file():
+        return
+    emit("Fetching submodules")
+    # Only who works on a local path may be led to other local paths.
+    allow = "always" if source.is_local else "never"
+    try:
+        done = Git(str(worktree)).run(
+            "submodule", "--quiet", "update", "--init", "--recursive",
+            config=("protocol.file.allow=" + allow,),
+            check=False,
+            deadline=FETCH_SECONDS,
+            env=source.environment(),
+            doing="Fetching submodules",
+        )  # fmt: skip
+    except RunnerError as exc:
+        emit("Note: %s" % exc.message)
+        return
+    if done.exit_code != 0:
+        emit("Note: the submodules could not be fetched: %s" % done.reason)
+
+
+def _discard(mirrored: Mirror, worktree: Path) -> None:
+    """Take away what stands where a worktree is to be made; refuse when it may be somebody's work."""
+    if worktree.exists() and not marker(worktree).exists() and os.listdir(worktree):
+        raise _damaged(worktree)
+    remove_tree(worktree)
+    mirrored.drop_worktree(worktree)
+    with contextlib.suppress(FileNotFoundError):
+        marker(worktree).unlink()
+
+
+def _damaged(worktree: Path) -> RunnerError:
+    return RunnerError(
+        "worktree_damaged",
+        "%s is there, and is not a worktree that a job can use." % worktree,
+        hint="Save what you need from it, then remove it.",
+        exit_code=EXIT_SOFTWARE,
+    )
+
+
+def _give_up(mirrored: Mirror, job: JobPaths, created: bool, cause: BaseException) -> None:
+    # The cause is what the user hears of; what cannot be taken back now, the marker lets the next try do.
+    with contextlib.suppress(OSError, RunnerError):
+        if marker(job.worktree).exists():
+            _discard(mirrored, job.worktree)
+        with contextlib.suppress(FileNotFoundError):
+            job.prepared.unlink()
+        if isinstance(cause, RunnerError) and cause.code == "no_space":
+            mirrored.drop_partial_packs()
+        mirrored.drop_refs(job.session)
+        if created and not mirrored.git.out("for-each-ref", "--count=1"):
+            remove_tree(mirrored.path)

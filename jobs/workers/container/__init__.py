@@ -1,0 +1,1 @@
+"""The container that jobs run in: its specification, its life, its image."""

@@ -1,0 +1,48 @@
+"""Containers and the jobs in them: what the rows say decides whether a container may be made anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from jobs.models import Job
+from jobs.states import JobState
+from jobs.workers.connection import Connection
+from jobs.workers.container import lifecycle
+
+_AT_WORK = (JobState.PREPARING, JobState.RUNNING, JobState.CANCELLING)
+
+
+async def ensure_container(
+    connection: Connection, job: Job, step: Callable[[str], None] = lambda text: None
+) -> str:
+    """Bring up the container of the job's worker; return its image by digest, "" on a bare worker.
+
+    Raises `NotConfigured` (no engine, no image), `WorkerUnavailable`, or an error of the line.
+    """
+    spec = connection.container
+    if spec is None:
+        return ""
+    others = Job.objects.filter(worker_id=job.worker_id, state__in=_AT_WORK, removed_at__isnull=True).exclude(
+        id=job.id
+    )
+    is_idle = not await others.aexists()
+    found = await lifecycle.ensure(connection.transport, connection.layout, spec, is_idle=is_idle, step=step)
+    if found.note:
+        step(found.note)
+    return found.image
+
+
+async def ensure_job_container(connection: Connection, job: Job, step: Callable[[str], None]) -> None:
+    """With isolation `job`, bring up the container that the job's plan runs in."""
+    spec = connection.container
+    if spec is None or spec.isolation != "job":
+        return
+    step(f"Making the container {spec.for_job(job.session).container}")
+    paths = [f"worktrees/{job.session}", f"worktrees/{job.session}.base"]
+    await lifecycle.ensure_job(connection.transport, connection.layout, spec, job.session, paths)
+
+
+async def remove_job_container(connection: Connection, job: Job) -> None:
+    """Remove the job's own container, if there is one."""
+    if connection.container is not None and connection.container.isolation == "job":
+        await lifecycle.remove_job(connection.transport, connection.container, job.session)
