@@ -7,12 +7,10 @@ import os
 import re
 import sys
 import time
-from datetime import datetime
 from typing import Any
 
-from django.utils import timezone
-
 from jobs import serializers
+from jobs.formats import format_age, format_duration
 from jobs.models import Job
 from jobs.states import Attention, JobState, Verdict
 
@@ -104,7 +102,7 @@ class TaskPrinter:
             if self.quiet or task["id"] in self._said or task["state"] in ("pending", "running"):
                 continue
             self._said.add(task["id"])
-            took = duration(task.get("seconds"))
+            took = format_duration(task.get("seconds"))
             say(f"    {_TASK_SIGNS.get(task['state'], '○')} {task['id']} {task['state']}  {took}".rstrip())
 
 
@@ -116,27 +114,6 @@ def print_json(key: str, value: Any) -> None:
 def print_job_json(job: Job, **more: Any) -> None:
     """Print one job as data, and what the verb adds to it."""
     print(json.dumps({"schema": SCHEMA, "job": serializers.job_json(job), **more}, indent=2))
-
-
-def ago(moment: datetime | None) -> str:
-    """Return how long ago something was, in one unit."""
-    if moment is None:
-        return "never"
-    seconds = max(0, int((timezone.now() - moment).total_seconds()))
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds // size} {unit} ago"
-    return f"{seconds} s ago"
-
-
-def duration(seconds: float | None) -> str:
-    """Return a duration in the largest two units."""
-    if seconds is None:
-        return ""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def state_words(job: Job) -> str:
@@ -175,8 +152,8 @@ def print_job(job: Job) -> None:
     where = colour(job.repository.slug, "dim")
     print(f"{colour(job.target + name, 'bold')} {job.action}  {plain(job.title)}  {where}")
     sha = f"{job.sha[:10]} " if job.sha else ""
-    seen = f", seen {ago(job.observed_at)}" if job.is_active and job.observed_at else ""
-    print(f"  {state_words(job)}  {sha}on {job.worker}, {ago(job.created_at)}{seen}")
+    seen = f", seen {format_age(job.observed_at)}" if job.is_active and job.observed_at else ""
+    print(f"  {state_words(job)}  {sha}on {job.worker}, {format_age(job.created_at)}{seen}")
     if job.reason_detail and (job.has_ended or job.state == JobState.QUEUED):
         print(f"  {plain(job.reason_text)} {plain(job.reason_detail)}")
 
@@ -187,7 +164,7 @@ def print_tasks(job: Job) -> None:
     for task in job.tasks:
         code = "" if task.get("exit_code") is None else f"exit {task['exit_code']}"
         sign = _TASK_SIGNS.get(task["state"], "○")
-        took = duration(task.get("seconds"))
+        took = format_duration(task.get("seconds"))
         print(f"    {sign} {task['id']:<{width}}  {task['state']:<11}  {code:<9} {took}".rstrip())
 
 

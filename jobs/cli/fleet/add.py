@@ -15,8 +15,9 @@ from django.db.models import Count, ProtectedError, Q
 
 from jobs import execution
 from jobs.cli.fleet.machine_output import describe_machine, machine_json
-from jobs.cli.output import ago, colour, plain, print_json, say
+from jobs.cli.output import colour, plain, print_json, say
 from jobs.errors import NotConfigured, NotFound, Refused, UsageError
+from jobs.formats import format_age
 from jobs.models import Worker
 from jobs.providers.base import Severity
 from jobs.remote.container_commands import CONTAINER
@@ -98,7 +99,7 @@ async def ls(options: Mapping[str, Any]) -> int:
     for worker in workers:
         jobs = f"{worker.present} job{'' if worker.present == 1 else 's'}"
         print(f"{colour(worker.name, 'bold')}  {worker.provider}  {worker.state}  {jobs}  {worker.root}")
-        print(f"  {plain(worker.state_detail or 'Not asked yet.')} Seen {ago(worker.observed_at)}.")
+        print(f"  {plain(worker.state_detail or 'Not asked yet.')} Seen {format_age(worker.observed_at)}.")
         for line in await describe_machine(worker):
             print(f"  {plain(line)}")
         if (words := words_for_ssh(worker)) is not None:

@@ -10,8 +10,9 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandParser
 
-from jobs.cli.output import colour, duration, plain, print_json, say
+from jobs.cli.output import colour, plain, print_json, say
 from jobs.errors import NotConfigured, NotFound, UsageError
+from jobs.formats import format_duration
 from jobs.models import Worker
 from jobs.transport.local import LocalTransport
 from jobs.workers.container import image
@@ -59,7 +60,7 @@ async def _build(options: Mapping[str, Any]) -> int:
     if options["json"]:
         print_json("image", {"name": options["image"], **built.as_json(), "seconds": round(took, 1)})
         return 0
-    print(f"Built {options['image']} in {duration(took)}.")
+    print(f"Built {options['image']} in {format_duration(took)}.")
     _print_image(built)
     return 0
 

@@ -13,7 +13,6 @@ from jobs import execution, serializers
 from jobs.cli.fleet.machine_output import cost_json, describe_job, job_cost
 from jobs.cli.offload.request import Request
 from jobs.cli.output import (
-    ago,
     colour,
     needs_you,
     plain,
@@ -26,6 +25,7 @@ from jobs.cli.output import (
     say,
 )
 from jobs.errors import OffloadError
+from jobs.formats import format_age
 from jobs.models import Job, Worker
 from jobs.providers.registry import CLOUDS
 from jobs.states import JobState, Reason
@@ -87,13 +87,13 @@ async def status(request: Request) -> int:
 def _source(job: Job) -> str:
     """Say how the state is known, and how old that knowledge is."""
     if job.removed_at is not None:
-        return f"Removed from {job.worker} {ago(job.removed_at)}; its logs are in the archive."
+        return f"Removed from {job.worker} {format_age(job.removed_at)}; its logs are in the archive."
     if job.state == JobState.INTERRUPTED and job.reason == Reason.WORKER_LOST:
-        return f"Known from the provider of {job.worker}, which was asked {ago(job.finished_at)}."
+        return f"Known from the provider of {job.worker}, which was asked {format_age(job.finished_at)}."
     if job.observed_at is None:
         return f"Known from this machine's record; {job.worker} has not been asked about it yet."
     journal = f"the journal on {job.worker} (event {job.journal_seq})"
-    return f"Known from {journal}, last read {ago(job.observed_at)}."
+    return f"Known from {journal}, last read {format_age(job.observed_at)}."
 
 
 async def _look_at(queryset: QuerySet[Job]) -> list[Job]:

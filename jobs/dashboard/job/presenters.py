@@ -14,6 +14,7 @@ from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 
+from jobs.formats import format_duration
 from jobs.models import Job, JobEvent
 from jobs.states import Attention, JobState, TaskState, Verdict
 
@@ -69,20 +70,6 @@ def _mark(table: dict[str, tuple[str, str, str]], key: str) -> Mark:
     return Mark(*table.get(key, ("dot", key or "unknown", "quiet")))
 
 
-def seconds_text(seconds: float | None) -> str:
-    """Return a duration as people say it: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 10 min`."""
-    if seconds is None:
-        return ""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
 @dataclass(frozen=True)
 class TaskView:
     """One row of the tasks table."""
@@ -111,7 +98,7 @@ def _task(task: dict[str, Any]) -> TaskView:
         state=state,
         mark=_mark(TASKS, state),
         exit_code=task.get("exit_code"),
-        seconds=seconds_text(task.get("seconds")),
+        seconds=format_duration(task.get("seconds")),
         since=str(task.get("started_at") or "") if running else "",
         needs=task.get("needs") or (),
         reason=str(task.get("reason") or "").replace("_", " "),
@@ -238,7 +225,7 @@ class JobView:
         if self.job.started_at is None:
             return ""
         end = self.job.finished_at or (timezone.now() if self.job.is_active else None)
-        return seconds_text((end - self.job.started_at).total_seconds()) if end else ""
+        return format_duration((end - self.job.started_at).total_seconds()) if end else ""
 
     @property
     def when(self) -> datetime:
@@ -326,7 +313,7 @@ def event_text(event: JobEvent) -> str:
         "task_finished": lambda: (
             f"{task} {data.get('state', 'ended')}"
             + (f", exit code {data['exit_code']}" if data.get("exit_code") not in (None, 0) else "")
-            + (f", {seconds_text(data['seconds'])}" if data.get("seconds") is not None else "")
+            + (f", {format_duration(data['seconds'])}" if data.get("seconds") is not None else "")
         ),
         "attention": lambda: f"Attention: {data.get('attention') or 'none'} {data.get('detail', '')}".strip(),
         "note": lambda: str(data.get("text", "")),

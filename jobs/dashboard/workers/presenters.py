@@ -12,6 +12,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from jobs.dashboard.job.presenters import JobView, Mark
+from jobs.formats import format_money
 from jobs.models import Job, JobEvent, Worker
 from jobs.providers.base import Price
 from jobs.states import WorkerDesired, WorkerState
@@ -57,11 +58,6 @@ def html(parts: Parts) -> SafeString:
     """Return a text with its moments as clocks; the text is text, whatever is in it."""
     shown = ((part if isinstance(part, str) else clock(part),) for part in parts)
     return format_html_join("", "{}", shown)
-
-
-def money(amount: float, currency: str) -> str:
-    """Return an amount as people write it: `0.42 USD`, `less than 0.01 USD`."""
-    return f"less than 0.01 {currency}" if 0 < amount < 0.005 else f"{amount:.2f} {currency}"
 
 
 def estimate(price: Price) -> SafeString:
@@ -124,8 +120,8 @@ class CostView:
         """Present a cost."""
         unit = cost.price.currency
         return cls(
-            money(cost.price.running, unit), money(cost.month, unit), money(cost.so_far, unit),
-            f"{cost.hours:.1f} h", estimate(cost.price),
+            format_money(cost.price.running, unit), format_money(cost.month, unit),
+            format_money(cost.so_far, unit), f"{cost.hours:.1f} h", estimate(cost.price),
         )  # fmt: skip
 
 
@@ -141,7 +137,7 @@ class JobCostView:
     def of(cls, cost: JobCost) -> JobCostView:
         """Present a cost."""
         hours = f"{cost.hours * 60:.0f} min" if cost.hours < 1 else f"{cost.hours:.1f} h"
-        return cls(money(cost.amount, cost.price.currency), hours, estimate(cost.price))
+        return cls(format_money(cost.amount, cost.price.currency), hours, estimate(cost.price))
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from jobs import execution
 from jobs.dashboard.job.views import actor_of
-from jobs.dashboard.workers.presenters import WorkerCard, html, money
+from jobs.dashboard.workers.presenters import WorkerCard, html
 from jobs.errors import OffloadError, Refused
+from jobs.formats import format_money
 from jobs.models import Job, JobEvent, Worker
 from jobs.states import JOB_ACTIVE
 from jobs.workers import find_worker
@@ -51,8 +52,8 @@ def _totals(costs: list[tuple[Worker, Cost]]) -> dict[str, object]:
         total[0] += cost.price.running if worker.state in _RUNNING else cost.price.stopped
         total[1] += cost.month
     return {
-        "hour_now": " and ".join(money(total[0], unit) for unit, total in sums.items()),
-        "month": " and ".join(money(total[1], unit) for unit, total in sums.items()),
+        "hour_now": " and ".join(format_money(total[0], unit) for unit, total in sums.items()),
+        "month": " and ".join(format_money(total[1], unit) for unit, total in sums.items()),
     }
 
 

@@ -3,14 +3,9 @@
 from django.test import TestCase
 
 from jobs.dashboard.changes import presenters
-from jobs.dashboard.job.presenters import JobView, markdown, seconds_text, sections
+from jobs.dashboard.job.presenters import JobView, markdown, sections
 from jobs.states import JobState, TaskState, Verdict
 from tests.support.factories import make_job, make_task
-
-
-def test_durations() -> None:
-    shown = [seconds_text(s) for s in (None, 0.04, 9.9, 59.4, 65, 3599.4, 7800)]
-    assert shown == ["", "0.0 s", "9.9 s", "59 s", "1 min 05 s", "59 min 59 s", "2 h 10 min"]
 
 
 def test_markdown_runs_nothing_and_loads_nothing() -> None:
