@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Offload's command line: `manage.py offload 123 review`, `manage.py serve`, `manage.py doctor`."""
+"""Offload from a source tree: `manage.py offload 123 review`, `manage.py serve`, and Django's commands."""
 
 import json
 import os
@@ -7,22 +7,28 @@ import sys
 
 
 def main() -> None:
-    """Run one management command."""
+    """Run one command."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "offload_web.settings")
+    from jobs.errors import OffloadError
+
+    verb = sys.argv[1] if len(sys.argv) > 1 else ""
     try:
+        if verb in ("offload", "fleet", "doctor"):
+            # Django's own way would import every model before it parses, which `--help` does not need.
+            from jobs.cli.main import main as run
+
+            sys.exit(run(sys.argv[2:] if verb == "offload" else sys.argv[1:]))
         from django.core.management import execute_from_command_line
+
+        execute_from_command_line(sys.argv)
     except ModuleNotFoundError as error:
         if error.name != "django":
             raise
         sys.exit(
             "Offload is not set up for this Python. Run `make setup`, then `.venv/bin/python manage.py`."
         )
-    from jobs.errors import OffloadError
-
-    try:
-        execute_from_command_line(sys.argv)
     except OffloadError as error:
-        # The configuration is read before there is a command that could say what is wrong with it.
+        # The configuration is read before there is a command that could report what is wrong with it.
         if "--json" in sys.argv:
             print(json.dumps({"error": {"code": error.code, "message": error.message, "hint": error.hint}}))
         else:

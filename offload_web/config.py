@@ -14,12 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import tomlkit
-from platformdirs import PlatformDirs
-
 from jobs.errors import NotConfigured
-
-APP = "offload"
+from jobs.home import DATABASE, locate_home
 
 
 @dataclass(frozen=True)
@@ -142,6 +138,8 @@ class Config:
 
         Raises `NotConfigured` for a value that the setting does not take; nothing is written then.
         """
+        import tomlkit  # only this verb writes, and every command would load it
+
         by_key = {setting.key: setting for setting in SETTINGS}
         document = tomlkit.parse(self.config_file.read_text("utf-8") if self.config_file.exists() else "")
         for key, text in changes.items():
@@ -173,7 +171,7 @@ class Config:
     @property
     def database(self) -> Path:
         """Return the SQLite file."""
-        return self.home / "offload.sqlite3"
+        return self.home / DATABASE
 
     @property
     def archive(self) -> Path:
@@ -189,14 +187,7 @@ class Config:
 def load(environ: Mapping[str, str] | None = None) -> Config:
     """Read the configuration. Raises `NotConfigured` naming the variable or the key that is wrong."""
     env = os.environ if environ is None else environ
-    given = env.get("OFFLOAD_HOME", "")
-    if given:
-        home = Path(given).expanduser().absolute()
-        config_file = home / "config.toml"
-    else:
-        dirs = PlatformDirs(APP, appauthor=False)
-        home = Path(dirs.user_state_dir)
-        config_file = Path(dirs.user_config_dir) / "config.toml"
+    home, config_file = locate_home(env)
     from_file = _read_file(config_file)
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
@@ -222,7 +213,13 @@ def load(environ: Mapping[str, str] | None = None) -> Config:
         raise NotConfigured(
             f"{config_file} has unknown keys: {', '.join(sorted(from_file))}.", hint=f"Known keys: {known}."
         )
-    return Config(home=home, config_file=config_file, values=values, sources=sources, isolated=bool(given))
+    return Config(
+        home=home,
+        config_file=config_file,
+        values=values,
+        sources=sources,
+        isolated=bool(env.get("OFFLOAD_HOME")),
+    )
 
 
 def _read_file(path: Path) -> dict[str, Any]:

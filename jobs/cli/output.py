@@ -1,4 +1,4 @@
-"""What the command line prints: data on stdout, steps and advice on stderr."""
+"""What the command line prints: data on standard output, steps and advice on standard error."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import os
 import re
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
-from jobs import serializers
+from jobs import invocation
 from jobs.formats import format_age, format_duration
 from jobs.models import Job
 from jobs.states import Attention, JobState, Verdict
@@ -51,20 +52,20 @@ def colour(text: str, name: str, stream: Any = None) -> str:
 
 
 def plain(text: str) -> str:
-    """Return text from elsewhere (a commit's subject, a log line) without control characters."""
+    """Return text from outside (the subject of a commit, a log line) without control characters."""
     return _CONTROL.sub("�", text)
 
 
 def say(text: str) -> None:
-    """Print advice, beside the data."""
-    print(text, file=sys.stderr, flush=True)
+    """Print advice on standard error."""
+    print(invocation.render_commands(text), file=sys.stderr, flush=True)
 
 
 class StepPrinter:
-    """Numbered steps with the time since the start, on stderr: `[3/5]   1.3 s  Fetching ...`.
+    """Numbered steps with the time since the start, on standard error: `[3/5]   1.3 s  Fetching ...`.
 
-    The numbers are the five parts of a launch: look up, connect, prepare, start, run. What comes before the
-    connection (waking the machine) is under the second, what the worker reports then under the third.
+    The numbers are the five parts of a launch: look up, connect, prepare, start, run. Starting the machine
+    counts as part two, what the worker reports after the connection as part three.
     """
 
     PARTS = 5
@@ -90,18 +91,18 @@ class StepPrinter:
 
 
 class TaskPrinter:
-    """Says on stderr how each task ended, once."""
+    """Prints on standard error how each task ended, once."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
-        self._said: set[str] = set()
+        self._printed: set[str] = set()
 
     def update(self, job: Job) -> None:
         """Print the tasks that have ended since the last call."""
         for task in job.tasks:
-            if self.quiet or task["id"] in self._said or task["state"] in ("pending", "running"):
+            if self.quiet or task["id"] in self._printed or task["state"] in ("pending", "running"):
                 continue
-            self._said.add(task["id"])
+            self._printed.add(task["id"])
             took = format_duration(task.get("seconds"))
             say(f"    {_TASK_SIGNS.get(task['state'], '○')} {task['id']} {task['state']}  {took}".rstrip())
 
@@ -112,12 +113,27 @@ def print_json(key: str, value: Any) -> None:
 
 
 def print_job_json(job: Job, **more: Any) -> None:
-    """Print one job as data, and what the verb adds to it."""
+    """Print one job as data, with what the verb adds to it."""
+    from jobs import serializers
+
     print(json.dumps({"schema": SCHEMA, "job": serializers.job_json(job), **more}, indent=2))
 
 
+def print_job_list_json(jobs: Sequence[Job]) -> None:
+    """Print jobs as data."""
+    from jobs import serializers
+
+    print_json("jobs", [serializers.job_json(job) for job in jobs])
+
+
+def write_bytes(data: bytes) -> None:
+    """Write bytes to standard output at once."""
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
 def state_words(job: Job) -> str:
-    """Return sign, state, attention and verdict of a job, never by colour alone."""
+    """Return sign, state, verdict and attention of a job. Colour only adds to the words."""
     sign, name = _STATE[JobState(job.state)]
     words = [colour(f"{sign} {job.state}", name)]
     if job.verdict:
@@ -131,7 +147,7 @@ def state_words(job: Job) -> str:
 
 
 def needs_you(job: Job) -> bool:
-    """Tell whether a human should look at this job first."""
+    """Return whether the job is listed under those that need the user."""
     return (
         job.attention != Attention.NONE
         or job.state == JobState.INTERRUPTED
@@ -140,7 +156,9 @@ def needs_you(job: Job) -> bool:
 
 
 def print_commands(job: Job) -> None:
-    """Print what to type to attach, read, remove, and attach by hand."""
+    """Print the commands that attach, read the logs, remove, and attach by hand."""
+    from jobs import serializers
+
     for label, command in serializers.commands_for(job).items():
         if job.removed_at is None or label == "logs":
             print(f"    {colour(f'{label:<7}', 'dim')} {command}")
@@ -169,7 +187,7 @@ def print_tasks(job: Job) -> None:
 
 
 def print_outcome(job: Job) -> None:
-    """Print how a job ended: the verdict with its commit, then what was found."""
+    """Print how a job ended: the verdict with its commit, then the findings."""
     if not job.verdict:
         print(
             f"{job.session}: {state_words(job)}. {plain(job.reason_text)} {plain(job.reason_detail)}".rstrip()

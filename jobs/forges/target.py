@@ -27,6 +27,11 @@ VERBS = frozenset(
         "secret",
         "doctor",
         "setup",
+        "fleet",
+        "serve",
+        "completion",
+        "help",
+        "version",
     }
 )
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime
 from typing import Any
 
 from jobs.execution.archive import archive_dir
+from jobs.invocation import command
 from jobs.models import Job
 from jobs.remote.layout import manual_attach
 from jobs.workers import layout_of, words_for_ssh
@@ -23,11 +25,11 @@ def shown_target(job: Job) -> str:
 
 def commands_for(job: Job) -> dict[str, str]:
     """Return what to type to attach, read the logs and remove the job, and to attach by hand."""
-    words = f"{shown_target(job)} {job.action} --repo {job.repository.slug}"
+    words = f"{shlex.quote(shown_target(job))} {job.action} --repo {job.repository.slug}"
     return {
-        "attach": f"manage.py offload {words}",
-        "logs": f"manage.py offload logs {words}",
-        "remove": f"manage.py offload rm {words}",
+        "attach": command(words),
+        "logs": command(f"logs {words}"),
+        "remove": command(f"rm {words}"),
         "manual": manual_attach(layout_of(job.worker), job.session, words_for_ssh(job.worker)),
     }
 

@@ -84,7 +84,7 @@ def test_attach_type_detach_cancel(far: FarWorker) -> None:
     with far.cli.terminal("offload", *far.target(10), "--worker", "far") as terminal:
         terminal.expect("test")
         until(lambda: far.tmux("list-clients"), "a client is attached")
-        terminal.type_until(b"\x02d", "goes on")
+        terminal.type_until(b"\x02d", "keeps running")
         assert terminal.wait() == 0
         assert terminal.is_restored()
     session = "offload-shop-10-review"

@@ -89,7 +89,7 @@ def test_the_runner_imports_the_standard_library_only() -> None:
 @pytest.mark.parametrize("module", ["asyncssh", "rich", "twisted", "channels", "daphne"])
 def test_the_command_line_starts_without_heavy_imports(module: str) -> None:
     code = (
-        "import sys, django; django.setup(); import jobs.management.commands.offload, jobs.execution;"
+        "import sys, django; django.setup(); import jobs.cli.offload.launch, jobs.execution;"
         f"sys.exit({module!r} in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False,

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 
-from jobs.cli.fleet.image import image_verb
 from jobs.errors import CommandFailed, NotConfigured, NotFound, UsageError
 from jobs.workers import connect
 from jobs.workers.container import lifecycle as containers
 from tests.container.base import ContainerTest
 from tests.jobs.test_image import cloud_steps, substituted
+from tests.support.cli import run_here
 from tests.support.docker_engine import DockerEngine
 from tests.support.maintainer_image import DEBIAN, DOCKERFILE, MAINTAINER, MaintainerImage, docker
 
@@ -151,13 +151,17 @@ class TheVerbs(ContainerTest):
 
     async def verb(self, what: str, **options: Any) -> tuple[int, dict[str, Any]]:
         """Call the command behind `fleet image`; return its exit code and its data."""
+        name = options.pop("name", None)
         given = {
-            "what": what, "name": None, "image": MAINTAINER, "engine": " ".join(self.engine.command),
-            "base": DEBIAN, "network": "host", "without_agent": False, "json": True, **options,
-        }  # fmt: skip
+            "image": MAINTAINER,
+            "engine": " ".join(self.engine.command),
+            "base": DEBIAN,
+            "network": "host",
+        }
+        words = [word for key, value in {**given, **options}.items() for word in (f"--{key}", value)]
         out = io.StringIO()
         with contextlib.redirect_stdout(out):
-            code = await image_verb(given)
+            code = await run_here("fleet", "image", what, *([name] if name else []), *words, "--json")
         return code, json.loads(out.getvalue())["image"]
 
     async def test_building_again_uses_the_cache_and_gives_the_same_image(self) -> None:

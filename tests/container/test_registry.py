@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from jobs.cli.fleet.image import image_verb
 from jobs.errors import NotConfigured
 from jobs.models import Worker
 from jobs.workers import connect
@@ -19,6 +18,7 @@ from jobs.workers.container.engine import Engine, name_of
 from jobs.workers.container.image import DOCKERFILE, DOCKERFILE_LABEL
 from jobs.workers.container.lifecycle import image_of
 from tests.container.base import ContainerTest
+from tests.support.cli import run_here
 from tests.support.registry import Registry, registry_program
 
 
@@ -48,12 +48,9 @@ class FromARegistry(ContainerTest):
 
     async def check(self) -> tuple[int, dict[str, Any]]:
         out = io.StringIO()
-        options = {
-            "what": "check", "name": "box", "image": f"{self.pushed_name}:latest", "json": True,
-            "engine": " ".join(self.engine.command),
-        }  # fmt: skip
+        options = ("--image", f"{self.pushed_name}:latest", "--engine", " ".join(self.engine.command))
         with contextlib.redirect_stdout(out):
-            code = await image_verb(options)
+            code = await run_here("fleet", "image", "check", "box", *options, "--json")
         return code, json.loads(out.getvalue())["image"]
 
     async def use(self, image: str) -> None:

@@ -23,6 +23,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from jobs.cli.main import make_command, run_verb
+from jobs.cli.parser import find_verb
 from tests.support.offload_home import worker_root
 from tests.support.zygote import SHARED, needs_a_start
 
@@ -176,6 +178,12 @@ class Terminal:
         self.process.wait()
         os.close(self.master)
         os.close(self._slave)
+
+
+async def run_here(*words: str) -> int:
+    """Run a verb of `offload` in this process; return its exit code. Raises the error it ends in."""
+    name, rest = find_verb(words)
+    return await run_verb(name, make_command(name, rest))
 
 
 @contextmanager

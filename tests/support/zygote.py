@@ -155,8 +155,10 @@ def _serve() -> None:
     # What the commands would import, so that no child has to; nothing is connected to before the fork.
     import asyncssh  # noqa: F401
 
+    import jobs.cli.main  # noqa: F401
     import manage  # noqa: F401
-    from jobs.management.commands import doctor, fleet, offload  # noqa: F401
+    from jobs.cli.fleet import add, image, machines, price, provision, ssh_config, sweep  # noqa: F401
+    from jobs.cli.offload import doctor, launch, ls, setup, setup_gcp, status  # noqa: F401
     from jobs.transport import ssh  # noqa: F401
 
     gc.collect()

@@ -1,1 +1,1 @@
-"""The verbs of `fleet`."""
+"""The verbs of `offload fleet`: one module each, with `async def run(request: Request) -> int`."""

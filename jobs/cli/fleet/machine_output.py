@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jobs.errors import OffloadError
+from jobs.invocation import command
 from jobs.models import Job, Worker
 from jobs.providers.base import Price
 from jobs.workers import idle
@@ -84,5 +85,5 @@ def describe_job(job: Job, cost: JobCost | None) -> list[str]:
     if said is not None and said.ends_at is not None and job.removed_at is None:
         lines.append(f"{job.worker}: {said.text}")
         if said.stops_at is not None:
-            lines.append(f"Keep it up: manage.py fleet keep {job.worker} --hours 4")
+            lines.append(f"Keep it running: {command(f'fleet keep {job.worker} --hours 4')}")
     return lines

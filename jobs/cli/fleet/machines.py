@@ -11,8 +11,8 @@ from typing import Any
 from jobs import execution
 from jobs.cli.fleet import simulation
 from jobs.cli.fleet.interrupt import told
-from jobs.cli.offload.request import actor, ask
 from jobs.cli.output import plain, print_json, say
+from jobs.cli.request import actor, ask
 from jobs.errors import NotFound, OffloadError, Refused
 from jobs.models import Worker
 from jobs.providers.base import Price

@@ -6,9 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from jobs.cli.offload.request import ask
 from jobs.cli.output import print_json, say
-from jobs.cli.terminal.attach import has_terminal
+from jobs.cli.request import ask, has_terminal
 from jobs.errors import NotFound, UsageError
 from jobs.models import Worker
 from jobs.workers import ssh_config as config

@@ -1,8 +1,8 @@
-"""Verbs about Offload itself: doctor, setup."""
+"""`offload doctor [WORKER]`: print every setting with its source, and check what Offload needs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -11,22 +11,21 @@ from django.conf import settings
 from jobs.cli import check_output
 from jobs.cli.offload import doctor_checks
 from jobs.cli.offload.doctor_gcp import doctor_gcp
-from jobs.cli.offload.request import Request, ask
-from jobs.cli.offload.setup_gcp import setup_gcp
-from jobs.cli.output import colour, print_json, say
-from jobs.cli.parser import GCP
-from jobs.errors import NotConfigured, UsageError
+from jobs.cli.output import colour, print_json
+from jobs.cli.request import Request
+from jobs.cli.verbs import GOOGLE_OPTIONS
+from jobs.errors import UsageError
 from jobs.providers.base import Problem, Severity
 from jobs.workers import find_worker
 
 
-async def doctor(request: Request) -> int:
-    """`doctor`: every setting with its source, and whether everything that is needed is there."""
+async def run(request: Request) -> int:
+    """Print every setting with its source, and run the checks."""
     if request.gcp:
         if request.words or request.forget_host_key:
             raise UsageError("--gcp is about no worker.", hint="Write doctor --gcp, or doctor WORKER.")
         return await doctor_gcp(request)
-    _require_gcp(request)
+    require_gcp(request)
     if request.words:
         return await _doctor_of_worker(request)
     if request.forget_host_key:
@@ -76,61 +75,10 @@ def _values(config: Any) -> dict[str, dict[str, Any]]:
     return values
 
 
-async def setup(request: Request) -> int:
-    """`offload setup [--set KEY=VALUE ...]`: write settings to `config.toml`; asks when nothing is given."""
-    if request.gcp:
-        if request.set:
-            raise UsageError("--set and --gcp do not go together.", hint="Write two commands.")
-        return await setup_gcp(request)
-    _require_gcp(request)
-    config = settings.OFFLOAD
-    known = config.known()
-    changes = dict(_pair(text, known) for text in request.set or ())
-    if not changes and request.interactive:
-        changes = await _ask(known)
-        if not changes:
-            print("Nothing was changed. `manage.py doctor` shows all settings.")
-            say("For machines at Google: `manage.py offload setup --gcp`.")
-            return 0
-    if not changes:
-        raise UsageError(
-            "There is nothing to set.", hint=f"Use --set KEY=VALUE. Keys: {', '.join(sorted(known))}."
-        )
-    try:
-        path = config.write(changes)
-    except NotConfigured as error:
-        # The value came from the command line, so it is the command that is wrong.
-        raise UsageError(error.message, hint=error.hint) from error
-    if request.json:
-        print_json("settings", {"file": str(path), "set": sorted(changes)})
-    else:
-        print(f"{path} now sets {', '.join(sorted(changes))}. `manage.py doctor` shows all settings.")
-        if request.interactive:
-            say("For machines at Google: `manage.py offload setup --gcp`.")
-    return 0
-
-
-def _require_gcp(request: Request) -> None:
-    """Raise `UsageError` when an option is given that means something with --gcp only."""
-    for option in (*GCP[1:], "source", "image", "spot"):
-        if request.options.get(option):
-            raise UsageError(f"--{option.replace('_', '-')} belongs to --gcp.", hint="Add --gcp.")
-
-
-def _pair(text: str, known: Mapping[str, str]) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals or key not in known:
-        raise UsageError(
-            f"{text!r} sets nothing.", hint=f"Write KEY=VALUE. Keys: {', '.join(sorted(known))}."
-        )
-    return key, value
-
-
-async def _ask(known: Mapping[str, str]) -> dict[str, str]:
-    """Ask for the two settings that most people want; an empty answer leaves one as it is."""
-    answers = {}
-    for key in ("repo", "worker"):
-        answer = await ask(f"{known[key]}\n{key} [{settings.OFFLOAD.values[key]}]: ")
-        if answer:
-            answers[key] = answer
-    return answers
+def require_gcp(request: Request) -> None:
+    """Raise `UsageError` when an option is given that only --gcp honours."""
+    for option in (*GOOGLE_OPTIONS[1:], "source", "image", "spot"):
+        if getattr(request.options, option, None):
+            raise UsageError(
+                f"--{option.replace('_', '-')} has an effect only with --gcp.", hint="Add --gcp."
+            )

@@ -11,8 +11,9 @@ from django.conf import settings
 
 from jobs.cli import check_output
 from jobs.cli.fleet.plan import MACHINE_TYPE, named_project, named_zones
-from jobs.cli.offload.request import Request
 from jobs.cli.output import print_json, say
+from jobs.cli.request import Request
+from jobs.invocation import command
 from jobs.providers.gce.compute.strategies import AUTO, EXTERNAL
 from jobs.providers.gce.compute.template import read_settings, read_spec
 from jobs.providers.gce.identity import gcloud
@@ -49,18 +50,18 @@ def wanted_of(options: Mapping[str, Any], project: str) -> Wanted:
 
 async def doctor_gcp(request: Request) -> int:
     """Look at everything, mend with --apply, and say what is left; exit code 4 when something fails."""
-    project = named_project(request.options)
+    project = named_project(vars(request.options))
     if not project:
         program = await gcloud.look()
         project = program.project if program is not None else ""
-    wanted = wanted_of(request.options, project)
+    wanted = wanted_of(vars(request.options), project)
     seen = await look_and_mend(wanted, request, apply=request.apply)
     if request.json:
         print_json("gcp", as_json(wanted, seen))
     else:
         title(wanted)
         check_output.print_checks(seen.problems)
-        say("\n" + check_output.summary(seen.problems, "" if request.apply else command(wanted)))
+        say("\n" + check_output.summary(seen.problems, "" if request.apply else repair_command(wanted)))
     return check_output.exit_code(seen.problems)
 
 
@@ -91,9 +92,9 @@ def quiet(text: str) -> None:
     """Say nothing: with --json what was not mended comes back as a line."""
 
 
-def command(wanted: Wanted) -> str:
-    """Return the command that mends."""
-    return f"manage.py doctor --gcp --project {wanted.project} --apply"
+def repair_command(wanted: Wanted) -> str:
+    """Return the command that repairs."""
+    return command(f"doctor --gcp --project {wanted.project} --apply")
 
 
 def title(wanted: Wanted) -> None:

@@ -15,9 +15,10 @@ from django.conf import settings
 from jobs.cli import check_output
 from jobs.cli.fleet.plan import MACHINE_TYPE, named_project
 from jobs.cli.offload import doctor_gcp
-from jobs.cli.offload.request import Request, ask
 from jobs.cli.output import colour, plain, print_json, say
+from jobs.cli.request import Request, ask
 from jobs.errors import NotConfigured, NotFound, OffloadError, UsageError
+from jobs.invocation import command
 from jobs.providers.gce.compute import endpoints, naming, places
 from jobs.providers.gce.compute.api import Api, endpoint_override
 from jobs.providers.gce.compute.errors import ApiDisabled
@@ -55,9 +56,11 @@ async def setup_gcp(request: Request) -> int:
         "gcp_source": source,
     }
     for key in ("image", "key", "service_account"):
-        if request.options[key]:
-            answers[f"gcp_{key}"] = request.options[key]
-    wanted = doctor_gcp.wanted_of({**request.options, **_as_options(answers), "zone": zones[0]}, project)
+        if getattr(request.options, key):
+            answers[f"gcp_{key}"] = getattr(request.options, key)
+    wanted = doctor_gcp.wanted_of(
+        {**vars(request.options), **_as_options(answers), "zone": zones[0]}, project
+    )
     path = settings.OFFLOAD.write(answers)
     seen = await doctor_gcp.look_and_mend(wanted, request, apply=request.apply)
     mendable = any(one.mend for one in seen.problems)
@@ -90,13 +93,13 @@ def _learned(seen: Seen) -> dict[str, str]:
 
 
 def _say_next(wanted: Any, seen: Seen, path: str) -> None:
-    say("\n" + check_output.summary(seen.problems, doctor_gcp.command(wanted)))
+    say("\n" + check_output.summary(seen.problems, doctor_gcp.repair_command(wanted)))
     say(f"Saved in {path}.")
     if check_output.exit_code(seen.problems):
         return
     image = "" if settings.OFFLOAD.gcp_image else " --image IMAGE@sha256:..."
     say("Next, a machine (it shows what it costs, and asks):")
-    print(" " * check_output.INDENT + colour(f"manage.py fleet provision big{image}", "bold"))
+    print(" " * check_output.INDENT + colour(command(f"fleet provision big{image}"), "bold"))
 
 
 def _missing(flag: str, what: str) -> UsageError:

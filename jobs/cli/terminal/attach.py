@@ -37,11 +37,6 @@ class Attached:
     ended_by: signal.Signals | None = None
 
 
-def has_terminal() -> bool:
-    """Tell whether a person sits at both ends of this command."""
-    return sys.stdin.isatty() and sys.stdout.isatty()
-
-
 class _Raw:
     """A terminal in raw mode, and its way back."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from jobs.simulator.server import Simulator
-from tests.support.cli import Cli
+from tests.support.cli import MANAGE, Cli
 from tests.support.gcloud import ACCOUNT, StubGcloud
 from tests.support.google_https import ROBOT, TOKEN, google_https, service_account, token_server
 
@@ -51,7 +52,10 @@ def test_doctor_names_and_mends(cli: Cli, google: Simulator, stub: StubGcloud, t
         "      gcloud services enable compute.googleapis.com oslogin.googleapis.com --project demo-project"
     )
     assert "WARN  zone, quota  Not looked at" in found.stdout
-    assert f"      manage.py doctor --gcp --project {PROJECT} --apply" in found.stderr.splitlines()
+    assert (
+        f"      {sys.executable} {MANAGE} offload doctor --gcp --project {PROJECT} --apply"
+        in found.stderr.splitlines()
+    )
     data = cli.json("doctor", "--gcp", "--apply", code=4)["gcp"]
     left = {one["subject"]: one for one in data["checks"] if one["severity"] != "pass"}
     assert set(left) == {"roles"}, "what grants something needs a yes"
@@ -103,7 +107,7 @@ def test_the_wizard_goes_from_nothing_to_a_configuration(
         terminal.type(b"default\n")
         terminal.expect("Mend what can be mended now? [y/N] ")
         terminal.type(b"y\n")
-        terminal.expect("manage.py fleet provision big --image")
+        terminal.expect("offload fleet provision big --image")
         assert terminal.wait() == 0, terminal.seen.decode()
         assert terminal.is_restored()
         checks = strip(terminal.seen.decode().replace("\r", "").partition("Google Cloud, project")[2])
@@ -141,9 +145,9 @@ def test_without_anybody_to_ask_each_answer_is_a_flag(cli: Cli, google: Simulato
 
 
 def test_words_that_make_no_sense(cli: Cli, stub: StubGcloud) -> None:
-    assert "belongs to --gcp" in cli.run("doctor", "--project", "x", code=2).stderr
+    assert "only with --gcp" in cli.run("doctor", "--project", "x", code=2).stderr
     assert "--gcp is about no worker" in cli.run("doctor", "local", "--gcp", code=2).stderr
-    assert "do not go together" in cli.run("offload", "setup", "--gcp", "--set", "port=1", code=2).stderr
+    assert "cannot be combined" in cli.run("offload", "setup", "--gcp", "--set", "port=1", code=2).stderr
 
 
 def test_a_token_is_used_and_never_shown(

@@ -31,7 +31,7 @@ def until_clients(cli: Cli, terminal: Terminal, wanted: list[str]) -> None:
 
 def detach(terminal: Terminal) -> None:
     terminal.type(b"\x02d")
-    terminal.expect("Detached; the job goes on.")
+    terminal.expect("Detached; the job keeps running.")
     assert terminal.wait() == 0
     assert terminal.is_restored()
 

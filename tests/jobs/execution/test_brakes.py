@@ -10,7 +10,7 @@ from typing import Any
 from unittest import mock
 
 from jobs import execution
-from jobs.cli.fleet import parser
+from jobs.cli.verbs import FLEET
 from jobs.errors import OffloadError, Refused
 from jobs.execution import apply, machines, requests
 from jobs.execution.launch import lease
@@ -18,8 +18,9 @@ from jobs.models import Job, Repository, Worker
 from jobs.providers.base import InstanceState
 from jobs.providers.memory import MemoryProvider
 from tests.jobs.execution.test_wishes import WHO, WishTest
+from tests.support.cli import run_here
 
-OPTIONS = {"json": True, "yes": True, "no_input": True, "force": True, "project": None, "name": "box"}
+FLAGS = {"json": True, "yes": True, "no_input": True, "force": True}
 
 
 class BrakeTest(WishTest):
@@ -28,9 +29,17 @@ class BrakeTest(WishTest):
         await Repository.objects.aupdate(url="/nowhere/tinycart.git")
         return job
 
-    async def fleet(self, verb: str, **more: Any) -> int:
+    async def fleet(self, verb: str, *, size: str = "", **flags: bool) -> int:
+        known = FLEET[verb]
+        words = ["box"] if "WORKER" in known.names else []
+        words += [size] if size else []
+        words += [
+            f"--{flag.replace('_', '-')}"
+            for flag, on in {**FLAGS, **flags}.items()
+            if on and flag in known.options
+        ]
         with contextlib.redirect_stdout(io.StringIO()):
-            return await parser.VERBS[verb][0]({**OPTIONS, "verb": verb, **more})
+            return await run_here("fleet", verb, *words)
 
     async def turns(self, count: int = 3) -> None:
         """Let the loop begin whatever it wants to, and end it."""

@@ -15,10 +15,9 @@ from django.conf import settings
 from django.utils import timezone
 
 from jobs import execution
-from jobs.cli.fleet import parser
 from jobs.cli.fleet.interrupt import Interrupted
-from jobs.cli.offload.request import Request
-from jobs.cli.offload.wait import EXIT_JOB_FAILED, wait_until_ended
+from jobs.cli.request import make_request
+from jobs.cli.waiting import EXIT_JOB_FAILED, wait_until_ended
 from jobs.errors import NoCapacity, Refused, UsageError
 from jobs.models import Job, Worker
 from jobs.providers.base import InstanceState
@@ -31,6 +30,7 @@ from tests.jobs.execution.base import until
 from tests.jobs.execution.test_brakes import BrakeTest
 from tests.jobs.workers.base import Died
 from tests.jobs.workers.test_crashes import dies
+from tests.support.cli import run_here
 from tests.support.factories import make_worker
 
 
@@ -155,20 +155,12 @@ class Everything(BrakeTest):
         config = {"simulated": True, "project": "simulated", "zones": ["z"]}
         await sync_to_async(make_worker)("tour", provider="gce-cos", config=config)
         (running.place(Path(self.root)) / "lock").mkdir(parents=True)  # nobody can hold that
-        options = {
-            "json": True,
-            "yes": True,
-            "no_input": True,
-            "project": None,
-            "other_homes": False,
-            "with_disks": False,
-        }
         for verb in ("sweep", "panic"):
             with (
                 self.settings(OFFLOAD=replace(settings.OFFLOAD, home=Path(self.root))),
                 contextlib.redirect_stdout(io.StringIO()) as out,
             ):
-                self.assertEqual(await parser.VERBS[verb][0]({**options, "verb": verb}), 1)
+                self.assertEqual(await run_here("fleet", verb, "--json", "--yes", "--no-input"), 1)
             self.assertIn("Simulated machines could not be looked at", out.getvalue())
         self.assertEqual(self.cloud.instances["box"].state, InstanceState.STOPPED)
         self.assertEqual((await self.row()).state_detail, "Stopped on request.")
@@ -214,7 +206,7 @@ class Everything(BrakeTest):
 
 class Waiting(BrakeTest):
     async def waited(self, job: Job, **options: Any) -> int:
-        request = Request([], {"json": False, "timeout": 60.0, **options})
+        request = make_request(json=False, timeout=60.0, **options)
         self.out = io.StringIO()
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(self.out):
             return await wait_until_ended(request, job)

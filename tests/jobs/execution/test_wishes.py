@@ -14,8 +14,7 @@ from asgiref.sync import sync_to_async
 from django.utils import timezone
 
 from jobs import execution
-from jobs.cli.fleet import machines
-from jobs.cli.offload.request import actor
+from jobs.cli.request import actor
 from jobs.errors import ConnectFailed, NotFound, Refused
 from jobs.execution import requests
 from jobs.models import Job, JobEvent, Worker
@@ -23,6 +22,7 @@ from jobs.providers.base import InstanceState
 from jobs.reconciler import Reconciler
 from jobs.workers import idle
 from tests.jobs.workers.base import CloudTest
+from tests.support.cli import run_here
 from tests.support.factories import make_job, make_worker
 
 WHO = "mira (dashboard)"
@@ -134,14 +134,13 @@ class Keeping(WishTest):
 class CommandLine(WishTest):
     async def test_it_leaves_the_same_record(self) -> None:
         await self.up()
-        options = {"name": "box", "json": True, "force": False, "hours": 2.0}
         with contextlib.redirect_stdout(io.StringIO()) as out:
-            for verb, run in (("keep", machines.keep), ("stop", machines.stop), ("start", machines.start)):
-                self.assertEqual(await run({**options, "verb": verb}), 0)
+            for verb in ("keep", "stop", "start"):
+                self.assertEqual(await run_here("fleet", verb, "box", "--json"), 0)
             row = await self.row()
             job = await self.job(row)
             with self.assertRaisesRegex(Refused, f"box is at work: {job.session}"):
-                await machines.stop({**options, "verb": "stop"})
+                await run_here("fleet", "stop", "box", "--json")
         self.assertEqual([(kind, who) for kind, who, _ in await self.asked()], [
             ("kept", actor()), ("asked", actor()), ("asked", actor()),
         ])  # fmt: skip

@@ -25,11 +25,11 @@ from jobs.errors import (
     TimedOut,
     UsageError,
 )
-from jobs.management.commands.fleet import Command
 from jobs.models import Worker
 from jobs.simulator.lean import LeanSimulator
 from jobs.workers import waiting
 from tests.support import agent
+from tests.support.cli import run_here
 from tests.support.factories import make_job
 from tests.support.gce_server import PROJECT, ZONE, Simulator, endpoint
 from tests.support.sshd import make_key
@@ -49,11 +49,10 @@ class FleetTest(TransactionTestCase):
 
     async def fleet(self, *words: str) -> str:
         """Run a command; return its stdout (`said` has stderr). Raises what it ends in."""
-        options = vars(Command().create_parser("manage.py", "fleet").parse_args(words))
         out, err = io.StringIO(), io.StringIO()
         try:
             with redirect_stdout(out), redirect_stderr(err):
-                code = await Command().run(**options)
+                code = await run_here("fleet", *words)
         finally:
             self.said = err.getvalue()
         self.assertEqual(code, 0, out.getvalue())

@@ -1,0 +1,199 @@
+"""The entry point of `offload`: find the verb, parse, set Django up, run, turn errors into exit codes.
+
+`offload ...`, `manage.py offload ...` and `manage.py fleet|doctor ...` all end in `main`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+
+from jobs import invocation
+from jobs.cli.parser import LAUNCH_NAME, Parser, find_verb, fleet_help, parse, print_error_json
+from jobs.cli.request import Request
+from jobs.cli.verbs import VERBS
+from jobs.errors import OffloadError
+
+EXIT_UNEXPECTED = 1
+EXIT_INTERRUPTED = 130
+_SHARED_MODULES = {
+    "fleet ls": ("add", "ls"), "fleet add": ("add", "add"), "fleet rm": ("add", "rm"),
+    "fleet provision": ("provision", "provision_"), "fleet start": ("machines", "start"),
+    "fleet stop": ("machines", "stop"), "fleet keep": ("machines", "keep"),
+    "fleet rebuild": ("machines", "rebuild"), "fleet resize": ("machines", "resize"),
+    "fleet delete": ("machines", "delete"), "fleet preempt": ("machines", "preempt"),
+    "fleet price": ("price", "price"), "fleet logs": ("machines", "logs"), "fleet sweep": ("sweep", "sweep_"),
+    "fleet panic": ("sweep", "panic"), "fleet image": ("image", "image_verb"),
+    "fleet ssh-config": ("ssh_config", "ssh_config"),
+}  # fmt: skip
+_WITHOUT_DJANGO = ("help", "version", "completion")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command of Offload and return its exit code. `arguments`: without the program's name."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "offload_web.settings")
+    if words[:1] == ["__complete"]:
+        from jobs.cli.completion import print_choices
+
+        return print_choices(words[1:])
+    name, rest = find_verb(words)
+    if name == LAUNCH_NAME and rest in (["--version"], ["-V"]):
+        name, rest = "version", []
+    if name == "fleet":
+        return _run_fleet_without_verb(rest)
+    if name in VERBS and VERBS[name].django:
+        from django.core.management import execute_from_command_line
+
+        execute_from_command_line([sys.argv[0], name, *rest])
+        return 0
+    request = make_command(name, rest)
+    as_json = bool(getattr(request.options, "json", False))
+    return run_safely(
+        lambda: run_verb(name, request),
+        as_json=as_json,
+        needs_database=name not in _WITHOUT_DJANGO,
+        traceback=bool(request.options.traceback),
+        describe_interruption=lambda: request.if_interrupted,
+    )
+
+
+def _run_fleet_without_verb(rest: Sequence[str]) -> int:
+    if "-h" in rest or "--help" in rest:
+        print(fleet_help(), end="")
+        return 0
+    parser = Parser(prog=invocation.command("fleet"), usage=f"{invocation.command('fleet')} VERB [options]")
+    parser.arguments = rest
+    known = ", ".join(name.removeprefix("fleet ") for name in VERBS if name.startswith("fleet "))
+    word = next((word for word in rest if not word.startswith("-")), "")
+    message = f"{word!r} is not a verb of fleet. Verbs: {known}" if word else f"VERB is missing: {known}"
+    return parser.error(message)
+
+
+def make_command(name: str, arguments: Sequence[str]) -> Request:
+    """Return the request that the arguments of a verb mean. A usage error ends the process."""
+    options = parse(name, arguments)
+    return Request(options.words, options)
+
+
+async def run_verb(name: str, request: Request) -> int:
+    """Run one verb and return its exit code. Raises `OffloadError`."""
+    if name in _SHARED_MODULES:
+        module, function = _SHARED_MODULES[name]
+        options = {"verb": name.removeprefix("fleet "), "name": None, **vars(request.options)}
+        options |= dict(
+            zip(("what", "name") if "image" in name else ("name", "size"), request.words, strict=False)
+        )
+        shared = importlib.import_module(f"jobs.cli.fleet.{module}")
+        shared_code: int = await getattr(shared, function)(options)
+        return shared_code
+    code: int = await importlib.import_module(f"jobs.cli.{'.'.join(module_of(name))}").run(request)
+    return code
+
+
+def module_of(name: str) -> tuple[str, str]:
+    """Return the package and the module of a verb."""
+    folder, _, verb = name.rpartition(" ")
+    return folder or "offload", (verb or "launch").replace("-", "_")
+
+
+def run_safely(
+    run: Callable[[], Awaitable[int]],
+    *,
+    as_json: bool = False,
+    needs_database: bool = True,
+    traceback: bool = False,
+    describe_interruption: Callable[[], str] = lambda: "Interrupted.",
+) -> int:
+    """Run a coroutine to its end, report errors as text or JSON, and return the exit code."""
+    try:
+        if needs_database:
+            _set_django_up()
+        code = _run_in_loop(run)
+        # A reader that has left is noticed here rather than when the interpreter exits.
+        sys.stdout.flush()
+        return code
+    except OffloadError as error:
+        _report(error, as_json)
+        return error.exit_code
+    except KeyboardInterrupt:
+        if as_json:
+            print_error_json("interrupted", describe_interruption(), "")
+        else:
+            print(f"\n{invocation.render_commands(describe_interruption())}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has left (`| head`), which is not an error.
+        sys.stdout = None
+        return 0
+    except Exception as error:
+        if traceback:
+            raise
+        _report_unexpected(error, as_json)
+        return EXIT_UNEXPECTED
+
+
+def _set_django_up() -> None:
+    import django
+
+    django.setup()
+    from jobs.cli.database import ensure_database
+
+    ensure_database()
+    from jobs.cli.fleet.simulation import start_if_used
+
+    start_if_used()
+
+
+def _run_in_loop(run: Callable[[], Awaitable[int]]) -> int:
+    import asyncio
+
+    async def run_and_close() -> int:
+        try:
+            return await run()
+        finally:
+            if "jobs.transport.pool" in sys.modules:
+                await sys.modules["jobs.transport.pool"].aclose_all()
+
+    return asyncio.run(run_and_close())
+
+
+def _report(error: OffloadError, as_json: bool) -> None:
+    message, hint = (invocation.render_commands(text) for text in (error.message, error.hint))
+    if as_json:
+        print_error_json(error.code, message, hint)
+    else:
+        print(f"{message}\n{hint}".strip(), file=sys.stderr)
+
+
+def _report_unexpected(error: Exception, as_json: bool) -> None:
+    message = f"Unexpected error: {type(error).__name__}: {error}"
+    try:
+        hint = f"The traceback is in {_save_traceback()}. Please report it."
+    except OSError as full:
+        hint = f"Its traceback could not be saved ({full}). --traceback shows it."
+    if as_json:
+        print_error_json("unexpected", message, hint)
+    else:
+        print(f"{message}\n{hint}", file=sys.stderr)
+
+
+def _save_traceback() -> str:
+    import traceback
+    from datetime import UTC, datetime
+    from pathlib import Path
+
+    from django.conf import settings
+
+    folder = Path(settings.OFFLOAD.logs)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = folder / "errors.log"
+    # The error may name private data.
+    private = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    with open(private, "a", encoding="utf-8") as file:
+        file.write(
+            f"--- {datetime.now(UTC).isoformat()} {' '.join(sys.argv[1:2])}\n{traceback.format_exc()}\n"
+        )
+    return str(path)
