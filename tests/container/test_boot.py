@@ -52,7 +52,7 @@ def test_files_and_units_are_where_they_belong(box: Box) -> None:
     assert said == [
         "755 root /etc/offload/boot.sh",
         "755 root /etc/offload/watchdog.sh",
-        "644 root /etc/systemd/system/offload-cloud_init.service",
+        "644 root /etc/systemd/system/offload-boot.service",
         "644 root /etc/systemd/system/offload-watchdog.service",
         "644 root /etc/systemd/system/offload-watchdog.timer",
     ]
@@ -63,7 +63,7 @@ def test_files_and_units_are_where_they_belong(box: Box) -> None:
     assert calls[:3] == [
         "daemon-reload",
         "start offload-watchdog.timer",
-        "start --no-block offload-cloud_init.service",
+        "start --no-block offload-boot.service",
     ]
     assert box.machine.state("offload-watchdog.timer") == "active"
 
@@ -158,7 +158,7 @@ async def test_running_it_again_changes_nothing(box: Box) -> None:
         assert box.boot_steps()[reports:] == [name for name in STEPS if "the data disk" not in name]
         assert box.machine.boot_file()["state"] == "ready"
         # What systemd does when it is asked to start what is up.
-        box.machine.systemctl("start", "offload-cloud_init.service")
+        box.machine.systemctl("start", "offload-boot.service")
         assert len(box.reports()) == reports + len(STEPS) - 2
         assert await kinds(box, "offload-demo-2-review") == ["started", "task_started"]
 
