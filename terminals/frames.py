@@ -113,15 +113,18 @@ class AttentionCall:
     text: str
 
 
+# `isReply` in typing.js has the same pattern; tests/terminals/replies.json has the cases that both must pass.
+# A cursor position report without a question mark (`CSI 1;5R`) is typing: Ctrl-F3 sends exactly that.
 _REPLIES = re.compile(
-    rb"(?:\x1b\[[?>=]?[\d;]*(?:c|n|R|\$y|\?u)|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1bP[^\x1b]*\x1b\\)+"
+    rb"(?:\x1b\[[?>=][\d;]*(?:c|n|R|u)|\x1b\[\??[\d;]*\$y|\x1b\[\d*n|\x1b\[[\d;]+t|\x1b\[[IO]"
+    rb"|\x1b\[<[\d;]+[Mm]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1bP[^\x1b]*\x1b\\)+"
 )
 
 
 def is_reply(data: bytes) -> bool:
-    """Tell whether input is a terminal's own answer to a question, and not typing.
+    """Tell whether the terminal itself produced this input: an answer to a query, a focus or mouse report.
 
-    An answer that reaches another program than the one that asked is typed into that program.
+    A report must reach the program that asked for it; any other program would take it for typing.
     """
     return data[:1] == b"\x1b" and _REPLIES.fullmatch(data) is not None
 

@@ -143,12 +143,18 @@ export class Typing extends EventTarget {
   }
 }
 
+// `is_reply` in frames.py has the same pattern; tests/terminals/replies.json has the cases that both must pass.
+const REPLIES = new RegExp(
+  String.raw`^(?:\x1b\[[?>=][\d;]*(?:c|n|R|u)|\x1b\[\??[\d;]*\$y|\x1b\[\d*n|\x1b\[[\d;]+t|\x1b\[[IO]` +
+    String.raw`|\x1b\[<[\d;]+[Mm]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1bP[^\x1b]*\x1b\\)+$`,
+);
+
 /**
- * Whether this is the terminal's own answer to a program's question, not something typed.
+ * Tell whether the terminal itself produced this input: an answer to a query, a focus or mouse report.
  * @param {string} text
  */
 export function isReply(text) {
-  return /^(?:\x1b\[[?>=][\d;]*(?:c|n|R|\$y|u)|\x1b\[\d*n|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1bP[^\x1b]*\x1b\\)+$/.test(text);
+  return REPLIES.test(text);
 }
 
 /** Show control characters so that a person can read them. @param {string} text */
