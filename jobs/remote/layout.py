@@ -82,7 +82,8 @@ class Layout:
     def tmux_argv(self, *args: str) -> list[str]:
         """Return a tmux command on Offload's server (`-f` counts only when the server starts)."""
         server = ["-L", self.tmux_socket] if self.tmux_socket else []
-        return [self.tmux, *server, "-f", self.tmux_config, *args]
+        # -u: without it, tmux replaces every non-ASCII character where the locale is not UTF-8 (plain ssh).
+        return [self.tmux, "-u", *server, "-f", self.tmux_config, *args]
 
     def attach_argv(self, session: str, *, read_only: bool = False, ignore_size: bool = False) -> list[str]:
         """Return the command that attaches a terminal to exactly this session."""

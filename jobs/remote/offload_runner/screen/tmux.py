@@ -21,6 +21,11 @@ _DEADLINE = 15.0
 
 CONFIG = """\
 # Written by Offload; changes are lost. Sessions: offload-<repository>-<target>-<action>.
+# Programs in panes get a UTF-8 locale, even where the server was started without one (plain ssh).
+%if "#{?#{m/ri:utf-?8,#{?LC_ALL,#{LC_ALL},#{?LC_CTYPE,#{LC_CTYPE},#{LANG}}}},,1}"
+set-environment -gr LC_ALL
+set-environment -g  LC_CTYPE C.UTF-8
+%endif
 set -g  default-terminal "tmux-256color"
 set -as terminal-features ",*:RGB:clipboard:hyperlinks:title:focus"
 set -as terminal-overrides ",*:Tc"
@@ -60,7 +65,7 @@ class Tmux:
     def __init__(self, root: Path, program: str, socket: str) -> None:
         self.root = root
         self.config = tmux_config(root)
-        self._argv = [program, *(["-L", socket] if socket else []), "-f", str(self.config)]
+        self._argv = [program, "-u", *(["-L", socket] if socket else []), "-f", str(self.config)]
         self.program = program
 
     def write_config(self) -> None:
