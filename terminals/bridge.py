@@ -11,14 +11,14 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
+from jobs import workers
 from jobs.errors import NotFound, OffloadError, Refused, TransportError
-from jobs.workers import Pty, SessionInfo, Size, TerminalRequest
+from jobs.workers import Kind, Pty, SessionInfo, Size, TerminalRequest
 from terminals import frames
 from terminals.attachment import Attachment, Role, as_scrollback, role_beside, shown_size
-from terminals.chores import Chores
-from terminals.door import Door, Kind
 from terminals.frames import Close, FrameError
 from terminals.inbox import Inbox
 from terminals.outbox import Outbox, Send
@@ -36,9 +36,9 @@ class Bridge:
     """
 
     __slots__ = (
-        "_attach_lock", "_attachment", "_chores", "_closed", "_confirmed", "_door", "_inbox", "_number",
-        "_outbox", "_paused", "_pulse", "_refused_input", "_was_attached", "actor", "job_id", "kind",
-        "noting", "on_change", "on_take", "pump", "role", "say", "since", "size", "start", "tab", "wish",
+        "_attach_lock", "_attachment", "_closed", "_confirmed", "_inbox", "_number", "_outbox", "_paused",
+        "_pulse", "_refused_input", "_tasks", "_was_attached", "actor", "job_id", "kind", "noting",
+        "on_change", "on_take", "pump", "role", "say", "since", "size", "tab", "wish",
     )  # fmt: skip
 
     def __init__(
@@ -48,7 +48,6 @@ class Bridge:
         kind: Kind,
         actor: str,
         opening: frames.Opening,
-        door: Door,
         send: Send,
         direct: Callable[[bytes], bool] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -62,11 +61,9 @@ class Bridge:
         self.size = Size(opening.size.columns, opening.size.rows)
         self.since = time.time()
         self.on_change: Callable[[], None] = lambda: None
-        self.on_take: Callable[[], Awaitable[None]] | None = None
+        self.on_take: Callable[[], Coroutine[Any, Any, None]] | None = None
         self.noting: asyncio.Future[None] | None = None  # its coming being written down
-        self._door = door
-        self._chores = Chores(self.failed)
-        self.start = self._chores.start
+        self._tasks: set[asyncio.Task[None]] = set()
         self._outbox = Outbox(send, direct)
         self.say = self._outbox.say
         self.pump = self._outbox.pump
@@ -80,6 +77,18 @@ class Bridge:
         self._confirmed = 0  # of the one that the browser has read
         self._paused = False
         self._refused_input = False
+
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a task that is cancelled when the terminal closes; its failure closes the terminal."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
+        return task
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.failed(error)
 
     def output(self, data: bytes) -> None:
         """Queue the terminal's bytes for the browser; pause the terminal when too much is under way."""
@@ -166,13 +175,13 @@ class Bridge:
 
     async def _tell_info(self) -> None:
         with contextlib.suppress(OffloadError):
-            info = await self._door.info(self.job_id, self.kind)
+            info = await self._session()
             if info is not None:
                 self.say(frames.control("info", alternate=info.alternate, dead=info.dead, title=info.title))
 
     async def _call_attention(self, text: str) -> None:
         with contextlib.suppress(OffloadError):
-            await self._door.call_attention(self.job_id, text or "The terminal rang.")
+            await workers.request_attention(self.job_id, text or "The terminal rang.")
 
     async def attach(self, role: Role | None = None) -> None:
         """Attach to the session, or attach anew: history first, then what tmux draws.
@@ -182,16 +191,24 @@ class Bridge:
         async with self._attach_lock:
             await self._let_go(READ_OUT_SECONDS if role is self.role else 0.0)
             try:
-                info, history = await asyncio.gather(
-                    self._door.info(self.job_id, self.kind), self._door.history(self.job_id, self.kind)
-                )
+                info = await self._session()
                 self.role = role or role_beside(self.wish, info)
-                await self._open(info, history)
+                await self._open(info)
             except OffloadError as error:
                 self._attach_failed(error)
         self.on_change()
 
-    async def _open(self, info: SessionInfo | None, history: bytes) -> None:
+    async def _session(self) -> SessionInfo | None:
+        """Return what tmux knows about the session; None for a side shell that was not opened yet."""
+        try:
+            return await workers.read_session(self.job_id, self.kind)
+        except NotFound:
+            if self.kind == "shell":
+                return None
+            raise
+
+    async def _open(self, info: SessionInfo | None) -> None:
+        history = info.history if info is not None else b""
         lead = shown_size(info) if self.role is not Role.DRIVE else None
         if lead is not None:
             self.size = lead
@@ -209,7 +226,9 @@ class Bridge:
         size = self.size
         self._attachment = attachment
         try:
-            pty = attachment.pty = await self._door.open(request, attachment, size)
+            pty = attachment.pty = await workers.open_terminal(
+                request, attachment, size, exists=info is not None
+            )
         except BaseException:
             attachment.retire()
             self._attachment = None
@@ -302,7 +321,10 @@ class Bridge:
     async def aclose(self) -> None:
         """Hang up and free everything. Idempotent; whatever was in work is cancelled first."""
         self._closed = True
-        await self._chores.cancel()
+        pending = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
         await self._let_go()
         self._outbox.clear()
         self._inbox.drop()

@@ -14,9 +14,9 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth import get_user_model
 
+from jobs import workers
 from terminals import frames
 from terminals.bridge import Bridge
-from terminals.door import Door, WorkersDoor
 from terminals.frames import Close, FrameError
 from terminals.live import Entry, Registry, registry
 
@@ -32,8 +32,7 @@ WATCH_PERMISSION = "jobs.view_job"
 class TerminalApp:
     """One terminal per connection: `.../<job_id>/<kind>/?cols=&rows=&mode=&tab=`."""
 
-    def __init__(self, door: Door, terminals: Registry) -> None:
-        self._door = door
+    def __init__(self, terminals: Registry) -> None:
         self._terminals = terminals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,7 +52,6 @@ class TerminalApp:
                 kind=kind,
                 actor=who,
                 opening=opening,
-                door=self._door,
                 send=send,
                 direct=socket.send if socket else None,
             )
@@ -62,7 +60,7 @@ class TerminalApp:
                 cap=int(settings.OFFLOAD.max_terminals),
                 login=getattr(scope.get("session"), "session_key", "") or "",
                 allowed=lambda: still_allowed(scope),
-                ending=lambda: self._door.ending(job_id),
+                ending=lambda: workers.ending(job_id),
             )
         except FrameError as error:
             audit.warning("Refused a terminal of job %s to %s: %s", job_id, who, error.reason)
@@ -113,7 +111,9 @@ class TerminalApp:
 
     async def _note(self, bridge: Bridge, what: str) -> None:
         try:
-            await self._door.note(bridge.job_id, what, bridge.actor, kind=bridge.kind, role=str(bridge.role))
+            await workers.note_terminal(
+                bridge.job_id, what, bridge.actor, kind=bridge.kind, role=str(bridge.role)
+            )
         except Exception:
             # The terminal goes on: a row that could not be written is in the log instead.
             audit.exception("Recording that %s %s failed", bridge.actor, what)
@@ -165,4 +165,4 @@ async def still_allowed(scope: Scope) -> bool:
     return user is None or await users.filter(pk=user.pk, is_active=True).aexists()
 
 
-application = TerminalApp(WorkersDoor(), registry)
+application = TerminalApp(registry)

@@ -7,7 +7,8 @@ Keys are written at once. Large pastes queue up, wait for the far side, and are 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from jobs.errors import ConnectionLost
 from jobs.workers import Pty
@@ -26,7 +27,7 @@ class Inbox:
     __slots__ = ("_queue", "_say", "_size", "_start", "_taken", "_writer", "wrote_at")
 
     def __init__(
-        self, start: Callable[[Awaitable[None]], asyncio.Task[None]], say: Callable[[str], None]
+        self, start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]], say: Callable[[str], None]
     ) -> None:
         self._start = start
         self._say = say

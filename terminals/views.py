@@ -15,8 +15,8 @@ from django.views.decorators.http import require_GET, require_POST, require_safe
 
 from jobs import workers
 from jobs.errors import NotFound, OffloadError, Refused, UsageError
+from jobs.workers import Kind
 from terminals.consumers import DRIVE_PERMISSION, WATCH_PERMISSION
-from terminals.door import Kind
 from terminals.frames import MAX_INPUT
 
 

@@ -16,23 +16,24 @@ from jobs.workers.probe import Machine, look_at
 from jobs.workers.repair import mend
 from jobs.workers.ssh_config import words_for_ssh
 from jobs.workers.terminal import (
+    Kind,
     SessionInfo,
     TerminalJob,
     TerminalRequest,
     Viewer,
-    capture_history,
     download_file,
     ending,
     note_terminal,
     open_terminal,
+    read_session,
     request_attention,
-    session_info,
     terminal_job,
     upload_file,
 )
 
 __all__ = [
     "Connection",
+    "Kind",
     "Machine",
     "Parts",
     "Pty",
@@ -43,7 +44,6 @@ __all__ = [
     "TerminalRequest",
     "Viewer",
     "beside_name",
-    "capture_history",
     "check_worker",
     "close_lines",
     "connect",
@@ -64,9 +64,9 @@ __all__ = [
     "observe_worker",
     "open_terminal",
     "pins_of",
+    "read_session",
     "remove_job_container",
     "request_attention",
-    "session_info",
     "terminal_job",
     "upload_file",
     "words_for_ssh",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,6 +26,11 @@ TERMINAL_DEADLINE = 20.0
 MAX_UPLOAD = 64 * 1024 * 1024
 
 Kind = Literal["session", "shell"]
+
+# What Debian's ncurses-base installs everywhere, without the types that tmux cannot draw on.
+_BASE_TERMS = re.compile(
+    r"(xterm|screen|tmux)(-256color)?|xterm-(color|mono|vt220|xfree86)|rxvt(-basic)?|linux|vt(100|102|220)|cygwin"
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,11 @@ class Viewer:
 
 @dataclass(frozen=True)
 class SessionInfo:
-    """What tmux says about a session."""
+    """What tmux knows about a session.
+
+    `history`: the lines that scrolled off its screen, with their colours. The visible screen is not part of
+    it: tmux draws that when a client attaches.
+    """
 
     session: str
     size: Size
@@ -59,6 +69,7 @@ class SessionInfo:
     alternate: bool
     dead: bool
     viewers: tuple[Viewer, ...]
+    history: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -96,32 +107,47 @@ def _require_files(job: Job) -> None:
         )
 
 
-async def open_terminal(request: TerminalRequest, receiver: PtyReceiver, size: Size) -> Pty:
+async def open_terminal(
+    request: TerminalRequest, receiver: PtyReceiver, size: Size, *, exists: bool | None = None
+) -> Pty:
     """Attach a new terminal of `size` to a job.
 
-    Raises `NotFound` (no such job, or its session is gone), `Refused` (not started yet), or an error of
-    the line. The line to the worker is shared with every other terminal and outlives this one.
+    `exists`: whether its tmux session exists, as `read_session` said; None: check that first. Costs at most
+    one remote command besides the attach; only the first side shell in a container may cost more.
+
+    Raises `NotFound` (no such job, or its session is gone), `Refused` (not started yet), or a transport
+    error. The connection to the worker is shared by all its terminals and stays open after this one.
     """
     job = await get_job(request.job_id)
     _require_files(job)
     async with connect(job.worker) as connection:
         layout = connection.layout
         session = _session(job, request.kind)
-        if request.kind == "shell":
-            # A job's dead pane shows why it died; a shell that somebody left with `exit` is done with.
+        if request.kind == "session" and exists is None:
+            await _require_session(connection, job)
+        if request.kind == "session" or exists:
+            argv = layout.attach_argv(session, read_only=request.read_only, ignore_size=request.ignore_size)
+        else:
+            # A job's dead pane shows why it died; a side shell that its user left is closed.
             argv = layout.tmux_argv(
                 "new-session", "-A", "-s", session, "-c", job.worktree or layout.root,
                 *await _side_command(connection, job),
                 ";", "set-option", "-w", "-t", f"={session}:", "remain-on-exit", "off",
             )  # fmt: skip
-        else:
-            await _require_session(connection, job)
-            argv = layout.attach_argv(session, read_only=request.read_only, ignore_size=request.ignore_size)
-        return await connection.transport.open_pty(argv, receiver, size=size, term=request.term)
+        return await connection.transport.open_pty(argv, receiver, size=size, term=_known_term(request.term))
+
+
+def _known_term(term: str) -> str:
+    """Return a terminal type that every worker's terminfo has: `term` itself, or xterm-256color.
+
+    tmux refuses to start on a type that the worker does not know, and on `dumb`. Newer emulators
+    (xterm-ghostty, xterm-kitty, alacritty, foot) understand everything that xterm-256color promises.
+    """
+    return term if _BASE_TERMS.fullmatch(term) else "xterm-256color"
 
 
 async def _side_command(connection: Connection, job: Job) -> list[str]:
-    """Return what a side shell runs: nothing (the user's own shell), or the way into the container."""
+    """Return the command of a side shell: none (the user's own shell), or the way into the container."""
     if connection.container is None:
         return []
     await connection.client.hello()  # The runner of this version may not be there yet.
@@ -140,39 +166,51 @@ async def _require_session(connection: Connection, job: Job) -> None:
         deadline=TERMINAL_DEADLINE,
         check=False,
     )
-    if found.exit_status == 0:
-        return
-    again = (
-        "Resume it with the same `manage.py offload` command."
-        if job.state in JOB_ACTIVE or job.state == JobState.INTERRUPTED
-        else "Its logs and verdict are on its page; `--fresh` runs it again."
-    )
-    raise NotFound(f"The tmux session {job.session} is not there any more on {job.worker}.", hint=again)
+    if found.exit_status != 0:
+        raise _session_gone(job, "session")
 
 
-# Spaces, because tmux replaces control characters in its answers where the locale is not UTF-8 (plain ssh).
+def _session_gone(job: Job, kind: Kind) -> NotFound:
+    if kind == "shell":
+        hint = "It starts when its page is opened."
+    elif job.state in JOB_ACTIVE or job.state == JobState.INTERRUPTED:
+        hint = "Resume it with the same `manage.py offload` command."
+    else:
+        hint = "Its logs and verdict are on its page; `--fresh` runs it again."
+    return NotFound(f"The tmux session {_session(job, kind)} does not exist on {job.worker}.", hint=hint)
+
+
+# Spaces, because tmux replaces control characters in what it prints.
 _FIELDS = " ".join(
     ["#{window_width}", "#{window_height}", "#{alternate_on}", "#{pane_dead}", "#{pane_title}"]
 )
 _CLIENT_FIELDS = " ".join(
     ["#{client_tty}", "#{client_width}", "#{client_height}", "#{client_flags}", "#{client_activity}"]
 )
+_HISTORY_FOLLOWS = b"= history ="
 
 
-async def session_info(job_id: int, kind: Kind = "session") -> SessionInfo:
-    """Ask tmux about a job's session and who is attached. Raises `NotFound` when it is gone."""
+async def read_session(job_id: int, kind: Kind = "session", *, lines: int = 5000) -> SessionInfo:
+    """Return what tmux knows about a job's session, its clients and its history, in one remote command.
+
+    `lines`: how many lines of history to read. Raises `NotFound` when there is no such session.
+    """
     job = await get_job(job_id)
+    _require_files(job)
     async with connect(job.worker) as connection:
         session = _session(job, kind)
         argv = connection.layout.tmux_argv(
             "display-message", "-p", "-t", f"={session}:", _FIELDS,
             ";", "list-clients", "-t", f"={session}", "-F", _CLIENT_FIELDS,
+            ";", "display-message", "-p", "-t", f"={session}:", _HISTORY_FOLLOWS.decode(),
+            ";", "capture-pane", "-p", "-e", "-S", f"-{lines}", "-E", "-1", "-t", f"={session}:",
         )  # fmt: skip
         try:
             done = await connection.transport.run(argv, deadline=TERMINAL_DEADLINE)
         except CommandFailed as error:
-            raise NotFound(f"The tmux session {session} is not there on {job.worker}.") from error
-    first, *rest = done.stdout.decode(errors="replace").splitlines()
+            raise _session_gone(job, kind) from error
+    facts, _, history = done.stdout.partition(_HISTORY_FOLLOWS + b"\n")
+    first, *rest = facts.decode(errors="replace").splitlines()
     width, height, alternate, dead, title = first.split(" ", 4)
     return SessionInfo(
         session=session,
@@ -181,6 +219,7 @@ async def session_info(job_id: int, kind: Kind = "session") -> SessionInfo:
         alternate=alternate == "1",
         dead=dead == "1",
         viewers=tuple(_viewer(line) for line in rest),
+        history=history,
     )
 
 
@@ -194,20 +233,6 @@ def _viewer(line: str) -> Viewer:
         "ignore-size" in words,
         int(active),
     )
-
-
-async def capture_history(job_id: int, *, lines: int = 5000, kind: Kind = "session") -> bytes:
-    """Return what scrolled off the session's screen: the last `lines` lines with their colours.
-
-    The lines of the visible screen are not part of it: attaching draws those.
-    """
-    job = await get_job(job_id)
-    async with connect(job.worker) as connection:
-        argv = connection.layout.tmux_argv(
-            "capture-pane", "-p", "-e", "-S", f"-{lines}", "-E", "-1", "-t", f"={_session(job, kind)}:"
-        )
-        done = await connection.transport.run(argv, deadline=TERMINAL_DEADLINE, check=False)
-    return done.stdout if done.exit_status == 0 else b""
 
 
 async def note_terminal(job_id: int, what: str, actor: str, **data: object) -> None:

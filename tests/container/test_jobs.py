@@ -116,7 +116,7 @@ class Running(ContainerTest):
         await execution.remove(job.id, force=True)
         await until(lambda: asyncio.to_thread(lambda: not self.processes()))
         with self.assertRaises(NotFound):
-            await workers.session_info(job.id, "shell")
+            await workers.read_session(job.id, "shell")
 
     async def test_eight_jobs_do_not_see_each_other(self) -> None:
         await asyncio.to_thread(execution.secret_store().set, "DEPLOY_TOKEN", "a-token-of-eight-5b1e")

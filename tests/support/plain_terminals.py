@@ -114,10 +114,11 @@ def _serve(fd: int, ready_fd: int, spec: Mapping[str, Any]) -> None:
     from django.core.management import call_command
     from django.urls import re_path
 
+    from jobs import workers
     from jobs.transport import pool
     from jobs.transport.base import Pty, PtyReceiver, Size
     from jobs.transport.endpoint import LocalEndpoint, SshEndpoint
-    from jobs.workers import TerminalRequest
+    from jobs.workers import SessionInfo, TerminalRequest
     from offload_web import eager
     from offload_web.login import local_user
     from terminals.consumers import TerminalApp
@@ -135,29 +136,27 @@ def _serve(fd: int, ready_fd: int, spec: Mapping[str, Any]) -> None:
         else LocalEndpoint()
     )
 
-    class PlainDoor:
-        async def open(self, request: TerminalRequest, receiver: PtyReceiver, size: Size) -> Pty:
-            argv = spec["commands"][request.job_id]
-            async with pool.borrow(endpoint) as transport:
-                return await transport.open_pty(argv, receiver, size=size, term=request.term)
+    # This process serves plain commands instead of jobs: same bridge, no tmux.
+    async def open_terminal(
+        request: TerminalRequest, receiver: PtyReceiver, size: Size, *, exists: bool | None = None
+    ) -> Pty:
+        async with pool.borrow(endpoint) as transport:
+            return await transport.open_pty(
+                spec["commands"][request.job_id], receiver, size=size, term=request.term
+            )
 
-        async def history(self, job_id: int, kind: str) -> bytes:
-            return b""
+    async def read_session(job_id: int, kind: workers.Kind = "session", *, lines: int = 0) -> SessionInfo:
+        return SessionInfo("", Size(80, 24), "", alternate=False, dead=False, viewers=())
 
-        async def info(self, job_id: int, kind: str) -> None:
-            return None
+    async def nothing(*args: object, **data: object) -> Any:
+        return []
 
-        async def note(self, job_id: int, what: str, actor: str, **data: object) -> None:
-            return None
-
-        async def call_attention(self, job_id: int, text: str) -> None:
-            return None
-
-        async def ending(self, job_id: int) -> list[str]:
-            return []
+    workers.open_terminal = open_terminal
+    workers.read_session = read_session
+    workers.note_terminal = workers.request_attention = workers.ending = nothing
 
     eager.install()
-    terminal = TerminalApp(PlainDoor(), Registry())
+    terminal = TerminalApp(Registry())
 
     async def logged_in(scope: dict[str, Any], receive: Any, send: Any) -> None:
         await terminal({**scope, "user": user}, receive, send)

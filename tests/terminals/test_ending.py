@@ -10,10 +10,10 @@ from typing import Any
 from django.test import TransactionTestCase
 from django.utils import timezone
 
+from jobs import workers
 from jobs.models import Job, Repository, Worker
 from terminals import frames
 from terminals.bridge import Bridge
-from terminals.door import WorkersDoor
 from terminals.live import RECHECK_EVERY, Registry
 
 
@@ -38,10 +38,10 @@ class Ending(TransactionTestCase):
             if sent[-1]["t"] == "ping":
                 pinged.set()
 
-        door, registry = WorkersDoor(), Registry()
+        registry = Registry()
         opening = frames.parse_opening(b"cols=80&rows=24&mode=drive&tab=a")
-        bridge = Bridge(job_id=job.id, kind="session", actor="mira", opening=opening, door=door, send=send)
-        entry = registry.add(bridge, cap=1, login="", allowed=allowed, ending=lambda: door.ending(job.id))
+        bridge = Bridge(job_id=job.id, kind="session", actor="mira", opening=opening, send=send)
+        entry = registry.add(bridge, cap=1, login="", allowed=allowed, ending=lambda: workers.ending(job.id))
         pump = asyncio.create_task(bridge.pump())
 
         async def told() -> list[Any]:

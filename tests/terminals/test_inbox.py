@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from terminals.chores import Chores
 from terminals.inbox import KEYS, MAX_QUEUE, Inbox
 
 
@@ -24,19 +23,16 @@ class _Stuck:
 
 
 async def test_a_paste_that_is_cut_off_leaves_the_whole_queue_to_the_next_terminal() -> None:
-    chores = Chores(lambda error: None)
-    inbox, pty = Inbox(chores.start, lambda text: None), _Stuck()
+    inbox, pty = Inbox(asyncio.create_task, lambda text: None), _Stuck()
     inbox.take(b"p" * MAX_QUEUE, pty)  # type: ignore[arg-type]
     await pty.taken.wait()
     inbox.stop()
-    await chores.cancel()
 
     inbox.take(b"q" * MAX_QUEUE, None)
 
 
 async def test_the_end_of_one_writer_leaves_the_next_one_alone() -> None:
-    chores = Chores(lambda error: None)
-    inbox, before, after = Inbox(chores.start, lambda text: None), _Stuck(), _Stuck()
+    inbox, before, after = Inbox(asyncio.create_task, lambda text: None), _Stuck(), _Stuck()
     inbox.take(b"p" * (KEYS + 1), before)  # type: ignore[arg-type]
     await before.taken.wait()
     inbox.stop()
@@ -45,4 +41,4 @@ async def test_the_end_of_one_writer_leaves_the_next_one_alone() -> None:
 
     inbox.take(b"key", after)  # type: ignore[arg-type]
     assert after.written == [b"q" * (KEYS + 1)]  # the key waits behind the paste
-    await chores.cancel()
+    inbox.stop()

@@ -8,7 +8,6 @@ from typing import Any
 
 from terminals import frames
 from terminals.bridge import Bridge
-from terminals.door import WorkersDoor
 from terminals.pulse import DEAD_AFTER, PING_EVERY, Pulse
 
 
@@ -48,8 +47,7 @@ async def test_a_bridge_pings_and_gives_a_silent_browser_up() -> None:
         sent.append(message)
 
     bridge = Bridge(
-        job_id=1, kind="session", actor="me", opening=frames.parse_opening(b""), door=WorkersDoor(),
-        send=send, clock=clock,
+        job_id=1, kind="session", actor="me", opening=frames.parse_opening(b""), send=send, clock=clock
     )  # fmt: skip
     for _ in range(2):  # shorter than the minute after which proxies close a socket
         clock.now += PING_EVERY

@@ -63,12 +63,23 @@ class Terminals(ExecutionTest):
         pty.write(b"pwd; echo mark-$((40+2))\n")
         await until(lambda: b"mark-42" in screen.data)
         self.assertIn(os.path.basename(job.worktree).encode(), screen.data)
-        info = await workers.session_info(job.id, "shell")
+        info = await workers.read_session(job.id, "shell")
         self.assertEqual((info.size.columns, len(info.viewers)), (100, 1))
         await pty.aclose()
         await execution.remove(job.id, force=True)
         with self.assertRaises(NotFound):
-            await workers.session_info(job.id, "shell")
+            await workers.read_session(job.id, "shell")
+
+    async def test_an_unknown_terminal_type_is_replaced(self) -> None:
+        job = await self.run_job()
+        for term in ("xterm-ghostty", "xterm-kitty", "dumb", "", "vt220"):
+            with self.subTest(term):
+                screen = Screen()
+                request = workers.TerminalRequest(job.id, kind="shell", term=term)
+                pty = await workers.open_terminal(request, screen, workers.Size(80, 24))
+                pty.write(b"echo mark-$((40+2))\n")
+                await until(lambda: b"mark-42" in screen.data)  # noqa: B023 - awaited in this round
+                await pty.aclose()
 
     async def test_a_queued_job_has_no_terminal_yet(self) -> None:
         job = await self.submit("1")
@@ -82,12 +93,12 @@ class Terminals(ExecutionTest):
         pty.write(b"for i in $(seq 200); do echo line-$i-end; done\n")
         await until(lambda: b"line-200-end" in screen.data)
         await until(lambda: self._history_has(job, b"line-3-end"))
-        history = await workers.capture_history(job.id)
+        history = (await workers.read_session(job.id)).history
         self.assertNotIn(b"line-200-end", history)
         await pty.aclose()
 
     async def _history_has(self, job: Job, text: bytes) -> bool:
-        return text in await workers.capture_history(job.id)
+        return text in (await workers.read_session(job.id)).history
 
 
 class Counting:
