@@ -50,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         execute_from_command_line([sys.argv[0], name, *rest])
         return 0
     request = make_command(name, rest)
+    if name == "status" and not request.words:
+        name, request = "ls", make_command("ls", rest)
     as_json = bool(getattr(request.options, "json", False))
     return run_safely(
         lambda: run_verb(name, request),
@@ -137,14 +139,16 @@ def run_safely(
 
 def _set_django_up() -> None:
     import django
+    from django.conf import settings
 
     django.setup()
     from jobs.cli.database import ensure_database
 
     ensure_database()
-    from jobs.cli.fleet.simulation import start_if_used
+    if (settings.OFFLOAD.home / "simulator").exists():
+        from jobs.cli.fleet.simulation import start_if_used
 
-    start_if_used()
+        start_if_used()
 
 
 def _run_in_loop(run: Callable[[], Awaitable[int]]) -> int:

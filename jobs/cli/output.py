@@ -40,6 +40,7 @@ _TASK_SIGNS = {
     "interrupted": "!",
     "pending": "…",
 }
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -54,6 +55,11 @@ def colour(text: str, name: str, stream: Any = None) -> str:
 def plain(text: str) -> str:
     """Return text from outside (the subject of a commit, a log line) without control characters."""
     return _CONTROL.sub("�", text)
+
+
+def visible_width(text: str) -> int:
+    """Return how many characters of a text the terminal shows: all but its colours."""
+    return len(_COLOUR.sub("", text))
 
 
 def say(text: str) -> None:

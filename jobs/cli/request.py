@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import getpass
 import os
 import sys
-import termios
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import asyncio
+
     from jobs.forges.target import Target
     from jobs.models import Job, Repository
 
@@ -105,6 +105,8 @@ class Request:
 
 async def ask(prompt: str) -> str:
     """Return the line that is typed at the terminal. Ctrl-C ends the wait at once."""
+    import asyncio
+
     print(prompt, end="", file=sys.stderr, flush=True)
     loop = asyncio.get_running_loop()
     typed: asyncio.Future[None] = loop.create_future()
@@ -120,6 +122,8 @@ async def ask(prompt: str) -> str:
 
 async def ask_hidden(prompt: str) -> str:
     """Return the line that is typed at the terminal, without showing it."""
+    import termios
+
     stdin = sys.stdin.fileno()
     before = termios.tcgetattr(stdin)
     quiet = termios.tcgetattr(stdin)

@@ -1,6 +1,6 @@
 """The table of verbs: parser, help, completion and the reserved words of targets all follow from it.
 
-Only data, and only the standard library: `offload --help` imports nothing else.
+Data only. It needs no Django, so that `offload --help` and completion start fast.
 """
 
 from __future__ import annotations
@@ -10,8 +10,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jobs.cli.durations import read_seconds
+from jobs.states import JobState
 
 ACTIONS = ("review", "ready", "open")
+
+
+STATES = tuple(state.value for state in JobState)
+
+
+def _read_limit(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"{text!r} is not a number from 1")
+    return int(text)
 
 
 def _read_lines(text: str) -> int:
@@ -135,8 +145,16 @@ EXIT_CODES = """exit codes: 0 success, 1 unexpected error, 2 usage, 3 not found,
 OFFLOAD: Mapping[str, Verb] = {
     "ls": Verb(
         "",
-        "List jobs: those that need you first, then running jobs, then ended jobs.",
-        {"json": JSON},
+        "List jobs, one per line: those that need you first, then running jobs, then ended jobs.",
+        {
+            "repo": replace(REPO, help="only jobs of this repository: owner/repo or URL"),
+            "state": Option(
+                "only jobs in this state (repeatable)", "STATE", "-s", repeat=True, choices=STATES
+            ),
+            "limit": Option("at most so many, newest first", "NUMBER", "-L", read=_read_limit, default=0),
+            "quiet": Option("print session names only", short="-q"),
+            "json": JSON,
+        },
     ),
     "status": Verb(
         "[TARGET [ACTION]]",

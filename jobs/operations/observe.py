@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from datetime import timedelta
 
 from asgiref.sync import sync_to_async
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from jobs.models import Job, Worker
@@ -16,6 +17,30 @@ FRESH_SECONDS = 2.0
 WORKER_SECONDS = 5.0
 # A provider's answer and a tunnel take longer. The sum stays below the ten seconds that we promise.
 CLOUD_SECONDS = 8.0
+
+
+@dataclass(frozen=True)
+class JobFilter:
+    """Which jobs to list. Empty fields match every job; `repository` is a slug, a short name or a URL."""
+
+    repository: str = ""
+    states: tuple[str, ...] = ()
+    limit: int = 0
+
+    def apply(self) -> QuerySet[Job]:
+        """Return the matching jobs that have files on a worker, newest first."""
+        jobs = Job.objects.select_related("repository", "worker").filter(removed_at__isnull=True)
+        if self.repository:
+            name = self.repository
+            jobs = jobs.filter(Q(repository__slug=name) | Q(repository__short=name) | Q(repository__url=name))
+        if self.states:
+            jobs = jobs.filter(state__in=self.states)
+        return jobs[: self.limit] if self.limit else jobs
+
+
+async def list_jobs(wanted: JobFilter, warn: Progress) -> list[Job]:
+    """Return the matching jobs as just observed; see `observe_jobs`."""
+    return await observe_jobs(wanted.apply(), warn)
 
 
 async def observe_jobs(jobs: QuerySet[Job], warn: Progress) -> list[Job]:

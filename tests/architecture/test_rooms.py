@@ -1,6 +1,8 @@
 """Rules of the house that import-linter cannot say."""
 
 import ast
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -86,21 +88,42 @@ def test_the_runner_imports_the_standard_library_only() -> None:
         assert foreign <= allowed, f"{path} imports {foreign}"
 
 
-@pytest.mark.parametrize("module", ["asyncssh", "rich", "twisted", "channels", "daphne"])
-def test_the_command_line_starts_without_heavy_imports(module: str) -> None:
+LISTING = (
+    "jobs.execution",
+    "jobs.workers",
+    "jobs.providers",
+    "jobs.playbooks",
+    "jobs.dashboard",
+    "jobs.transport",
+)
+HEAVY = ("asyncssh", "rich", "twisted", "channels", "daphne", "google", "keyring", "cryptography", "tomlkit")
+
+
+@pytest.mark.parametrize(
+    ("command", "not_loaded"),
+    [
+        (["offload", "--help"], ("django", "asyncio", "sqlite3", *HEAVY)),
+        (["offload", "__complete", "stat"], ("django", "asyncio", *HEAVY)),
+        (["offload", "ls"], (*LISTING, *HEAVY)),
+        (["offload", "status"], (*LISTING, *HEAVY)),
+    ],
+)
+def test_a_command_loads_only_what_it_needs(
+    command: list[str], not_loaded: tuple[str, ...], tmp_path: Path
+) -> None:
     code = (
-        "import sys, django; django.setup(); import jobs.cli.offload.launch, jobs.execution;"
-        f"sys.exit({module!r} in sys.modules)"
+        "import json, sys, manage\n"
+        "try: manage.main()\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "print(json.dumps(sorted(sys.modules)), file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False,
-                          env=_environment())  # fmt: skip
-    assert done.returncode == 0, f"{module} is imported at start: {done.stderr}"
-
-
-def _environment() -> dict[str, str]:
-    import os
-
-    return {**os.environ, "DJANGO_SETTINGS_MODULE": "offload_web.settings"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command], cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "offload_web.settings", "OFFLOAD_HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    loaded = set(json.loads(done.stderr.splitlines()[-1]))
+    assert loaded & set(not_loaded) == set()
 
 
 def test_files_stay_readable() -> None:

@@ -2,32 +2,77 @@
 
 from __future__ import annotations
 
-from jobs import execution
-from jobs.cli.output import colour, needs_you, print_commands, print_job, print_job_list_json, say
+import shutil
+import sys
+from collections.abc import Sequence
+
+from jobs import operations
+from jobs.cli.output import colour, needs_you, plain, print_job_list_json, say, state_words, visible_width
 from jobs.cli.request import Request
+from jobs.formats import format_age
 from jobs.invocation import command
-from jobs.operations.observe import observe_jobs
+from jobs.models import Job
+from jobs.states import JobState
+
+_GAP = "  "
 
 
 async def run(request: Request) -> int:
     """List the jobs."""
-    jobs = await observe_jobs(execution.find_jobs().filter(removed_at__isnull=True), say)
+    wanted = operations.JobFilter(request.repo or "", tuple(request.state or ()), request.limit)
+    jobs = await operations.list_jobs(wanted, say)
     groups = (
         ("Needs you", [job for job in jobs if needs_you(job)]),
         ("Running", [job for job in jobs if job.is_active and not needs_you(job)]),
         ("Ended", [job for job in jobs if job.has_ended and not needs_you(job)]),
     )
+    ordered = [job for _, members in groups for job in members]
     if request.json:
-        print_job_list_json([job for _, members in groups for job in members])
-        return 0
-    if not jobs:
+        print_job_list_json(ordered)
+    elif request.quiet:
+        print("".join(f"{job.session}\n" for job in ordered), end="")
+    elif not jobs:
         print(f"There are no jobs. Start one: {command('123 review')}")
+    else:
+        _print_table(groups)
+    return 0
+
+
+def _print_table(groups: Sequence[tuple[str, Sequence[Job]]]) -> None:
+    rows = {job.id: _cells(job) for _, members in groups for job in members}
+    widths = [max(map(visible_width, column)) for column in list(zip(*rows.values(), strict=True))[:-1]]
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     blank = ""
     for title, members in groups:
         if members:
             print(f"{blank}{colour(f'{title} ({len(members)})', 'bold')}")
             blank = "\n"
         for job in members:
-            print_job(job)
-            print_commands(job)
-    return 0
+            print(_line(rows[job.id], widths, room))
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], room: int) -> str:
+    """Return one line; its last cell is cut where the terminal ends (`room` columns; 0: no limit)."""
+    start = _GAP.join(
+        cell + " " * (width - visible_width(cell)) for cell, width in zip(cells, widths, strict=False)
+    )
+    left = room - visible_width(start) - len(_GAP)
+    last = cells[-1]
+    if room and len(last) > left:
+        last = f"{last[: max(0, left - 1)]}…"
+    return f"{start}{_GAP}{last}".rstrip()
+
+
+def _cells(job: Job) -> tuple[str, ...]:
+    """Return target and action, state, repository, worker, age, and the reason or the title."""
+    name = f":{job.name}" if job.name else ""
+    told = job.reason_detail if job.has_ended or job.state == JobState.QUEUED else ""
+    reason = " ".join(filter(None, [job.reason_text if job.has_ended and not job.verdict else "", told]))
+    return (
+        plain(f"{job.target}{name} {job.action}"),
+        state_words(job),
+        job.repository.slug,
+        job.worker.name,
+        format_age(job.finished_at or job.created_at),
+        plain(" ".join((reason or job.title).split())),
+    )

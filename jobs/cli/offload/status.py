@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from jobs import execution
 from jobs.cli.fleet.machine_output import cost_json, describe_job, job_cost
-from jobs.cli.offload import ls
 from jobs.cli.output import (
     plain,
     print_commands,
@@ -17,14 +16,12 @@ from jobs.cli.output import (
 from jobs.cli.request import Request
 from jobs.formats import format_age
 from jobs.models import Job
-from jobs.operations.observe import observe_jobs
+from jobs.operations import observe_jobs
 from jobs.states import JobState, Reason
 
 
 async def run(request: Request) -> int:
-    """Show the job; without a target, list all."""
-    if not request.words:
-        return await ls.run(request)
+    """Show the job. (`offload status` without a target runs `ls`.)"""
     job = await request.job()
     job = (await observe_jobs(execution.find_jobs().filter(id=job.id), say))[0]
     cost = await job_cost(job)

@@ -1,8 +1,6 @@
 """What is typed: words, options, durations, addresses; and the exit codes of what makes no sense."""
 
 import json
-import subprocess
-import sys
 from importlib import import_module
 
 import pytest
@@ -14,7 +12,7 @@ from jobs.cli.parser import find_verb, parse
 from jobs.cli.verbs import OFFLOAD
 from jobs.errors import UsageError
 from jobs.forges.target import VERBS as RESERVED
-from tests.support.cli import ROOT, Cli
+from tests.support.cli import Cli
 
 
 @pytest.mark.parametrize(
@@ -132,18 +130,3 @@ def test_a_broken_configuration_names_its_key(cli: Cli) -> None:
     assert "prot" in done.stderr
     assert "Traceback" not in done.stderr
     assert cli.json("offload", "ls", code=4)["error"]["code"] == "not_configured"
-
-
-def test_status_imports_nothing_heavy(cli: Cli) -> None:
-    """Of what takes its time to import, a cold `status` with a job at hand loads nothing."""
-    code = (
-        "import sys, json; sys.argv[1:] = ['offload', 'status', '--json']\n"
-        "from jobs.cli.main import main\n"
-        "assert main(sys.argv[2:]) == 0\n"
-        "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})), file=sys.stderr)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=cli.env, capture_output=True, text=True, check=True
-    )
-    loaded = set(json.loads(done.stderr))
-    assert not loaded & {"asyncssh", "rich", "twisted", "channels", "daphne", "keyring", "cryptography"}
