@@ -1,8 +1,12 @@
-"""The files of npm packages that pages may load, served from node_modules as they are."""
+"""The files of npm packages that pages may load.
+
+A source tree serves them from node_modules as they are. A wheel has them in `offload_web/static/vendor`,
+where Django finds them without this module.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +14,7 @@ from django.conf import settings
 from django.contrib.staticfiles.finders import BaseFinder
 from django.core.files.storage import FileSystemStorage
 
-# Name under /static/vendor/ -> file under node_modules. Nothing else of node_modules is served.
-PACKAGE_FILES: Mapping[str, str] = {
-    "vendor/htmx.js": "htmx.org/dist/htmx.min.js",
-    "vendor/xterm/xterm.mjs": "@xterm/xterm/lib/xterm.mjs",
-    "vendor/xterm/xterm.css": "@xterm/xterm/css/xterm.css",
-    "vendor/xterm/addon-clipboard.mjs": "@xterm/addon-clipboard/lib/addon-clipboard.mjs",
-    "vendor/xterm/addon-fit.mjs": "@xterm/addon-fit/lib/addon-fit.mjs",
-    "vendor/xterm/addon-image.mjs": "@xterm/addon-image/lib/addon-image.mjs",
-    "vendor/xterm/addon-search.mjs": "@xterm/addon-search/lib/addon-search.mjs",
-    "vendor/xterm/addon-serialize.mjs": "@xterm/addon-serialize/lib/addon-serialize.mjs",
-    "vendor/xterm/addon-unicode-graphemes.mjs": (
-        "@xterm/addon-unicode-graphemes/lib/addon-unicode-graphemes.mjs"
-    ),
-    "vendor/xterm/addon-web-links.mjs": "@xterm/addon-web-links/lib/addon-web-links.mjs",
-    "vendor/xterm/addon-webgl.mjs": "@xterm/addon-webgl/lib/addon-webgl.mjs",
-    "vendor/asciinema-player.js": "asciinema-player/dist/bundle/asciinema-player.min.js",
-    "vendor/asciinema-player.css": "asciinema-player/dist/bundle/asciinema-player.css",
-}
+from offload_web.package_files import PACKAGE_FILES
 
 
 def node_modules() -> Path:
@@ -36,8 +23,13 @@ def node_modules() -> Path:
 
 
 def missing_files() -> list[str]:
-    """Return the files of the list that are not there (npm has not run, or a package changed)."""
-    return [source for source in PACKAGE_FILES.values() if not (node_modules() / source).is_file()]
+    """Return the listed files that are neither in node_modules nor in the installed package."""
+    installed = Path(__file__).parent / "static"
+    return [
+        source
+        for name, source in PACKAGE_FILES.items()
+        if not (node_modules() / source).is_file() and not (installed / name).is_file()
+    ]
 
 
 class _PackageStorage(FileSystemStorage):

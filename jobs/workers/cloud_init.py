@@ -6,16 +6,15 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from jobs.errors import NotConfigured
+from jobs.installation import gcp_directory
 from jobs.workers.container.spec import READ_ONLY, SPEC_LABEL, WRITABLE, ContainerSpec, spec_of
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-TEMPLATES = Path(__file__).resolve().parents[2] / ".gcp"
 TEMPLATE = "cloud-init.yaml.j2"
 SCRIPT = "boot.sh.j2"
 WATCHDOG = "watchdog.sh.j2"
@@ -140,7 +139,7 @@ def _environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     made = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=FileSystemLoader(gcp_directory()),
         undefined=StrictUndefined,
         keep_trailing_newline=True,
         trim_blocks=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from jobs import invocation
 from jobs.errors import OffloadError
 from offload_web.demo import sample
 from offload_web.serving import Serving, read_serving
@@ -28,9 +30,9 @@ def run() -> int:
     home = Path(settings.OFFLOAD.home)
     repository = sample.build(home / "tinycart")
     print(f"A sample repository with pull request #{sample.NUMBER}: {repository}\n", flush=True)
-    command = ["offload", str(sample.NUMBER), "review", "--repo", str(repository), "--wait"]
-    print(f"$ .venv/bin/python manage.py {' '.join(command)}", flush=True)
-    review = subprocess.run([sys.executable, _manage(), *command], check=False, stdin=subprocess.DEVNULL)
+    command = [str(sample.NUMBER), "review", "--repo", str(repository), "--wait"]
+    print(f"$ {invocation.command(shlex.join(command))}", flush=True)
+    review = subprocess.run([*invocation.program(), *command], check=False, stdin=subprocess.DEVNULL)
     if review.returncode not in (0, 20):
         return review.returncode
     serving = read_serving(home) or _start(home)
@@ -39,16 +41,12 @@ def run() -> int:
         f"    {_login_link(serving)}\n\n"
         "Next:\n"
         f"    export OFFLOAD_HOME={home}\n"
-        f"    .venv/bin/python manage.py offload {sample.NUMBER} review --repo {repository}"
+        f"    {invocation.command()} {sample.NUMBER} review --repo {repository}"
         "    # back in its terminal\n"
-        "    .venv/bin/python manage.py offload ls",
+        f"    {invocation.command('ls')}",
         flush=True,
     )
     return 0
-
-
-def _manage() -> str:
-    return str(Path(settings.BASE_DIR) / "manage.py")
 
 
 def _login_link(serving: Serving) -> str:
@@ -64,7 +62,7 @@ def _start(home: Path) -> Serving:
     port = os.environ.get("OFFLOAD_PORT", "0")
     with log_path.open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, _manage(), "serve", "--port", port],
+            [*invocation.program(), "serve", "--port", port],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -8,7 +8,7 @@ from django.contrib.staticfiles import finders
 from django.core.checks import run_checks
 from django.test import TestCase
 
-from offload_web import packages
+from offload_web.package_files import PACKAGE_FILES
 
 ROOT = Path(settings.BASE_DIR)
 
@@ -21,7 +21,7 @@ def test_the_lock_file_names_no_host_and_exact_versions() -> None:
 
 
 def test_only_the_listed_files_are_found() -> None:
-    for name in packages.PACKAGE_FILES:
+    for name in PACKAGE_FILES:
         assert finders.find(name), name
     for name in ("vendor/../package.json", "htmx.org/package.json", "vendor/xterm/xterm.mjs.map"):
         assert not finders.find(name), name

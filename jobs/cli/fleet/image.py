@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import CommandParser
 
 from jobs.cli.output import colour, plain, print_json, say
@@ -45,7 +44,7 @@ async def _build(options: Mapping[str, Any]) -> int:
         )
     transport = LocalTransport()
     engine = await image.find_engine(transport, shlex.split(options["engine"] or ""))
-    recipe = await image.read_recipe(transport, settings.BASE_DIR)
+    recipe = await image.read_recipe(transport)
     began = time.monotonic()
     built = await image.build(
         engine,
@@ -77,7 +76,7 @@ async def _check(options: Mapping[str, Any]) -> int:
     transport, name = LocalTransport(), options["image"]
     workers = await _workers(options["name"])
     engine = await image.find_engine(transport, shlex.split(options["engine"] or ""))
-    recipe = await image.read_recipe(transport, settings.BASE_DIR)
+    recipe = await image.read_recipe(transport)
     here = await image.look(engine, name)
     if here is None:
         raise NotConfigured(

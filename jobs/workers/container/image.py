@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import tomllib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.errors import CommandFailed, NotConfigured, NotFound, OffloadError, TimedOut
+from jobs import invocation
+from jobs.errors import CommandFailed, NotConfigured, OffloadError, TimedOut
+from jobs.installation import gcp_directory
 from jobs.models import Worker
 from jobs.transport.base import Transport
 from jobs.workers.connection import connect
@@ -76,19 +77,13 @@ class Comparison:
     remedy: str = ""
 
 
-async def read_recipe(transport: Transport, checkout: Path) -> Recipe:
-    """Read what the image is built from in a checkout of Offload. Raises `NotFound`."""
-    dockerfile = checkout / DOCKERFILE
-    try:
-        digest = hashlib.sha256(dockerfile.read_bytes()).hexdigest()
-        version = tomllib.loads((checkout / "pyproject.toml").read_text("utf-8"))["project"]["version"]
-    except FileNotFoundError as error:
-        raise NotFound(
-            f"There is no {error.filename}.", hint="Build the image from a checkout of Offload's repository."
-        ) from error
-    head = await transport.run(["git", "-C", str(checkout), "rev-parse", "HEAD"], check=False)
+async def read_recipe(transport: Transport) -> Recipe:
+    """Return what the image is built from: the Dockerfile of this installation, its digest, our version."""
+    dockerfile = gcp_directory() / Path(DOCKERFILE).name
+    digest = hashlib.sha256(dockerfile.read_bytes()).hexdigest()
+    head = await transport.run(["git", "-C", str(dockerfile.parent), "rev-parse", "HEAD"], check=False)
     revision = head.stdout.decode().strip() if head.exit_status == 0 else "unknown"
-    return Recipe(dockerfile, digest, str(version), revision)
+    return Recipe(dockerfile, digest, invocation.version(), revision)
 
 
 async def find_engine(transport: Transport, words: Sequence[str] = ()) -> Engine:
