@@ -114,18 +114,18 @@ def login_view(request: HttpRequest) -> HttpResponse:
     if not token:
         if request.user.is_authenticated:
             return HttpResponseRedirect(home)
-        response = render(request, "offload/login.html", {"failed": False})
+        response = render(request, "login/login.html", {"failed": False})
         if getattr(request, "htmx", False):
             response["HX-Redirect"] = reverse("login")
         return response
     if not redeem(token):
         if request.user.is_authenticated:
             return HttpResponseRedirect(home)
-        return render(request, "offload/login.html", {"failed": True}, status=403)
+        return render(request, "login/login.html", {"failed": True}, status=403)
     login(request, local_user(), backend=BACKEND)
     if request.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin"):
         return HttpResponseRedirect(home)
-    return render(request, "offload/welcome.html", {"home": home})
+    return render(request, "login/welcome.html", {"home": home})
 
 
 @require_http_methods(["POST"])

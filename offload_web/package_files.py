@@ -7,6 +7,7 @@ from collections.abc import Mapping
 # Name below /static/ -> file below node_modules. Nothing else of node_modules is served.
 PACKAGE_FILES: Mapping[str, str] = {
     "vendor/htmx.js": "htmx.org/dist/htmx.min.js",
+    "vendor/idiomorph.js": "idiomorph/dist/idiomorph.min.js",
     "vendor/xterm/xterm.mjs": "@xterm/xterm/lib/xterm.mjs",
     "vendor/xterm/xterm.css": "@xterm/xterm/css/xterm.css",
     "vendor/xterm/addon-clipboard.mjs": "@xterm/addon-clipboard/lib/addon-clipboard.mjs",

@@ -10,6 +10,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("login/", login_view, name="login"),
     path("logout/", logout_view, name="logout"),
     path("", include("jobs.dashboard.urls")),
-    path("", include("jobs.dashboard.recording.views")),
+    path("", include("jobs.dashboard.recording.urls")),
     path("", include("terminals.urls")),
 ]

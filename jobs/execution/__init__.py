@@ -4,7 +4,7 @@
 may be called by several processes at once: a lease on the job keeps two from doing the same work.
 """
 
-from jobs.execution.archive import archive, diff, peek, read_log, read_recording
+from jobs.execution.archive import archive, diff, log_size, peek, read_log, read_recording
 from jobs.execution.cancel import cancel, request_cancel
 from jobs.execution.follow import refresh, refresh_worker, wait
 from jobs.execution.heads import check_head
@@ -51,6 +51,7 @@ __all__ = [
     "interrupt_jobs",
     "is_trusted",
     "launch",
+    "log_size",
     "look_at_machines",
     "mark_lost",
     "note_asked",

@@ -115,6 +115,20 @@ async def read_log(job_id: int, task: str, offset: int = 0, limit: int | None = 
             return b""
 
 
+async def log_size(job_id: int, task: str) -> int:
+    """Return the size of a task's log in bytes, 0 without one. Raises `UsageError` for an unknown task."""
+    job = await get_job(job_id)
+    _task_known(job, task)
+    if job.archived_at is not None:
+        path = archive_dir(job.id) / "tasks" / f"{task}.log"
+        return path.stat().st_size if path.is_file() else 0
+    async with connect(job.worker) as connection:
+        path_there = connection.layout.task_log(job.session, task)
+        done = await connection.transport.run(["wc", "-c", path_there], check=False)
+    size = done.stdout.split()[:1]
+    return int(size[0]) if done.exit_status == 0 and size else 0
+
+
 def _slice(path: Path, offset: int, limit: int | None) -> bytes:
     try:
         with path.open("rb") as file:

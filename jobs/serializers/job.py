@@ -24,8 +24,8 @@ def shown_target(job: Job) -> str:
 
 
 def commands_for(job: Job) -> dict[str, str]:
-    """Return what to type to attach, read the logs and remove the job, and to attach by hand."""
-    words = f"{shlex.quote(shown_target(job))} {job.action} --repo {job.repository.slug}"
+    """Return the shell commands to attach, print logs and remove the job, and to attach by tmux alone."""
+    words = shlex.join([shown_target(job), job.action, "--repo", job.repository.slug])
     return {
         "attach": command(words),
         "logs": command(f"logs {words}"),

@@ -107,7 +107,7 @@ def test_a_link_on_another_site_logs_in_too(served: Dashboard, browser: Browser)
             tab = context.new_page()
             tab.goto(f"http://localhost:{server.server_address[1]}/")
             tab.click("#go")
-            expect(tab.get_by_role("heading", name="Needs you")).to_be_visible()
+            expect(tab.get_by_role("heading", name="Ready to act")).to_be_visible()
             assert "token" not in tab.url
         finally:
             context.close()
@@ -132,6 +132,30 @@ def test_a_row_changes_without_a_reload(served: Dashboard, page: Page) -> None:
     assert page.evaluate("window.same")
 
 
+def test_a_live_update_keeps_focus_selection_and_open_menus(served: Dashboard, page: Page) -> None:
+    page.goto(f"{served.serving.url if served.serving else ''}/jobs/1/")
+    expect(page.locator("#live")).to_have_attribute("data-state", "live")
+    page.locator("#log-build").focus()
+    page.evaluate("""() => {
+        document.getElementById("log-build").mine = true;
+        getSelection().selectAllChildren(document.querySelector(".commands code"));
+        document.querySelector(".tail pre").scrollTop = 0;
+    }""")
+    chosen = page.evaluate("getSelection().toString()")
+    served.python(
+        "from jobs.transitions import set_attention\nfrom jobs.states import Attention\n"
+        "set_attention(1, Attention.INPUT)"
+    )
+    expect(page.locator(".summary")).to_contain_text("waits for your input")
+    assert page.evaluate("document.activeElement.mine")
+    assert page.evaluate("getSelection().toString()") == chosen
+    served.python(
+        "from jobs.transitions import set_attention\nfrom jobs.states import Attention\n"
+        "set_attention(1, Attention.NONE)"
+    )
+    expect(page.locator(".summary")).not_to_contain_text("waits for your input")
+
+
 def test_a_lost_line_is_shown_and_comes_back(page: Page) -> None:
     expect(page.locator("#live")).to_have_attribute("data-state", "live")
     page.context.set_offline(True)
@@ -148,7 +172,7 @@ def test_launching_by_keyboard(page: Page) -> None:
     page.locator(".launch summary").focus()
     page.keyboard.press("Enter")
     page.get_by_label("Target").fill("rm")
-    page.get_by_label("Repository").fill("demo")
+    page.locator("#id_repository").fill("demo")
     page.keyboard.press("Enter")
     expect(page.locator(".field-target .error")).to_contain_text("is not a target")
     page.get_by_label("Target").fill("77")
@@ -188,15 +212,33 @@ def test_the_theme_is_remembered(served: Dashboard, page: Page) -> None:
     assert page.evaluate("getComputedStyle(document.body).colorScheme") == "dark"
 
 
-def test_a_log_follows_and_ends(served: Dashboard, page: Page) -> None:
+def test_a_log_of_100_mb_is_shown_in_a_window(served: Dashboard, page: Page) -> None:
     path = Path(served.home) / "archive" / "1" / "tasks" / "test.log"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"\x1b[31mred\x1b[0m\n" + b"line\n" * 120_000 + b"the last line")
+    with path.open("wb") as file:
+        file.write(b"\x1b[31mred\x1b[0m\n")
+        for _ in range(100):
+            file.write(b"0123456789abcdef0123456789abcdef\n" * 32_000)
+        file.write(b"FAILED the last line")
     assert served.serving is not None
     page.goto(f"{served.serving.url}/jobs/1/logs/test/")
-    expect(page.locator("#log")).to_contain_text("the last line", timeout=20_000)
-    expect(page.locator("#log-foot")).to_contain_text("The end")
+    # The task failed: its end is shown, with line numbers.
+    expect(page.locator("#log")).to_contain_text("the last line")
+    expect(page.locator("#L3200002")).to_be_visible()
+    page.locator("#log-start").click()
     expect(page.locator("#log .a-fg-red").first).to_have_text("red")
+    page.locator("#log").evaluate("(log) => (log.scrollTop = log.scrollHeight)")
+    expect(page.locator("#L2000")).to_be_attached()
+    assert page.locator("#log .log-line").count() < 6_000
+    page.get_by_label("Search the log").fill("the LAST line")
+    page.keyboard.press("Enter")
+    page.locator("#log-hits a").click()
+    expect(page.locator("#L3200002.wanted")).to_be_visible()
+    page.reload()
+    expect(page.locator("#L3200002.wanted")).to_be_visible()
+    page.locator("#log-start").click()
+    page.locator("#log-failure").click()
+    expect(page.locator("#L3200002.wanted")).to_be_visible()
 
 
 def test_a_command_is_copied(served: Dashboard, page: Page) -> None:

@@ -138,7 +138,7 @@ def test_keeping_a_machine_up_arrives_on_every_page_and_so_does_its_loss(
 
     clicking = opened(context, far, "/jobs/1/")
     clicking.get_by_role("button", name="4 h").click()
-    expect(clicking.locator(".messages")).to_contain_text("box is asked to stay up until")
+    expect(clicking.locator(".messages")).to_contain_text("box will be kept up until")
     for page in (watching, job, clicking):
         line = page.locator(".stops").first
         expect(line).to_contain_text("because it is kept until then on request", timeout=PATIENCE)
@@ -146,7 +146,7 @@ def test_keeping_a_machine_up_arrives_on_every_page_and_so_does_its_loss(
     assert timedelta(hours=3.9) < kept - datetime.now(UTC) < timedelta(hours=4.1)
     expect(watching.locator(".stops").first).to_contain_text(f"{kept.astimezone(THERE):%H:%M}")
     expect(watching.locator("#announce")).to_contain_text("because it is kept until then on request")
-    watching.locator("summary", has_text="What happened").click()
+    watching.locator("summary", has_text="Events").click()
     expect(watching.locator(".history")).to_contain_text("by local (dashboard)")
 
     for page in (watching, job):

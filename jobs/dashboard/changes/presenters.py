@@ -1,123 +1,207 @@
-"""A `git diff` as rows for a page. Pure."""
+"""A `git diff` as pages of bounded size. Pure.
+
+The text is split into files and their lines are counted first, which takes milliseconds for megabytes. Only
+the lines that a page shows are parsed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from html import escape
 
-from unidiff.errors import UnidiffParseError
-from unidiff.patch import PatchSet
+from django.utils.safestring import SafeString, mark_safe
 
-MAX_BYTES = 2_000_000
-MAX_LINES_PER_FILE = 3_000
+MAX_BYTES = 20_000_000
+FILES_PER_PAGE = 100
+LINES_PER_PAGE = 3_000
+LONGEST_LINE = 1_000
+LONGEST_LIST = 1_000
+LONGEST_RAW = 200_000
+
+_FILE = re.compile(rb"^diff --git ", re.MULTILINE)
+_ADDED = re.compile(rb"^\+", re.MULTILINE)
+_REMOVED = re.compile(rb"^-", re.MULTILINE)
+_NEW_NAME = re.compile(rb'^\+\+\+ (?:"?b/(?P<new>[^\n\t]*?)"?\t?$|/dev/null)', re.MULTILINE)
+_RENAMED = re.compile(r"^rename from (?P<was>.*)$", re.MULTILINE)
+_HUNK = re.compile(rb"@@ -(?P<old>\d{1,9})(?:,\d+)? \+(?P<new>\d{1,9})(?:,\d+)? @@")
+_KINDS = {b"+": ("add", "+"), b"-": ("del", "−"), b" ": ("same", " ")}
 
 
 @dataclass(frozen=True)
-class Line:
-    """One line: `kind` is add, del or same; numbers are empty on the side where the line is not."""
+class FileEntry:
+    """One file in the list of files. `anchor`: its address, on this page or on another one."""
 
-    kind: str
-    old: str
-    new: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Hunk:
-    """A stretch of lines with its header."""
-
-    header: str
-    lines: Sequence[Line]
+    path: str
+    added: int
+    removed: int
+    anchor: str
 
 
 @dataclass(frozen=True)
 class FileDiff:
-    """One file of the change."""
+    """One file of this page. `rows`: its lines as escaped table rows. A long file takes several pages."""
 
+    number: int
     path: str
     was: str
     status: str
     added: int
     removed: int
     binary: bool
-    hunks: Sequence[Hunk]
-    cut: bool
+    rows: SafeString
+    starts_inside: bool
+    goes_on: bool
 
 
 @dataclass(frozen=True)
-class Diff:
-    """The whole change. `note` says what is not shown, and why; `raw` is the text when it is unreadable."""
+class DiffPage:
+    """One page of a change. `note`: what is not shown, and why; `raw`: the text when it is not a diff."""
 
+    entries: Sequence[FileEntry]
     files: Sequence[FileDiff]
+    total: int
+    added: int
+    removed: int
+    number: int = 1
+    pages: int = 1
     note: str = ""
     raw: str = ""
 
     @property
-    def added(self) -> int:
-        """Return the lines added."""
-        return sum(file.added for file in self.files)
+    def more_entries(self) -> int:
+        """Return how many files the list leaves out."""
+        return self.total - len(self.entries)
 
     @property
-    def removed(self) -> int:
-        """Return the lines removed."""
-        return sum(file.removed for file in self.files)
+    def previous(self) -> int:
+        """Return the number of the page before, or 0."""
+        return self.number - 1
+
+    @property
+    def next(self) -> int:
+        """Return the number of the next page, or 0."""
+        return self.number + 1 if self.number < self.pages else 0
 
 
-_KINDS = {"+": "add", "-": "del", " ": "same"}
+EMPTY = DiffPage((), (), 0, 0, 0)
 
 
-def parse(data: bytes) -> Diff:
-    """Return the diff, up to a size that a browser can show; what is left out is said."""
+@dataclass(frozen=True)
+class _Piece:
+    data: bytes
+    path: str
+    hunks: int  # where the first hunk starts; -1 without one
+    lines: int
+    added: int
+    removed: int
+
+
+def _split(data: bytes) -> list[_Piece]:
+    starts = [match.start() for match in _FILE.finditer(data)]
+    pieces = []
+    for start, end in itertools.pairwise([*starts, len(data)]):
+        text = data[start:end]
+        hunks = text.find(b"\n@@ ")
+        body = text[hunks + 1 :] if hunks >= 0 else b""
+        added, removed = len(_ADDED.findall(body)), len(_REMOVED.findall(body))
+        pieces.append(_Piece(text, _path(text), hunks, body.count(b"\n"), added, removed))
+    return pieces
+
+
+def _path(text: bytes) -> str:
+    header = text[: max(text.find(b"\n@@ "), 0) or 4_000]
+    name = _NEW_NAME.search(header)
+    if name is not None and name["new"]:
+        found = name["new"]
+    else:
+        found = header.partition(b"\n")[0].rpartition(b" b/")[2]
+    return found.decode("utf-8", errors="replace").strip('"')
+
+
+def _paginate(pieces: Sequence[_Piece]) -> list[list[tuple[int, int]]]:
+    """Return the parts of each page as (index of the file, first line): a long file takes several pages."""
+    pages: list[list[tuple[int, int]]] = [[]]
+    left = LINES_PER_PAGE
+    for index, piece in enumerate(pieces):
+        for start in range(0, piece.lines or 1, LINES_PER_PAGE):
+            lines = min(piece.lines - start, LINES_PER_PAGE)
+            if pages[-1] and (lines > left or len(pages[-1]) >= FILES_PER_PAGE):
+                pages.append([])
+                left = LINES_PER_PAGE
+            pages[-1].append((index, start))
+            left -= lines
+    return pages
+
+
+def parse_diff(data: bytes, page: int = 1) -> DiffPage:
+    """Return one page of a diff. A page beyond the last one is the last one."""
     note = ""
     if len(data) > MAX_BYTES:
-        cut = data.rfind(b"\ndiff --git ", 0, MAX_BYTES)
-        data = data[: cut + 1] if cut > 0 else data[:MAX_BYTES]
-        note = f"The change is larger than {MAX_BYTES // 1_000_000} MB; only its first files are shown."
-    text = data.decode("utf-8", errors="replace")
-    try:
-        patch = PatchSet(text)
-    except UnidiffParseError as error:
-        return Diff(
-            [], note=f"The diff could not be read as one ({error}); here it is as git wrote it.", raw=text
+        data = data[:MAX_BYTES]
+        note = f"The diff is larger than {MAX_BYTES // 1_000_000} MB; the rest is left out."
+    pieces = _split(data)
+    if not pieces:
+        raw = data[:LONGEST_RAW].decode("utf-8", errors="replace").strip("\n")
+        return replace(EMPTY, note="This is not a diff. As git printed it:", raw=raw) if raw else EMPTY
+    pages = _paginate(pieces)
+    number = min(max(page, 1), len(pages))
+    page_of = {index: count for count, parts in enumerate(pages, 1) for index, start in parts if not start}
+    entries = [
+        FileEntry(
+            piece.path, piece.added, piece.removed,
+            f"#f{index + 1}" if page_of[index] == number else f"?page={page_of[index]}#f{index + 1}",
         )
-    return Diff([_file(file) for file in patch], note=note)
+        for index, piece in enumerate(pieces[:LONGEST_LIST])
+    ]  # fmt: skip
+    files = [_parse_file(index + 1, pieces[index], start) for index, start in pages[number - 1]]
+    added, removed = (sum(getattr(piece, name) for piece in pieces) for name in ("added", "removed"))
+    return DiffPage(entries, files, len(pieces), added, removed, number, len(pages), note)
 
 
-def _file(file: object) -> FileDiff:
-    hunks: list[Hunk] = []
-    shown = 0
-    cut = False
-    for hunk in file:  # type: ignore[attr-defined]
-        if shown >= MAX_LINES_PER_FILE:
-            cut = True
-            break
-        lines = [
-            Line(
-                _KINDS[line.line_type],
-                str(line.source_line_no or ""),
-                str(line.target_line_no or ""),
-                line.value.rstrip("\n"),
-            )
-            for line in hunk
-            if line.line_type in _KINDS
-        ]
-        shown += len(lines)
-        header = f"@@ -{hunk.source_start},{hunk.source_length} +{hunk.target_start},{hunk.target_length} @@"
-        hunks.append(Hunk(f"{header} {hunk.section_header}".strip(), lines))
+def _parse_file(number: int, piece: _Piece, start: int) -> FileDiff:
+    header = (piece.data if piece.hunks < 0 else piece.data[: piece.hunks]).decode("utf-8", errors="replace")
+    body = [] if piece.hunks < 0 else piece.data[piece.hunks + 1 :].removesuffix(b"\n").split(b"\n")
+    renamed = _RENAMED.search(header)
     status = (
-        "added" if file.is_added_file  # type: ignore[attr-defined]
-        else "deleted" if file.is_removed_file  # type: ignore[attr-defined]
-        else "renamed" if file.is_rename  # type: ignore[attr-defined]
+        "added" if "\nnew file mode " in header
+        else "deleted" if "\ndeleted file mode " in header
+        else "renamed" if renamed
         else "changed"
     )  # fmt: skip
-    was = (file.source_file or "").removeprefix("a/") if status == "renamed" else ""  # type: ignore[attr-defined]
     return FileDiff(
-        path=file.path,  # type: ignore[attr-defined]
-        was=was,
-        status=status,
-        added=file.added,  # type: ignore[attr-defined]
-        removed=file.removed,  # type: ignore[attr-defined]
-        binary=file.is_binary_file,  # type: ignore[attr-defined]
-        hunks=hunks,
-        cut=cut,
-    )
+        number=number, path=piece.path, was=renamed["was"] if renamed else "", status=status,
+        added=piece.added, removed=piece.removed, binary="\nBinary files " in header,
+        rows=mark_safe("".join(_rows(body, start, start + LINES_PER_PAGE))),  # noqa: S308
+        starts_inside=start > 0, goes_on=start + LINES_PER_PAGE < len(body),
+    )  # fmt: skip
+
+
+def _rows(lines: Sequence[bytes], start: int, end: int) -> Iterator[str]:
+    """Yield table rows; texts are escaped here, because a template takes a second for a few thousand."""
+    old = new = 0
+    for count, data in enumerate(lines[:end]):
+        first = data[:1]
+        if first == b"@" and (hunk := _HUNK.match(data)):
+            old, new = int(hunk["old"]), int(hunk["new"])
+            if count >= start:
+                text = escape(_shorten(data))
+                yield f'<tr class="hunk"><td colspan="3"><code>{text}</code></td></tr>'
+        elif first in _KINDS:
+            kind, sign = _KINDS[first]
+            if count >= start:
+                yield (
+                    f'<tr class="{kind}"><td class="no" data-no="{"" if kind == "add" else old}"></td>'
+                    f'<td class="no" data-no="{"" if kind == "del" else new}"></td>'
+                    f'<td><code><span class="sign">{sign}</span>{escape(_shorten(data[1:]))}</code></td></tr>'
+                )
+            old += kind != "add"
+            new += kind != "del"
+
+
+def _shorten(line: bytes) -> str:
+    text = line[: 4 * LONGEST_LINE].decode("utf-8", errors="replace")[:LONGEST_LINE]
+    left_out = len(line) - len(text.encode())
+    return text if left_out <= 0 else f"{text} … {left_out:,} more bytes"

@@ -1,4 +1,4 @@
-"""The launch form: what to run, on what, where."""
+"""The form that submits a job: target, repository, action, worker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jobs.playbooks import registry as playbooks
 
 
 class LaunchForm(forms.Form):
-    """Takes what `manage.py offload TARGET ACTION` takes. Whether it makes sense, `jobs.execution` says."""
+    """Takes the arguments of `manage.py offload TARGET ACTION`; `jobs.execution` checks them."""
 
     target = forms.CharField(
         label="Target", max_length=500, help_text="123, a pull request's address, or a branch"
@@ -21,7 +21,9 @@ class LaunchForm(forms.Form):
     )
     action = forms.ChoiceField(label="Action")
     worker = forms.ChoiceField(label="Worker", required=False)
-    agent = forms.CharField(label="Agent", max_length=100, required=False, help_text="none: evidence alone")
+    agent = forms.CharField(
+        label="Agent", max_length=100, required=False, help_text="without one: evidence only"
+    )
     name = forms.CharField(
         label="Name", max_length=40, required=False, help_text="for a second job on one target"
     )
@@ -41,7 +43,7 @@ class LaunchForm(forms.Form):
         self.fields["target"].widget.attrs.update(placeholder="123")
         self.fields["repository"].widget.attrs.update(list="known-repositories", placeholder="owner/name")
 
-    def refuse(self, field: str, message: str, hint: str) -> None:
-        """Show an error of the service next to the field it is about."""
+    def show_error(self, field: str, message: str, hint: str) -> None:
+        """Show an error next to the field that it concerns."""
         self.add_error(field, f"{message} {hint}".strip())
         self.fields[field].widget.attrs["aria-invalid"] = "true"

@@ -12,6 +12,7 @@ _SEQUENCE = re.compile(
     r"|\x1b[ -/]*[0-~]"
     r"|\x1b"
 )
+_ADDRESS = re.compile(r"https?://[^\s<>\"'`]{1,500}[^\s<>\"'`.,;:!?)\]}]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f]")
 _NAMES = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
 _FLAGS = {1: "bold", 2: "dim", 3: "italic", 4: "underline", 7: "reverse", 9: "strike"}
@@ -27,7 +28,9 @@ class _Style:
         return " ".join([*sorted(f"a-{flag}" for flag in self.flags), *sorted(self.colours.values())])
 
     def apply(self, params: str) -> None:
-        codes = [int(part) if part.isdigit() else 0 for part in re.split("[;:]", params)] if params else [0]
+        codes = (
+            [int(part) if part.isdigit() else 0 for part in re.split("[;:]", params[:200])] if params else [0]
+        )
         position = 0
         while position < len(codes):
             code = codes[position]
@@ -86,20 +89,20 @@ class _Style:
         self.colours[kind] = f"a-{kind}-{name}{bright}"
 
 
-def to_html(text: str) -> str:
-    """Return escaped HTML; a line overwritten by carriage returns shows what was written last."""
+def render_lines(text: str) -> list[str]:
+    """Return each line as escaped HTML; a line overwritten by carriage returns shows its last text."""
     style = _Style()
     lines = []
     for line in text.replace("\r\n", "\n").split("\n"):
         if "\r" in line:
-            # The colours of what was overwritten still count.
+            # The colours of the overwritten text still apply.
             done, _, kept = line.rstrip("\r").rpartition("\r")
             for match in _SEQUENCE.finditer(done):
                 if match["final"] == "m":
                     style.apply(match["params"])
             line = kept
         lines.append(_line(line, style))
-    return "\n".join(lines)
+    return lines
 
 
 def _line(line: str, style: _Style) -> str:
@@ -119,4 +122,16 @@ def _span(text: str, style: _Style) -> str:
     if not text:
         return ""
     classes = style.classes()
-    return f'<span class="{classes}">{escape(text)}</span>' if classes else escape(text)
+    html = _with_links(text)
+    return f'<span class="{classes}">{html}</span>' if classes else html
+
+
+def _with_links(text: str) -> str:
+    parts = []
+    position = 0
+    for match in _ADDRESS.finditer(text):
+        address = escape(match[0])
+        parts.append(escape(text[position : match.start()]))
+        parts.append(f'<a href="{address}" rel="nofollow noopener noreferrer" target="_blank">{address}</a>')
+        position = match.end()
+    return "".join([*parts, escape(text[position:])])

@@ -1,53 +1,34 @@
-"""The replay of a session: page and asciicast. A URL namespace of its own, for its own content policy."""
+"""The recording of a session: its page and the asciicast."""
 
 from __future__ import annotations
 
-from asgiref.sync import sync_to_async
-from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import render
-from django.urls import path
+from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_GET
 
 from jobs import execution
 from jobs.dashboard.job.presenters import JobView
+from jobs.dashboard.pages import load_job, render_page
 from jobs.errors import NotFound, OffloadError
-from jobs.models import Job
-
-
-async def _load(job_id: int) -> Job:
-    try:
-        return await Job.objects.select_related("repository", "worker").aget(id=job_id)
-    except Job.DoesNotExist:
-        raise Http404(f"There is no job {job_id}.") from None
 
 
 @require_GET
 async def recording_page(request: HttpRequest, job_id: int) -> HttpResponse:
-    """Replay a job's session: seek by task, search in what was shown."""
-    job = await _load(job_id)
-    context = {"job": job, "view": JobView.of(job)}
-    return await sync_to_async(render)(request, "jobs/recording.html", context)
+    """Show a player with the tasks as markers, and a search in the recorded text."""
+    job = await load_job(job_id)
+    return await render_page(request, "recording/recording.html", {"job": job, "view": JobView.of(job)})
 
 
 @require_GET
 async def recording_file(request: HttpRequest, job_id: int) -> HttpResponse:
     """Return the recording itself, an asciicast of version 2."""
-    await _load(job_id)
+    await load_job(job_id)
     try:
         data = await execution.read_recording(job_id)
-    except NotFound as error:
-        return HttpResponse(str(error), status=404, content_type="text/plain; charset=utf-8")
     except OffloadError as error:
-        return HttpResponse(str(error), status=503, content_type="text/plain; charset=utf-8")
+        status = 404 if isinstance(error, NotFound) else 503
+        return HttpResponse(str(error), status=status, content_type="text/plain; charset=utf-8")
     return HttpResponse(
         data,
         content_type="application/x-asciicast",
         headers={"Content-Disposition": f'inline; filename="job-{job_id}.cast"'},
     )
-
-
-app_name = "recordings"
-urlpatterns = [
-    path("jobs/<int:job_id>/recording/", recording_page, name="page"),
-    path("jobs/<int:job_id>/recording.cast", recording_file, name="file"),
-]

@@ -1,4 +1,4 @@
-"""What pages show of a worker: its state and why, when it stops, what it costs. Decides nothing."""
+"""A worker as pages show it: its state and why, when it stops, what it costs. Decides nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from jobs.dashboard.job.presenters import JobView, Mark
+from jobs.dashboard.job.presenters import JobView
+from jobs.dashboard.present import WORKER_STATES, Mark, mark_of
 from jobs.formats import format_money
 from jobs.models import Job, JobEvent, Worker
 from jobs.providers.base import Price
@@ -20,18 +21,7 @@ from jobs.workers.costs import Cost, JobCost
 from jobs.workers.idle import Idle, Parts, idle_of, in_utc, with_moments
 from jobs.workers.machines import is_cloud
 
-# state -> (icon of the sprite, word, tone of the colour)
-WORKERS: Mapping[str, tuple[str, str, str]] = {
-    WorkerState.ABSENT: ("dot", "absent", "quiet"),
-    WorkerState.CREATING: ("spin", "creating", "busy"),
-    WorkerState.BOOTING: ("spin", "booting", "busy"),
-    WorkerState.READY: ("check", "ready", "good"),
-    WorkerState.STOPPING: ("stop", "stopping", "warn"),
-    WorkerState.STOPPED: ("stop", "stopped", "quiet"),
-    WorkerState.DELETING: ("stop", "deleting", "warn"),
-    WorkerState.UNREACHABLE: ("cross", "unreachable", "bad"),
-}
-# Why a machine is down that was not stopped from here.
+# Why a machine is down that Offload did not stop.
 DOWN: Mapping[str, tuple[str, str, str]] = {
     "preempted": ("bolt", "preempted", "warn"),
     "deadline": ("clock", "stopped at its deadline", "quiet"),
@@ -73,17 +63,17 @@ def estimate(price: Price) -> SafeString:
 
 @dataclass(frozen=True)
 class StopView:
-    """When a machine stops, for those who work on it."""
+    """When a machine stops. `ends`: the moment is known and is not only its deadline."""
 
     sentence: SafeString
     soon: bool
-    ends: bool  # a moment is known, and not only the last possible one far away
+    ends: bool
     can_keep: bool
     kept: SafeString
 
     @classmethod
     def of(cls, worker: Worker) -> StopView | None:
-        """Return it; None when nothing is known."""
+        """Present when a worker stops; None when that is unknown."""
         said = idle_of(worker)
         if said is None:
             return None
@@ -96,8 +86,13 @@ class StopView:
         return cls(html(said.parts), soon, ends, _ends_by_itself(said), kept)
 
     @property
+    def text(self) -> SafeString:
+        """Return one sentence with one time: until when it is kept, unless it stops before that."""
+        return self.kept if self.kept and not self.soon else self.sentence
+
+    @property
     def icon(self) -> str:
-        """Return the icon: it says more than the colour."""
+        """Return the icon, so that colour is not the only sign."""
         return "alert" if self.soon else "clock"
 
 
@@ -165,7 +160,7 @@ class WorkerCard:
 
     @property
     def mark(self) -> Mark:
-        """Return the state; of a machine that is down, why."""
+        """Return the state as a mark; for a machine that is down unexpectedly, the cause."""
         state, config = self.worker.state, self.worker.config
         if (
             state == WorkerState.STOPPED
@@ -173,11 +168,11 @@ class WorkerCard:
             and config.get("down") in DOWN
         ):
             return Mark(*DOWN[config["down"]])
-        return Mark(*WORKERS.get(state, ("dot", state, "quiet")))
+        return mark_of(WORKER_STATES, state)
 
     @property
     def kind(self) -> Sequence[str]:
-        """Return what kind of machine this is, in words."""
+        """Return the kind of machine: type, zone, project."""
         config, provider = self.worker.config, self.worker.provider
         spec = config.get("spec") or {}
         words = [
@@ -194,14 +189,14 @@ class WorkerCard:
 
     @property
     def known_from(self) -> str:
-        """Return how the state is known."""
+        """Return the source of the state."""
         if self.worker.provider == "local":
-            return "seen here"
-        return "by its line," if self.worker.state in _BY_LINE else "by its provider,"
+            return "checked"
+        return "checked over ssh," if self.worker.state in _BY_LINE else "told by its provider,"
 
     @property
     def pending(self) -> SafeString:
-        """Return what was asked of the machine and is not done yet."""
+        """Return the requests that are not carried out yet."""
         config = self.worker.config
         told: list[str | datetime] = []
         if wish := config.get("power_wish"):
@@ -217,7 +212,7 @@ class WorkerCard:
 
     @property
     def failed(self) -> str:
-        """Return why what was asked last did not come about."""
+        """Return why the last request failed; empty when it did not."""
         return str((self.worker.config.get("wish_failed") or {}).get("text") or "")
 
     @property
@@ -232,7 +227,7 @@ class WorkerCard:
 
     @property
     def can_keep(self) -> bool:
-        """Return whether keeping it up makes sense."""
+        """Return whether the machine can be kept up."""
         return self.is_cloud and self.worker.state in _BY_LINE
 
 
@@ -241,7 +236,7 @@ def _text(data: Mapping[str, Any], key: str) -> str:
 
 
 def event_parts(event: JobEvent) -> Parts:
-    """Return what happened to a worker, as a text with its moments; empty: not worth a line."""
+    """Return an event as text with its moments; empty for an event that is not shown."""
     data = event.data
     if event.kind == "worker_state":
         return with_moments(

@@ -1,4 +1,4 @@
-"""The pages about workers: they read rows, and write wishes through `jobs.execution`."""
+"""The workers page and its buttons, which write requests through `jobs.execution`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from jobs import execution
-from jobs.dashboard.job.views import actor_of
+from jobs.dashboard.pages import actor_of
 from jobs.dashboard.workers.presenters import WorkerCard, html
 from jobs.errors import OffloadError, Refused
 from jobs.formats import format_money
@@ -29,7 +29,7 @@ async def _cost(worker: Worker) -> Cost | None:
     try:
         return await cost_of(worker)
     except OffloadError:
-        # A configuration that the price table cannot read is the command line's to explain.
+        # The command line explains a configuration that the price table cannot read.
         return None
 
 
@@ -45,7 +45,7 @@ def _rows() -> list[tuple[Worker, list[Job], list[JobEvent]]]:
 
 
 def _totals(costs: list[tuple[Worker, Cost]]) -> dict[str, object]:
-    """Return what all machines cost together, for each currency."""
+    """Return the cost of all machines together, for each currency."""
     sums: dict[str, list[float]] = {}
     for worker, cost in costs:
         total = sums.setdefault(cost.price.currency, [0.0, 0.0])
@@ -59,7 +59,7 @@ def _totals(costs: list[tuple[Worker, Cost]]) -> dict[str, object]:
 
 @require_GET
 async def worker_list(request: HttpRequest) -> HttpResponse:
-    """Show the machines: state and why, what is on them, when they stop, what they cost."""
+    """Show the workers: state and reason, jobs, when they stop, what they cost."""
     cards, costs = [], []
     for worker, jobs, events in await _rows():
         cost = await _cost(worker)
@@ -67,7 +67,7 @@ async def worker_list(request: HttpRequest) -> HttpResponse:
         if cost is not None and cost.hours:
             costs.append((worker, cost))
     context = {"cards": cards, "totals": _totals(costs) if costs else None}
-    return await sync_to_async(render)(request, "jobs/workers.html", context)
+    return await sync_to_async(render)(request, "workers/workers.html", context)
 
 
 async def _load(name: str) -> Worker:
@@ -78,7 +78,7 @@ async def _load(name: str) -> Worker:
 
 
 async def _back(request: HttpRequest, level: int, text: str) -> HttpResponse:
-    """Say it on the page that asked: the job's, when a job's page did."""
+    """Return to the page that sent the form, a job's or the workers page, with a message."""
     await sync_to_async(messages.add_message)(request, level, text)
     job = request.POST.get("job", "")
     known = job.isdigit() and len(job) < 16 and await Job.objects.filter(id=int(job)).aexists()
@@ -87,25 +87,25 @@ async def _back(request: HttpRequest, level: int, text: str) -> HttpResponse:
 
 @require_POST
 async def worker_keep(request: HttpRequest, name: str) -> HttpResponse:
-    """Write the wish to keep a machine up for some hours; the reconcile loop tells the machine."""
+    """Request that a machine is kept up for some hours; the reconciler tells the machine."""
     worker = await _load(name)
     try:
         hours = float(request.POST.get("hours", ""))
     except ValueError:
-        return await _back(request, messages.ERROR, "For how many hours? Nothing was asked for.")
+        return await _back(request, messages.ERROR, "The number of hours is missing.")
     try:
         until = await execution.ask_keep(worker, hours, actor_of(request))
     except OffloadError as error:
         return await _back(request, messages.ERROR, str(error))
     if not hours:
-        return await _back(request, messages.SUCCESS, f"{name} is kept no longer, and stops when it is idle.")
-    text = html([f"{name} is asked to stay up until ", until, "."])
+        return await _back(request, messages.SUCCESS, f"{name} is no longer kept up; it stops when idle.")
+    text = html([f"{name} will be kept up until ", until, "."])
     return await _back(request, messages.SUCCESS, text)
 
 
 @require_POST
 async def worker_start(request: HttpRequest, name: str) -> HttpResponse:
-    """Write the wish to start a machine."""
+    """Request the start of a machine."""
     try:
         await execution.ask_start(await _load(name), actor_of(request))
     except OffloadError as error:
@@ -115,7 +115,7 @@ async def worker_start(request: HttpRequest, name: str) -> HttpResponse:
 
 @require_http_methods(["GET", "POST"])
 async def worker_stop(request: HttpRequest, name: str) -> HttpResponse:
-    """Ask first; then write the wish to stop a machine. With jobs at work, force is a second question."""
+    """Ask for confirmation, then request the stop of a machine. Jobs at work need a second confirmation."""
     worker = await _load(name)
     force = request.POST.get("force") == "yes"
     if request.method == "POST":
@@ -131,4 +131,4 @@ async def worker_stop(request: HttpRequest, name: str) -> HttpResponse:
     busy = await execution.busy_jobs(worker)
     context = {"worker": worker, "busy": busy}
     status = 409 if request.method == "POST" else 200
-    return await sync_to_async(render)(request, "jobs/stop_worker.html", context, status=status)
+    return await sync_to_async(render)(request, "workers/stop_worker.html", context, status=status)

@@ -1,4 +1,5 @@
-// Replaces the part of the page that changes when the feed says that it did.
+// Updates the part of the page that changes when the feed reports a change. The new markup is morphed into the
+// page, so that focus, selection, scroll positions and open menus stay.
 
 import { listen } from "./feed.js";
 
@@ -17,7 +18,7 @@ function concerns(part, message) {
 }
 
 /** @param {FeedMessage} message */
-function age(message) {
+function updateAges(message) {
   for (const kind of /** @type {const} */ (["job", "worker"])) {
     const seen = kind === "job" ? message.jobs : message.workers;
     if (!seen || Array.isArray(seen)) continue;
@@ -29,7 +30,7 @@ function age(message) {
   }
 }
 
-/** What a screen reader should hear: the states that changed, not the whole list. @param {HTMLElement} part */
+/** The states that a screen reader announces when they change. @param {HTMLElement} part */
 function states(part) {
   const words = new Map();
   for (const row of part.querySelectorAll(".row, .summary")) {
@@ -40,7 +41,45 @@ function states(part) {
   return words;
 }
 
+/** Show the newest lines of boxes that show the end of a text. */
+export function scrollTails() {
+  for (const box of document.querySelectorAll("[data-at-end]:not([data-seen])")) {
+    box.setAttribute("data-seen", "");
+    box.scrollTop = box.scrollHeight;
+  }
+}
+
+/** The title and the icon say how many jobs need a person. */
+function updateTitle() {
+  const title = document.getElementById("page-title")?.dataset.title;
+  if (!title) return;
+  if (document.title !== title) document.title = title;
+  const icon = /** @type {HTMLLinkElement | null} */ (document.getElementById("favicon"));
+  const name = title.startsWith("(") ? "favicon-attention.svg" : "favicon.svg";
+  if (icon && !icon.href.endsWith(`/${name}`)) icon.href = icon.href.replace(/favicon[^/]*$/, name);
+}
+
+/** @param {HTMLElement} part @param {string} html */
+function morph(part, html) {
+  const page = new DOMParser().parseFromString(html, "text/html");
+  const select = part.dataset.liveSelect;
+  const content = select ? page.querySelector(select) : page.body;
+  if (!content) throw new Error("The answer has no such part.");
+  /** @type {any} */ (window).Idiomorph.morph(part, content.innerHTML, {
+    morphStyle: "innerHTML",
+    ignoreActiveValue: true,
+    restoreFocus: true,
+    callbacks: {
+      // Open menus stay open, and scripts' own marks stay.
+      beforeAttributeUpdated: (/** @type {string} */ name, /** @type {Element} */ node) =>
+        !(name === "open" && node instanceof HTMLDetailsElement) && name !== "data-seen",
+    },
+  });
+}
+
 export function startLive() {
+  scrollTails();
+  updateTitle();
   const badge = document.getElementById("live");
   if (!badge) return;
   const part = document.getElementById("live-part");
@@ -58,23 +97,19 @@ export function startLive() {
     }
     busy = true;
     const before = states(part);
-    const scrolled = [...part.querySelectorAll(".timeline, .tail pre")].map((box) => box.scrollTop);
-    const focused = document.activeElement?.id;
-    const unfolded = [...part.querySelectorAll("details[open][id]")].map((box) => box.id);
     try {
-      await /** @type {any} */ (window).htmx.ajax("GET", part.dataset.live ?? "", {
-        target: part,
-        swap: "innerHTML",
-        select: part.dataset.liveSelect ? `${part.dataset.liveSelect} > *` : undefined,
-      });
+      const answer = await fetch(part.dataset.live ?? "", { headers: { "HX-Request": "true" } });
+      const login = answer.headers.get("HX-Redirect");
+      if (login) location.assign(login);
+      else if (answer.ok) morph(part, await answer.text());
+    } catch {
+      // The badge says when the server does not answer; the next change tries again.
     } finally {
       busy = false;
     }
-    for (const id of unfolded) document.getElementById(id)?.setAttribute("open", "");
-    [...part.querySelectorAll(".timeline, .tail pre")].forEach((box, i) => (box.scrollTop = scrolled[i] ?? 0));
-    if (focused && document.activeElement?.id !== focused) {
-      document.getElementById(focused)?.focus({ preventScroll: true });
-    }
+    scrollTails();
+    updateTitle();
+    document.dispatchEvent(new CustomEvent("offload:morphed"));
     const news = [...states(part)].filter(([name, words]) => before.get(name) !== words);
     const announce = document.getElementById("announce");
     if (announce && news.length) announce.textContent = news.map(([n, w]) => `${n}: ${w}`).join(". ");
@@ -87,13 +122,13 @@ export function startLive() {
   const soon = () => {
     waiting ??= setTimeout(() => void refresh(), GATHER_MS);
   };
-  // What only time changes: costs, a moment that has passed.
+  // Costs and passed moments change with time alone.
   const every = Number(part?.dataset.liveEvery ?? 0);
   if (every) setInterval(() => document.hidden || soon(), every * 1000);
   listen(
     badge,
     (message) => {
-      if (message.type === "seen") age(message);
+      if (message.type === "seen") updateAges(message);
       if (message.type === "changed") {
         document.dispatchEvent(new CustomEvent("offload:changed", { detail: message }));
         if (part && concerns(part, message)) soon();

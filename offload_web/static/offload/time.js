@@ -54,5 +54,5 @@ function tick() {
 export function startClock() {
   tick();
   setInterval(tick, 1000);
-  for (const moment of ["htmx:afterSwap", "htmx:afterSettle"]) document.addEventListener(moment, tick);
+  for (const moment of ["htmx:afterSwap", "offload:morphed"]) document.addEventListener(moment, tick);
 }

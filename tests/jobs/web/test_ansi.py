@@ -5,7 +5,11 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.dashboard.logs.ansi import to_html
+from jobs.dashboard.logs.ansi import render_lines
+
+
+def to_html(text: str) -> str:
+    return "\n".join(render_lines(text))
 
 
 def test_colours_become_classes() -> None:
@@ -27,6 +31,13 @@ def test_an_overwritten_line_shows_what_was_written_last() -> None:
 def test_titles_links_and_movements_are_dropped() -> None:
     assert to_html("\x1b]0;title\x07a\x1b[2Kb\x1b]8;;http://x\x1b\\c") == "abc"
     assert to_html("a\x00\x08b\x1b") == "ab"
+
+
+def test_addresses_are_links_and_cannot_leave_their_attribute() -> None:
+    assert to_html('see https://x.example/a?b=1&c="><script>.') == (
+        'see <a href="https://x.example/a?b=1&amp;c=" rel="nofollow noopener noreferrer" target="_blank">'
+        "https://x.example/a?b=1&amp;c=</a>&quot;&gt;&lt;script&gt;."
+    )
 
 
 def test_markup_is_text() -> None:

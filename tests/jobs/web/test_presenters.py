@@ -1,15 +1,21 @@
 """Words, order, Markdown, diffs."""
 
+import re
+import time
+
 from django.test import TestCase
 
-from jobs.dashboard.changes import presenters
-from jobs.dashboard.job.presenters import JobView, markdown, sections
+from jobs.dashboard.changes.presenters import parse_diff
+from jobs.dashboard.inbox.presenters import ROWS_PER_GROUP, Filters, Inbox
+from jobs.dashboard.job.markdown import render_markdown
+from jobs.dashboard.job.presenters import JobView
+from jobs.models import Job
 from jobs.states import JobState, TaskState, Verdict
 from tests.support.factories import make_job, make_task
 
 
 def test_markdown_runs_nothing_and_loads_nothing() -> None:
-    html = markdown(
+    html = render_markdown(
         "<script>x</script> <img src=x onerror=y>\n\n[a](javascript:alert(1)) [b](https://x.example)\n\n"
         "![pixel](https://spy.example/p.gif)\n\n| a |\n|---|\n| b |"
     )
@@ -39,42 +45,98 @@ Binary files /dev/null and b/logo.png differ
 
 
 def test_a_diff_becomes_rows() -> None:
-    diff = presenters.parse(DIFF)
+    diff = parse_diff(DIFF)
     renamed, binary = diff.files
     assert (renamed.was, renamed.path, renamed.status) == ("old.py", "new.py", "renamed")
-    assert [(line.kind, line.old, line.new, line.text) for line in renamed.hunks[0].lines] == [
-        ("same", "1", "1", "same"), ("del", "2", "", "<gone>"), ("add", "", "2", "<here>"),
+    rows = re.findall(r'<tr class="(add|del|same)"><td class="no" data-no="(.*?)"></td>.*?data-no="(.*?)".*?'
+                      r"</span>(.*?)</code>", renamed.rows)  # fmt: skip
+    assert rows == [
+        ("same", "1", "1", "same"), ("del", "2", "", "&lt;gone&gt;"), ("add", "", "2", "&lt;here&gt;"),
     ]  # fmt: skip
     assert binary.binary
-    assert (diff.added, diff.removed) == (1, 1)
+    assert (diff.added, diff.removed, diff.total) == (1, 1, 2)
 
 
-def test_an_odd_diff_is_shown_as_it_is() -> None:
-    diff = presenters.parse(b"--- a/x\n+++ b/x\n@@ -1,9 +1,9 @@\n short\n")
-    assert diff.raw.startswith("--- a/x")
+def test_a_text_that_is_no_diff_is_shown_as_it_is() -> None:
+    diff = parse_diff(b"fatal: <bad>\n")
+    assert diff.raw == "fatal: <bad>"
     assert diff.note
+    assert parse_diff(b"").total == 0
 
 
-def test_a_huge_diff_is_cut_and_says_so() -> None:
-    one = b"diff --git a/f b/f\n--- a/f\n+++ b/f\n@@ -1 +1,20000 @@\n same\n" + b"+line\n" * 19_999
-    diff = presenters.parse(one * 30)
-    assert "only its first files" in diff.note
-    assert 1 <= len(diff.files) < 30
-    assert presenters.parse(b"").files == []
+def test_every_line_of_a_large_diff_is_on_one_page_of_bounded_size() -> None:
+    header = b"diff --git a/f b/f\nnew file mode 100644\n--- /dev/null\n+++ b/f\n@@ -0,0 +1,20000 @@\n"
+    data = header + b"".join(b"+line %d <b>\n" % number for number in range(20_000))
+    data += DIFF + header + b"+" + b"<" * 5_000_000 + b"\n"
+    started = time.perf_counter()
+    first = parse_diff(data)
+    pages = [first, *(parse_diff(data, number) for number in range(2, first.pages + 1))]
+    seconds = time.perf_counter() - started
+    shown = "".join(file.rows for page in pages for file in page.files)
+    assert all(f"line {number} &lt;b&gt;" in shown for number in (0, 2_999, 3_000, 19_999))
+    assert shown.count("<tr ") == 20_000 + 1 + 4 + 2
+    assert max(len("".join(file.rows for file in page.files)) for page in pages) < 1_000_000
+    assert [entry.anchor for entry in first.entries] == ["#f1", "?page=7#f2", "?page=7#f3", "?page=7#f4"]
+    assert first.files[0].goes_on
+    assert pages[1].files[0].starts_inside
+    assert parse_diff(data, 99).number == first.pages
+    assert seconds / len(pages) < 1
 
 
-class SectionTests(TestCase):
-    def test_what_needs_you_comes_first(self) -> None:
-        bad = make_job(verdict=Verdict.NEEDS_WORK)
+class InboxTests(TestCase):
+    def groups(self, **query: str) -> dict[str, list[int]]:
+        inbox = Inbox.load(Filters.from_query(query))
+        return {group.key: [view.job.id for view in group.rows] for group in inbox.groups}
+
+    def test_every_job_is_in_one_group_and_what_needs_a_person_comes_first(self) -> None:
         lost = make_job(state=JobState.INTERRUPTED)
+        failed = make_job(state=JobState.FAILED)
         asks = make_job(state=JobState.RUNNING, attention="input")
+        untrusted = make_job(state=JobState.QUEUED, attention="approval")
+        waits = make_job(state=JobState.QUEUED, attention="error")
         busy = make_job(state=JobState.RUNNING)
+        bad = make_job(verdict=Verdict.NEEDS_WORK)
         good = make_job(verdict=Verdict.PASS)
+        opened = make_job(action="open")
+        cancelled = make_job(state=JobState.CANCELLED)
         gone = make_job(verdict=Verdict.FAIL, removed_at=good.created_at)
-        found = sections([bad, lost, asks, busy, good, gone])
-        assert {v.job.id for v in found.needs_you} == {bad.id, lost.id, asks.id}
-        assert [v.job.id for v in found.active] == [busy.id]
-        assert {v.job.id for v in found.ended} == {good.id, gone.id}
+        groups = self.groups()
+        assert list(groups) == ["needs-you", "ready", "running", "queued", "done"]
+        assert {key: set(ids) for key, ids in groups.items()} == {
+            "needs-you": {lost.id, failed.id, asks.id, untrusted.id},
+            "ready": {bad.id, good.id},
+            "running": {busy.id},
+            "queued": {waits.id},
+            "done": {opened.id, cancelled.id, gone.id},
+        }
+        for state in JobState:
+            for attention in ("", "input", "error"):
+                for verdict in ("", "pass"):
+                    make_job(state=state, attention=attention, verdict=verdict)
+        inbox = Inbox.load(Filters())
+        assert inbox.total == Job.objects.count()
+        assert inbox.title == f"({inbox.counts['needs-you']}) Jobs · Offload"
+
+    def test_no_number_of_jobs_hides_one_that_needs_a_person(self) -> None:
+        first = make_job(state=JobState.FAILED)
+        for _ in range(ROWS_PER_GROUP):
+            make_job(state=JobState.FAILED)
+        inbox = Inbox.load(Filters())
+        assert inbox.counts["needs-you"] == ROWS_PER_GROUP + 1
+        assert inbox.groups[0].more == "?group=needs-you"
+        assert first.id in self.groups(group="needs-you")["needs-you"]
+
+    def test_filters_and_pages_are_in_the_address(self) -> None:
+        job = make_job(verdict=Verdict.PASS, title="Stack discounts", number=7)
+        make_job(verdict=Verdict.FAIL, title="Other")
+        assert self.groups(q="DISCOUNTS stack") == {"ready": [job.id]}
+        assert self.groups(q="tinycart #7") == {"ready": [job.id]}
+        assert self.groups(verdict="pass", repository="acme/tinycart", worker="local") == {"ready": [job.id]}
+        assert self.groups(q="100%") == self.groups(worker="nowhere") == {}
+        filters = Filters.from_query({"q": "a b&c", "page": "3", "group": "done"})
+        assert filters.query() == "?q=a+b%26c&group=done&page=3"
+        for odd in ({"page": "-1"}, {"page": "x"}, {"page": "9" * 30}, {"group": "nope"}):
+            assert Filters.from_query(odd).query() == ""
 
     def test_every_state_has_an_icon_and_a_word(self) -> None:
         for state in JobState:
@@ -84,3 +146,25 @@ class SectionTests(TestCase):
         for task in TaskState:
             view = JobView.of(make_job(tasks=[make_task("test", task)]))
             assert view.tasks[0].mark.word
+
+    def test_words_fit_the_job(self) -> None:
+        opened = JobView.of(make_job(action="open"))
+        assert opened.sentence == "The session has ended."
+        waits = JobView.of(make_job(state=JobState.QUEUED, attention="error"))
+        assert waits.attention == "waits for a problem to be solved"
+        again = make_job(state=JobState.RUNNING)
+        again.finished_at = again.created_at
+        assert JobView.of(again).duration == ""
+
+    def test_a_task_names_what_it_waits_for_once_and_links_to_logs_that_exist(self) -> None:
+        tasks = [
+            make_task("build"),
+            make_task("test", TaskState.PENDING, needs=["build", "build"]),
+            make_task("lint", TaskState.SKIPPED),
+            make_task("types", TaskState.CANCELLED),
+        ]
+        finding = {"severity": "note", "task": "lint", "message": "m"}
+        view = JobView.of(make_job(tasks=tasks, findings=[finding, finding | {"task": "build"}]))
+        assert view.tasks[1].needs == ["Build"]
+        assert [task.has_log for task in view.tasks] == [True, False, False, False]
+        assert [found.task for found in view.findings] == ["", "build"]

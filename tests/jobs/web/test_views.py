@@ -25,7 +25,7 @@ class PageTests(TransactionTestCase):
     def test_an_empty_list_teaches_the_command(self) -> None:
         answer = self.client.get("/")
         self.assertContains(answer, "manage.py offload 123 review")
-        self.assertContains(answer, '<details class="launch card" open>')
+        self.assertContains(answer, '<details class="launch card" id="new-job" open>')
 
     def test_the_list_says_everything_in_words(self) -> None:
         make_job(
@@ -33,14 +33,14 @@ class PageTests(TransactionTestCase):
             findings=[{"severity": "error", "message": "Tests fail on the head."}],
         )  # fmt: skip
         answer = self.client.get("/")
-        for text in ("Needs you", "#7", "&lt;b&gt;Stack", "acme/tinycart", "fail", "4f1c9e27ab",
-                     "stale: head is 9999999999", "Tests fail on the head."):  # fmt: skip
+        for text in ("Ready to act", "#7", "&lt;b&gt;Stack", "acme/tinycart", "fail",
+                     "The head has moved to 9999999999", "Tests fail on the head."):  # fmt: skip
             self.assertContains(answer, text)
 
     def test_the_live_part_is_the_list_alone(self) -> None:
         make_job(state=JobState.RUNNING)
         answer = self.client.get("/live/")
-        self.assertContains(answer, "At work")
+        self.assertContains(answer, 'id="h-running"')
         self.assertNotContains(answer, "<html")
 
     def test_the_job_page_shows_the_evidence(self) -> None:
@@ -50,7 +50,7 @@ class PageTests(TransactionTestCase):
             findings=[{"severity": "error", "task": "test", "message": "Broken.", "file": "a.py", "line": 3}],
         )  # fmt: skip
         answer = self.client.get(f"/jobs/{job.id}/")
-        for text in ("run-test", "after build", "1 failed", "Broken.", "a.py:3", "<h1>Review</h1>",
+        for text in ("run-test", "after Build", "1 failed", "Broken.", "a.py:3", "<h1>Review</h1>",
                      "manage.py offload 9 review --repo acme/tinycart", f"/terminals/{job.id}/",
                      f"attach -t ={job.session}"):  # fmt: skip
             self.assertContains(answer, text)
@@ -61,7 +61,7 @@ class PageTests(TransactionTestCase):
         for path in ("/jobs/999/", "/jobs/999/live/", "/jobs/999/diff/", "/jobs/999/logs/x/"):
             assert self.client.get(path).status_code == 404, path
 
-    def test_launching_writes_the_wish(self) -> None:
+    def test_launching_submits_a_job(self) -> None:
         repository = make_repository("demo", url="/srv/demo.git")
         answer = self.client.post(
             "/jobs/new/", {"target": "#12", "repository": "demo", "action": "review", "name": "again"}
@@ -77,7 +77,7 @@ class PageTests(TransactionTestCase):
         assert (again.status_code, again["HX-Redirect"]) == (204, f"/jobs/{job.id}/")
         assert Job.objects.count() == 1
 
-    def test_a_wrong_wish_says_why_next_to_the_field(self) -> None:
+    def test_an_error_is_shown_next_to_its_field(self) -> None:
         make_repository("demo", url="/srv/demo.git")
         for given, text in (
             ({"target": ""}, "This field is required."),
@@ -103,7 +103,7 @@ class PageTests(TransactionTestCase):
     def test_a_jobs_page_says_why_it_is_on_its_worker(self) -> None:
         why = "Without a container, because no container engine answers here."
         job = make_job(options={"placement": why})
-        self.assertContains(self.client.get(f"/jobs/{job.id}/"), f"<dt>why there</dt><dd>{why}</dd>")
+        self.assertContains(self.client.get(f"/jobs/{job.id}/"), f"<dt>placement</dt><dd>{why}</dd>")
 
     def test_a_waiting_job_can_be_trusted_on_its_page(self) -> None:
         job = make_job(state=JobState.QUEUED, attention="approval")
@@ -113,7 +113,7 @@ class PageTests(TransactionTestCase):
         assert job.attention == ""
         assert Repository.objects.get().trusted_at is not None
 
-    def test_cancelling_and_resuming_write_the_wish(self) -> None:
+    def test_cancelling_and_resuming_change_the_state(self) -> None:
         job = make_job(state=JobState.RUNNING)
         self.client.post(f"/jobs/{job.id}/cancel/")
         assert Job.objects.get().state == JobState.CANCELLING
@@ -130,32 +130,67 @@ class PageTests(TransactionTestCase):
 
     def test_removing_a_job_at_work_is_refused_and_force_offered(self) -> None:
         job = make_job(state=JobState.RUNNING)
-        self.assertContains(self.client.get(f"/jobs/{job.id}/remove/"), "leave the worker")
+        self.assertContains(self.client.get(f"/jobs/{job.id}/remove/"), "are deleted on the worker")
         assert self.client.get(f"/jobs/{job.id}/cancel/").status_code == 405
         answer = self.client.post(f"/jobs/{job.id}/remove/")
         self.assertContains(answer, 'name="force" value="yes"', status_code=409)
         assert Job.objects.get().removed_at is None
 
-    def test_a_log_is_shown_in_parts_and_whole_as_a_download(self) -> None:
+    def test_an_unknown_page_has_the_header(self) -> None:
+        for path in ("/nope/", "/jobs/999/"):
+            answer = self.client.get(path)
+            self.assertContains(answer, 'aria-label="Main"', status_code=404)
+
+    def log(self, data: bytes) -> str:
         job = make_job(verdict=Verdict.PASS, tasks=[make_task("test")])
-        log = b"\x1b[31m<red>\x1b[0m\n" + b"a line of the log\n" * 20_000
-        self.archived(job, "test", log)
-        page = self.client.get(f"/jobs/{job.id}/logs/test/")
+        self.archived(job, "test", data)
+        return f"/jobs/{job.id}/logs/test/"
+
+    def test_parts_of_a_log_join_in_both_directions(self) -> None:
+        data = b"\x1b[31m<red>\x1b[0m\n" + b"".join(b"line %d\n" % n for n in range(2, 40_000)) + b"the end"
+        path = self.log(data)
+        page = self.client.get(path)
         self.assertContains(page, '<span class="a-fg-red">&lt;red&gt;</span>')
-        offset = int(page.context["offset"])
-        assert 0 < offset < len(log)
-        text = log[:offset].decode()
-        while offset < len(log):
-            part = self.client.get(f"/jobs/{job.id}/logs/test/part/?offset={offset}")
-            assert int(part["X-Offset"]) > offset
-            text += part.content.decode()
-            offset = int(part["X-Offset"])
-        assert text.encode() == log
-        raw = self.client.get(f"/jobs/{job.id}/logs/test/raw/")
-        assert raw.content == log
+        self.assertContains(page, 'id="L1000"')
+        self.assertNotContains(page, 'id="L1001"')
+        part = self.client.get(f"{path}part/?at=end")
+        self.assertContains(part, 'id="L40000"')
+        self.assertContains(part, "the end</span>")
+        assert int(part["X-End"]) == len(data)
+        seen = part.content.count(b'class="log-line"')
+        while int(part["X-Start"]):
+            before, line = part["X-Start"], part["X-Line"]
+            part = self.client.get(f"{path}part/?before={before}&line={line}")
+            assert (part["X-End"], part["X-Next-Line"]) == (before, line)
+            seen += part.content.count(b'class="log-line"')
+        assert (seen, part["X-Line"]) == (40_000, "1")
+        for goto, first in ((1, "1"), (25_000, "25000"), (99_999, "40000")):
+            part = self.client.get(f"{path}part/?goto={goto}")
+            assert part["X-Line"] == first
+        part = self.client.get(f"{path}part/?offset={part['X-End']}&line=7")
+        assert part.content == b""
+        raw = self.client.get(f"{path}raw/")
+        assert raw.content == data
         assert "attachment" in raw["Content-Disposition"]
-        assert self.client.get(f"/jobs/{job.id}/logs/nope/").status_code == 404
-        assert self.client.get(f"/jobs/{job.id}/logs/test/part/?offset=-1").status_code == 200
+        assert self.client.get(f"{path}part/?offset=-1").status_code == 200
+        assert self.client.get(path.replace("test", "nope")).status_code == 404
+
+    def test_a_line_without_an_end_is_shown_in_parts(self) -> None:
+        path = self.log(b"x" * 400_000)
+        part = self.client.get(f"{path}part/?offset=0")
+        assert (part["X-Line"], part["X-Next-Line"]) == ("1", "1")
+        assert 0 < int(part["X-End"]) < 400_000
+
+    def test_searching_a_log_finds_lines_through_colours(self) -> None:
+        data = b"one\n" * 300_000 + b"\x1b[1mTests \x1b[31mfailed\x1b[0m <b>\nFAILED tests/test_a.py\n"
+        path = self.log(data)
+        found = self.client.get(f"{path}search/?q=tests+FAILED").json()
+        assert found["hits"] == [{"line": 300_001, "text": "Tests failed <b>"}]
+        assert found["resume"] == -1
+        assert self.client.get(f"{path}search/?failure=1").json()["hits"][0]["line"] == 300_002
+        many = self.client.get(f"{path}search/?q=one").json()
+        assert (len(many["hits"]), many["hits"][99]["line"]) == (100, 100)
+        assert self.client.get(f"{path}search/?q=").json()["hits"] == []
 
     def test_a_diff_that_cannot_be_had_says_why(self) -> None:
         job = make_job(state=JobState.QUEUED)

@@ -81,13 +81,13 @@ class TheList(PageTest):
         job, price = at_work(row, number=31), price_of_machine(row)
         answer = self.client.get("/workers/")
         for text in (
-            "Compute Engine, n2-standard-8, europe-west4-a, acme-dev", "ready", "by its line,",
+            "Compute Engine, n2-standard-8, europe-west4-a, acme-dev", "ready", "checked over ssh,",
             "1 job at work", f'/jobs/{job.id}/', "acme/tinycart #31 review",
             "Stops at <time", "because nothing has been at work here since <time",
             format_money(price.running, "USD"), "this month", "so far", "2.0 h",
             format_money(2 * price.running, "USD"),
             f"estimate, prices of {price.as_of}", f'href="{price.source}"',
-            "up for</span>", "What happened", "Answered after its boot.",
+            "up for</span>", "Events", "Answered after its boot.",
         ):  # fmt: skip
             self.assertContains(answer, text)
         self.assertContains(
@@ -109,7 +109,7 @@ class TheList(PageTest):
             answer = self.client.get("/workers/")
             self.assertContains(answer, f"</svg>{word}</span>")
             self.assertContains(answer, f"/workers/{because}/start/")
-            self.assertContains(answer, "by its provider,")
+            self.assertContains(answer, "told by its provider,")
             row.delete()
         make_machine("asked", "stopped", desired="down", config={"down": "stopped"})
         self.assertContains(self.client.get("/workers/"), "</svg>stopped</span>")
@@ -148,7 +148,7 @@ class Buttons(PageTest):
         before = timezone.now().replace(microsecond=0)
         answer = self.client.post("/workers/box/keep/", {"hours": "4"}, follow=True)
         self.assertRedirects(answer, "/workers/")
-        self.assertContains(answer, "box is asked to stay up until <time")
+        self.assertContains(answer, "box will be kept up until <time")
         wish = self.config()["keep_wish"]
         assert wish["by"] == WHO
         assert wish["until"] >= (before + timedelta(hours=4)).isoformat()
@@ -161,7 +161,7 @@ class Buttons(PageTest):
         make_machine()
         make_machine("down", "stopped")
         for name, hours, text in (
-            ("box", "", "For how many hours?"), ("box", "many", "For how many hours?"),
+            ("box", "", "The number of hours is missing"), ("box", "many", "The number of hours is missing"),
             ("box", "-1", "not possible"), ("box", "nan", "not possible"), ("box", "9999", "not possible"),
             ("down", "1", "there is nothing to keep up"), ("local", "1", "did not make"),
         ):  # fmt: skip

@@ -1,0 +1,11 @@
+"""Addresses of the inbox."""
+
+from django.urls import path
+
+from jobs.dashboard.inbox import views
+
+urlpatterns = [
+    path("", views.job_list, name="list"),
+    path("live/", views.job_list_live, name="list-live"),
+    path("jobs/new/", views.launch, name="launch"),
+]

@@ -1,0 +1,104 @@
+"""The inbox and the form that submits a job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from asgiref.sync import sync_to_async
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.http import require_GET, require_http_methods
+
+from jobs import execution
+from jobs.dashboard.inbox.forms import LaunchForm
+from jobs.dashboard.inbox.presenters import Filters, Inbox
+from jobs.dashboard.pages import actor_of, render_page
+from jobs.errors import OffloadError, Refused
+from jobs.forges.target import parse_target
+from jobs.models import Job, Repository, Worker
+from jobs.states import Verdict
+from jobs.workers import find_worker
+
+
+def _inbox_context(request: HttpRequest) -> dict[str, object]:
+    return {
+        "inbox": Inbox.load(Filters.from_query(request.GET)),
+        "repositories": list(Repository.objects.values_list("slug", flat=True)),
+        "workers": list(Worker.objects.values_list("name", flat=True)),
+        "verdicts": [(verdict.value, verdict.value.replace("_", " ")) for verdict in Verdict if verdict],
+    }
+
+
+@require_GET
+def job_list(request: HttpRequest) -> HttpResponse:
+    """Show the jobs in groups, and the form for a new one."""
+    find_worker("local")
+    form = LaunchForm(initial={"action": request.GET.get("action", "review")})
+    return render(request, "inbox/list.html", {**_inbox_context(request), "form": form})
+
+
+@require_GET
+def job_list_live(request: HttpRequest) -> HttpResponse:
+    """Return the part of the inbox that changes."""
+    return render(request, "inbox/_groups.html", {"inbox": Inbox.load(Filters.from_query(request.GET))})
+
+
+@require_http_methods(["GET", "POST"])
+async def launch(request: HttpRequest) -> HttpResponse:
+    """Submit a job; the reconciler launches it."""
+    if request.method == "GET":
+        return HttpResponseRedirect(reverse("jobs:list"))
+    form = await sync_to_async(LaunchForm)(request.POST)
+    if await sync_to_async(form.is_valid)():
+        job, created = await _submit(request, form)
+        if job is not None:
+            if not created:
+                await sync_to_async(messages.info)(request, "This job exists already.")
+            address = reverse("jobs:job", args=[job.id])
+            if request.headers.get("HX-Request"):
+                return HttpResponse(status=204, headers={"HX-Redirect": address})
+            return HttpResponseRedirect(address)
+    if request.headers.get("HX-Request"):
+        return await render_page(request, "inbox/_launch.html", {"form": form}, status=422)
+    context = await sync_to_async(_inbox_context)(request)
+    return await render_page(request, "inbox/list.html", {**context, "form": form}, status=422)
+
+
+async def _submit(request: HttpRequest, form: LaunchForm) -> tuple[Job | None, bool]:
+    """Submit the form's job; return it and whether it is new. An error is shown at its field."""
+    data = form.cleaned_data
+    field = "target"
+    try:
+        target = parse_target(data["target"])
+        field = "repository"
+        repository = await execution.resolve_repository(target.repository or data["repository"], Path.cwd())
+        field = "worker"
+        worker = await sync_to_async(find_worker)(data["worker"])
+        placed = await execution.place(repository, worker)
+        exposed = placed.worker.provider == "local" and not placed.worker.config.get("container")
+        if exposed and not execution.is_trusted(repository):
+            if not data["trust"]:
+                form.ask_trust = True
+                raise Refused(
+                    f"{repository.url} is not trusted yet: its pull requests' code would run as you. "
+                    f"{placed.why}".rstrip(),
+                    hint="Tick the box below if you trust everyone who can open a pull request there.",
+                )
+            await execution.trust(repository.id, actor_of(request))
+        field = "name" if data["name"] else "target"
+        return await execution.submit(
+            execution.JobRequest(
+                repository=repository,
+                target=target,
+                action=data["action"],
+                name=data["name"],
+                worker=data["worker"],
+                agent=data["agent"],
+                actor=actor_of(request),
+            )
+        )
+    except OffloadError as error:
+        form.show_error("trust" if form.ask_trust else field, error.message, error.hint)
+        return None, False

@@ -1,0 +1,72 @@
+"""Words, signs and tones for states, verdicts and severities, the same on every page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from jobs.states import Attention, JobState, TaskState, Verdict, WorkerState
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A state as an icon of the sprite, a word and a tone: colour is never the only sign."""
+
+    icon: str
+    word: str
+    tone: str
+
+
+MarkTable = Mapping[str, tuple[str, str, str]]
+
+JOB_STATES: MarkTable = {
+    JobState.QUEUED: ("clock", "queued", "quiet"),
+    JobState.PREPARING: ("spin", "preparing", "busy"),
+    JobState.RUNNING: ("spin", "running", "busy"),
+    JobState.CANCELLING: ("stop", "cancelling", "warn"),
+    JobState.SUCCEEDED: ("done", "finished", "quiet"),
+    JobState.FAILED: ("cross", "failed", "bad"),
+    JobState.CANCELLED: ("stop", "cancelled", "quiet"),
+    JobState.INTERRUPTED: ("bolt", "interrupted", "warn"),
+}
+TASK_STATES: MarkTable = {
+    TaskState.PENDING: ("dot", "pending", "quiet"),
+    TaskState.RUNNING: ("spin", "running", "busy"),
+    TaskState.SUCCEEDED: ("check", "succeeded", "good"),
+    TaskState.FAILED: ("cross", "failed", "bad"),
+    TaskState.SKIPPED: ("skip", "skipped", "quiet"),
+    TaskState.CANCELLED: ("stop", "cancelled", "quiet"),
+    TaskState.INTERRUPTED: ("bolt", "interrupted", "warn"),
+}
+VERDICTS: MarkTable = {
+    Verdict.PASS: ("check", "pass", "good"),
+    Verdict.NEEDS_WORK: ("alert", "needs work", "warn"),
+    Verdict.FAIL: ("cross", "fail", "bad"),
+}
+WORKER_STATES: MarkTable = {
+    WorkerState.ABSENT: ("dot", "absent", "quiet"),
+    WorkerState.CREATING: ("spin", "creating", "busy"),
+    WorkerState.BOOTING: ("spin", "booting", "busy"),
+    WorkerState.READY: ("check", "ready", "good"),
+    WorkerState.STOPPING: ("stop", "stopping", "warn"),
+    WorkerState.STOPPED: ("stop", "stopped", "quiet"),
+    WorkerState.DELETING: ("stop", "deleting", "warn"),
+    WorkerState.UNREACHABLE: ("cross", "unreachable", "bad"),
+}
+ATTENTIONS: Mapping[str, str] = {
+    Attention.INPUT: "waits for your input",
+    Attention.APPROVAL: "waits for your approval",
+    Attention.LIMIT: "stopped at a limit",
+    Attention.ERROR: "has an error that needs you",
+}
+# severity -> (icon, tone), the most severe first
+SEVERITIES: Mapping[str, tuple[str, str]] = {
+    "error": ("cross", "bad"),
+    "warning": ("alert", "warn"),
+    "note": ("dot", "quiet"),
+}
+
+
+def mark_of(table: MarkTable, key: str) -> Mark:
+    """Return the mark of a state; a neutral one for a state that the table does not have."""
+    return Mark(*table.get(key, ("dot", key or "unknown", "quiet")))
