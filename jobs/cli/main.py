@@ -18,16 +18,6 @@ from jobs.errors import OffloadError
 
 EXIT_UNEXPECTED = 1
 EXIT_INTERRUPTED = 130
-_SHARED_MODULES = {
-    "fleet ls": ("add", "ls"), "fleet add": ("add", "add"), "fleet rm": ("add", "rm"),
-    "fleet provision": ("provision", "provision_"), "fleet start": ("machines", "start"),
-    "fleet stop": ("machines", "stop"), "fleet keep": ("machines", "keep"),
-    "fleet rebuild": ("machines", "rebuild"), "fleet resize": ("machines", "resize"),
-    "fleet delete": ("machines", "delete"), "fleet preempt": ("machines", "preempt"),
-    "fleet price": ("price", "price"), "fleet logs": ("machines", "logs"), "fleet sweep": ("sweep", "sweep_"),
-    "fleet panic": ("sweep", "panic"), "fleet image": ("image", "image_verb"),
-    "fleet ssh-config": ("ssh_config", "ssh_config"),
-}  # fmt: skip
 _WITHOUT_DJANGO = ("help", "version", "completion")
 
 
@@ -82,15 +72,6 @@ def make_command(name: str, arguments: Sequence[str]) -> Request:
 
 async def run_verb(name: str, request: Request) -> int:
     """Run one verb and return its exit code. Raises `OffloadError`."""
-    if name in _SHARED_MODULES:
-        module, function = _SHARED_MODULES[name]
-        options = {"verb": name.removeprefix("fleet "), "name": None, **vars(request.options)}
-        options |= dict(
-            zip(("what", "name") if "image" in name else ("name", "size"), request.words, strict=False)
-        )
-        shared = importlib.import_module(f"jobs.cli.fleet.{module}")
-        shared_code: int = await getattr(shared, function)(options)
-        return shared_code
     code: int = await importlib.import_module(f"jobs.cli.{'.'.join(module_of(name))}").run(request)
     return code
 
@@ -146,7 +127,7 @@ def _set_django_up() -> None:
 
     ensure_database()
     if (settings.OFFLOAD.home / "simulator").exists():
-        from jobs.cli.fleet.simulation import start_if_used
+        from jobs.operations.simulation import start_if_used
 
         start_if_used()
 

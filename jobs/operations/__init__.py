@@ -9,9 +9,120 @@ from typing import TYPE_CHECKING
 from jobs.lazy import load_on_first_use
 
 if TYPE_CHECKING:
+    from jobs.operations.confirmation import ConfirmationPlan
+    from jobs.operations.image import BuiltImage, ImageBuild, ImageComparison, build_image, compare_images
+    from jobs.operations.interruption import Interrupted
+    from jobs.operations.machines import (
+        ChangePlan,
+        Deleted,
+        DeletionPlan,
+        delete_machine,
+        keep_machine,
+        plan_deletion,
+        plan_rebuild,
+        plan_resize,
+        preempt_machine,
+        read_console,
+        rebuild_machine,
+        resize_machine,
+        start_machine,
+        stop_machine,
+    )
     from jobs.operations.observe import JobFilter, list_jobs, observe_jobs
+    from jobs.operations.prices import MachinePrice, get_cost, list_prices
     from jobs.operations.progress import Progress, silent
+    from jobs.operations.provision_settings import (
+        DEFAULT_MACHINE_TYPE,
+        DEFAULT_ZONES,
+        ProvisionRequest,
+        named_project,
+        named_zones,
+        owner_of,
+    )
+    from jobs.operations.provisioning import (
+        Provisioned,
+        ProvisionPlan,
+        describe_price,
+        plan_provision,
+        provision_worker,
+    )
+    from jobs.operations.ssh_names import SshNames, include_ssh_names, plan_include, write_ssh_names
+    from jobs.operations.sweeping import (
+        Account,
+        SweepRequest,
+        plan_stop_all,
+        stop_all_machines,
+        sweep_resources,
+    )
+    from jobs.operations.workers import (
+        AddedWorker,
+        NewWorker,
+        WorkerOverview,
+        add_worker,
+        describe_worker,
+        get_worker,
+        list_workers,
+        remove_worker,
+    )
 
-__all__ = ["JobFilter", "Progress", "list_jobs", "observe_jobs", "silent"]
+__all__ = [
+    "DEFAULT_MACHINE_TYPE",
+    "DEFAULT_ZONES",
+    "Account",
+    "AddedWorker",
+    "BuiltImage",
+    "ChangePlan",
+    "ConfirmationPlan",
+    "Deleted",
+    "DeletionPlan",
+    "ImageBuild",
+    "ImageComparison",
+    "Interrupted",
+    "JobFilter",
+    "MachinePrice",
+    "NewWorker",
+    "Progress",
+    "ProvisionPlan",
+    "ProvisionRequest",
+    "Provisioned",
+    "SshNames",
+    "SweepRequest",
+    "WorkerOverview",
+    "add_worker",
+    "build_image",
+    "compare_images",
+    "delete_machine",
+    "describe_price",
+    "describe_worker",
+    "get_cost",
+    "get_worker",
+    "include_ssh_names",
+    "keep_machine",
+    "list_jobs",
+    "list_prices",
+    "list_workers",
+    "named_project",
+    "named_zones",
+    "observe_jobs",
+    "owner_of",
+    "plan_deletion",
+    "plan_include",
+    "plan_provision",
+    "plan_rebuild",
+    "plan_resize",
+    "plan_stop_all",
+    "preempt_machine",
+    "provision_worker",
+    "read_console",
+    "rebuild_machine",
+    "remove_worker",
+    "resize_machine",
+    "silent",
+    "start_machine",
+    "stop_all_machines",
+    "stop_machine",
+    "sweep_resources",
+    "write_ssh_names",
+]
 
 __getattr__ = load_on_first_use(__name__, __file__)

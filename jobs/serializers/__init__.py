@@ -1,5 +1,33 @@
-"""The JSON of jobs and workers, for every interface."""
+"""The JSON of jobs and workers, for every interface. Schema: `offload/1`."""
 
-from jobs.serializers.job import commands_for, job_json, shown_target
+from typing import TYPE_CHECKING
 
-__all__ = ["commands_for", "job_json", "shown_target"]
+from jobs.lazy import load_on_first_use
+
+if TYPE_CHECKING:
+    from jobs.serializers.job import JobJson, commands_for, job_json, shown_target
+    from jobs.serializers.times import utc
+    from jobs.serializers.worker import (
+        WorkerJson,
+        cost_json,
+        job_cost_json,
+        price_json,
+        worker_json,
+    )
+
+SCHEMA = "offload/1"
+__all__ = [
+    "SCHEMA",
+    "JobJson",
+    "WorkerJson",
+    "commands_for",
+    "cost_json",
+    "job_cost_json",
+    "job_json",
+    "price_json",
+    "shown_target",
+    "utc",
+    "worker_json",
+]
+
+__getattr__ = load_on_first_use(__name__, __file__)

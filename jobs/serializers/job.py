@@ -1,24 +1,63 @@
-"""A job in words and data: the `job` object of `--json`, and the commands a person can type."""
+"""THE JSON of a job, for every interface: schema `offload/1`, every key always present, null when unknown."""
 
 from __future__ import annotations
 
 import shlex
-from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from jobs.execution.archive import archive_dir
 from jobs.invocation import command
 from jobs.models import Job
 from jobs.remote.layout import manual_attach
+from jobs.serializers.times import utc
 from jobs.workers import layout_of, words_for_ssh
 
 
-def _utc(moment: datetime | None) -> str | None:
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z") if moment else None
+class TaskJson(TypedDict):
+    """A task of a job. `log`: path of its log, on the worker or, once archived, here."""
+
+    id: str
+    state: str
+    exit_code: int | None
+    seconds: float | None
+    log: str
+
+
+class JobJson(TypedDict):
+    """A job. Times are RFC 3339 in UTC; `attach` is a command that needs only tmux and ssh."""
+
+    id: int
+    session: str
+    repository: str
+    number: int | None
+    name: str | None
+    target: str
+    action: str
+    state: str
+    reason: str | None
+    reason_detail: str | None
+    attention: str | None
+    verdict: str | None
+    stale: bool
+    sha: str | None
+    base_sha: str | None
+    worker: str
+    placement: str | None
+    image: str | None
+    worktree: str | None
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    observed_at: str | None
+    removed_at: str | None
+    tasks: list[TaskJson]
+    findings: list[dict[str, Any]]
+    url: str | None
+    attach: str
 
 
 def shown_target(job: Job) -> str:
-    """Return the target as the CLI takes it: `123`, `123:debug`, `main`."""
+    """Return the target as the command line takes it: `123`, `123:debug`, `main`."""
     target = str(job.number) if job.number is not None else job.target
     return f"{target}:{job.name}" if job.name else target
 
@@ -34,13 +73,15 @@ def commands_for(job: Job) -> dict[str, str]:
     }
 
 
-def job_json(job: Job) -> dict[str, Any]:
-    """Return the job as `--json` shows it: every key always there, null rather than missing, UTC."""
+def job_json(job: Job) -> JobJson:
+    """Return a job as data. Its repository and worker must be loaded."""
     layout = layout_of(job.worker)
-    home = archive_dir(job.id)
+    archive = archive_dir(job.id)
 
     def log(task: str) -> str:
-        return str(home / "tasks" / f"{task}.log") if job.archived_at else layout.task_log(job.session, task)
+        return (
+            str(archive / "tasks" / f"{task}.log") if job.archived_at else layout.task_log(job.session, task)
+        )
 
     return {
         "id": job.id,
@@ -62,11 +103,11 @@ def job_json(job: Job) -> dict[str, Any]:
         "placement": job.options.get("placement") or None,
         "image": job.image or None,
         "worktree": job.worktree or None,
-        "created_at": _utc(job.created_at),
-        "started_at": _utc(job.started_at),
-        "finished_at": _utc(job.finished_at),
-        "observed_at": _utc(job.observed_at),
-        "removed_at": _utc(job.removed_at),
+        "created_at": utc(job.created_at),
+        "started_at": utc(job.started_at),
+        "finished_at": utc(job.finished_at),
+        "observed_at": utc(job.observed_at),
+        "removed_at": utc(job.removed_at),
         "tasks": [
             {
                 "id": task["id"],

@@ -157,8 +157,8 @@ def _serve() -> None:
 
     import jobs.cli.main  # noqa: F401
     import manage  # noqa: F401
-    from jobs.cli.fleet import add, image, machines, price, provision, ssh_config, sweep  # noqa: F401
-    from jobs.cli.offload import doctor, launch, ls, setup, setup_gcp, status  # noqa: F401
+    from jobs.cli.fleet import add, delete, image, ls, panic, price, provision, ssh_config, sweep  # noqa: F401
+    from jobs.cli.offload import doctor, launch, setup, setup_gcp, status  # noqa: F401
     from jobs.transport import ssh  # noqa: F401
 
     gc.collect()

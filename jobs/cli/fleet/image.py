@@ -1,93 +1,54 @@
-"""`manage.py fleet image`: build the image of the worker's container here, compare it with the workers'."""
+"""`offload fleet image build|check`: build the container image, or compare it with the workers'."""
 
 from __future__ import annotations
 
 import shlex
-import time
-from collections.abc import Mapping
-from typing import Any
 
-from django.core.management.base import CommandParser
-
+from jobs import operations
 from jobs.cli.output import colour, plain, print_json, say
-from jobs.errors import NotConfigured, NotFound, UsageError
+from jobs.cli.request import Request
+from jobs.errors import NotConfigured, UsageError
 from jobs.formats import format_duration
-from jobs.models import Worker
-from jobs.transport.local import LocalTransport
-from jobs.workers.container import image
-from jobs.workers.container.spec import DEFAULT_IMAGE
+from jobs.operations import ImageBuild
+from jobs.workers.container.image import Image
 
 
-def add_image_arguments(parser: CommandParser) -> None:
-    """Declare the options of `fleet image`."""
-    parser.add_argument("what", choices=["build", "check"], help="build it here; or compare digests")
-    parser.add_argument("name", nargs="?", help="check: the worker (default: each that has a container)")
-    parser.add_argument("--image", default=DEFAULT_IMAGE, help="the image's name here (default: %(default)s)")
-    parser.add_argument("--engine", help="docker, 'sudo -n docker' or podman (default: what answers)")
-    parser.add_argument(
-        "--base", default=image.DEFAULT_BASE, help="build: a Debian 12 (default: %(default)s)"
-    )
-    parser.add_argument("--network", default="", help="build: the engine's network for it, as `host`")
-    parser.add_argument("--without-agent", action="store_true", help="build: leave the agent out")
+async def run(request: Request) -> int:
+    """Build or compare."""
+    what, *names = request.words
+    return await (_build(request, names) if what == "build" else _check(request, names))
 
 
-async def image_verb(options: Mapping[str, Any]) -> int:
-    """Carry `fleet image` out."""
-    return await (_build(options) if options["what"] == "build" else _check(options))
-
-
-async def _build(options: Mapping[str, Any]) -> int:
-    if options["name"]:
+async def _build(request: Request, names: list[str]) -> int:
+    if names:
         raise UsageError(
-            f"`fleet image build` takes no worker ({options['name']!r}): it builds on this machine.",
+            f"`fleet image build` takes no worker ({names[0]!r}): it builds on this machine.",
             hint="--image gives the image another name.",
         )
-    transport = LocalTransport()
-    engine = await image.find_engine(transport, shlex.split(options["engine"] or ""))
-    recipe = await image.read_recipe(transport)
-    began = time.monotonic()
-    built = await image.build(
-        engine,
-        recipe,
-        options["image"],
-        base=options["base"],
-        network=options["network"],
-        agent=not options["without_agent"],
-        step=lambda text: say(plain(text)),
+    usual = ImageBuild()
+    build = ImageBuild(
+        name=request.image or usual.name,
+        engine=_engine(request),
+        base=request.base or usual.base,
+        network=request.network,
+        with_agent=not request.without_agent,
     )
-    took = time.monotonic() - began
-    if options["json"]:
-        print_json("image", {"name": options["image"], **built.as_json(), "seconds": round(took, 1)})
+    built = await operations.build_image(build, lambda text: say(plain(text)))
+    if request.json:
+        seconds = round(built.seconds, 1)
+        print_json("image", {"name": built.name, **built.image.as_json(), "seconds": seconds})
         return 0
-    print(f"Built {options['image']} in {format_duration(took)}.")
-    _print_image(built)
+    print(f"Built {built.name} in {format_duration(built.seconds)}.")
+    _print_image(built.image)
     return 0
 
 
-def _print_image(found: image.Image) -> None:
-    facts = {key: value or "unknown" for key, value in found.as_json().items()}
-    print(f"    {colour('digest', 'dim')}    {plain(facts['digest'])}")
-    print(f"    {colour('version', 'dim')}   {plain(facts['version'])}, revision {plain(facts['revision'])}")
-    print(f"    {colour('base', 'dim')}      {plain(facts['base'])}")
-
-
-async def _check(options: Mapping[str, Any]) -> int:
-    """Compare; the exit code is that of `NotConfigured` when anything differs."""
-    transport, name = LocalTransport(), options["image"]
-    workers = await _workers(options["name"])
-    engine = await image.find_engine(transport, shlex.split(options["engine"] or ""))
-    recipe = await image.read_recipe(transport)
-    here = await image.look(engine, name)
-    if here is None:
-        raise NotConfigured(
-            f"There is no image {name} on this machine to compare with.",
-            hint="Build it: `manage.py fleet image build`.",
-        )
-    old = image.outdated(here, recipe, name)
-    compared = [await image.compare(worker, here) for worker in workers]
-    differs = bool(old) or any(each.problem for each in compared)
-    if options["json"]:
-        workers_json = [
+async def _check(request: Request, names: list[str]) -> int:
+    name = request.image or ImageBuild().name
+    found = await operations.compare_images(name, _engine(request), next(iter(names), ""))
+    code = NotConfigured.exit_code if found.differs else 0
+    if request.json:
+        workers = [
             {
                 "worker": each.worker,
                 "image": each.has.as_json() if each.has else None,
@@ -95,29 +56,32 @@ async def _check(options: Mapping[str, Any]) -> int:
                 "matches": not each.problem,
                 "problem": each.problem or None,
             }
-            for each in compared
+            for each in found.workers
         ]
-        print_json("image", {"name": name, **here.as_json(), "problem": old or None, "workers": workers_json})
-        return NotConfigured.exit_code if differs else 0
+        here = {"name": name, **found.here.as_json(), "problem": found.outdated or None}
+        print_json("image", {**here, "workers": workers})
+        return code
     print(f"{colour(name, 'bold')} here")
-    _print_image(here)
-    if old:
-        say(f"{old} Build it again: `manage.py fleet image build`.")
-    for each in compared:
+    _print_image(found.here)
+    if found.outdated:
+        say(f"{found.outdated} Build it again: `offload fleet image build`.")
+    for each in found.workers:
         if each.problem:
             say(f"{plain(each.problem)} {each.remedy}")
         else:
             runs = "its container runs it" if each.runs else "it has no container yet"
             print(f"{colour(each.worker, 'bold')}  the same image; {runs}.")
-    if not compared:
+    if not found.workers:
         print("No worker has a container to compare with.")
-    return NotConfigured.exit_code if differs else 0
+    return code
 
 
-async def _workers(name: str | None) -> list[Worker]:
-    if name:
-        worker = await Worker.objects.filter(name=name).afirst()
-        if worker is None:
-            raise NotFound(f"There is no worker called {name!r}.", hint="See `manage.py fleet ls`.")
-        return [worker]
-    return [worker async for worker in Worker.objects.order_by("name") if worker.config.get("container")]
+def _engine(request: Request) -> tuple[str, ...]:
+    return tuple(shlex.split(request.engine or ""))
+
+
+def _print_image(image: Image) -> None:
+    facts = {key: value or "unknown" for key, value in image.as_json().items()}
+    print(f"    {colour('digest', 'dim')}    {plain(facts['digest'])}")
+    print(f"    {colour('version', 'dim')}   {plain(facts['version'])}, revision {plain(facts['revision'])}")
+    print(f"    {colour('base', 'dim')}      {plain(facts['base'])}")

@@ -1,87 +1,74 @@
-"""`manage.py fleet price`: what a worker costs, or a table of machine types. Always an estimate."""
+"""`offload fleet price [WORKER]`: what a worker costs and has cost, or what machine types cost. Estimates."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import asdict
 
-from jobs.cli.fleet import machines, plan
+from jobs import operations
 from jobs.cli.output import print_json
+from jobs.cli.request import Request
 from jobs.errors import UsageError
-from jobs.providers.gce.compute import naming, prices
-from jobs.providers.gce.compute.template import read_spec
-
-BOOT_DISK_GB = 20
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what belongs to `price` alone."""
-    parser.add_argument("name", nargs="?", help="the worker's name; without one: machine types")
-    parser.add_argument("--machine-type", help="types to compare, with commas between (default: the usual)")
-    parser.add_argument("--zones", help="zone or region (default: that of `provision`)")
-    parser.add_argument("--disk-gb", type=int, default=200, help="size of the data disk (default 200)")
+from jobs.operations import MachinePrice
+from jobs.operations.prices import BOOT_DISK_GB
+from jobs.providers.gce.compute import prices
+from jobs.serializers import price_json, worker_json
 
 
-async def price(options: Mapping[str, Any]) -> int:
-    """Say what a worker costs and has cost; without a name, what machine types cost in a region."""
-    if options["name"]:
-        if options["machine_type"] or options["zones"]:
+async def run(request: Request) -> int:
+    """Print the price of a worker, or a table of machine types."""
+    if request.words:
+        if request.machine_type or request.zones:
             raise UsageError(
-                "A worker's price is that of its own machine type and zone.",
-                hint="Leave the name out to compare machine types.",
+                "The price of a worker is that of its own machine type and zone.",
+                hint="Leave the worker out to compare machine types.",
             )
-        return await machines.price(options)
-    region = _region(options["zones"])
-    types = [one.strip() for one in (options["machine_type"] or "").split(",") if one.strip()]
-    rows = [_row(kind, region, options["disk_gb"]) for kind in types or prices.TABLE_TYPES]
-    if options["json"]:
-        print_json("prices", rows)
+        return await _print_worker(request)
+    types = [one.strip() for one in (request.machine_type or "").split(",") if one.strip()]
+    place = (request.zones or operations.DEFAULT_ZONES[0]).split(",")[0].strip()
+    rows = operations.list_prices(types, place, request.disk_gb)
+    if request.json:
+        print_json("prices", [asdict(row) for row in rows])
+    else:
+        _print_table(rows, request.disk_gb)
+    return 0
+
+
+async def _print_worker(request: Request) -> int:
+    worker, cost = await operations.get_cost(request.words[0])
+    if request.json:
+        more = {"price": price_json(cost.price), "hours": cost.hours, "so_far": cost.so_far}
+        print_json("worker", {**worker_json(worker, cost=cost), **more, "this_month": cost.month})
         return 0
-    print(f"{region}, US dollars (estimates, prices of {prices.AS_OF}; {prices.SOURCE})")
-    print(f"With a boot disk of {BOOT_DISK_GB} GB, a data disk of {options['disk_gb']} GB and Cloud NAT.")
+    currency = cost.price.currency
+    print(
+        f"{worker.name}: {operations.describe_price(cost.price)}.\n"
+        f"It has run for {cost.hours:.1f} h: about {cost.so_far:.2f} {currency}, disks included; "
+        f"{cost.month:.2f} this month.\n"
+        f"Source: {cost.price.source}"
+    )
+    return 0
+
+
+def _print_table(rows: list[MachinePrice], disk_gb: int) -> None:
+    print(f"{rows[0].region}, US dollars (estimates, prices of {prices.AS_OF}; {prices.SOURCE})")
+    print(f"With a boot disk of {BOOT_DISK_GB} GB, a data disk of {disk_gb} GB and Cloud NAT.")
     head = ("machine type", "vCPU", "GiB", "hour", "hour, spot", "month", "month, stopped", "compared with")
     lines = [head, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     for line in lines:
         cells = [line[0].ljust(widths[0]), *(line[n].rjust(widths[n]) for n in range(1, 7)), line[7]]
         print("  ".join(cells).rstrip())
-    return 0
 
 
-def _region(text: str | None) -> str:
-    first = (text or plan.ZONES).split(",")[0].strip()
-    return naming.region_of(first) if naming.region_of(first) in prices.N2_HIGHMEM_16 else first
-
-
-def _row(machine_type: str, region: str, disk_gb: int) -> dict[str, Any]:
-    spec = read_spec({"machine_type": machine_type, "data_disk_gb": disk_gb, "boot_disk_gb": BOOT_DISK_GB})
-    disks = {spec.disk_type: disk_gb + BOOT_DISK_GB}
-    usual = prices.estimate(machine_type, region, disks)
-    spot = prices.estimate(machine_type, region, disks, spot=True)
-    hour, shape = usual.hours(1), prices.shape(machine_type)
-    rate = prices.SERIES.get(spec.series)
-    doubts = [one.source.partition(f"; {prices.UNCONFIRMED}: ")[2] for one in (usual, spot)]
-    unconfirmed = ", ".join(dict.fromkeys(doubt for doubt in doubts if doubt))
-    return {
-        "machine_type": machine_type, "region": region, "cpus": shape[0] if shape else None,
-        "memory_gib": shape[1] if shape else None, "currency": "USD",
-        "hour": hour, "hour_spot": spot.hours(1),
-        "month": usual.month, "stopped_month": usual.disks_month, "as_of": usual.as_of,
-        "source": usual.source, "compared_with": rate.source if rate else None,
-        "unconfirmed": unconfirmed or None, "estimate": True,
-    }  # fmt: skip
-
-
-def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    def money(value: float | None, digits: int) -> str:
+def _cells(row: MachinePrice) -> tuple[str, ...]:
+    def amount(value: float | None, digits: int) -> str:
         return "?" if value is None else f"{value:.{digits}f}"
 
-    source = row["compared_with"] or "not in the table"
-    if row["unconfirmed"]:
-        source += f"; {prices.UNCONFIRMED}: {row['unconfirmed']}"
-    memory = "?" if row["memory_gib"] is None else f"{row['memory_gib']:g}"
+    source = row.compared_with or "not in the table"
+    if row.unconfirmed:
+        source += f"; {prices.UNCONFIRMED}: {row.unconfirmed}"
+    memory = "?" if row.memory_gib is None else f"{row.memory_gib:g}"
     return (
-        row["machine_type"], str(row["cpus"] or "?"), memory, money(row["hour"], 3),
-        money(row["hour_spot"], 3), money(row["month"], 0), money(row["stopped_month"], 0), source,
+        row.machine_type, str(row.cpus or "?"), memory, amount(row.hour, 3), amount(row.hour_spot, 3),
+        amount(row.month, 0), amount(row.stopped_month, 0), source,
     )  # fmt: skip

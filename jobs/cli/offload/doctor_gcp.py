@@ -10,10 +10,10 @@ from typing import Any
 from django.conf import settings
 
 from jobs.cli import check_output
-from jobs.cli.fleet.plan import MACHINE_TYPE, named_project, named_zones
 from jobs.cli.output import print_json, say
 from jobs.cli.request import Request
 from jobs.invocation import command
+from jobs.operations import DEFAULT_MACHINE_TYPE, named_project, named_zones
 from jobs.providers.gce.compute.strategies import AUTO, EXTERNAL
 from jobs.providers.gce.compute.template import read_settings, read_spec
 from jobs.providers.gce.identity import gcloud
@@ -27,12 +27,12 @@ def wanted_of(options: Mapping[str, Any], project: str) -> Wanted:
     config = settings.OFFLOAD
     values = {
         "project": project or "unknown",
-        "zone": named_zones(options.get("zone"))[0],
+        "zone": named_zones(tuple((options.get("zone") or "").split(",")) if options.get("zone") else ())[0],
         "network": options.get("network") or config.gcp_network,
         "strategy": options.get("strategy") or config.gcp_strategy,
     }
     found = read_settings(values)
-    spec = {"machine_type": options.get("machine_type") or config.gcp_machine_type or MACHINE_TYPE}
+    spec = {"machine_type": options.get("machine_type") or config.gcp_machine_type or DEFAULT_MACHINE_TYPE}
     if options.get("spot"):
         spec["spot"] = True
     if identity := options.get("service_account") or config.gcp_service_account:
@@ -50,7 +50,7 @@ def wanted_of(options: Mapping[str, Any], project: str) -> Wanted:
 
 async def doctor_gcp(request: Request) -> int:
     """Look at everything, mend with --apply, and say what is left; exit code 4 when something fails."""
-    project = named_project(vars(request.options))
+    project = named_project(request.project or "")
     if not project:
         program = await gcloud.look()
         project = program.project if program is not None else ""

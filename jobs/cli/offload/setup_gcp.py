@@ -13,12 +13,12 @@ from typing import Any
 from django.conf import settings
 
 from jobs.cli import check_output
-from jobs.cli.fleet.plan import MACHINE_TYPE, named_project
 from jobs.cli.offload import doctor_gcp
 from jobs.cli.output import colour, plain, print_json, say
 from jobs.cli.request import Request, ask
 from jobs.errors import NotConfigured, NotFound, OffloadError, UsageError
 from jobs.invocation import command
+from jobs.operations import DEFAULT_MACHINE_TYPE, named_project
 from jobs.providers.gce.compute import endpoints, naming, places
 from jobs.providers.gce.compute.api import Api, endpoint_override
 from jobs.providers.gce.compute.errors import ApiDisabled
@@ -130,7 +130,7 @@ async def _project(request: Request) -> str:
     found = str(request.project or "")
     if found:
         return found
-    default = named_project({})
+    default = named_project()
     if not request.interactive:
         if default:
             return default
@@ -155,7 +155,7 @@ async def _project(request: Request) -> str:
 
 async def _machine_type(request: Request) -> str:
     found = str(request.machine_type or "")
-    default = settings.OFFLOAD.gcp_machine_type or MACHINE_TYPE
+    default = settings.OFFLOAD.gcp_machine_type or DEFAULT_MACHINE_TYPE
     if found or not request.interactive:
         return found or default
     kinds = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jobs import execution
-from jobs.cli.fleet.machine_output import cost_json, describe_job, job_cost
+from jobs.cli.fleet.machine_output import describe_job, job_cost
 from jobs.cli.output import (
     plain,
     print_commands,
@@ -17,6 +17,7 @@ from jobs.cli.request import Request
 from jobs.formats import format_age
 from jobs.models import Job
 from jobs.operations import observe_jobs
+from jobs.serializers import job_cost_json
 from jobs.states import JobState, Reason
 
 
@@ -26,7 +27,7 @@ async def run(request: Request) -> int:
     job = (await observe_jobs(execution.find_jobs().filter(id=job.id), say))[0]
     cost = await job_cost(job)
     if request.json:
-        print_job_json(job, cost=cost_json(cost))
+        print_job_json(job, cost=job_cost_json(cost))
         return 0
     print_job(job)
     print(f"  {job.session}: {job.reason_text}")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from jobs.cli.fleet import simulation
 from jobs.errors import NotConfigured
+from jobs.operations import simulation
 
 
 def children() -> set[str]:

@@ -6,12 +6,12 @@ from importlib import import_module
 import pytest
 
 from jobs.cli.durations import read_seconds
-from jobs.cli.fleet.add import read_address
 from jobs.cli.main import module_of
 from jobs.cli.parser import find_verb, parse
-from jobs.cli.verbs import OFFLOAD
+from jobs.cli.verbs import OFFLOAD, VERBS
 from jobs.errors import UsageError
 from jobs.forges.target import VERBS as RESERVED
+from jobs.operations.workers import read_address
 from tests.support.cli import Cli
 
 
@@ -44,7 +44,7 @@ def test_every_verb_is_a_reserved_word_and_has_a_module() -> None:
     assert {*OFFLOAD, "fleet"} == set(RESERVED)
     missing = [
         name
-        for name, verb in OFFLOAD.items()
+        for name, verb in VERBS.items()
         if not verb.django and not hasattr(import_module(f"jobs.cli.{'.'.join(module_of(name))}"), "run")
     ]
     assert missing == []

@@ -15,11 +15,11 @@ from django.conf import settings
 from django.utils import timezone
 
 from jobs import execution
-from jobs.cli.fleet.interrupt import Interrupted
 from jobs.cli.request import make_request
 from jobs.cli.waiting import EXIT_JOB_FAILED, wait_until_ended
 from jobs.errors import NoCapacity, Refused, UsageError
 from jobs.models import Job, Worker
+from jobs.operations.interruption import Interrupted
 from jobs.providers.base import InstanceState
 from jobs.providers.memory import MemoryProvider
 from jobs.simulator import running
@@ -48,8 +48,8 @@ class Changes(BrakeTest):
             asked = mock.AsyncMock(return_value="n")
             with (
                 mock.patch("sys.stdin.isatty", return_value=True),
-                mock.patch("jobs.cli.fleet.machines.ask", asked),
-                self.assertRaisesRegex(Refused, "Nothing was done"),
+                mock.patch("jobs.cli.confirming.ask", asked),
+                self.assertRaisesRegex(Refused, "Nothing was changed"),
             ):
                 await self.fleet(verb, yes=False, no_input=False, json=False, **more)
             self.assertIn(f"This interrupts {job.session}", asked.await_args_list[0].args[0])
@@ -101,8 +101,8 @@ class Changes(BrakeTest):
             await asyncio.wait_for(there.wait(), 60)
             task.cancel()
             await task
-        self.assertIn("`manage.py fleet resize box large` goes on", caught.exception.hint)
-        self.assertIn("`manage.py fleet start box`", caught.exception.hint)
+        self.assertIn("`offload fleet resize box large` continues", caught.exception.hint)
+        self.assertIn("`offload fleet start box`", caught.exception.hint)
         self.assertEqual(caught.exception.exit_code, 130)
         await self.fleet("resize", size="large")
         row = await self.row()
@@ -161,7 +161,7 @@ class Everything(BrakeTest):
                 contextlib.redirect_stdout(io.StringIO()) as out,
             ):
                 self.assertEqual(await run_here("fleet", verb, "--json", "--yes", "--no-input"), 1)
-            self.assertIn("Simulated machines could not be looked at", out.getvalue())
+            self.assertIn("simulated machines could not be checked", out.getvalue())
         self.assertEqual(self.cloud.instances["box"].state, InstanceState.STOPPED)
         self.assertEqual((await self.row()).state_detail, "Stopped on request.")
 

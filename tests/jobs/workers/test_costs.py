@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 
-from jobs.cli.fleet.machine_output import cost_json, describe_job, describe_machine, machine_json
+from jobs.cli.fleet.machine_output import describe_job, describe_machine
 from jobs.models import Job, JobEvent, Worker
+from jobs.operations import describe_worker
 from jobs.providers.base import Price
+from jobs.serializers import job_cost_json, worker_json
 from jobs.workers import fleet
 from jobs.workers.costs import (
     DISK_GONE,
@@ -145,24 +147,27 @@ class Rows(CloudTest):
         for job in (here, there, queued):
             self.assertIsNone(await cost_of_job(job))
             self.assertEqual(describe_job(job, None), [])
-        self.assertIsNone(cost_json(None))
-        self.assertIsNone((await machine_json(simulated))["cost"])
-        self.assertIn("it costs nothing", (await describe_machine(simulated))[-1])
+        self.assertIsNone(job_cost_json(None))
+        overview = await describe_worker(simulated, 1)
+        self.assertIsNone(overview.cost)
+        self.assertIn("it costs nothing", describe_machine(overview)[-1])
 
     async def test_the_command_line_says_it_as_an_estimate(self) -> None:
         row, _ = await self.provision()
-        (line,) = await describe_machine(row)
+        overview = await describe_worker(row, 0)
+        (line,) = describe_machine(overview)
         self.assertIn("About 0.08 USD an hour while it runs", line)
         self.assertIn("this month", line)
         self.assertIn("(estimate, prices of 2026-01-01: made up)", line)
-        shown = await machine_json(row)
+        shown = worker_json(row, idle=overview.idle, cost=overview.cost)
+        assert shown["cost"] is not None
         self.assertEqual(
             (shown["stops_at"], shown["cost"]["hour"], shown["cost"]["estimate"]), (None, 0.08, True)
         )
         job = await sync_to_async(_job)(row, (3, "running"))
         await JobEvent.objects.filter(worker=row).aupdate(at=at(3))
         cost = await cost_of_job(job, NOW)
-        data = cost_json(cost)
+        data = job_cost_json(cost)
         assert data is not None
         self.assertEqual(
             {key: data[key] for key in ("amount", "currency", "hours", "estimate")},

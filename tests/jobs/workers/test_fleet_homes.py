@@ -28,7 +28,7 @@ class Homes(FleetTest):
     async def test_a_machine_that_is_up_for_another_home_is_not_taken(self) -> None:
         await self.made_elsewhere()
         with self.assertRaisesRegex(
-            Refused, rf"of yours \({ELSEWHERE}\) made.*box in {ZONE} on 20.*is up"
+            Refused, rf"of yours \({ELSEWHERE}\) made.*box in {ZONE} on 20.*is running"
         ) as no:
             await self.provision("--network", "default")
         self.assertIn("--take-over", no.exception.hint)
@@ -50,7 +50,7 @@ class Homes(FleetTest):
         self.zonal("instances/box")["status"] = "TERMINATED"
         plan = ("provision", "box", "--project", PROJECT, "--image", IMAGE, "--zones", ZONE, "--owner", "me",
                 "--network", "default")  # fmt: skip
-        with self.assertRaisesRegex(Refused, "needs a yes"):
+        with self.assertRaisesRegex(Refused, "Confirmation required"):
             await self.fleet(*plan, "--no-input")
         self.assertRegex(self.said, f"Warning: .*{ELSEWHERE}.* made the machine box in {ZONE}")
         self.assertEqual((self.posts(), await Worker.objects.acount()), ([], 0))
@@ -70,7 +70,7 @@ class Homes(FleetTest):
         self.assertEqual((await self.row()).state, "absent")
         self.assertIn("was not running", await self.fleet("stop", "box"))
         await self.fleet("delete", "box", "--yes", "--with-disk")
-        self.assertIn("nothing; it is gone already", self.said)
+        self.assertIn("has no machine any more", self.said)
         self.assertEqual(self.posts(), [])
         self.assertEqual(self.zonal("instances/box")["status"], "RUNNING")
         self.assertIn("stopped: box", await self.fleet("panic", "--yes"))
@@ -83,7 +83,7 @@ class Homes(FleetTest):
         await self.fleet("delete", "box", "--yes")
         disk = self.zonal("disks/box-data", FAR)["id"]
         await Worker.objects.all().adelete()  # the database is lost
-        with self.assertRaisesRegex(Refused, "needs a yes"):
+        with self.assertRaisesRegex(Refused, "Confirmation required"):
             await self.fleet(*plan, "--zones", f"{ZONE},{OTHER}", "--no-input")
         said = self.said.splitlines()
         at = said.index(f"The data disk of box is in {FAR}, and so its machine is made there.")

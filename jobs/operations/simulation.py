@@ -1,11 +1,12 @@
-"""`--simulate`: a Compute Engine on this machine, with a real sshd behind each machine; costs nothing.
+"""`--simulate`: a simulated Compute Engine on this machine, with a real sshd for each machine; costs nothing.
 
-The simulator is a process of its own, one for each Offload home. It is started by whichever command finds a
-simulated worker and no simulator, and ended when the last simulated machine is deleted.
+The simulator is a separate process, one for each Offload home. A command that finds a simulated worker and no
+simulator starts it; it is stopped when the last simulated machine is deleted.
 """
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import getpass
 import json
@@ -40,8 +41,8 @@ def _home() -> Path:
 
 
 def _answers(url: str) -> bool:
-    """Tell whether a simulator is there (the port may be another's after a restart)."""
-    from http.client import HTTPConnection, HTTPException  # only who has a simulated worker pays for it
+    """Return whether a simulator answers (another program may have the port after a restart)."""
+    from http.client import HTTPConnection, HTTPException  # needed with a simulated worker only
 
     line = HTTPConnection("127.0.0.1", urlsplit(url).port or 0, timeout=5)
     try:
@@ -54,29 +55,35 @@ def _answers(url: str) -> bool:
 
 
 def _is_ours(pid: int) -> bool:
-    """Tell whether a process is a simulator (its number may be another's after a restart)."""
+    """Return whether a process is a simulator (another process may have the number after a restart)."""
     argv = ["ps", "-ww", "-o", "command=", "-p", str(pid)]
     return pid > 0 and MODULE.encode() in subprocess.run(argv, capture_output=True, check=False).stdout
 
 
 def _in_use() -> QuerySet[Worker]:
-    """Return the simulated workers that have a machine, or are to have one."""
+    """Return the simulated workers that have a machine, or that a machine is requested for."""
     deleted = Q(state=WorkerState.ABSENT.value, desired=WorkerDesired.GONE.value)
     return Worker.objects.filter(config__simulated=True).exclude(deleted)
 
 
 def start_if_used() -> None:
-    """Have the simulator running when a worker of this home needs it. Raises `NotConfigured`."""
+    """Start the simulator when a worker of this home needs it. Raises `NotConfigured`."""
     if _in_use().exists():
         start()
 
 
+async def start_for(worker: Worker) -> None:
+    """Start the simulator when the machine of this worker is simulated. Raises `NotConfigured`."""
+    if worker.config.get("simulated"):
+        await asyncio.to_thread(start)
+
+
 def start() -> None:
-    """Have the simulator running, with the machines it had. Raises `NotConfigured`."""
+    """Start the simulator with the machines it had, unless it runs. Raises `NotConfigured`."""
     home = _home()
     running.place(home).mkdir(parents=True, exist_ok=True, mode=0o700)
     with (running.place(home) / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two would write over each other's state
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two simulators would overwrite each other's state
         url, _ = running.read(home)
         if not url or not _answers(url):
             _spawn(home)
@@ -108,7 +115,7 @@ def _spawn(home: Path) -> None:
             raise NotConfigured("The simulator does not start.", hint=f"See {place / 'log'}.")
         running.note(home, url, process.pid)
     except BaseException:
-        # Nobody would know of it: it would hold its state, or be left behind as a zombie of a server.
+        # Without a note of it, it would keep running, or stay as a zombie of a server.
         process.kill()
         process.wait()
         raise
@@ -118,7 +125,7 @@ def _spawn(home: Path) -> None:
 
 
 def _url_of(process: subprocess.Popen[str]) -> str:
-    """Return the address that a simulator says first, once it answers there; empty: it does not."""
+    """Return the address that a simulator prints, once it answers there; empty when it does not."""
     assert process.stdout is not None  # noqa: S101 - asked for above
     end = time.monotonic() + START_SECONDS
     if not select.select([process.stdout], [], [], START_SECONDS)[0]:
@@ -132,14 +139,14 @@ def _url_of(process: subprocess.Popen[str]) -> str:
 
 
 def stop_if_unused() -> None:
-    """End the simulator when no worker of this home needs it. What it knows is kept."""
+    """Stop the simulator when no worker of this home needs it. Its state is kept."""
     _, pid = running.read(_home())
     if not _in_use().exists() and _is_ours(pid):
         os.kill(pid, signal.SIGTERM)
 
 
 def config(name: str) -> dict[str, Any]:
-    """Return what a simulated worker's configuration has beside that of a real one."""
+    """Return what the configuration of a simulated worker has in addition to that of a real one."""
     home = _home()
     return {
         "simulated": True,
@@ -160,11 +167,11 @@ def root(name: str) -> str:
 
 
 def preempt(worker: Worker) -> None:
-    """Let a simulated machine be taken away, as Google takes spot machines. Raises `Refused`."""
+    """Take a simulated machine away, as Google takes spot machines. Raises `Refused`."""
     if not worker.config.get("simulated"):
         raise Refused(
-            f"{worker.name} is a real machine, and only Google takes those away.",
-            hint=f"`manage.py fleet stop {worker.name}` stops it.",
+            f"{worker.name} is a real machine; only a simulated one can be taken away.",
+            hint=f"`offload fleet stop {worker.name}` stops it.",
         )
     from urllib.error import HTTPError
     from urllib.request import urlopen
@@ -174,5 +181,5 @@ def preempt(worker: Worker) -> None:
         urlopen(f"{running.address(_home())}/simulator/happen", body, timeout=30).close()  # noqa: S310
     except HTTPError:
         raise Refused(
-            f"{worker.name} has no machine that runs.", hint=f"`manage.py fleet start {worker.name}`."
+            f"{worker.name} has no running machine.", hint=f"Start it: `offload fleet start {worker.name}`."
         ) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobs.cli.fleet import simulation
+from jobs.operations import simulation
 from jobs.remote.container_commands import CONTAINER
 from jobs.remote.layout import safe_part, socket_for_root
 from jobs.simulator import containers

@@ -1,0 +1,19 @@
+"""`offload fleet keep WORKER`: keep a machine running although it is idle."""
+
+from __future__ import annotations
+
+from jobs import operations
+from jobs.cli.fleet.steps import print_worker
+from jobs.cli.request import Request, actor
+from jobs.serializers import utc
+from jobs.workers import idle
+
+
+async def run(request: Request) -> int:
+    """Keep the machine, or end the keeping with --hours 0."""
+    name = request.words[0]
+    worker, until = await operations.keep_machine(name, request.hours, actor())
+    text = f"{name} stays up until {idle.in_utc([until])}." if request.hours else f"{name} is not kept up."
+    if said := idle.idle_of(worker):
+        text += f" {said.text}"
+    return print_worker(request, worker, text, until=utc(until))
