@@ -20,6 +20,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from benchmarks import measures
 from benchmarks.clients import Client, OpenSsh
+from jobs.remote.layout import Layout
 from tests.browser.conftest import ARGUMENTS
 from tests.browser.terminal_page import CHROMIUM, new_context, open_terminal, run, shows
 from tests.support.sshd import Sshd
@@ -121,7 +122,7 @@ def measure(rounds: int) -> list[dict[str, Any]]:
             sync_playwright() as playwright,
             ThreadPoolExecutor(1) as beside,  # Playwright's own loop runs in this thread
         ):
-            tmux = ["tmux", "-L", server.socket_name, "attach-session", "-t", f"={server.sessions[1]}"]
+            tmux = Layout(str(server.root), server.socket_name).attach_argv(server.sessions[1])
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
             page = open_terminal(new_context(browser, server), server)
             for number in range(rounds):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobs.remote.offload_runner.protocol import ISOLATED
+from jobs.remote.offload_runner.screen.tmux_server import server_options
 
 DEFAULT_ROOT_NAME = ".offload"
 SESSION_PREFIX = "offload"
@@ -81,8 +83,8 @@ class Layout:
 
     def tmux_argv(self, *args: str) -> list[str]:
         """Return a tmux command on Offload's server (`-f` counts only when the server starts)."""
-        server = ["-L", self.tmux_socket] if self.tmux_socket else []
         # -u: without it, tmux replaces every non-ASCII character where the locale is not UTF-8 (plain ssh).
+        server = server_options(self.root, self.tmux_socket or "")
         return [self.tmux, "-u", *server, "-f", self.tmux_config, *args]
 
     def attach_argv(self, session: str, *, read_only: bool = False, ignore_size: bool = False) -> list[str]:
@@ -105,9 +107,9 @@ def socket_for_root(root: str, default_root: str) -> str:
 
 def manual_attach(layout: Layout, session: str, ssh_host: str | None = None) -> str:
     """Return what a person types to attach without Offload."""
-    server = f" -L {layout.tmux_socket}" if layout.tmux_socket else ""
-    inner = f"tmux{server} attach -t ={session}"
-    return f"ssh -t {ssh_host} '{inner}'" if ssh_host else inner
+    server = server_options(layout.root, layout.tmux_socket or "")
+    inner = shlex.join(["tmux", *server, "attach", "-t", f"={session}"])
+    return f"ssh -t {ssh_host} {shlex.quote(inner)}" if ssh_host else inner
 
 
 def shown(argv: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import posixpath
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -161,13 +162,25 @@ async def _side_command(connection: Connection, job: Job) -> list[str]:
 
 
 async def _require_session(connection: Connection, job: Job) -> None:
-    found = await connection.transport.run(
-        connection.layout.tmux_argv("has-session", "-t", f"={job.session}"),
-        deadline=TERMINAL_DEADLINE,
-        check=False,
-    )
-    if found.exit_status != 0:
-        raise _session_gone(job, "session")
+    try:
+        await _run_tmux(connection, job, ["has-session", "-t", f"={job.session}"])
+    except CommandFailed as error:
+        raise _session_gone(job, "session") from error
+
+
+async def _run_tmux(connection: Connection, job: Job, words: Sequence[str]) -> bytes:
+    """Run tmux commands on the worker and return what they print. Raises `CommandFailed`.
+
+    When no server answers, the runner gets to find a living server whose socket was removed; then once more.
+    """
+    argv = connection.layout.tmux_argv(*words)
+    try:
+        return (await connection.transport.run(argv, deadline=TERMINAL_DEADLINE)).stdout
+    except CommandFailed as error:
+        if not _NO_SERVER.search(error.stderr):
+            raise
+    await connection.client.status()
+    return (await connection.transport.run(argv, deadline=TERMINAL_DEADLINE)).stdout
 
 
 def _session_gone(job: Job, kind: Kind) -> NotFound:
@@ -187,6 +200,7 @@ _FIELDS = " ".join(
 _CLIENT_FIELDS = " ".join(
     ["#{client_tty}", "#{client_width}", "#{client_height}", "#{client_flags}", "#{client_activity}"]
 )
+_NO_SERVER = re.compile(rb"no server running|error connecting")
 _HISTORY_FOLLOWS = b"= history ="
 
 
@@ -199,17 +213,17 @@ async def read_session(job_id: int, kind: Kind = "session", *, lines: int = 5000
     _require_files(job)
     async with connect(job.worker) as connection:
         session = _session(job, kind)
-        argv = connection.layout.tmux_argv(
+        words = [
             "display-message", "-p", "-t", f"={session}:", _FIELDS,
             ";", "list-clients", "-t", f"={session}", "-F", _CLIENT_FIELDS,
             ";", "display-message", "-p", "-t", f"={session}:", _HISTORY_FOLLOWS.decode(),
             ";", "capture-pane", "-p", "-e", "-S", f"-{lines}", "-E", "-1", "-t", f"={session}:",
-        )  # fmt: skip
+        ]  # fmt: skip
         try:
-            done = await connection.transport.run(argv, deadline=TERMINAL_DEADLINE)
+            printed = await _run_tmux(connection, job, words)
         except CommandFailed as error:
             raise _session_gone(job, kind) from error
-    facts, _, history = done.stdout.partition(_HISTORY_FOLLOWS + b"\n")
+    facts, _, history = printed.partition(_HISTORY_FOLLOWS + b"\n")
     first, *rest = facts.decode(errors="replace").splitlines()
     width, height, alternate, dead, title = first.split(" ", 4)
     return SessionInfo(

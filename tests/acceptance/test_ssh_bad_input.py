@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from jobs.remote.layout import socket_for_root
+from jobs.remote.offload_runner.screen.tmux_server import server_options
 from tests.support.far_worker import (
     FarWorker,
     error_of,
@@ -213,6 +214,11 @@ def test_a_full_disk_before_and_in_the_middle_of_a_job(tmp_path: Path) -> None:
             assert "waiting for go" in logs, "what was written is there"
             far.cli.run("offload", "rm", *far.target(21), "--yes", "--force")
             socket = socket_for_root(str(far.root), "")
-            subprocess.run(["tmux", "-L", socket, "kill-server"], capture_output=True, check=False)
+            tmux = ["tmux", *server_options(str(far.root), socket)]
+            subprocess.run(
+                [*tmux, "kill-server"],
+                capture_output=True,
+                check=False,
+            )
             until(lambda: not processes_under(str(far.root)), "nothing runs there any more")
             assert job["session"] not in str(far.leftovers())

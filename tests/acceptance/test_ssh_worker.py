@@ -7,6 +7,7 @@ import getpass
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.remote.offload_runner.screen.tmux_server import server_options
 from tests.support.desk import reconciling
 from tests.support.far_worker import FarWorker, far_worker, until
 from tests.support.offload_home import processes_under
@@ -185,7 +187,13 @@ def test_the_manual_way_in_with_the_real_ssh(far: FarWorker) -> None:
     argv = ["ssh", "-F", config, "-o", "BatchMode=yes", "gcli-worker"]
     socket = far.row("jobs_worker", "config", name="far")
     name = json.loads(socket)["tmux_socket"]
-    listed = subprocess.run([*argv, f"tmux -L {name} ls"], capture_output=True, text=True, check=False)
+    list_sessions = ["tmux", *server_options(str(far.root), name), "ls"]
+    listed = subprocess.run(
+        [*argv, shlex.join(list_sessions)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert "offload-shop-15-review" in listed.stdout, listed.stderr
 
     # What `status` prints is exactly what works.

@@ -13,6 +13,7 @@ from django.conf import settings
 from playwright.sync_api import Page, expect, sync_playwright
 
 from jobs.remote.layout import socket_for_root
+from jobs.remote.offload_runner.screen.tmux_server import server_options
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
@@ -24,7 +25,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield path
     manage(path, "demo", "--stop")
     socket = socket_for_root(str(path / "worker"), settings.OFFLOAD.default_worker_root)
-    subprocess.run(["tmux", "-L", socket, "kill-server"], capture_output=True, check=False)
+    tmux = ["tmux", *server_options(str(path / "worker"), socket)]
+    subprocess.run(
+        [*tmux, "kill-server"],
+        capture_output=True,
+        check=False,
+    )
 
 
 def manage(home: Path, *words: str) -> subprocess.CompletedProcess[str]:

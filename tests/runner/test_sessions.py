@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -332,3 +333,32 @@ def test_bytes_of_a_log_from_any_place(root: RunnerRoot) -> None:
     assert part.stdout == b"3456"
     unknown = root.call("log", "--session", SESSION, "--task", "z")
     assert (unknown.returncode, unknown.stdout) == (66, b"")
+
+
+def test_a_removed_socket_comes_back(root: RunnerRoot) -> None:
+    """systemd-tmpfiles removes old sockets of servers that live."""
+    root.job([SLEEPER])
+    root.start()
+    pid = int(root.tmux("display-message", "-p", "#{pane_pid}"))
+    socket = root.path / "tmux" / f"{root.layout.tmux_socket}.sock"
+    socket.unlink()
+    (status,) = root.lines("status", "--session", SESSION)[:1]
+    assert status["tmux"]
+    shutil.rmtree(socket.parent)
+    answer = root.lines("clean", "--session", SESSION, "--force")[-1]
+    assert answer["tmux"]
+    assert not is_running(pid)
+
+
+def test_a_server_of_an_older_version_is_found(root: RunnerRoot, tmp_path: Path) -> None:
+    """Older versions left the socket in tmux's own directory."""
+    root.job([SLEEPER])
+    name = str(root.layout.tmux_socket)
+    env = {**os.environ, "TMUX_TMPDIR": str(tmp_path)}
+    old = ["tmux", "-L", name, "-f", root.layout.tmux_config]
+    subprocess.run([*old, "new-session", "-d", "-s", SESSION, "sleep 300"], env=env, check=True)
+    assert root.lines("status", "--session", SESSION)[0]["tmux"]
+    assert SESSION in root.tmux("list-sessions")
+    subprocess.run([*old, "kill-server"], env=env, check=True)
+    root.start()
+    assert SESSION in root.tmux("list-sessions")

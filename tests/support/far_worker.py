@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.remote.layout import socket_for_root
+from jobs.remote.offload_runner.screen.tmux_server import server_options
 from tests.support.cli import offload_cli
 from tests.support.desk import Desk, make_shop, until
 from tests.support.offload_home import processes_under, worker_root
@@ -44,7 +45,7 @@ class FarWorker(Desk):
 
     def tmux(self, *words: str) -> str:
         """Ask the machine's tmux server."""
-        argv = ["tmux", "-L", socket_for_root(str(self.root), ""), *words]
+        argv = ["tmux", *server_options(str(self.root), socket_for_root(str(self.root), "")), *words]
         return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip()
 
     def leftovers(self) -> list[str]:

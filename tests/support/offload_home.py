@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from jobs.remote.layout import socket_for_root
+from jobs.remote.offload_runner.screen.tmux_server import server_options
 
 
 def processes_under(root: str) -> list[int]:
@@ -37,7 +38,8 @@ def worker_root(path: Path, default_root: str) -> Iterator[Path]:
         yield path
     finally:
         socket = socket_for_root(str(path), default_root)
-        subprocess.run(["tmux", "-L", socket, "kill-server"], capture_output=True, check=False)
+        tmux = ["tmux", *server_options(str(path), socket)]
+        subprocess.run([*tmux, "kill-server"], capture_output=True, check=False)
         for pid in processes_under(str(path)):
             try:
                 os.kill(pid, signal.SIGKILL)

@@ -58,8 +58,6 @@ class RunnerRoot:
     def close(self) -> None:
         """End every process that was started here, and remove the files."""
         subprocess.run(self.layout.tmux_argv("kill-server"), capture_output=True, check=False)
-        sockets = Path(os.environ.get("TMUX_TMPDIR", "/tmp")) / f"tmux-{os.getuid()}"
-        (sockets / str(self.layout.tmux_socket)).unlink(missing_ok=True)
         for child in self._children:
             if child.poll() is None:
                 child.kill()

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from jobs.remote.layout import side_session, socket_for_root
+from jobs.remote.layout import Layout, side_session, socket_for_root
 from jobs.remote.offload_runner.screen.tmux import CONFIG
 from tests.support.offload_home import processes_under
 from tests.support.websocket import WebSocket
@@ -73,7 +73,7 @@ class TerminalServer:
         self.root = self.directory / "worker"
         self.worktree = self.directory / "tree"
         self.home = self.directory / "home"
-        for path in (self.root / "state", self.worktree, self.home):
+        for path in (self.root / "state", self.root / "tmux", self.worktree, self.home):
             path.mkdir(parents=True)
         self.provider = provider
         self.shell = shell
@@ -96,7 +96,7 @@ class TerminalServer:
     def tmux(self, *args: str) -> str:
         """Run a tmux command on this server's sessions; return what it says."""
         done = subprocess.run(
-            ["tmux", "-L", self.socket_name, "-f", str(self.root / "state" / "tmux.conf"), *args],
+            Layout(str(self.root), self.socket_name).tmux_argv(*args),
             capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL,
             # Sessions get a home without start-up files: the tester's own may be slow, or eat what is typed.
             env={**self.env, "PS1": "$ ", "HOME": str(self.home)},
@@ -197,7 +197,11 @@ class TerminalServer:
             assert self.process.stdin is not None
             self.process.stdin.close()
         self.listener.close()
-        subprocess.run(["tmux", "-L", self.socket_name, "kill-server"], capture_output=True, check=False)
+        subprocess.run(
+            Layout(str(self.root), self.socket_name).tmux_argv("kill-server"),
+            capture_output=True,
+            check=False,
+        )
         for pid in processes_under(str(self.directory)):
             try:
                 os.kill(pid, signal.SIGKILL)

@@ -45,6 +45,15 @@ async def test_text_is_utf8_whatever_the_locale(server: TerminalServer) -> None:
     await socket.aclose()
 
 
+async def test_a_removed_socket_comes_back(server: TerminalServer) -> None:
+    (server.root / "jobs" / server.sessions[0]).mkdir(parents=True, exist_ok=True)
+    (server.root / "tmux" / f"{server.socket_name}.sock").unlink()
+    socket = await server.connect()
+    await control(socket, "ready")
+    await output(socket, "offload-shop")
+    await socket.aclose()
+
+
 async def test_opening_costs_one_command_besides_the_attach(tmp_path: Path) -> None:
     with Sshd(tmp_path / "sshd") as sshd, TerminalServer(provider="ssh", config=ssh_config(sshd)) as server:
         for kind in ("session", "shell"):

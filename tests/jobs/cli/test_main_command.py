@@ -55,7 +55,7 @@ def test_from_launch_to_removal(cli: Cli, shop: RepoBuilder) -> None:
     text = cli.run("offload", "status", *where).stdout
     assert "Known from the journal on local" in text
     assert f"offload rm 1 review --repo {job['repository']}" in text
-    assert "tmux -L" in text
+    assert "tmux -S" in text
     assert [listed["id"] for listed in cli.json("offload", "ls")["jobs"]] == [job["id"]]
     assert "test.sh" in cli.run("offload", "logs", *where[:1], "test", *where[1:]).stdout
     assert "==> test <==" in cli.run("offload", "logs", *where).stdout

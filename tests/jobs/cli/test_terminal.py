@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 from jobs.remote.layout import socket_for_root
+from jobs.remote.offload_runner.screen.tmux_server import server_options
 from tests.support.cli import Cli, Terminal
 from tests.support.git_repos import RepoBuilder
 
@@ -14,7 +15,13 @@ SESSION = "offload-shop-3-review"
 
 def tmux(cli: Cli, *words: str) -> str:
     socket = socket_for_root(str(cli.home / "worker"), str(Path.home() / ".offload"))
-    return subprocess.run(["tmux", "-L", socket, *words], capture_output=True, text=True, check=True).stdout
+    tmux = ["tmux", *server_options(str(cli.home / "worker"), socket)]
+    return subprocess.run(
+        [*tmux, *words],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
 
 
 def until_clients(cli: Cli, terminal: Terminal, wanted: list[str]) -> None:

@@ -18,6 +18,7 @@ from jobs import execution
 from jobs.models import Job, JobEvent, Worker
 from jobs.reconciler import Reconciler
 from jobs.remote.layout import socket_for_root
+from jobs.remote.offload_runner.screen.tmux_server import server_options
 from jobs.states import JobState
 from tests.jobs.execution.base import ExecutionTest, until
 from tests.support.offload_home import processes_under
@@ -75,9 +76,10 @@ class Crashes(ExecutionTest):
     async def test_kill_the_tmux_server(self) -> None:
         job = await self.at_work()
         socket = socket_for_root(str(self.root), settings.OFFLOAD.default_worker_root)
+        tmux = ["tmux", *server_options(str(self.root), socket)]
         done = await asyncio.to_thread(
             subprocess.run,
-            ["tmux", "-L", socket, "display-message", "-p", "#{pid}"],
+            [*tmux, "display-message", "-p", "#{pid}"],
             capture_output=True,
             check=True,
         )
@@ -88,7 +90,8 @@ class Crashes(ExecutionTest):
         job = await self.at_work()
         await Job.objects.filter(id=job.id).aupdate(started_at=job.created_at.replace(year=2000))
         socket = socket_for_root(str(self.root), settings.OFFLOAD.default_worker_root)
-        subprocess.run(["tmux", "-L", socket, "kill-server"], check=True)
+        tmux = ["tmux", *server_options(str(self.root), socket)]
+        subprocess.run([*tmux, "kill-server"], check=True)
         await until(lambda: not processes_under(str(self.root / "worktrees")))
         shutil.rmtree(self.root / "jobs" / job.session)
         seen = await execution.refresh(job.id)

@@ -9,6 +9,7 @@ from jobs.errors import NotFound, Refused, UsageError
 from jobs.execution.remove import discard
 from jobs.models import Job, JobEvent
 from jobs.remote.layout import socket_for_root
+from jobs.remote.offload_runner.screen.tmux_server import server_options
 from jobs.states import JobState
 from tests.jobs.execution.base import ExecutionTest, Steps, until
 from tests.support.offload_home import processes_under
@@ -101,8 +102,13 @@ class MainJob(ExecutionTest):
         from django.conf import settings
 
         socket = socket_for_root(str(self.root), settings.OFFLOAD.default_worker_root)
+        tmux = ["tmux", *server_options(str(self.root), socket)]
         done = await asyncio.to_thread(
-            subprocess.run, ["tmux", "-L", socket, *argv], capture_output=True, text=True, check=False
+            subprocess.run,
+            [*tmux, *argv],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         return done.stdout
 

@@ -13,6 +13,7 @@ from jobs.remote.layout import socket_for_root
 from jobs.remote.offload_runner.commands import secrets
 from jobs.remote.offload_runner.engine.process import marked
 from jobs.remote.offload_runner.engine.redact import MARK
+from jobs.remote.offload_runner.screen.tmux_server import server_options
 from tests.jobs.execution.base import PASSING, ExecutionTest, Steps, until
 from tests.support.git_repos import RepoBuilder
 from tests.support.offload_home import processes_under
@@ -67,7 +68,8 @@ class Secrets(ExecutionTest):
         await execution.launch(job.id)
         await until(lambda: "pid " in self.log(job), deadline=60)
         socket = socket_for_root(str(self.root), settings.OFFLOAD.default_worker_root)
-        await asyncio.to_thread(subprocess.run, ["tmux", "-L", socket, "kill-server"], check=True)
+        tmux = ["tmux", *server_options(str(self.root), socket)]
+        await asyncio.to_thread(subprocess.run, [*tmux, "kill-server"], check=True)
         await until(lambda: not processes_under(str(self.root)), deadline=30)
         job = await execution.refresh(job.id)
         self.assertEqual(job.state, "interrupted")

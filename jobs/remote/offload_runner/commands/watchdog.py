@@ -75,7 +75,7 @@ def attached(tmux: Tmux, sockets: str = "/tmp/tmux-*") -> List[Reason]:  # noqa:
     servers: List[List[str]] = [[]]
     if os.geteuid() == 0:
         found = sorted(path for place in glob.glob(sockets) for path in glob.glob(place + "/*"))
-        servers = [["-S", path] for path in found]
+        servers += [["-S", path] for path in found]
     sessions: Dict[str, int] = {}
     for server in servers:
         words = ["list-clients", "-F", "#{client_session}"]

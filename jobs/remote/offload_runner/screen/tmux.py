@@ -16,6 +16,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 from jobs.remote.offload_runner.engine.environment import harmless
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files.paths import tmux_config, write_atomically
+from jobs.remote.offload_runner.screen.tmux_server import recover_socket, server_options
 
 _DEADLINE = 15.0
 
@@ -65,7 +66,8 @@ class Tmux:
     def __init__(self, root: Path, program: str, socket: str) -> None:
         self.root = root
         self.config = tmux_config(root)
-        self._argv = [program, "-u", *(["-L", socket] if socket else []), "-f", str(self.config)]
+        self._server = server_options(str(root), socket)
+        self._argv = [program, "-u", *self._server, "-f", str(self.config)]
         self.program = program
 
     def write_config(self) -> None:
@@ -79,6 +81,7 @@ class Tmux:
 
     def call(self, *args: str, env: Optional[Mapping[str, str]] = None) -> "subprocess.CompletedProcess[str]":
         """Run one tmux command to its end. Raises `RunnerError` when there is no tmux or no answer."""
+        recover_socket(self.config, self._server)
         try:
             return subprocess.run(
                 [*self._argv, *args],
