@@ -8,6 +8,9 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { echo $$p; break; }; done)
 BIN := .venv/bin
+# npm and node come from the system when it has them, else from a package of PyPI in .venv.
+NPM := $(shell command -v npm >/dev/null 2>&1 && command -v node >/dev/null 2>&1 && echo npm || echo $(BIN)/npm)
+export PATH := $(PATH):$(CURDIR)/.venv/bin
 DEMO_HOME := $(CURDIR)/.demo
 QUICK := tests/architecture tests/runner tests/jobs tests/offload_web tests/terminals tests/contracts
 
@@ -32,12 +35,16 @@ setup-test: .venv/.dev node_modules/.package-lock.json tests/support/gemini/node
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
-node_modules/.package-lock.json: package.json package-lock.json | .venv/.system
-	npm ci --no-audit --no-fund --loglevel=error
+.venv/bin/npm: .venv/.system requirements-node.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-node.txt
 	@touch $@
 
-tests/support/gemini/node_modules/.package-lock.json: tests/support/gemini/package.json tests/support/gemini/package-lock.json
-	npm ci --prefix tests/support/gemini --no-audit --no-fund --loglevel=error
+node_modules/.package-lock.json: package.json package-lock.json | .venv/.system $(filter $(BIN)/npm,$(NPM))
+	$(NPM) ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+tests/support/gemini/node_modules/.package-lock.json: tests/support/gemini/package.json tests/support/gemini/package-lock.json | $(filter $(BIN)/npm,$(NPM))
+	$(NPM) ci --prefix tests/support/gemini --no-audit --no-fund --loglevel=error
 	@touch $@
 
 demo: setup
@@ -50,7 +57,7 @@ serve: setup
 	@$(BIN)/python manage.py serve
 
 test: setup-test lint
-	$(BIN)/python -m pytest -n 5 --dist loadfile --no-loadscope-reorder --reruns 1 --reruns-delay 1 --rerun-show-tracebacks
+	$(BIN)/python -m pytest -n 5 --dist loadfile --no-loadscope-reorder
 
 check: setup-test
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(QUICK) -m "not slow"
@@ -61,6 +68,7 @@ lint: setup-test
 	$(BIN)/mypy .
 	$(BIN)/lint-imports
 	node_modules/.bin/tsc --project .
+	$(BIN)/codespell
 
 lock: .venv/.dev
 	$(BIN)/python -m pip install --quiet pip-tools
