@@ -67,8 +67,8 @@ class Agent(ABC):
         return None
 
     @abstractmethod
-    def review(self, wish: str) -> Call:
-        """Return the call that reviews a change without touching it; `wish`: what the user adds."""
+    def review(self, request: str) -> Call:
+        """Return the call that reviews a change and edits nothing; `request`: the user's addition."""
 
 
 def plan_part(agent: Agent, call: Call) -> dict[str, Any]:
@@ -87,6 +87,6 @@ def plan_part(agent: Agent, call: Call) -> dict[str, Any]:
     }
 
 
-def with_wish(prompt: str, wish: str) -> str:
-    """Return a prompt with what the user adds to it."""
-    return f"{prompt}\nThe maintainer adds: {wish}\n" if wish else prompt
+def with_request(prompt: str, request: str) -> str:
+    """Return a prompt with the user's addition."""
+    return f"{prompt}\nThe maintainer adds: {request}\n" if request else prompt

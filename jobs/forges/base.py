@@ -8,14 +8,17 @@ from collections.abc import Mapping
 from typing import ClassVar
 from urllib.parse import urlsplit
 
+# A full commit id: SHA-1, or SHA-256 in repositories of that format.
+COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+
 
 class Forge(ABC):
-    """One kind of place where pull requests live."""
+    """One kind of service where pull requests live."""
 
     kind: ClassVar[str]
-    # Who a token says it is, where the forge's own name for that is documented.
+    # The user name that goes with a token, as the forge documents it.
     token_user: ClassVar[str] = "git"
-    # Host -> the name of the token that is meant for it.
+    # Host -> the well-known name of its token.
     token_names: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
@@ -28,23 +31,24 @@ class Forge(ABC):
 
     @abstractmethod
     def pull_url(self, url: str, number: int) -> str:
-        """Return a pull request's page, or an empty text when there is none."""
+        """Return a pull request's page, or an empty text when it is unknown."""
 
     def token_name(self, url: str) -> str:
-        """Return the name of the secret that opens a private repository; empty when none may be sent.
+        """Return the name of the secret for a private repository; empty when no token may be sent.
 
-        Each host has a name of its own, so that no address can ask for another host's token:
-        `GIT_TOKEN_<HOST>` (with `_` for what is neither letter nor digit) unless a well-known name is its.
+        Two hosts never share a name, so that no address gets another host's token: `GIT_TOKEN_<HOST>` in
+        capitals, with `_` for a dot and `__` and two hex digits for every other byte, unless the host has a
+        well-known name. A host with an empty label has none: its dots could be read as an escape.
         """
         parts = urlsplit(url)
-        if parts.scheme != "https" or not parts.hostname:
+        if parts.scheme != "https" or not parts.hostname or "" in parts.hostname.split("."):
             return ""
         known = self.token_names.get(parts.netloc.lower())
-        return known or "GIT_TOKEN_" + re.sub(r"[^A-Z0-9]", "_", parts.netloc.upper())
+        return known or "GIT_TOKEN_" + "".join(_escape(byte) for byte in parts.netloc.lower().encode())
 
     def branch_ref(self, ref: str) -> str:
-        """Return the full ref of a branch; a full ref and a commit stay as they are."""
-        if ref.startswith("refs/") or re.fullmatch(r"[0-9a-f]{40}", ref):
+        """Return the full ref of a branch; a full ref and a full commit id stay as they are."""
+        if ref.startswith("refs/") or COMMIT.fullmatch(ref):
             return ref
         return f"refs/heads/{ref}"
 
@@ -68,6 +72,13 @@ def repository_path(url: str) -> str:
     return path.strip("/").removesuffix(".git")
 
 
-def page(url: str) -> str:
+def _escape(byte: int) -> str:
+    character = chr(byte)
+    if character == ".":
+        return "_"
+    return character.upper() if character.isascii() and character.isalnum() else f"__{byte:02X}"
+
+
+def repository_url(url: str) -> str:
     """Return the repository's page on the web."""
     return f"https://{host(url)}/{repository_path(url)}"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from jobs.errors import NotFound
 from jobs.forges.base import Forge
+from jobs.forges.bitbucket import Bitbucket
 from jobs.forges.github import GitHub
 from jobs.forges.gitlab import GitLab
 from jobs.forges.plain import Plain
 
 # The first that matches counts; `Plain` matches everything.
-FORGES: tuple[Forge, ...] = (GitHub(), GitLab(), Plain())
+FORGES: tuple[Forge, ...] = (GitHub(), GitLab(), Bitbucket(), Plain())
 
 
 def for_url(url: str) -> Forge:

@@ -1,4 +1,4 @@
-"""What a user types as a target, as data. Pure."""
+"""Targets as users type them: numbers, addresses, branches, commits. Pure."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from jobs.errors import UsageError
+from jobs.forges.base import COMMIT
 
 Kind = Literal["pull", "issue", "branch", "commit"]
 
@@ -34,18 +35,25 @@ VERBS = frozenset(
         "version",
     }
 )
+BRANCH = "branch:"
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 _SLUG = r"[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)+"
 _NUMBER = re.compile(r"#?(?P<number>[1-9][0-9]{0,8})(?::(?P<name>.*))?", re.DOTALL)
 _SLUG_NUMBER = re.compile(rf"(?P<slug>{_SLUG})#(?P<number>[1-9][0-9]{{0,8}})(?::(?P<name>.*))?", re.DOTALL)
-_GITHUB_PATH = re.compile(
-    r"/(?P<slug>[^/]+/[^/]+)/(?P<kind>pull|pulls|issues)/(?P<number>[1-9][0-9]{0,8})(?:/[a-z]+)?/?"
-)
-_GITLAB_PATH = re.compile(
-    r"/(?P<slug>.+?)/-/(?P<kind>merge_requests|issues)/(?P<number>[1-9][0-9]{0,8})(?:/[a-z]+)?/?"
+# What follows the number: a tab of the page (`/files`, `/commits/SHA`, `/files/A..B`), or a text form.
+_NUMBER_END = r"/(?P<number>[1-9][0-9]{0,8})(?:\.diff|\.patch|/[a-z][a-z_-]*(?:/[^/]+)*)?/?"
+_PATHS = (
+    # GitLab since 12.0, and before; groups can be nested.
+    re.compile(rf"/(?P<slug>.+?)/-/(?P<kind>merge_requests|issues|work_items){_NUMBER_END}"),
+    re.compile(rf"/(?P<slug>[^/]+(?:/[^/]+)+?)/(?P<kind>merge_requests){_NUMBER_END}"),
+    re.compile(r"/(?P<slug>.+?)/-/(?P<kind>commit|tree)/(?P<ref>.+?)/?"),
+    # Bitbucket Data Center
+    re.compile(rf"/projects/(?P<slug>[^/]+/repos/[^/]+)/(?P<kind>pull-requests){_NUMBER_END}"),
+    # GitHub, Gitea, Forgejo, Bitbucket Cloud
+    re.compile(rf"/(?P<slug>[^/]+/[^/]+)/(?P<kind>pull|pulls|pull-requests|issues){_NUMBER_END}"),
+    re.compile(r"/(?P<slug>[^/]+/[^/]+)/(?P<kind>commit|commits|tree|src/branch|src/commit)/(?P<ref>.+?)/?"),
 )
 _TOKEN_LENGTH = 16
-_SHA = re.compile(r"[0-9a-f]{40}")
 _SCP = re.compile(r"(?:[A-Za-z0-9_.-]+@)?[A-Za-z0-9_.-]+:(?!//)[^\s]+")
 
 
@@ -53,9 +61,8 @@ _SCP = re.compile(r"(?:[A-Za-z0-9_.-]+@)?[A-Za-z0-9_.-]+:(?!//)[^\s]+")
 class Target:
     """What a job is about.
 
-    `ref` is a branch name or a commit for those kinds, else empty. `name` tells several jobs of one target
-    and action apart. `repository` is what the target itself says about where it lives (a URL or
-    `owner/repo`), or empty. `shown` is how people see it: `#123`, or the branch.
+    `ref`: the branch or the commit, for those kinds. `name`: tells several jobs of one target and action
+    apart. `repository`: the repository that the target names (an address or `owner/repo`), or empty.
     """
 
     kind: Kind
@@ -73,13 +80,18 @@ class Target:
 
 
 def parse_target(text: str) -> Target:
-    """Read `123`, `#123`, `123:name`, `owner/repo#123`, a pull request or issue URL, a branch or a commit.
+    """Read `123`, `#123`, `123:name`, `owner/repo#123`, an address, a branch or a commit.
 
-    Raises `UsageError` for anything that can be none of these.
+    `branch:NAME` is the branch NAME even when NAME looks like a verb, a number or `owner/repo#1`; a job
+    name can follow. Raises `UsageError` for a text that is none of these.
     """
     text = text.strip()
     if not text:
         raise UsageError("The target is empty.", hint="Name a pull request (123), its URL, or a branch.")
+    if text.startswith(BRANCH):
+        branch, colon, name = text.removeprefix(BRANCH).partition(":")
+        _check_branch(branch, text, explicit=True)
+        return Target("branch", ref=branch, name=_name(name if colon else None, text))
     if match := _NUMBER.fullmatch(text):
         return Target("pull", int(match["number"]), name=_name(match["name"], text))
     if match := _SLUG_NUMBER.fullmatch(text):
@@ -88,23 +100,37 @@ def parse_target(text: str) -> Target:
         return _from_url(text)
     if text.startswith("-") or text in VERBS:
         raise UsageError(
-            f"{text!r} is not a target.", hint="Name a pull request (123), its URL, or a branch."
+            f"{text!r} is not a target.",
+            hint=f"Name a pull request (123), its address, or a branch ({BRANCH}{text} if that is its name).",
         )
     branch, colon, name = text.partition(":")
-    _check_branch(branch, text)
-    kind: Kind = "commit" if _SHA.fullmatch(branch) else "branch"
-    return Target(kind, ref=branch, name=_name(name if colon else None, text))
+    return _from_ref(branch, _name(name if colon else None, text), text)
+
+
+def _from_ref(ref: str, name: str, text: str, repository: str = "") -> Target:
+    """Return the target for a commit id, in upper or lower case, or a branch."""
+    if COMMIT.fullmatch(ref.lower()):
+        return Target("commit", ref=ref.lower(), name=name, repository=repository)
+    _check_branch(ref, text)
+    return Target("branch", ref=ref, name=name, repository=repository)
 
 
 def _from_url(text: str) -> Target:
     parts = urlsplit(text)
-    for pattern in (_GITLAB_PATH, _GITHUB_PATH):
-        if match := pattern.fullmatch(parts.path):
-            kind: Kind = "issue" if match["kind"] == "issues" else "pull"
-            address = f"{parts.scheme}://{parts.netloc}/{match['slug']}"
-            return Target(kind, int(match["number"]), repository=address)
+    for pattern in _PATHS:
+        match = pattern.fullmatch(parts.path)
+        if match is None:
+            continue
+        slug = match["slug"].removesuffix(".git")
+        if pattern.pattern.startswith("/projects/"):
+            slug = f"scm/{slug.replace('/repos/', '/')}"
+        address = f"{parts.scheme}://{parts.netloc}/{slug}"
+        if "ref" in pattern.groupindex:
+            return _from_ref(unquote(match["ref"]), "", text, address)
+        kind: Kind = "issue" if match["kind"] in ("issues", "work_items") else "pull"
+        return Target(kind, int(match["number"]), repository=address)
     raise UsageError(
-        f"{text} is not the address of a pull request, merge request or issue.",
+        f"{text} is not the address of a pull request, merge request, issue, branch or commit.",
         hint="Copy it from the browser's address bar, or give the number with --repo.",
     )
 
@@ -120,11 +146,15 @@ def _name(name: str | None, text: str) -> str:
     return name
 
 
-def _check_branch(branch: str, text: str) -> None:
-    """Refuse what git would refuse as a branch name (git-check-ref-format), and what looks like an option."""
+def _check_branch(branch: str, text: str, *, explicit: bool = False) -> None:
+    """Refuse what git refuses as a branch name (git-check-ref-format), and what looks like a number.
+
+    `explicit`: the user said that it is a branch, and it may look like a number.
+    """
     bad = (
         not branch
-        or re.fullmatch("#?[0-9]+", branch)
+        or branch.startswith("-")
+        or (not explicit and re.fullmatch("#?[0-9]+", branch))
         or branch.startswith(("/", "."))
         or branch.endswith(("/", ".", ".lock"))
         or ".." in branch

@@ -24,7 +24,7 @@ def test_each_host_has_a_token_of_its_own() -> None:
         "https://github.com/owner/repo": "GITHUB_TOKEN",
         "https://gitlab.com/owner/repo": "GITLAB_TOKEN",
         "https://github.example.com/owner/repo": "GIT_TOKEN_GITHUB_EXAMPLE_COM",
-        "https://github.com:8443/owner/repo": "GIT_TOKEN_GITHUB_COM_8443",
+        "https://github.com:8443/owner/repo": "GIT_TOKEN_GITHUB_COM__3A8443",
         "https://github.com.evil.example/owner/repo": "GIT_TOKEN_GITHUB_COM_EVIL_EXAMPLE",
         "http://github.com/owner/repo": "",
         "ssh://git@github.com/owner/repo": "",
@@ -47,7 +47,7 @@ class PrivateRepository(ExecutionTest):
             )
         self.enterContext(mock.patch.dict(os.environ, {"GIT_SSL_CAINFO": str(self.server.certificate)}))
         self.enterContext(mock.patch.dict(os.environ, {"no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}))
-        self.name = f"GIT_TOKEN_127_0_0_1_{self.server.port}"
+        self.name = f"GIT_TOKEN_127_0_0_1__3A{self.server.port}"
 
     async def private(self, name: str = "owner/repo.git") -> Repository:
         repository = await execution.resolve_repository(self.server.url(name), self.tmp)

@@ -32,6 +32,53 @@ GITLAB = "https://gitlab.com/group/sub/tool"
         ("feature/x-1.2", Target("branch", ref="feature/x-1.2")),
         ("feature/x:again", Target("branch", ref="feature/x", name="again")),
         ("a" * 40, Target("commit", ref="a" * 40)),
+        ("A" * 40 + ":x", Target("commit", ref="a" * 40, name="x")),
+        ("0" * 64, Target("commit", ref="0" * 64)),
+        ("fix#12", Target("branch", ref="fix#12")),
+        ("branch:ls", Target("branch", ref="ls")),
+        ("branch:owner/repo#1:two", Target("branch", ref="owner/repo#1", name="two")),
+        ("branch:123", Target("branch", ref="123")),
+        *(
+            (f"{GITHUB}/pull/5{end}", Target("pull", 5, repository=GITHUB))
+            for end in (
+                ".diff",
+                ".patch",
+                "/commits",
+                "/commits/" + "a" * 40,
+                "/changes",
+                "/changes/abc..def",
+                "/files/abc..def",
+                "/checks",
+                "/files#diff-1",
+            )
+        ),
+        (f"{GITHUB}/commit/{'A' * 40}", Target("commit", ref="a" * 40, repository=GITHUB)),
+        (f"{GITHUB}/tree/feature/x%23y", Target("branch", ref="feature/x#y", repository=GITHUB)),
+        *(
+            (f"{GITLAB}{form}", Target("pull", 12, repository=GITLAB))
+            for form in (
+                "/-/merge_requests/12/diffs?commit_id=1",
+                "/-/merge_requests/12.diff",
+                "/merge_requests/12",
+                "/merge_requests/12/diffs",
+                "/-/merge_requests/12/commits",
+            )
+        ),
+        (f"{GITLAB}/-/work_items/4", Target("issue", 4, repository=GITLAB)),
+        (f"{GITLAB}/-/commit/{'a' * 64}", Target("commit", ref="a" * 64, repository=GITLAB)),
+        (
+            "https://bitbucket.org/a/b/pull-requests/7/diff",
+            Target("pull", 7, repository="https://bitbucket.org/a/b"),
+        ),
+        (
+            "https://bitbucket.corp.example/projects/KEY/repos/tool/pull-requests/7/overview",
+            Target("pull", 7, repository="https://bitbucket.corp.example/scm/KEY/tool"),
+        ),
+        ("https://codeberg.org/a/b/pulls/7/files", Target("pull", 7, repository="https://codeberg.org/a/b")),
+        (
+            "https://codeberg.org/a/b/src/branch/main",
+            Target("branch", ref="main", repository="https://codeberg.org/a/b"),
+        ),
     ],
 )
 def test_targets(text: str, target: Target) -> None:
@@ -44,6 +91,7 @@ def test_targets(text: str, target: Target) -> None:
         "", "0", "#0", "123:", "123:a b", "123:$(reboot)", "123:a;b", "123:a/b", "-x", "--force", "ls",
         "a..b", "a b", "x~1", "HEAD^", "a\nb", "x.lock", "/x", "x/", "@", "x@{1}", "a//b", "a/.b",
         "https://github.com/pallets/flask", "https://github.com/pallets/flask/pull/0",
+        "branch:", "branch:-x", "branch:a..b", "https://github.com/pallets/flask/tree/a..b",
     ],
 )  # fmt: skip
 def test_what_is_no_target_is_refused_with_a_hint(text: str) -> None:
@@ -107,6 +155,13 @@ def test_what_is_no_repository_is_refused(text: str, tmp_path: Path) -> None:
         (GITHUB, "github", "refs/pull/5/head", f"{GITHUB}/pull/5", "pallets/flask"),
         ("git@github.com:pallets/flask", "github", "refs/pull/5/head", f"{GITHUB}/pull/5", "pallets/flask"),
         (GITLAB, "gitlab", "refs/merge-requests/5/head", f"{GITLAB}/-/merge_requests/5", "group/sub/tool"),
+        (
+            "https://bitbucket.corp.example/scm/KEY/tool",
+            "bitbucket",
+            "refs/pull-requests/5/from",
+            "https://bitbucket.corp.example/projects/KEY/repos/tool/pull-requests/5",
+            "scm/KEY/tool",
+        ),
         ("/srv/git/tool.git", "plain", "refs/pull/5/head", "", "tool"),
         ("https://example.org/x/y", "plain", "refs/pull/5/head", "", "x/y"),
     ],
@@ -122,3 +177,15 @@ def test_branches_and_commits_have_refs() -> None:
     assert forge.branch_ref("main") == "refs/heads/main"
     assert forge.branch_ref("refs/tags/v1") == "refs/tags/v1"
     assert forge.branch_ref("a" * 40) == "a" * 40
+
+
+def test_two_hosts_never_share_the_name_of_a_token() -> None:
+    hosts = [
+        "a.b.example", "a-b.example", "a.b-example", "a--b.example", "a_b.example", "a.b.example:8443",
+        "a.b.example.8443", "a.b.example.3a8443", "a__2db.example", "a.2db.example", "xn--a.example",
+    ]  # fmt: skip
+    names = [registry.for_url(f"https://{host}/x/y").token_name(f"https://{host}/x/y") for host in hosts]
+    assert len(set(names)) == len(hosts)
+    assert names[0] == "GIT_TOKEN_A_B_EXAMPLE"
+    assert all(name.replace("_", "").isalnum() for name in names)
+    assert registry.for_url("https://a..b/x").token_name("https://a..b/x") == ""

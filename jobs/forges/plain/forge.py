@@ -1,4 +1,4 @@
-"""Any git repository: a directory, or a server without pages of its own."""
+"""Refs of any other git repository."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from jobs.forges.base import Forge
 
 
 class Plain(Forge):
-    """Refs by GitHub's convention, which Gitea and Forgejo share; no pages."""
+    """Heads of pull requests as Gitea and Forgejo publish them, which is GitHub's way; no pages."""
 
     kind: ClassVar[str] = "plain"
 
     def matches(self, url: str) -> bool:
-        """Match everything: the last resort."""
+        """Match every address: it is tried last."""
         return True
 
     def pull_ref(self, number: int) -> str:
@@ -21,5 +21,5 @@ class Plain(Forge):
         return f"refs/pull/{number}/head"
 
     def pull_url(self, url: str, number: int) -> str:
-        """Return nothing: there is no page that we know of."""
+        """Return an empty text: the page is unknown."""
         return ""

@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass
 from typing import ClassVar
 
-from jobs.agents.base import REVIEW_PROMPT, Agent, Call, with_wish
+from jobs.agents.base import REVIEW_PROMPT, Agent, Call, with_request
 from jobs.errors import NotConfigured
 
 
@@ -18,7 +18,7 @@ class Generic(Agent):
     secrets: tuple[str, ...] = ()
     name: ClassVar[str] = "generic"
 
-    def review(self, wish: str) -> Call:
+    def review(self, request: str) -> Call:
         """Return the call. Raises `NotConfigured` without a command."""
         try:
             argv = tuple(shlex.split(self.command))
@@ -29,4 +29,4 @@ class Generic(Agent):
                 "The agent `generic` has no command.",
                 hint="Set it: `manage.py offload setup --set agent_command='claude -p'`.",
             )
-        return Call(argv=argv, prompt=with_wish(REVIEW_PROMPT, wish), secrets=self.secrets)
+        return Call(argv=argv, prompt=with_request(REVIEW_PROMPT, request), secrets=self.secrets)

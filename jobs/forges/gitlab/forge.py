@@ -1,11 +1,11 @@
-"""GitLab, hosted or one's own."""
+"""Refs and pages of GitLab."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import ClassVar
 
-from jobs.forges.base import Forge, host, page
+from jobs.forges.base import Forge, host, repository_url
 
 
 class GitLab(Forge):
@@ -16,7 +16,7 @@ class GitLab(Forge):
     token_names: ClassVar[Mapping[str, str]] = {"gitlab.com": "GITLAB_TOKEN"}
 
     def matches(self, url: str) -> bool:
-        """Match gitlab.com, and hosts named after GitLab."""
+        """Match gitlab.com and hosts whose name starts with `gitlab.`."""
         return host(url) == "gitlab.com" or host(url).startswith("gitlab.")
 
     def pull_ref(self, number: int) -> str:
@@ -25,4 +25,4 @@ class GitLab(Forge):
 
     def pull_url(self, url: str, number: int) -> str:
         """Return the merge request's page."""
-        return f"{page(url)}/-/merge_requests/{number}"
+        return f"{repository_url(url)}/-/merge_requests/{number}"

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from jobs.agents.base import REVIEW_PROMPT, Agent, Call, Profile, with_wish
+from jobs.agents.base import REVIEW_PROMPT, Agent, Call, Profile, with_request
 
 PROFILE = "gemini-cli-config"
 KEY = "GEMINI_API_KEY"
@@ -41,7 +41,7 @@ class Gemini(Agent):
         }
         return Profile(PROFILE, files, keep=(".gemini/tmp", ".gemini/history"))
 
-    def review(self, wish: str) -> Call:
+    def review(self, request: str) -> Call:
         """Return the call: plan mode reads and never writes or runs commands."""
         argv = ("gemini", "--prompt", "Do what the text above says.", "--approval-mode", "plan")
         env = {"GEMINI_CLI_HOME": "{home}", "NO_COLOR": "1"}
@@ -49,7 +49,7 @@ class Gemini(Agent):
             env["GOOGLE_GEMINI_BASE_URL"] = self.url
         return Call(
             argv=(*argv, "--output-format", "json", "--include-directories", "{worktree}"),
-            prompt=with_wish(REVIEW_PROMPT, wish),
+            prompt=with_request(REVIEW_PROMPT, request),
             env=env,
             secrets=(KEY,),
             answer="response",

@@ -1,11 +1,11 @@
-"""GitHub and GitHub Enterprise."""
+"""Refs and pages of GitHub."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import ClassVar
 
-from jobs.forges.base import Forge, host, page
+from jobs.forges.base import Forge, host, repository_url
 
 
 class GitHub(Forge):
@@ -16,7 +16,7 @@ class GitHub(Forge):
     token_names: ClassVar[Mapping[str, str]] = {"github.com": "GITHUB_TOKEN"}
 
     def matches(self, url: str) -> bool:
-        """Match github.com, and hosts named after GitHub."""
+        """Match github.com and hosts whose name starts with `github.`."""
         return host(url) == "github.com" or host(url).startswith("github.")
 
     def pull_ref(self, number: int) -> str:
@@ -25,4 +25,4 @@ class GitHub(Forge):
 
     def pull_url(self, url: str, number: int) -> str:
         """Return the pull request's page."""
-        return f"{page(url)}/pull/{number}"
+        return f"{repository_url(url)}/pull/{number}"

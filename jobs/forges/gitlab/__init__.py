@@ -1,0 +1,5 @@
+"""GitLab, hosted or self-managed."""
+
+from jobs.forges.gitlab.forge import GitLab
+
+__all__ = ["GitLab"]
