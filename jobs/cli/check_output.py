@@ -1,4 +1,4 @@
-"""Checks as data, and as lines: aligned, wrapped to the terminal, commands to be copied as they are."""
+"""Checks as data, and as lines: aligned, wrapped to the terminal, with commands that can be copied."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jobs.cli.output import colour, plain
+from jobs.invocation import render_commands
 from jobs.providers.base import Problem, Severity
 
 COLOURS = {Severity.PASS: "green", Severity.WARN: "yellow", Severity.FAIL: "red"}
@@ -18,22 +19,22 @@ WIDEST = 100
 
 
 def _width() -> int | None:
-    """Return how wide lines may be; None when they go to a file or a program, which wants them whole."""
+    """Return how wide lines may be; None when they go to a file or a program, where lines stay whole."""
     if not sys.stdout.isatty():
         return None
     return max(40, min(shutil.get_terminal_size().columns, WIDEST))
 
 
 def print_checks(problems: Sequence[Problem]) -> None:
-    """Print the lines on stdout. A command can be copied as it is: it goes on after a backslash."""
+    """Print the checks. A command can be copied as it is: it continues after a backslash."""
     subjects = max((len(one.subject) for one in problems), default=0)
     width = _width()
     hang = INDENT + subjects + 2
     for one in problems:
         word = colour(f"{one.severity.value.upper():<4}", COLOURS[one.severity])
-        lines = _wrapped(plain(one.detail), width, hang)
+        lines = _wrapped(plain(render_commands(one.detail)), width, hang)
         if one.severity is not Severity.PASS and one.remedy:
-            lines += _wrapped(plain(one.remedy), width, hang)
+            lines += _wrapped(plain(render_commands(one.remedy)), width, hang)
         print(f"{word}  {one.subject:<{subjects}}  {lines[0].lstrip()}")
         for line in lines[1:]:
             print(line)
@@ -43,7 +44,7 @@ def print_checks(problems: Sequence[Problem]) -> None:
 
 
 def _wrapped(text: str, width: int | None, hang: int) -> list[str]:
-    """Return the lines of a text, indented; one that has no room there (an address) starts further left."""
+    """Return the lines of a text, indented. A line without room there (an address) starts further left."""
     if width is None:
         return [" " * hang + text]
     room = max(20, width - hang)
@@ -52,7 +53,7 @@ def _wrapped(text: str, width: int | None, hang: int) -> list[str]:
 
 
 def _continued(command: str, width: int | None) -> list[str]:
-    """Return a command on one line, or on several that the shell takes as one, broken before options."""
+    """Return a command on one line, or on several lines that a shell reads as one, split before options."""
     first = " " * INDENT
     if width is None or len(first + command) <= width:
         return [first + command]
@@ -66,27 +67,29 @@ def _continued(command: str, width: int | None) -> list[str]:
     return lines
 
 
-def summary(problems: Sequence[Problem], mender: str) -> str:
-    """Return a line about all of them, and a second one with the command that mends, if it does."""
+def summary(problems: Sequence[Problem], repair: str) -> str:
+    """Return how many checks failed. `repair`: the command that repairs, named when it can."""
     failed = sum(one.severity is Severity.FAIL for one in problems)
     warned = sum(one.severity is Severity.WARN for one in problems)
-    mendable = sum(bool(one.mend) for one in problems)
+    repairable = sum(bool(one.mend) for one in problems)
     if not failed and not warned:
-        return "Everything is there."
-    parts = [f"{failed} to mend"] * bool(failed) + [f"{warned} to look at"] * bool(warned)
+        return "Everything is in order."
+    parts = [f"{failed} failed"] * bool(failed) + [f"{warned} warning{'' if warned == 1 else 's'}"] * bool(
+        warned
+    )
     text = f"{' and '.join(parts)}."
-    if mendable and mender:
-        text += f" Of these, {mendable} can be mended by:\n{' ' * INDENT}{mender}"
+    if repairable and repair:
+        text += f" {repairable} of them can be repaired by:\n{' ' * INDENT}{repair}"
     return text
 
 
 def exit_code(problems: Sequence[Problem]) -> int:
-    """Return the exit code for what was seen."""
+    """Return 0, or 4 when a check failed."""
     return EXIT_NOT_CONFIGURED if any(one.severity is Severity.FAIL for one in problems) else 0
 
 
 def rows(problems: Sequence[Problem]) -> list[dict[str, Any]]:
-    """Return the lines as data."""
+    """Return the checks as data."""
     return [
         {
             "severity": one.severity.value,
@@ -94,7 +97,7 @@ def rows(problems: Sequence[Problem]) -> list[dict[str, Any]]:
             "detail": one.detail,
             "remedy": one.remedy or None,
             "command": one.command or None,
-            "mendable": bool(one.mend),
+            "repairable": bool(one.mend),
         }
         for one in problems
     ]

@@ -127,7 +127,7 @@ def _set_django_up() -> None:
 
     ensure_database()
     if (settings.OFFLOAD.home / "simulator").exists():
-        from jobs.operations.simulation import start_if_used
+        from jobs.operations import start_if_used
 
         start_if_used()
 

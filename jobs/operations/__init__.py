@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from jobs.lazy import load_on_first_use
 
 if TYPE_CHECKING:
+    from jobs.operations.checks import check_everything, check_worker_in_full
     from jobs.operations.confirmation import ConfirmationPlan
+    from jobs.operations.google_checks import Approve, GoogleRequest, check_google, repair_google
     from jobs.operations.image import BuiltImage, ImageBuild, ImageComparison, build_image, compare_images
     from jobs.operations.interruption import Interrupted
     from jobs.operations.machines import (
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
         stop_machine,
     )
     from jobs.operations.observe import JobFilter, list_jobs, observe_jobs
-    from jobs.operations.prices import MachinePrice, get_cost, list_prices
+    from jobs.operations.prices import BOOT_DISK_GB, MachinePrice, get_cost, list_prices
     from jobs.operations.progress import Progress, silent
     from jobs.operations.provision_settings import (
         DEFAULT_MACHINE_TYPE,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
         plan_provision,
         provision_worker,
     )
+    from jobs.operations.simulation import start_if_used
     from jobs.operations.ssh_names import SshNames, include_ssh_names, plan_include, write_ssh_names
     from jobs.operations.sweeping import (
         Account,
@@ -66,15 +69,18 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "BOOT_DISK_GB",
     "DEFAULT_MACHINE_TYPE",
     "DEFAULT_ZONES",
     "Account",
     "AddedWorker",
+    "Approve",
     "BuiltImage",
     "ChangePlan",
     "ConfirmationPlan",
     "Deleted",
     "DeletionPlan",
+    "GoogleRequest",
     "ImageBuild",
     "ImageComparison",
     "Interrupted",
@@ -90,6 +96,9 @@ __all__ = [
     "WorkerOverview",
     "add_worker",
     "build_image",
+    "check_everything",
+    "check_google",
+    "check_worker_in_full",
     "compare_images",
     "delete_machine",
     "describe_price",
@@ -116,8 +125,10 @@ __all__ = [
     "read_console",
     "rebuild_machine",
     "remove_worker",
+    "repair_google",
     "resize_machine",
     "silent",
+    "start_if_used",
     "start_machine",
     "stop_all_machines",
     "stop_machine",

@@ -11,10 +11,10 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 
 from jobs import execution, serializers
-from jobs.cli.offload.doctor_checks import check_everything
 from jobs.errors import Refused
 from jobs.forges.target import parse_target
 from jobs.models import Job, Repository, Worker
+from jobs.operations import check_everything
 from jobs.states import JobState
 from jobs.workers.container.spec import DEFAULT_IMAGE
 from tests.container.base import ContainerTest

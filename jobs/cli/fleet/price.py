@@ -8,8 +8,7 @@ from jobs import operations
 from jobs.cli.output import print_json
 from jobs.cli.request import Request
 from jobs.errors import UsageError
-from jobs.operations import MachinePrice
-from jobs.operations.prices import BOOT_DISK_GB
+from jobs.operations import BOOT_DISK_GB, MachinePrice
 from jobs.providers.gce.compute import prices
 from jobs.serializers import price_json, worker_json
 

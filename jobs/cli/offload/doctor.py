@@ -8,13 +8,14 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.conf import settings
 
+from jobs import operations
 from jobs.cli import check_output
-from jobs.cli.offload import doctor_checks
 from jobs.cli.offload.doctor_gcp import doctor_gcp
-from jobs.cli.output import colour, print_json
+from jobs.cli.output import colour, print_json, say
 from jobs.cli.request import Request
 from jobs.cli.verbs import GOOGLE_OPTIONS
 from jobs.errors import UsageError
+from jobs.invocation import render_commands
 from jobs.providers.base import Problem, Severity
 from jobs.workers import find_worker
 
@@ -23,14 +24,14 @@ async def run(request: Request) -> int:
     """Print every setting with its source, and run the checks."""
     if request.gcp:
         if request.words or request.forget_host_key:
-            raise UsageError("--gcp is about no worker.", hint="Write doctor --gcp, or doctor WORKER.")
+            raise UsageError("--gcp checks no worker.", hint="Write doctor --gcp, or doctor WORKER.")
         return await doctor_gcp(request)
     require_gcp(request)
     if request.words:
         return await _doctor_of_worker(request)
     if request.forget_host_key:
-        raise UsageError("--forget-host-key is about one worker.", hint="Name it: doctor WORKER.")
-    problems = await doctor_checks.check_everything(apply=request.apply)
+        raise UsageError("--forget-host-key needs a worker.", hint="Name it: doctor WORKER.")
+    problems = await operations.check_everything(apply=request.apply)
     config = settings.OFFLOAD
     values = _values(config)
     if request.json:
@@ -47,8 +48,8 @@ async def run(request: Request) -> int:
 
 async def _doctor_of_worker(request: Request) -> int:
     worker = await sync_to_async(find_worker)(request.words[0])
-    problems = await doctor_checks.check_worker_in_full(
-        worker, apply=request.apply, forget=request.forget_host_key
+    problems = await operations.check_worker_in_full(
+        worker, say, apply=request.apply, forget_host_keys=request.forget_host_key
     )
     if request.json:
         print_json("doctor", {"worker": worker.name, "checks": check_output.rows(problems)})
@@ -60,9 +61,9 @@ async def _doctor_of_worker(request: Request) -> int:
 def _print(problems: Sequence[Problem]) -> None:
     for problem in problems:
         word = colour(f"{problem.severity.value.upper():<4}", check_output.COLOURS[problem.severity])
-        print(f"{word}  {problem.subject}: {problem.detail}")
+        print(f"{word}  {problem.subject}: {render_commands(problem.detail)}")
         if problem.remedy and problem.severity is not Severity.PASS:
-            print(f"      {problem.remedy}")
+            print(f"      {render_commands(problem.remedy)}")
         if problem.command and problem.severity is not Severity.PASS:
             print(f"      {problem.command}")
 

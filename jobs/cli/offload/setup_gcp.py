@@ -1,6 +1,6 @@
-"""`offload setup --gcp`: from an empty Google account to a configuration that machines can be made with.
+"""`offload setup --gcp`: ask for everything that machines at Google need, save it, and check it.
 
-Every question has a flag. Where nobody can be asked, a missing answer is an error that names the flag.
+Every question has an option. Without a terminal, a missing answer is an error that names the option.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from django.conf import settings
 
+from jobs import operations
 from jobs.cli import check_output
 from jobs.cli.offload import doctor_gcp
 from jobs.cli.output import colour, plain, print_json, say
@@ -35,7 +36,7 @@ ZONES_SAVED = 3
 
 
 async def setup_gcp(request: Request) -> int:
-    """Ask (or take the flags), save, check, mend what the user wants mended; exit code as `doctor`."""
+    """Read the options or ask, save, check, and offer to repair; the exit code is that of `doctor`."""
     if not endpoints.is_local(endpoint_override()):
         await asyncio.to_thread(credentials.require_usable)
     program = await gcloud.look()
@@ -58,19 +59,19 @@ async def setup_gcp(request: Request) -> int:
     for key in ("image", "key", "service_account"):
         if getattr(request.options, key):
             answers[f"gcp_{key}"] = getattr(request.options, key)
-    wanted = doctor_gcp.wanted_of(
-        {**vars(request.options), **_as_options(answers), "zone": zones[0]}, project
-    )
+    known = {**_as_options(answers), "zone": zones[0]}
     path = settings.OFFLOAD.write(answers)
-    seen = await doctor_gcp.look_and_mend(wanted, request, apply=request.apply)
+    wanted, seen = await operations.check_google(doctor_gcp.read_google_request(request, **known))
+    if request.apply:
+        seen = await doctor_gcp.repair(request, wanted, seen)
     mendable = any(one.mend for one in seen.problems)
     if not request.json:
         say("")
-        doctor_gcp.title(wanted)
+        doctor_gcp.print_title(wanted)
         check_output.print_checks(seen.problems)
-    if mendable and not request.apply and await request.confirm("\nMend what can be mended now?"):
+    if mendable and not request.apply and await request.confirm("\nRepair what can be repaired now?"):
         before = set(seen.problems)
-        seen = await doctor_gcp.look_and_mend(wanted, request, apply=True)
+        seen = await doctor_gcp.repair(request, wanted, seen)
         if not request.json:
             check_output.print_checks([one for one in seen.problems if one not in before])
     answers |= _learned(seen)
@@ -87,7 +88,7 @@ def _as_options(answers: dict[str, str]) -> dict[str, str]:
 
 
 def _learned(seen: Seen) -> dict[str, str]:
-    """Return what ssh needs to know and the checks have found out."""
+    """Return the settings for ssh that the checks have found."""
     learned = {"gcp_user": seen.username, "gcp_key": str(seen.key.path) if seen.key else ""}
     return {key: value for key, value in learned.items() if value}
 
@@ -98,18 +99,18 @@ def _say_next(wanted: Any, seen: Seen, path: str) -> None:
     if check_output.exit_code(seen.problems):
         return
     image = "" if settings.OFFLOAD.gcp_image else " --image IMAGE@sha256:..."
-    say("Next, a machine (it shows what it costs, and asks):")
+    say("Next, create a machine (the price is shown before it asks):")
     print(" " * check_output.INDENT + colour(command(f"fleet provision big{image}"), "bold"))
 
 
 def _missing(flag: str, what: str) -> UsageError:
     return UsageError(
-        f"{flag} is missing: {what} is not known, and there is nobody to ask.", hint=f"Say it with {flag}."
+        f"{flag} is missing: {what} is unknown and no terminal is available.", hint=f"Pass {flag}."
     )
 
 
 async def _choose(title: str, choices: Sequence[tuple[str, str]], default: str) -> str:
-    """Ask for one of the choices (name, what it is), by number or by name; a name that is none is taken."""
+    """Ask for one of the choices (name, description) by number or name; another name is accepted too."""
     say("\n" + colour(title, "bold", sys.stderr))
     width = max((len(name) for name, _ in choices), default=0)
     for number, (name, about) in enumerate(choices, 1):
@@ -139,13 +140,13 @@ async def _project(request: Request) -> str:
     try:
         visible = await account.projects()
     except OffloadError as error:
-        say(f"Your projects cannot be listed: {error.message}")
+        say(f"Listing your projects failed: {error.message}")
         visible = []
     finally:
         account.close()
     choices = [(str(one.get("projectId")), str(one.get("displayName") or "")) for one in visible]
     if not choices and not default:
-        say("Make one at https://console.cloud.google.com/projectcreate, or: gcloud projects create ID")
+        say("Create one at https://console.cloud.google.com/projectcreate, or: gcloud projects create ID")
     if not default and len(choices) == 1:
         default = choices[0][0]
     if len(choices) > MANY:

@@ -105,7 +105,7 @@ def test_the_wizard_goes_from_nothing_to_a_configuration(
         terminal.type(b"europe-west1-d\n")
         terminal.expect("Number or name [offload]")
         terminal.type(b"default\n")
-        terminal.expect("Mend what can be mended now? [y/N] ")
+        terminal.expect("Repair what can be repaired now? [y/N] ")
         terminal.type(b"y\n")
         terminal.expect("offload fleet provision big --image")
         assert terminal.wait() == 0, terminal.seen.decode()
@@ -146,7 +146,7 @@ def test_without_anybody_to_ask_each_answer_is_a_flag(cli: Cli, google: Simulato
 
 def test_words_that_make_no_sense(cli: Cli, stub: StubGcloud) -> None:
     assert "only with --gcp" in cli.run("doctor", "--project", "x", code=2).stderr
-    assert "--gcp is about no worker" in cli.run("doctor", "local", "--gcp", code=2).stderr
+    assert "--gcp checks no worker" in cli.run("doctor", "local", "--gcp", code=2).stderr
     assert "cannot be combined" in cli.run("offload", "setup", "--gcp", "--set", "port=1", code=2).stderr
 
 

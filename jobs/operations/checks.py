@@ -1,4 +1,4 @@
-"""What `doctor` looks at: home, configuration, database, and each worker."""
+"""Check what Offload needs: its home, configuration, database, and each worker."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import DatabaseError, connection
 
-from jobs.cli.output import say
 from jobs.errors import OffloadError
 from jobs.models import Job, Worker
+from jobs.operations.progress import Progress, silent
 from jobs.providers.base import Problem, Severity
 from jobs.transport.host_keys import SSH_PORT, host_name
 from jobs.workers import (
@@ -39,7 +39,7 @@ PRIVATE_DIR, PRIVATE_FILE = 0o700, 0o600
 
 
 async def check_everything(*, apply: bool = False) -> list[Problem]:
-    """Look at everything; with `apply`, mend what can be mended without a decision of the user's."""
+    """Check everything; with `apply`, repair what needs no decision of the user."""
     problems = _check_files(apply=apply)
     problems += await sync_to_async(_check_database)()
     await sync_to_async(ensure_local_worker)()
@@ -54,7 +54,14 @@ def _check_files(*, apply: bool) -> list[Problem]:
     config = settings.OFFLOAD
     home = Path(config.home)
     if not os.access(home, os.W_OK):
-        return [Problem(Severity.FAIL, "home", f"{home} cannot be written.", "Mend it, or set OFFLOAD_HOME.")]
+        return [
+            Problem(
+                Severity.FAIL,
+                "home",
+                f"{home} cannot be written.",
+                "Correct its permissions, or set OFFLOAD_HOME.",
+            )
+        ]
     wanted = {
         home: PRIVATE_DIR,
         config.logs: PRIVATE_DIR,
@@ -66,30 +73,32 @@ def _check_files(*, apply: bool) -> list[Problem]:
         config.database: PRIVATE_FILE,
     }
     problems = [found for path, mode in wanted.items() if (found := _check_mode(path, mode, apply=apply))]
-    return problems or [Problem(Severity.PASS, "home", f"{home} is yours alone.")]
+    return problems or [Problem(Severity.PASS, "home", f"{home} is readable by you only.")]
 
 
 def _check_mode(path: Path, wanted: int, *, apply: bool) -> Problem | None:
-    """Return a problem when others may look into a file of ours; absent files are fine."""
+    """Return a problem when other users can read a file of ours. A missing file is no problem."""
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
         if not mode & 0o077:
             return None
         if apply:
             path.chmod(wanted)
-            return Problem(Severity.PASS, "home", f"{path} was open to others; it is yours alone now.")
+            return Problem(
+                Severity.PASS, "home", f"{path} was readable by other users; only you can read it now."
+            )
     except FileNotFoundError:
         return None
     except OSError as error:
         return Problem(Severity.WARN, "home", f"{path}: {error.strerror}.")
     if _is_closed(path.parent):
-        # Nobody else comes as far as this file.
+        # Other users cannot enter its directory.
         return None
     return Problem(
         Severity.WARN,
         "home",
-        f"{path} can be read by others (mode {mode:o}).",
-        f"chmod {wanted:o} {path}, or `doctor --apply`.",
+        f"{path} is readable by other users (mode {mode:o}).",
+        f"chmod {wanted:o} {path}, or `offload doctor --apply`.",
     )
 
 
@@ -109,12 +118,12 @@ def _check_database() -> list[Problem]:
                             Severity.FAIL,
                             "database",
                             f"{settings.OFFLOAD.database} is damaged: {found}.",
-                            "Move it away; jobs on the workers go on and can be reached by hand with tmux.",
+                            "Move it away. Jobs on the workers keep running; tmux attaches to them.",
                         )
                     ]
         count = Job.objects.count()
     except DatabaseError as error:
-        return [Problem(Severity.FAIL, "database", f"It cannot be read: {error}.", "Check database_url.")]
+        return [Problem(Severity.FAIL, "database", f"Reading it failed: {error}.", "Check database_url.")]
     return [Problem(Severity.PASS, "database", f"{connection.vendor}, up to date, {count} jobs.")]
 
 
@@ -128,22 +137,24 @@ def _check_choices(workers: set[str]) -> list[Problem]:
             Severity.FAIL,
             "worker",
             f"The configured worker {chosen!r} does not exist.",
-            f"Add it with `fleet add {chosen}`, or set another: `offload setup --set worker=local`.",
+            f"Add it with `offload fleet add {chosen}`, or set another: `offload setup --set worker=local`.",
         )
     ]
 
 
-async def check_worker_in_full(worker: Worker, *, apply: bool, forget: bool = False) -> list[Problem]:
-    """Look at one worker; with `apply`, mend what can be mended there, telling each step on stderr.
+async def check_worker_in_full(
+    worker: Worker, progress: Progress, *, apply: bool, forget_host_keys: bool = False
+) -> list[Problem]:
+    """Check one worker; with `apply`, repair what can be repaired there.
 
-    `forget`: the host keys pinned for it are forgotten first, and what it shows now is pinned.
+    `forget_host_keys`: forget its pinned host keys first, and pin those that it shows now.
     """
     before = pins_of(worker)
-    if forget:
+    if forget_host_keys:
         mine = [pin for pin in before if pin.name in await asyncio.to_thread(_names_of, worker)]
         forget_pins(worker, mine)
         before = pins_of(worker)
-    problems = await _check_worker(worker, apply=apply)
+    problems = await _check_worker(worker, progress, apply=apply)
     for pin in pins_of(worker):
         if pin not in before:
             text = f"First contact: {pin.name} has the host key {pin.key.fingerprint} ({pin.key.kind})."
@@ -161,17 +172,17 @@ def _names_of(worker: Worker) -> set[str]:
     return exact if ports else exact | {name for name in known if name.startswith(f"[{host}]:")}
 
 
-async def _check_worker(worker: Worker, *, apply: bool = False) -> list[Problem]:
+async def _check_worker(worker: Worker, progress: Progress = silent, *, apply: bool = False) -> list[Problem]:
     name = f"worker {worker}"
     problems: list[Problem] = []
     try:
         async with asyncio.timeout(None if apply else REACH_SECONDS):
             problems += _named(name, await check_worker(worker))
             async with connect(worker) as line:
-                machine = await _look(line, apply=apply)
+                machine = await _examine_machine(line, progress, apply=apply)
                 said = machine.problems
                 if worker.provider == "local":
-                    # The provider has looked at this machine itself.
+                    # The provider has already checked this machine.
                     said = tuple(one for one in said if one.subject not in {p.subject for p in problems})
                     said = tuple(one for one in said if one.subject in ("root", "engine"))
                 problems += _named(name, said)
@@ -195,7 +206,7 @@ async def _check_worker(worker: Worker, *, apply: bool = False) -> list[Problem]
 
 
 async def _code_from_elsewhere(worker: Worker) -> Problem:
-    """Say where jobs of remote repositories run, and why."""
+    """Return where jobs of remote repositories run, and why."""
     beside = await look_beside(worker)
     if beside.contained:
         text = f"Code from elsewhere runs in a container ({beside_name(worker.name)}), because {beside.why}."
@@ -212,8 +223,8 @@ def _named(name: str, problems: Sequence[Problem]) -> list[Problem]:
     ]
 
 
-async def _look(line: Connection, *, apply: bool) -> Machine:
-    """Look at a machine; with `apply`, mend it and look again."""
+async def _examine_machine(line: Connection, progress: Progress, *, apply: bool) -> Machine:
+    """Return what is found on a machine; with `apply`, after repairing it."""
     container = line.container
 
     async def look() -> Machine:
@@ -227,6 +238,6 @@ async def _look(line: Connection, *, apply: bool) -> Machine:
         )
 
     machine = await look()
-    if apply and await mend(line.transport, machine, say):
+    if apply and await mend(line.transport, machine, progress):
         machine = await look()
     return machine
