@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from jobs.errors import UsageError
 from jobs.playbooks.base import Context
-from jobs.playbooks.commands import TASK_TIMEOUT, step_argv
+from jobs.playbooks.commands import TASK_TIMEOUT, Evidence, on_base_shown, setup, step_argv
+from jobs.playbooks.detect import Toolchain
 from jobs.playbooks.overrides import Overrides
 from jobs.remote.offload_runner.protocol import Plan, PlanError, Task, load_plan
 
 STEP_TIMEOUT = 300
 
 
-def finish(context: Context, action: str, own: Overrides, tasks: Sequence[Task]) -> Plan:
+def finish(
+    context: Context,
+    action: str,
+    own: Overrides,
+    tasks: Sequence[Task],
+    notes: Sequence[Mapping[str, str]] = (),
+) -> Plan:
     """Return the plan of these tasks, the repository's further ones, and the synthesis.
+
+    `notes` say what the plan leaves out, for the assessment.
 
     Raises `UsageError` when a further task does not fit in.
     """
@@ -47,12 +56,13 @@ def finish(context: Context, action: str, own: Overrides, tasks: Sequence[Task])
     )
     parallel = own.parallel or context.options.get("parallel")
     try:
-        plan = Plan(describe(context, action), tasks, parallel, ports=list(own.ports))
+        job = {**describe(context, action), "notes": [dict(note) for note in notes]}
+        plan = Plan(job, tasks, parallel, ports=list(own.ports))
         return load_plan(plan.to_json())
     except PlanError as error:
         raise UsageError(
             f"The plan for {context.target} does not hold together: {error}.",
-            hint="Look at the tasks in the base branch's configuration.",
+            hint="Check the tasks in the base branch's configuration.",
         ) from error
 
 
@@ -76,6 +86,26 @@ def runner_step(
         evidence=evidence,
         when=when,
         outputs={"shown": ""},
+    )
+
+
+def compare_task(
+    context: Context, base: Sequence[Toolchain], evidence: Evidence, needs: Sequence[str], timeout: int
+) -> Task:
+    """Return the task that runs on the base what failed on the head; it returns early when nothing did."""
+    return Task(
+        id="test-base",
+        name="comparison with the base",
+        role="test_base",
+        argv=step_argv("compare", context.session),
+        needs=list(needs),
+        when="always",
+        timeout=timeout,
+        outputs={
+            "setup": [step.shell for step in setup(base)],
+            "checks": evidence.checks,
+            "shown": on_base_shown(base),
+        },
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from jobs.remote.offload_runner.protocol import Plan
@@ -27,18 +27,39 @@ class RepositoryFacts:
     """What the runner saw while preparing.
 
     `files` holds the text of the known manifests at the head (path -> text), `base_files` the same at the
-    base: configuration is taken from `base_files` only, never from the change under review. `tools` maps
-    program names found on the worker to their paths.
+    base: configuration is taken from `base_files` only, never from the change under review. The merge base
+    has `merge_base_files` and `merge_base_entries` (None: as at the base). `tools` maps program names found
+    on the worker to their paths. Texts have no byte order mark, and lines end with a newline only.
     """
 
     root_entries: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     base_files: Mapping[str, str] = field(default_factory=dict)
+    merge_base_files: Mapping[str, str] | None = None
+    merge_base_entries: tuple[str, ...] | None = None
     changed: tuple[ChangedFile, ...] = ()
     tools: Mapping[str, str] = field(default_factory=dict)
     cores: int = 1
     has_submodules: bool = False
     has_lfs: bool = False
+
+    def __post_init__(self) -> None:
+        """Take byte order marks and carriage returns from the manifests."""
+        for name in ("files", "base_files", "merge_base_files"):
+            texts = getattr(self, name)
+            if texts is not None:
+                plain = {path: text.lstrip("\ufeff").replace("\r\n", "\n") for path, text in texts.items()}
+                object.__setattr__(self, name, plain)
+
+    @property
+    def at_merge_base(self) -> RepositoryFacts:
+        """Return the same facts about the commit that the change starts from."""
+        files = self.base_files if self.merge_base_files is None else self.merge_base_files
+        entries = self.merge_base_entries
+        if entries is None:
+            gone = {file.path for file in self.changed if file.status == "A" and "/" not in file.path}
+            entries = tuple(name for name in self.root_entries if name not in gone)
+        return replace(self, files=files, root_entries=entries)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RepositoryFacts:
@@ -47,6 +68,10 @@ class RepositoryFacts:
             root_entries=tuple(data.get("root_entries", ())),
             files=dict(data.get("files", {})),
             base_files=dict(data.get("base_files", {})),
+            merge_base_files=data.get("merge_base_files"),
+            merge_base_entries=None
+            if data.get("merge_base_entries") is None
+            else tuple(data["merge_base_entries"]),
             changed=tuple(ChangedFile(**item) for item in data.get("changed", ())),
             tools=dict(data.get("tools", {})),
             cores=int(data.get("cores", 1)),

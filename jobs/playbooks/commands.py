@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from jobs.playbooks.base import Context
+from jobs.playbooks.base import Context, RepositoryFacts
 from jobs.playbooks.detect import TASK_RUNNERS, Step, Toolchain, detect
 from jobs.playbooks.overrides import ROLES, Overrides
 from jobs.remote.offload_runner.protocol import ISOLATED, Task
@@ -17,16 +17,56 @@ TASK_TIMEOUT = 1800
 PROOF_TIMEOUT = 600
 # The name of the toolchain that the repository's configuration makes.
 REPOSITORY = "repository"
-_TEST_FOLDER = re.compile(r"(^|/)(tests?|__tests__|spec|testdata|fixtures|src/test)/")
-_TEST_SUPPORT = re.compile(r"(^|/)conftest\.py$")
+_TEST_FOLDER = r"(^|/)(tests?|__tests__|spec|testdata|fixtures|__snapshots__|src/test)/"
+_TEST_SUPPORT = re.compile(rf"{_TEST_FOLDER}|(^|/)conftest\.py$|\.snap$")
+_DEPENDENCIES = re.compile(
+    r"(^|/)(package(-lock)?\.json|npm-shrinkwrap\.json|yarn\.lock|pnpm-lock\.yaml|bun\.lockb?|uv\.lock|"
+    r"poetry\.lock|pdm\.lock|[\w.-]*requirements[\w.-]*\.txt|requirements/[\w.-]+\.txt|Cargo\.lock|go\.(mod|sum))$"
+)
+_LINT_CONFIGURATION = re.compile(
+    r"(^|/)(\.?ruff\.toml|\.?mypy\.ini|\.flake8|\.eslintrc(\.\w+)?|eslint\.config\.\w+|biome\.jsonc?|"
+    r"tsconfig(\.[\w-]+)?\.json|\.pre-commit-config\.yaml|\.?clippy\.toml|\.?rustfmt\.toml|\.golangci\.ya?ml)$"
+)
+
+# Test runners write reports where the environment alone tells them to; the project's command stays as it is.
+_REPORTS = (
+    'rm -rf "$OFFLOAD_RESULTS" 2>/dev/null; mkdir -p "$OFFLOAD_RESULTS"; '
+    'export PYTEST_ADDOPTS="${PYTEST_ADDOPTS:+$PYTEST_ADDOPTS }'
+    "-o junit_family=xunit1 --junitxml='$OFFLOAD_RESULTS/pytest.xml'\" "
+    "TOX_OVERRIDE=testenv.pass_env+=PYTEST_ADDOPTS; "
+)
+# An older node refuses the options, and would then run nothing at all.
+_NODE_REPORTS = (
+    "reports='--test-reporter=spec --test-reporter-destination=stdout --test-reporter=junit'; "
+    'reports="$reports --test-reporter-destination=\\"$OFFLOAD_RESULTS/node.xml\\""; '
+    'if NODE_OPTIONS="$reports" node -e 0 2>/dev/null; '
+    'then export NODE_OPTIONS="${NODE_OPTIONS:+$NODE_OPTIONS }$reports"; fi; '
+)
 
 
-def toolchains_for(context: Context, overrides: Overrides) -> list[Toolchain]:
+def with_reports(shell: str, *, node: bool = False) -> str:
+    """Return a test command with the environment in which test runners write reports."""
+    return f"{_REPORTS}{_NODE_REPORTS if node else ''}{shell}"
+
+
+def toolchains_for(facts: RepositoryFacts, overrides: Overrides) -> list[Toolchain]:
     """Return the repository's toolchains with the overrides applied.
 
     An overridden role is taken from every toolchain and given once, by the toolchain `REPOSITORY`.
     """
-    found = detect(context.facts)
+    found = detect(facts)
+    if overrides.results:
+        found = [
+            replace(
+                toolchain,
+                steps=tuple(
+                    replace(step, results=overrides.results) if step.role == "test" else step
+                    for step in toolchain.steps
+                ),
+                results=overrides.results,
+            )
+            for toolchain in found
+        ]
     if not overrides.commands:
         return found
     taken = {role for role in ROLES if role in overrides.commands}
@@ -39,15 +79,22 @@ def toolchains_for(context: Context, overrides: Overrides) -> list[Toolchain]:
         for toolchain in found
     ]
     own = tuple(
-        Step(role, role, line) for role in ROLES if isinstance(line := overrides.commands.get(role), str)
+        Step(
+            role, role, line, results=overrides.results if role == "test" else (), node_reports=role == "test"
+        )
+        for role in ROLES
+        if isinstance(line := overrides.commands.get(role), str)
     )
     one = overrides.commands.get("test_file")
-    tests = [toolchain.is_test for toolchain in found]
+    if not own and not one:
+        return [toolchain for toolchain in kept if toolchain.steps]
+    tests = [toolchain.test_path for toolchain in found if toolchain.test_path and not toolchain.directory]
     repository = Toolchain(
         REPOSITORY,
         own,
         test_file=one if isinstance(one, str) else "",
-        is_test=lambda path: any(is_test(path) for is_test in tests) or bool(_TEST_FOLDER.search(path)),
+        test_path="|".join(f"(?:{pattern})" for pattern in [*tests, _TEST_FOLDER]),
+        results=overrides.results,
     )
     return [repository, *(toolchain for toolchain in kept if toolchain.steps)]
 
@@ -59,10 +106,12 @@ def step_argv(name: str, session: str) -> list[str]:
 
 @dataclass
 class Evidence:
-    """The tasks that build, test and check, and their ids by role."""
+    """The tasks that build, test and check, their ids by role, and what runs on the base for each."""
 
     tasks: list[Task] = field(default_factory=list)
     ids: dict[str, list[str]] = field(default_factory=dict)
+    checks: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[dict[str, str]] = field(default_factory=list)
 
     def add(self, task: Task) -> str:
         """Take a task, giving it an id that no other has."""
@@ -78,6 +127,11 @@ class Evidence:
     def of(self, *roles: str) -> list[str]:
         """Return the ids of the tasks with these roles."""
         return [name for role in roles for name in self.ids.get(role, [])]
+
+    def note(self, message: str, severity: str = "note") -> None:
+        """Take something that the assessment has to say about the plan."""
+        if all(note["message"] != message for note in self.notes):
+            self.notes.append({"message": message, "severity": severity})
 
 
 def setup(toolchains: Sequence[Toolchain]) -> list[Step]:
@@ -95,8 +149,14 @@ def setup(toolchains: Sequence[Toolchain]) -> list[Step]:
     ]
 
 
-def gather(context: Context, toolchains: Sequence[Toolchain], timeout: int) -> Evidence:
-    """Return install, build, test, lint and types tasks of all toolchains, with their needs."""
+def gather(
+    context: Context, toolchains: Sequence[Toolchain], base: Sequence[Toolchain], timeout: int
+) -> Evidence:
+    """Return install, build, test, lint and types tasks of all toolchains, with their needs.
+
+    `base` are the toolchains of the merge base, whose commands run there for comparison, and on the head too
+    where the change alters the test command.
+    """
     evidence = Evidence()
     others = [toolchain for toolchain in toolchains if toolchain.name != REPOSITORY]
 
@@ -109,19 +169,97 @@ def gather(context: Context, toolchains: Sequence[Toolchain], timeout: int) -> E
 
     own = next((toolchain for toolchain in toolchains if toolchain.name == REPOSITORY), None)
     first = chain(own, ("install",), []) if own else []
-    ready: dict[str, list[str]] = {}
+    ready: dict[int, list[str]] = {}
     for toolchain in others:
         # A Makefile works with what the other toolchains installed.
         before = evidence.of("install", "build") if toolchain.name in TASK_RUNNERS else first
-        ready[toolchain.name] = chain(toolchain, ("install", "build"), before)
+        ready[id(toolchain)] = chain(toolchain, ("install", "build"), before)
     built = chain(own, ("build",), evidence.of("install", "build")) if own else []
     for toolchain in toolchains:
-        needs = evidence.of("install", "build") if toolchain is own else ready[toolchain.name] + built
+        needs = evidence.of("install", "build") if toolchain is own else ready[id(toolchain)] + built
         for role in ("test", "lint", "types"):
             for step in toolchain.by_role(role):
                 suffix = toolchain.name if len(others) > 1 and toolchain is not own else ""
-                evidence.add(_task(step, context, timeout, suffix, needs))
+                name = evidence.add(_task(step, context, timeout, suffix, needs))
+                _compare(context, evidence, toolchain, step, name, base, timeout, needs)
+        for note in toolchain.notes:
+            evidence.note(note)
+    _note_changes(context, evidence)
     return evidence
+
+
+def _compare(
+    context: Context,
+    evidence: Evidence,
+    toolchain: Toolchain,
+    step: Step,
+    name: str,
+    base: Sequence[Toolchain],
+    timeout: int,
+    needs: Sequence[str],
+) -> None:
+    """Note what runs on the base for a task of the head, and whether the change alters the command."""
+    old = next(
+        (
+            other
+            for candidate in base
+            if (candidate.name, candidate.directory) == (toolchain.name, toolchain.directory)
+            for other in candidate.by_role(step.role)
+            if other.name == step.name or step.role == "test"
+        ),
+        None,
+    )
+    there = old or step
+    altered = old is not None and old.body != step.body and toolchain.name != REPOSITORY
+    check = {"task": name, "role": step.role, "shell": _shell(there), "results": list(there.results)}
+    evidence.checks.append({**check, "always": altered and step.role == "test"})
+    if old is None or not altered:
+        return
+    if step.role != "test":
+        evidence.note(f"The change alters how `{step.name}` checks.")
+        return
+    if not context.merge_base:
+        return
+    if not old.replay:
+        evidence.note(f"The change alters how `{step.name}` tests, so it ran on the base as well.", "warning")
+        return
+    evidence.note(f"The change alters how `{step.name}` tests; the base's command ran on the head as well.")
+    again = replace(there, shell=old.replay, reported="", name=f"{step.name} as on the base")
+    task = _task(again, context, timeout, "as-on-base", needs)
+    task = replace(task, outputs={**task.outputs, "of_base": True})
+    evidence.checks.append({**check, "task": evidence.add(task), "always": False})
+
+
+def _shell(step: Step) -> str:
+    if step.role != "test":
+        return step.shell
+    return with_reports(step.reported or step.shell, node=step.node_reports)
+
+
+def _note_changes(context: Context, evidence: Evidence) -> None:
+    """Note changes to dependencies and to the configuration of checks."""
+    paths = [file.path for file in context.facts.changed]
+    before, after = context.facts.at_merge_base.files, context.facts.files
+    dependencies = [
+        path
+        for path in paths
+        if _DEPENDENCIES.search(path)
+        and not (path.endswith("package.json") and not _depends(before, after, path))
+    ]
+    if dependencies:
+        evidence.note(f"The change alters dependencies: {', '.join(dependencies[:5])}.")
+    lint = [path for path in paths if _LINT_CONFIGURATION.search(path)]
+    if lint and evidence.of("lint", "types"):
+        evidence.note(f"The change alters the configuration of checks: {', '.join(lint[:5])}.")
+
+
+def _depends(before: Mapping[str, str], after: Mapping[str, str], path: str) -> bool:
+    pattern = re.compile(r'"(?:d|devD|peerD|optionalD)ependencies"\s*:\s*\{[^}]*\}')
+    texts = [
+        sorted(re.sub(r"\s+", "", part) for part in pattern.findall(files.get(path, "")))
+        for files in (before, after)
+    ]
+    return texts[0] != texts[1]
 
 
 def _task(step: Step, context: Context, timeout: int, suffix: str, needs: Sequence[str]) -> Task:
@@ -129,7 +267,11 @@ def _task(step: Step, context: Context, timeout: int, suffix: str, needs: Sequen
         # `npm lint` is the lint, `cargo clippy` one of several.
         tool = re.sub(r"[^a-z0-9]+", "-", step.name.lower().split()[-1]).strip("-")
         suffix = suffix if tool == step.role else tool
-    shell, outputs = step.shell, dict[str, Any]()
+    shell, outputs = _shell(step), dict[str, Any]()
+    if step.role == "test":
+        outputs["shown"] = step.shell
+    if step.results:
+        outputs["results"] = list(step.results)
     if step.needs_program and step.needs_program not in context.facts.tools:
         outputs["missing_program"] = step.needs_program
         message = f"{step.needs_program} is not installed on this worker, so `{step.shell}` cannot run."
@@ -145,44 +287,58 @@ def _task(step: Step, context: Context, timeout: int, suffix: str, needs: Sequen
     )
 
 
-def proof_groups(context: Context, toolchains: Sequence[Toolchain]) -> list[Mapping[str, Any]]:
-    """Return what the behavioural proof has to run: the changed tests of each toolchain."""
-    changed = [file for file in context.facts.changed if file.status != "D" and not file.binary]
-    groups: list[Mapping[str, Any]] = []
+def proof_groups(
+    context: Context, toolchains: Sequence[Toolchain], evidence: Evidence
+) -> list[dict[str, Any]]:
+    """Return what the behavioural proof has to run: the changed tests of each toolchain.
+
+    A changed helper, fixture or snapshot is support: the tests that use it run.
+    """
+    changed = [file.path for file in context.facts.changed if file.status != "D" and not file.binary]
+    support = [
+        file.path for file in context.facts.changed if file.status != "D" and _TEST_SUPPORT.search(file.path)
+    ]
+    groups: list[dict[str, Any]] = []
+    proven: set[str] = set()
+    unproven: dict[str, Toolchain] = {}
     for toolchain in toolchains:
+        tests = [path for path in changed if toolchain.is_test(path)]
         if not toolchain.test_file:
+            unproven.update(dict.fromkeys(tests, toolchain))
             continue
-        tests = [file.path for file in changed if toolchain.is_test(file.path)]
-        if not tests:
+        inside = f"{toolchain.directory}/" if toolchain.directory else ""
+        used = [path for path in support if path not in tests and path.startswith(inside)]
+        if not tests and not used:
             continue
-        overlay = [
-            file.path
-            for file in context.facts.changed
-            if file.status != "D"
-            and file.path not in tests
-            and (_TEST_FOLDER.search(file.path) or _TEST_SUPPORT.search(file.path))
-        ]
-        whole = toolchain.name == REPOSITORY
-        needed = [other for other in toolchains if whole or other.name in (REPOSITORY, toolchain.name)]
+        proven.update(tests)
         groups.append(
             {
                 "test_files": tests,
-                "command": ["sh", "-c", toolchain.test_file, "sh", "{tests}"],
-                "setup": [["sh", "-c", step.shell] for step in setup(needed)],
-                "overlay": overlay,
+                "support": used,
+                "pattern": _from_top(toolchain),
+                "shell": with_reports(
+                    toolchain.test_file,
+                    node=any(step.node_reports for step in toolchain.steps),
+                ),
+                "cwd": toolchain.directory,
                 "timeout": PROOF_TIMEOUT,
+                "results": list(toolchain.results),
             }
         )
+    for path, toolchain in unproven.items():
+        if path not in proven:
+            runner = next((step.name for step in toolchain.by_role("test")), toolchain.name)
+            evidence.note(f"The changed tests were not proven: {runner} cannot run single files.")
     return groups
 
 
-def on_base(context: Context, toolchains: Sequence[Toolchain]) -> str:
-    """Return the shell line that installs, builds and tests the base commit in its own worktree."""
-    make_tree = " ".join(f'"{word}"' for word in step_argv("base-worktree", context.session))
-    return f'{make_tree} && cd "{{base_worktree}}" && {on_base_shown(toolchains)}'
+def _from_top(toolchain: Toolchain) -> str:
+    if not toolchain.directory:
+        return toolchain.test_path
+    return f"^{re.escape(toolchain.directory)}/(?=.)"
 
 
 def on_base_shown(toolchains: Sequence[Toolchain]) -> str:
-    """Return what people see of it: the repository's own commands."""
+    """Return what people see of the base's run: the repository's own commands."""
     tests = [step for toolchain in toolchains for step in toolchain.by_role("test")]
     return " && ".join(f"{{ {step.shell}; }}" for step in [*setup(toolchains), *tests])

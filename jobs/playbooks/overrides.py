@@ -1,7 +1,8 @@
-"""A repository's own word on its commands: `.offload/config.toml` or `[tool.offload]`, of the base branch.
+"""A repository's settings of its own commands: `.offload/config.toml` or `[tool.offload]`, at the base.
 
     parallel = 4                    # tasks at once
     timeout = 1800                  # seconds for one task
+    hunks = false                   # no proof per hunk; a number: seconds for it
     ports = ["PORT"]                # variables that each hold a port of the job's own
     [commands]                      # a shell line instead of what was detected; false: no such task
     install = "make deps"
@@ -10,6 +11,7 @@
     test_file = 'make check ONE="$1"'
     lint = "make lint"
     types = false
+    results = "reports/*.xml"       # test reports (JUnit XML, TAP, JSON) below the tree, one glob or a list
     [[tasks]]                       # further tasks
     id = "docs"
     shell = "make docs"
@@ -37,7 +39,7 @@ from jobs.remote.offload_runner.protocol import VARIABLE
 CONFIG = ".offload/config.toml"
 _SECRET = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 ROLES = ("install", "build", "test", "lint", "types")
-_TOP = ("commands", "parallel", "ports", "secrets", "tasks", "timeout")
+_TOP = ("commands", "hunks", "parallel", "ports", "secrets", "tasks", "timeout")
 _TASK = ("id", "name", "shell", "needs", "secrets", "timeout")
 
 
@@ -63,6 +65,8 @@ class Overrides:
     tasks: tuple[ExtraTask, ...] = ()
     ports: tuple[str, ...] = ()
     secrets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # role -> names
+    results: tuple[str, ...] = ()  # globs
+    hunks: int | None = None  # seconds for the proof per hunk; 0: none
 
 
 def read(facts: RepositoryFacts) -> Overrides:
@@ -84,7 +88,7 @@ def _toml(name: str, text: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(
-            f"Reading {name} of the base branch failed: {error}.", hint="Mend it on the base branch."
+            f"Reading {name} of the base branch failed: {error}.", hint="Correct it on the base branch."
         ) from error
 
 
@@ -113,7 +117,9 @@ def _parse(table: Any, source: str) -> Overrides:
     commands = table.get("commands", {})
     if not isinstance(commands, dict):
         raise UsageError(f"{source}: `commands` of the base branch is not a table.")
-    _known(commands, (*ROLES, "test_file"), f"{source}: [commands]")
+    _known(commands, (*ROLES, "test_file", "results"), f"{source}: [commands]")
+    results = _results(commands.get("results", []), source)
+    commands = {key: value for key, value in commands.items() if key != "results"}
     for key, value in commands.items():
         if value is not False and not (isinstance(value, str) and value.strip()):
             raise UsageError(
@@ -129,7 +135,28 @@ def _parse(table: Any, source: str) -> Overrides:
         tasks=tuple(_task(item, source) for item in extra),
         ports=_ports(table.get("ports", []), source),
         secrets=_secrets(table.get("secrets", {}), source),
+        results=results,
+        hunks=_hunks(table.get("hunks", True), source),
     )
+
+
+def _results(value: Any, source: str) -> tuple[str, ...]:
+    globs = [value] if isinstance(value, str) else value
+    if not isinstance(globs, list) or not all(
+        isinstance(name, str) and name and not name.startswith("/") and ".." not in name.split("/")
+        for name in globs
+    ):
+        raise UsageError(
+            f"{source}: results of the base branch must be patterns below the tree, not {value!r}.",
+            hint='Write results = "reports/*.xml".',
+        )
+    return tuple(globs)
+
+
+def _hunks(value: Any, source: str) -> int | None:
+    if value is True:
+        return None
+    return 0 if value is False else _seconds(value, f"{source}: hunks")
 
 
 def _secrets(table: Any, source: str) -> dict[str, tuple[str, ...]]:

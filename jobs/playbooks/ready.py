@@ -6,9 +6,9 @@ import shlex
 from typing import ClassVar
 
 from jobs.playbooks import overrides
-from jobs.playbooks.assembly import STEP_TIMEOUT, finish, runner_step
+from jobs.playbooks.assembly import STEP_TIMEOUT, compare_task, finish, runner_step
 from jobs.playbooks.base import Context, Playbook
-from jobs.playbooks.commands import TASK_TIMEOUT, gather, on_base, on_base_shown, toolchains_for
+from jobs.playbooks.commands import TASK_TIMEOUT, gather, toolchains_for
 from jobs.remote.offload_runner.protocol import Plan, Task
 
 
@@ -22,8 +22,8 @@ class Ready(Playbook):
         """Return the plan of the last check before a merge."""
         own = overrides.read(context.facts)
         timeout = own.timeout or TASK_TIMEOUT
-        toolchains = toolchains_for(context, own)
-        evidence = gather(context, toolchains, timeout)
+        base = toolchains_for(context.facts.at_merge_base, own)
+        evidence = gather(context, toolchains_for(context.facts, own), base, timeout)
         tasks = [runner_step(context, "context", "what changed", evidence=False)]
         if context.base_sha:
             tasks += [
@@ -36,20 +36,10 @@ class Ready(Playbook):
                 runner_step(context, "conflicts", "merge with the base"),
             ]
         tasks += evidence.tasks
-        if context.merge_base and evidence.of("test", "build"):
-            tasks.append(
-                Task(
-                    id="test-base",
-                    name="the same on the base",
-                    role="test_base",
-                    shell=on_base(context, toolchains),
-                    outputs={"shown": on_base_shown(toolchains)},
-                    needs=evidence.of("install", "build", "test"),
-                    when="failure",
-                    timeout=timeout,
-                )
-            )
-        return finish(context, self.action, own, tasks)
+        if context.merge_base and evidence.of("test", "build", "lint", "types"):
+            needs = evidence.of("install", "build", "test", "lint", "types")
+            tasks.append(compare_task(context, base, evidence, needs, timeout))
+        return finish(context, self.action, own, tasks, evidence.notes)
 
 
 def contains_base(context: Context) -> str:

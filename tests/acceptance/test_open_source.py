@@ -41,7 +41,7 @@ class Review:
     @property
     def ran(self) -> set[str]:
         """The tasks that came from the repository, and that were not skipped."""
-        own = {"context", "conflicts", "synthesis"}
+        own = {"context", "conflicts", "base", "test-base", "hunks", "synthesis"}
         return {task for task, state in self.states.items() if state != "skipped"} - own
 
     @property
@@ -126,34 +126,6 @@ def npm(path: Path, name: str, base: str, head: str) -> RepoBuilder:
     return repository(path / name, Release("npm", name, base), Release("npm", name, head))
 
 
-async def test_more_itertools(worker: Worker, tmp_path: Path) -> None:
-    """unittest, flake8. The release's new test passes on the release before it; a break is told at once."""
-    repo = pypi(tmp_path, "more-itertools", "10.4.0", "10.5.0")
-    review = await worker.review(repo)
-    assert review.ran == {"install", "test", "lint-flake8", "proof"}, review.told
-    assert "tests/test_recipes.py" in review.log("proof"), review.told
-    assert (review.states["test"], review.states["test-base"]) == ("succeeded", "skipped"), review.told
-    assert review.proof == {"tests/test_recipes.py": "proves_nothing"}, review.told
-    assert review.verdict == "pass", review.told
-
-    source = (tmp_path / "more-itertools/more_itertools/recipes.py").read_text()
-    wrong = source.replace("def all_equal(iterable, key=None):", "def all_equal(iterable, key=len):")
-    assert wrong != source
-    review = await worker.review(broken(repo, 2, {"more_itertools/recipes.py": wrong}), 2)
-    assert (review.states["test"], review.states["test-base"]) == ("failed", "succeeded"), review.told
-    assert review.proof == {"tests/test_recipes.py": "regression"}, review.told
-    assert review.verdict == "fail", review.told
-
-
-async def test_toolz(worker: Worker, tmp_path: Path) -> None:
-    """Tests inside the package, and no word on what runs them; new ones for what worked before."""
-    review = await worker.review(pypi(tmp_path, "toolz", "0.12.0", "0.12.1"))
-    assert review.ran == {"install", "test", "proof"}, review.told
-    assert " passed" in review.log("test"), review.told
-    assert review.proof == {"toolz/tests/test_itertoolz.py": "proves_nothing"}, review.told
-    assert review.verdict == "pass", review.told
-
-
 async def test_humanize(worker: Worker, tmp_path: Path) -> None:
     """pytest, an extra for the tests, and ruff. Two changed test files need the new code, one does not."""
     review = await worker.review(pypi(tmp_path, "humanize", "4.9.0", "4.10.0"))
@@ -167,37 +139,15 @@ async def test_humanize(worker: Worker, tmp_path: Path) -> None:
 
 
 async def test_shell_quote(worker: Worker, tmp_path: Path) -> None:
-    """npm and tape. 1.7.3 mends a command injection, with the test that shows it."""
+    """npm and tape. 1.7.3 fixes a command injection, with the test that shows it."""
     repo = npm(tmp_path, "shell-quote", "1.7.2", "1.7.3")
     review = await worker.review(repo)
     assert review.ran == {"install", "test", "proof"}, review.told
     assert review.proof == {"test/quote.js": "proof"}, review.told
     assert review.verdict == "pass", review.told
 
-    unmended = (tmp_path / "shell-quote/index.js").read_text()
-    review = await worker.review(broken(repo, 2, {"index.js": unmended}), 2)
-    assert (review.states["test"], review.states["test-base"]) == ("failed", "succeeded"), review.told
+    unfixed = (tmp_path / "shell-quote/index.js").read_text()
+    review = await worker.review(broken(repo, 2, {"index.js": unfixed}), 2)
+    assert review.states["test"] == "failed", review.told
     assert review.proof == {"test/quote.js": "still_fails"}, review.told
-    assert review.verdict == "fail", review.told
-
-
-async def test_minimist(worker: Worker, tmp_path: Path) -> None:
-    """npm and tap. 1.2.6 mends a prototype pollution."""
-    review = await worker.review(npm(tmp_path, "minimist", "1.2.5", "1.2.6"))
-    assert review.ran == {"install", "test", "proof"}, review.told
-    assert review.proof == {"test/proto.js": "proof"}, review.told
-    assert review.verdict == "pass", review.told
-
-
-async def test_ejs(worker: Worker, tmp_path: Path) -> None:
-    """Make: the package names no test script, its Makefile does."""
-    repo = npm(tmp_path, "ejs", "0.8.2", "0.8.3")
-    review = await worker.review(repo)
-    assert review.ran == {"install-node", "test-make"}, review.told
-    assert " passing" in review.log("test-make"), review.told
-    assert review.verdict == "pass", review.told
-
-    unfinished = (tmp_path / "ejs/lib/ejs.js").read_text()
-    review = await worker.review(broken(repo, 2, {"lib/ejs.js": unfinished}), 2)
-    assert (review.states["test-make"], review.states["test-base"]) == ("failed", "succeeded"), review.told
     assert review.verdict == "fail", review.told

@@ -5,8 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from jobs.remote.offload_runner.steps.judge import Evidence, Finding, Outcome, judge, place
+from jobs.remote.offload_runner.steps.findings import Compared, Evidence, Finding, Outcome
+from jobs.remote.offload_runner.steps.judge import judge, place_in
+from jobs.remote.offload_runner.steps.problems import Problem
+from jobs.remote.offload_runner.steps.results import Case, Results
+from jobs.remote.offload_runner.steps.results.model import OUTCOMES
+from jobs.remote.offload_runner.steps.trees import Run
 from jobs.states import Verdict
 
 
@@ -42,17 +49,10 @@ def verdict(evidence: Evidence) -> tuple[str, list[tuple[str, str]]]:
     [
         (GOOD, "pass", []),
         (but(BASE_UNUSED), "pass", []),
-        # Build and tests, against the base.
-        (but(task("test", "failed"), task("test_base")), "fail", [("error", "test")]),
-        (but(task("build", "failed"), task("test_base")), "fail", [("error", "build")]),
-        (but(task("install", "failed"), task("test_base")), "fail", [("error", "install")]),
-        (but(task("test", "failed"), task("test_base", "failed")), "needs_work", [("warning", "test")]),
+        # Build and tests, when nothing is known of the base.
+        (but(task("build", "failed")), "fail", [("error", "build")]),
+        (but(task("install", "failed")), "fail", [("error", "install")]),
         (but(task("test", "failed")), "fail", [("error", "test")]),
-        (
-            but(task("test", "failed"), task("test_base", "failed", reason="timeout")),
-            "fail",
-            [("error", "test")],
-        ),
         (but(task("test", "failed"), task("test_base", "skipped")), "fail", [("error", "test")]),
         # Checks.
         (but(task("lint", "failed")), "needs_work", [("warning", "lint")]),
@@ -88,11 +88,124 @@ def test_verdict(outcomes: list[Outcome], expected: str, findings: list[tuple[st
     assert Verdict(expected)
 
 
+def run(code: int, *cases: Case, **fields: Any) -> Run:
+    results = Results(tuple(cases), source="JUnit XML" if cases else "", **fields)
+    return Run(code, 1.0, results=results)
+
+
+def case(name: str, outcome: str = "passed", **fields: Any) -> Case:
+    return Case(name, outcome, file="tests/test_a.py", **fields)
+
+
+OK, BAD = (
+    case("test_a"),
+    case("test_a", "failed", message="assert 1 == 2", at_file="tests/test_a.py", at_line=3),
+)
+OTHER = case("test_b", "failed")
+
+
+def against(
+    base: Run | None, head: Run, *reruns: Run, state: str = "failed", **fields: Any
+) -> tuple[str, list[str]]:
+    """Judge one test task by its results and the base's; return the verdict and the messages that count."""
+    outcome = task("test", state, exit_code=head.exit_code, **fields)
+    judgement = judge(
+        Evidence(
+            but(outcome),
+            tests={"test": head.results},
+            compared={"test": Compared(base, reruns)},
+            base_built=base is not None,
+        )
+    )
+    return judgement.verdict, [one.message for one in judgement.findings]
+
+
+@pytest.mark.parametrize(
+    ("base", "head", "reruns", "expected", "said"),
+    [
+        (run(0, OK), run(1, BAD), [], "fail", "passes on the base and fails on the head: assert 1 == 2."),
+        (run(1, BAD), run(1, BAD), [], "pass", "fails on the base as well"),
+        (run(1, BAD, case("test_b")), run(1, BAD, OTHER), [], "fail", "test_b passes on the base"),
+        (run(1, BAD, OTHER), run(1, BAD, case("test_b")), [], "pass", "Fixed by this change"),
+        (run(0, case("x")), run(1, BAD, case("x")), [], "fail", "is new and fails"),
+        (None, run(1, BAD), [], "fail", "whether it does on the base is not known"),
+        (run(0, OK), run(1, BAD), [run(1, BAD), run(0, OK)], "pass", "Flaky"),
+        # The exit code and the results must agree.
+        (run(0, OK), run(1, OK), [], "fail", "although no test fails in its results"),
+        (run(1, OK), run(1, OK), [], "needs_work", "although no test fails in its results"),
+        (run(0, BAD), run(1, BAD), [], "fail", "although the same tests fail on both"),
+        (run(0, OK), run(1, BAD), [run(1, OK), run(1, OK)], "needs_work", "never succeeds"),
+        (run(0, OK, case("test_b")), run(1, OK, complete=False), [], "fail", "did not run on the head"),
+        # Without results, the exit code is the evidence.
+        (run(0), run(1), [], "fail", "succeeds on the base"),
+        (run(1), run(1), [], "needs_work", "nothing tells what is new"),
+        (run(0), run(1), [run(0)], "pass", "is flaky"),
+        (run(1, BAD), run(1), [], "needs_work", "nothing tells what is new"),
+    ],
+)
+def test_tests_against_the_base(
+    base: Run | None, head: Run, reruns: list[Run], expected: str, said: str
+) -> None:
+    verdict, messages = against(base, head, *reruns)
+    assert verdict == expected, messages
+    assert any(said in message for message in messages), messages
+
+
+def test_success_with_failing_results_is_not_a_pass() -> None:
+    verdict, messages = against(run(0, OK), run(0, BAD), state="succeeded")
+    assert verdict == "fail", messages
+    verdict, messages = against(run(0, BAD), run(0, BAD), state="succeeded")
+    assert (verdict, "exit code 0 although 1 test fails" in " ".join(messages)) == ("needs_work", True)
+
+
+def test_fewer_failures_than_the_log_counts_are_not_believed() -> None:
+    verdict, messages = against(run(1, BAD), run(1, BAD), tail="2 failed, 3 passed in 0.1s")
+    assert (verdict, messages[0]) == (
+        "fail", "The test run (run test) says that 2 tests fail, and its results name 1."
+    )  # fmt: skip
+
+
+@given(
+    base=st.lists(st.sampled_from(OUTCOMES), min_size=1, max_size=6),
+    head=st.lists(st.sampled_from(OUTCOMES), min_size=1, max_size=6),
+    codes=st.tuples(st.sampled_from([0, 1]), st.sampled_from([0, 1])),
+)
+def test_no_results_make_a_failed_run_pass_that_the_base_passes(
+    base: list[str], head: list[str], codes: tuple[int, int]
+) -> None:
+    def cases(outcomes: list[str]) -> list[Case]:
+        return [case(f"test_{n}", outcome) for n, outcome in enumerate(outcomes)]
+
+    base_run, head_run = run(codes[0], *cases(base)), run(codes[1], *cases(head))
+    verdict, messages = against(base_run, head_run, state="failed" if codes[1] else "succeeded")
+    if codes[1] and not codes[0]:
+        assert verdict == "fail", messages
+    broken = any(new in ("failed", "error") and old == "passed" for old, new in zip(base, head, strict=False))
+    if broken:
+        assert verdict == "fail", messages
+
+
+def test_only_new_problems_of_a_check_count() -> None:
+    def lint(head: list[Problem], base: list[Problem] | None, **fields: Any) -> tuple[str, list[str]]:
+        outcome = task("lint", "failed", problems=tuple(head), **fields)
+        made = None if base is None else Run(int(bool(base)), 1.0, problems=tuple(base))
+        judgement = judge(Evidence(but(outcome), compared={"lint": Compared(made)}, base_built=True))
+        return judgement.verdict, [one.message for one in judgement.findings]
+
+    old, moved, new = Problem("a.py", 3, "E1 bad"), Problem("a.py", 9, "E1 bad"), Problem("b.py", 1, "E2")
+    assert lint([moved], [old])[0] == "pass"
+    assert lint([moved, new], [old]) == (
+        "needs_work", ["The lint check (run lint) reports a new problem: E2."]
+    )  # fmt: skip
+    assert lint([], None, missing_tool="eslint")[0] == "pass"
+    assert lint([], [], missing_tool="eslint")[0] == "needs_work", "the base has the tool"
+
+
 @pytest.mark.parametrize(
     ("state", "answer", "expected", "findings"),
     [
         ("succeeded", proof("proof"), "pass", []),
-        ("succeeded", proof("proves_nothing"), "pass", ["note"]),
+        ("succeeded", proof("proves_nothing"), "pass", []),
         ("succeeded", proof("passes", built=False), "pass", ["note"]),
         ("failed", proof("proof", "still_fails"), "needs_work", ["warning"]),
         ("failed", proof("fails", built=False), "needs_work", ["warning", "note"]),
@@ -143,9 +256,9 @@ def test_a_change_of_nothing_needs_no_tests() -> None:
 
 
 def test_words_say_where_the_fault_is() -> None:
-    judgement = judge(Evidence(but(task("test", "failed", exit_code=-11), task("test_base"))))
+    judgement = judge(Evidence(but(task("build", "failed", exit_code=-11)), base_built=True))
     assert judgement.findings == [
-        Finding("error", "test", "The test run (run test) fails on the head (signal 11) and not on the base.")
+        Finding("error", "build", "The build (run build) fails on the head (signal 11) and not on the base.")
     ]
 
 
@@ -163,4 +276,4 @@ def test_words_say_where_the_fault_is() -> None:
 def test_the_place_of_a_failure_is_in_a_changed_file(
     tail: str, expected: tuple[str | None, int | None]
 ) -> None:
-    assert place(tail, ["tests/test_a.py", "src/a.ts"]) == expected
+    assert place_in(tail, ["tests/test_a.py", "src/a.ts"]) == expected

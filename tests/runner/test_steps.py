@@ -16,16 +16,19 @@ import pytest
 from jobs.remote.offload_runner import steps
 from jobs.remote.offload_runner.engine.journal import Journal
 from jobs.remote.offload_runner.errors import RunnerError
-from jobs.remote.offload_runner.git import worktree
+from jobs.remote.offload_runner.files import paths
 from jobs.remote.offload_runner.git.command import Git
 from jobs.remote.offload_runner.steps.conflicts import merged_by_index
-from jobs.remote.offload_runner.steps.proof import Run, classify, read_groups
+from jobs.remote.offload_runner.steps.proof import classify, read_groups
+from jobs.remote.offload_runner.steps.record import Job
+from jobs.remote.offload_runner.steps.results import Case, Results
+from jobs.remote.offload_runner.steps.trees import Run, ready_base
 from tests.support.bench import PROJECT, Bench, session_of
 from tests.support.git_repos import RepoBuilder, git
 
 S = session_of(1)
 # A test is a shell script here: what is under test is the comparison of two trees, not a test framework.
-RUN = ["sh", "{tests}"]
+RUN = 'sh "$1"'
 
 
 @pytest.fixture
@@ -53,7 +56,7 @@ def task(role: str, shell: str = "true", **fields: Any) -> dict[str, Any]:
 
 
 def prove(bench: Bench, **group: Any) -> tuple[int, dict[str, Any]]:
-    outputs = {"proof": [{"command": RUN, **group}]}
+    outputs = {"setup": group.pop("setup", []), "proof": [{"shell": RUN, **group}]}
     write_plan(bench, task("proof", outputs=outputs))
     code = steps.main("proof", bench.root, S)
     return code, read(bench, "proof.json")
@@ -158,7 +161,8 @@ def test_every_result_of_the_proof(bench: Bench, shop: RepoBuilder) -> None:
         "neither.sh": "still_fails",
         "old.sh": "regression",
     }
-    assert answer["files"][2]["head"]["tail"] == ["no luck"]
+    (item,) = (item for item in answer["files"] if item["path"] == "neither.sh")
+    assert item["head"]["tail"] == ["no luck"]
     assert base_files(bench) == [".git", "old.sh", "price"]
     assert git(bench.root / "worktrees" / f"{S}.base", "status", "--porcelain") == ""
 
@@ -169,7 +173,7 @@ def test_proof_alone_exits_with_zero(bench: Bench, shop: RepoBuilder) -> None:
     )
     bench.prepare(shop)
     code, answer = prove(
-        bench, test_files=["sub/new.sh"], overlay=["sub/lib"], cwd="sub", env={"MODE": "{worktree}"}
+        bench, test_files=["sub/new.sh"], support=["sub/lib"], cwd="sub", shell='MODE={worktree} sh "$1"'
     )
     assert (code, results(answer)) == (0, {"sub/new.sh": "proof"})
 
@@ -177,19 +181,17 @@ def test_proof_alone_exits_with_zero(bench: Bench, shop: RepoBuilder) -> None:
 def test_the_setup_sees_the_base_and_its_failure_is_the_bases(bench: Bench, shop: RepoBuilder) -> None:
     shop.pull(1, {"price": "2\n", "new.sh": "true"})
     bench.prepare(shop)
-    code, answer = prove(
-        bench, test_files=["new.sh"], setup=[["test", "!", "-e", "new.sh"], ["sh", "-c", "exit 3"]]
-    )
-    assert (code, answer["base_built"], answer["base_error"]) == (0, False, "`exit 3` exit code 3")
+    code, answer = prove(bench, test_files=["new.sh"], setup=["test ! -e new.sh", "exit 3"])
+    assert (code, answer["base_built"]) == (0, False)
+    assert answer["base_error"] == "`exit 3` ends with exit code 3"
     assert results(answer) == {"new.sh": "passes"}
 
 
 def test_tests_that_cannot_be_loaded_fail(bench: Bench, shop: RepoBuilder) -> None:
     shop.pull(1, {"tax.py": "RATE = 1\n", "test_tax.py": "import tax\n"})
     bench.prepare(shop)
-    code, answer = prove(bench, test_files=["test_tax.py"], command=["{python}", "{tests}"])
+    code, answer = prove(bench, test_files=["test_tax.py"], shell='{python} "$1"')
     assert (code, results(answer)) == (0, {"test_tax.py": "proof"})
-    assert (answer["files"][0]["base"]["outcome"], answer["files"][0]["base"]["loaded"]) == ("fail", False)
 
 
 def test_a_test_that_hangs_is_ended_with_its_children(
@@ -199,7 +201,7 @@ def test_a_test_that_hangs_is_ended_with_its_children(
     bench.prepare(shop)
     code, answer = prove(bench, test_files=["hang.sh"], timeout=1)
     assert (code, results(answer)) == (1, {"hang.sh": "still_fails"})
-    assert answer["files"][0]["head"]["outcome"] == "timeout"
+    assert answer["files"][0]["head"]["timed_out"]
     for pid in (tmp_path / "pids").read_text().split():
         end = time.monotonic() + 5
         while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
@@ -213,9 +215,9 @@ def test_a_test_that_hangs_is_ended_with_its_children(
 def test_a_command_that_cannot_be_started(bench: Bench, shop: RepoBuilder) -> None:
     shop.pull(1, {"new.sh": "true"})
     bench.prepare(shop)
-    code, answer = prove(bench, test_files=["new.sh"], command=["no-such-program", "{tests}"])
+    code, answer = prove(bench, test_files=["new.sh"], shell='no-such-program "$1"')
     assert (code, results(answer)) == (1, {"new.sh": "fails"})
-    assert "no-such-program" in answer["files"][0]["head"]["tail"][0]
+    assert "no-such-program" in answer["files"][0]["head"]["tail"][-1]
 
 
 def test_names_that_look_like_placeholders_or_options(bench: Bench, shop: RepoBuilder) -> None:
@@ -229,7 +231,7 @@ def test_names_that_look_like_placeholders_or_options(bench: Bench, shop: RepoBu
 def test_the_proof_ended_early_leaves_a_clean_base(bench: Bench, shop: RepoBuilder, tmp_path: Path) -> None:
     shop.pull(1, {"slow.sh": f"touch {tmp_path}/started; sleep 600\n"})
     bench.prepare(shop)
-    write_plan(bench, task("proof", outputs={"proof": {"command": RUN, "test_files": ["slow.sh"]}}))
+    write_plan(bench, task("proof", outputs={"proof": [{"shell": RUN, "test_files": ["slow.sh"]}]}))
     code = "import sys; from pathlib import Path; from jobs.remote.offload_runner import steps;"
     code += f"sys.exit(steps.main('proof', Path(sys.argv[1]), '{S}'))"
     process = subprocess.Popen(
@@ -248,20 +250,23 @@ def test_the_proof_ended_early_leaves_a_clean_base(bench: Bench, shop: RepoBuild
     assert base_files(bench) == [".git", "old.sh", "price"]
 
 
-def test_the_base_worktree_step_takes_leftovers_away(bench: Bench, shop: RepoBuilder) -> None:
+def test_the_base_is_installed_once_and_left_as_its_commit(bench: Bench, shop: RepoBuilder) -> None:
     shop.pull(1, {"price": "2\n"})
     bench.prepare(shop)
-    base = worktree.ensure_base(bench.root, S)
+    write_plan(bench, task("base", outputs={"setup": ["echo x >> ../installed"]}))
+    assert steps.main("base", bench.root, S) == 0
+    base = bench.root / "worktrees" / f"{S}.base"
     (base / "price").write_text("left by a killed proof")
-    assert steps.main("base-worktree", bench.root, S) == 0
-    assert (base / "price").read_text() == "1\n"
+    again = ready_base(Job.load(paths.existing_job(bench.root, S)), ["echo x >> ../installed"])
+    assert (again.built, (base / "price").read_text()) == (True, "1\n")
+    assert (base.parent / "installed").read_text() == "x\n"
 
 
 @pytest.mark.parametrize(
     "told",
-    [{}, {"command": [], "test_files": ["a"]}, {"command": RUN, "test_files": ["../a"]}, {"surprise": 1}],
+    [[{}], [{"shell": "", "test_files": ["a"]}], [{"shell": RUN, "test_files": ["../a"]}], [{"surprise": 1}]],
 )
-def test_a_plan_that_makes_no_sense(told: dict[str, Any]) -> None:
+def test_a_malformed_plan(told: list[dict[str, Any]]) -> None:
     with pytest.raises(RunnerError) as caught:
         read_groups({"tasks": [task("proof", outputs={"proof": told})]})
     assert caught.value.code == "bad_plan"
@@ -270,18 +275,41 @@ def test_a_plan_that_makes_no_sense(told: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("base", "head", "expected"),
     [
-        ("fail", "pass", "proof"),
-        ("timeout", "pass", "proof"),
-        ("pass", "pass", "proves_nothing"),
-        ("fail", "fail", "still_fails"),
-        ("pass", "timeout", "regression"),
-        (None, "pass", "passes"),
-        (None, "fail", "fails"),
+        (1, 0, "proof"),
+        (124, 0, "proof"),
+        (0, 0, "proves_nothing"),
+        (1, 1, "still_fails"),
+        (0, 124, "regression"),
+        (None, 0, "passes"),
+        (None, 1, "fails"),
     ],
 )
-def test_classify(base: str | None, head: str, expected: str) -> None:
-    before = Run(base, 0, 0.0, []) if base else None
-    assert classify(before, Run(head, 0, 0.0, [])) == expected
+def test_classify_by_exit_code(base: int | None, head: int, expected: str) -> None:
+    before = Run(base, 0.0) if base is not None else None
+    assert classify("a", before, Run(head, 0.0)) == (expected, {})
+
+
+def ran(code: int, **outcomes: str) -> Run:
+    cases = tuple(Case(name, outcome, file="a") for name, outcome in outcomes.items())
+    return Run(code, 0.0, results=Results(cases, source="JUnit XML"))
+
+
+@pytest.mark.parametrize(
+    ("base", "head", "expected"),
+    [
+        (ran(1, a="failed", b="passed"), ran(0, a="passed", b="passed"), "proof"),
+        # A threshold that the base's run misses is not a test.
+        (ran(1, a="passed"), ran(0, a="passed"), "proves_nothing"),
+        (ran(1, a="failed", b="passed"), ran(1, a="passed", b="failed"), "regression"),
+        (ran(1, a="failed", b="failed"), ran(1, a="passed", b="failed"), "still_fails"),
+        (ran(5), ran(5), "not_run"),
+        # Results do not count against the exit code.
+        (ran(0, a="passed"), ran(1, a="passed"), "regression"),
+        (ran(1, a="failed"), ran(1, a="passed"), "still_fails"),
+    ],
+)
+def test_classify_by_test(base: Run, head: Run, expected: str) -> None:
+    assert classify("a", base, head)[0] == expected
 
 
 # synthesis
@@ -307,7 +335,7 @@ def test_a_good_change_passes(bench: Bench, shop: RepoBuilder) -> None:
     assert steps.main("conflicts", bench.root, S) == 0
     text = run_all(bench, task("conflicts"), task("test", "make test | tee log"), task("proof"), ends={})
     verdict = read(bench, "verdict.json")
-    assert (verdict["verdict"], verdict["sha"], verdict["findings"]) == ("pass", answer["sha"], [])
+    assert (verdict["verdict"], verdict["sha"]) == ("pass", answer["sha"])
     assert text.startswith(f"# acme/shop #1: Double the price\n\n**PASS** for `{answer['sha']}`.")
     assert "| test: run test | passed | 1.5 | 0 | `make test \\| tee log` |" in text
     assert "| `new.sh` | exit 1, " in text

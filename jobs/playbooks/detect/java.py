@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 from jobs.playbooks.base import RepositoryFacts
 from jobs.playbooks.detect.base import Step, Toolchain, has
 
-_TEST_PATH = re.compile(r"(^|/)src/test/(java|kotlin|groovy|scala)/.*\.(java|kt|groovy|scala)$")
+_TEST_PATH = r"(^|/)src/test/(java|kotlin|groovy|scala)/.*\.(java|kt|groovy|scala)$"
+_SUREFIRE = ("**/target/surefire-reports/*.xml", "**/target/failsafe-reports/TEST-*.xml")
+_GRADLE = ("**/build/test-results/*/*.xml",)
 _CLASS = "name=${1##*/}; name=${name%.*}"
-
-
-def _is_test(path: str) -> bool:
-    return bool(_TEST_PATH.search(path))
 
 
 def maven(facts: RepositoryFacts) -> Toolchain | None:
@@ -22,10 +18,10 @@ def maven(facts: RepositoryFacts) -> Toolchain | None:
     mvn, program = ("sh ./mvnw", "java") if has(facts, "mvnw") else ("mvn", "mvn")
     steps = (
         Step("build", "maven compile", f"{mvn} -B -ntp -q test-compile", program),
-        Step("test", "maven verify", f"{mvn} -B -ntp verify", program),
+        Step("test", "maven verify", f"{mvn} -B -ntp verify", program, results=_SUREFIRE),
     )
     by_file = f'{_CLASS}; {mvn} -B -ntp test -Dtest="$name" -Dsurefire.failIfNoSpecifiedTests=false'
-    return Toolchain("maven", steps, by_file, _is_test)
+    return Toolchain("maven", steps, by_file, _TEST_PATH, _SUREFIRE)
 
 
 def gradle(facts: RepositoryFacts) -> Toolchain | None:
@@ -35,7 +31,7 @@ def gradle(facts: RepositoryFacts) -> Toolchain | None:
     tool, program = ("sh ./gradlew", "java") if has(facts, "gradlew") else ("gradle", "gradle")
     steps = (
         Step("build", "gradle assemble", f"{tool} --console=plain assemble", program),
-        Step("test", "gradle test", f"{tool} --console=plain test", program),
+        Step("test", "gradle test", f"{tool} --console=plain test", program, results=_GRADLE),
     )
     by_file = f'{_CLASS}; {tool} --console=plain test --tests "$name"'
-    return Toolchain("gradle", steps, by_file, _is_test)
+    return Toolchain("gradle", steps, by_file, _TEST_PATH, _GRADLE)

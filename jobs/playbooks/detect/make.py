@@ -21,21 +21,30 @@ _WANTED = (
 )
 
 
-def _steps(tool: str, names: set[str]) -> tuple[Step, ...]:
+def _steps(tool: str, names: set[str], text: str) -> tuple[Step, ...]:
     chosen = {role: next((name for name in wanted if name in names), "") for role, wanted in _WANTED}
     if not chosen["test"] and not chosen["build"] and "all" in names:
         # Tests build what they need, while `all` is often about a release.
         chosen["build"] = "all"
     return tuple(
-        Step(role, f"{tool} {name}", f"{tool} {name}", tool) for role, name in chosen.items() if name
+        Step(role, f"{tool} {name}", f"{tool} {name}", tool, body=_recipe(text, name), node_reports=True)
+        for role, name in chosen.items()
+        if name
     )
+
+
+def _recipe(text: str, name: str) -> str:
+    """Return the lines of a target or recipe, from its name to the next line that is not indented."""
+    target = rf"^@?(?:[^\s:]+[ \t]+)*{re.escape(name)}\b[^\n]*:[^\n]*\n(?:[ \t]+[^\n]*\n?|\n)*"
+    match = re.search(target, text, re.MULTILINE)
+    return match[0].strip() if match else ""
 
 
 def make(facts: RepositoryFacts) -> Toolchain | None:
     """The targets of the Makefile."""
     text = next((facts.files[name] for name in _MAKEFILES if name in facts.files), "")
     names = {name for match in _MAKE_TARGET.finditer(text) for name in match["names"].split()}
-    steps = _steps("make", names)
+    steps = _steps("make", names, text)
     return Toolchain("make", steps) if steps else None
 
 
@@ -43,5 +52,5 @@ def just(facts: RepositoryFacts) -> Toolchain | None:
     """The recipes of the justfile."""
     text = next((facts.files[name] for name in _JUSTFILES if name in facts.files), "")
     names = {match["name"] for match in _RECIPE.finditer(text)}
-    steps = _steps("just", names)
+    steps = _steps("just", names, text)
     return Toolchain("just", steps) if steps else None

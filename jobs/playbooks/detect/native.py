@@ -6,10 +6,6 @@ from jobs.playbooks.base import RepositoryFacts
 from jobs.playbooks.detect.base import Step, Toolchain, has
 
 
-def _is_rust_test(path: str) -> bool:
-    return path.startswith("tests/") and path.endswith(".rs") and path.count("/") == 1
-
-
 def rust(facts: RepositoryFacts) -> Toolchain | None:
     """Cargo: build, test, and fmt or clippy where the repository configures them."""
     if "Cargo.toml" not in facts.files:
@@ -17,7 +13,13 @@ def rust(facts: RepositoryFacts) -> Toolchain | None:
     locked = " --locked" if has(facts, "Cargo.lock") else ""
     steps = [
         Step("build", "cargo build", f"cargo build --all-targets{locked}", "cargo"),
-        Step("test", "cargo test", f"cargo test{locked}", "cargo"),
+        Step(
+            "test",
+            "cargo test",
+            f"cargo test{locked}",
+            "cargo",
+            reported=f"cargo test --no-fail-fast{locked}",
+        ),
     ]
     if has(facts, "rustfmt.toml", ".rustfmt.toml"):
         steps.append(Step("lint", "cargo fmt", "cargo fmt --all --check", "cargo"))
@@ -25,7 +27,7 @@ def rust(facts: RepositoryFacts) -> Toolchain | None:
         steps.append(Step("lint", "cargo clippy", f"cargo clippy --all-targets{locked}", "cargo"))
     # An integration test is a target, named after its file.
     by_file = f'name=${{1##*/}}; cargo test{locked} --test "${{name%.rs}}"'
-    return Toolchain("rust", tuple(steps), by_file, _is_rust_test)
+    return Toolchain("rust", tuple(steps), by_file, r"^tests/[^/]+\.rs$")
 
 
 def go(facts: RepositoryFacts) -> Toolchain | None:
@@ -34,9 +36,9 @@ def go(facts: RepositoryFacts) -> Toolchain | None:
         return None
     steps = (
         Step("build", "go build", "go build ./...", "go"),
-        Step("test", "go test", "go test ./...", "go"),
+        Step("test", "go test", "go test ./...", "go", reported="go test -v ./..."),
         Step("lint", "go vet", "go vet ./...", "go"),
     )
     # Go tests packages, not files.
-    by_file = 'go test "./$(dirname "$1")"'
-    return Toolchain("go", steps, by_file, lambda path: path.endswith("_test.go"))
+    by_file = 'go test -v "./$(dirname "$1")"'
+    return Toolchain("go", steps, by_file, r"_test\.go$")

@@ -10,7 +10,7 @@ from typing import Any
 from jobs.playbooks.base import RepositoryFacts
 from jobs.playbooks.detect.base import ENV, Step, Toolchain, has
 
-_TEST_PATH = re.compile(r"(^|/)(test_[^/]*|[^/]*_test|tests?)\.py$")
+_TEST_PATH = r"(^|/)(test_[^/]*|[^/]*_test|tests?)\.py$"
 _MYPY_FILES = ("mypy.ini", ".mypy.ini")
 _EXTRAS = ("test", "tests", "testing", "dev")
 _REQUIREMENTS = (
@@ -21,6 +21,8 @@ _REQUIREMENTS = (
 _MANIFEST = re.compile(
     r"pyproject\.toml|setup\.(py|cfg)|tox\.ini|noxfile\.py|requirements.*\.txt|[Mm]akefile|pytest\.ini"
 )
+# What makes a runner name each test that it runs.
+_VERBOSE = {"unittest": " -v", "django": " -v 2"}
 _PIP = f"./{ENV}/bin/python -m pip install --quiet --disable-pip-version-check"
 
 
@@ -94,7 +96,7 @@ class _Project:
     def has_tests(self) -> bool:
         # Of what lies deeper only the changed files are known.
         known = (*self.facts.root_entries, *(file.path for file in self.facts.changed))
-        return has(self.facts, "tests", "test") or any(_TEST_PATH.search(name) for name in known)
+        return has(self.facts, "tests", "test") or any(re.search(_TEST_PATH, name) for name in known)
 
     @property
     def runner(self) -> str:
@@ -199,10 +201,11 @@ def _test(project: _Project, prefix: str) -> tuple[str, str]:
     python = f"{prefix}python -m"
     match project.runner:
         case "pytest":
-            return f"{python} pytest -q", f'{python} pytest -q "$1"'
+            return f"{python} pytest -q", f'{python} pytest -q {_single(project)}"$@"'
         case "django":
             label = 'label=${1%.py}; label=$(printf %s "$label" | tr / .)'
-            return f"{prefix}python manage.py test", f'{label}; {prefix}python manage.py test "$label"'
+            by_file = f'{label}; {prefix}python manage.py test -v 2 "$label"'
+            return f"{prefix}python manage.py test", by_file
         case "tox":
             return f"{python} tox -e py", ""
         case "nox":
@@ -211,8 +214,45 @@ def _test(project: _Project, prefix: str) -> tuple[str, str]:
             where = next((name for name in ("tests", "test") if has(project.facts, name)), ".")
             # Only a package may be imported from the top.
             top = f"$([ -e {where}/__init__.py ] && echo -t .)"
-            return f"{python} unittest discover -s {where} {top}", f'{python} unittest "$1"'
+            known = re.search(r"\bunittest discover (?P<options>-[^\n;&|#'\"]*)", project.text)
+            options = known["options"].strip() if known else f"-s {where} {top}"
+            return f"{python} unittest discover {options}", f'{python} unittest -v "$1"'
     return "", ""
+
+
+def _single(project: _Project) -> str:
+    """Return the options with which pytest runs single files, whatever its configuration selects."""
+    options = "--continue-on-collection-errors "
+    configured = "\n".join(
+        [str(project.tool.get("pytest", {})), *(_ini_section(project, name) for name in _PYTEST_FILES)]
+    )
+    if "--cov" in configured:
+        options += "--no-cov "  # its threshold is for the whole suite
+    if re.search(r"(^|[\s'\"\[,=])-m\b", configured):
+        options += "-m '' "
+    return options
+
+
+_PYTEST_FILES = ("pytest.ini", ".pytest.ini", "tox.ini", "setup.cfg")
+
+
+def _ini_section(project: _Project, name: str) -> str:
+    parser = _ini(project.facts.files.get(name, ""))
+    return "\n".join(
+        f"{key} = {value}"
+        for section in ("pytest", "tool:pytest")
+        if parser.has_section(section)
+        for key, value in parser[section].items()
+    )
+
+
+def _configuration(project: _Project) -> str:
+    """Return what decides which tests run, beside the command: a change of it is a change of the test run."""
+    parts = [str(project.tool.get("pytest", ""))] if "pytest" in project.tool else []
+    parts += [text for name in _PYTEST_FILES if (text := _ini_section(project, name))]
+    if project.runner in ("tox", "nox"):
+        parts += [project.facts.files.get(name, "") for name in ("tox.ini", "noxfile.py")]
+    return "\n".join(parts)
 
 
 def detect(facts: RepositoryFacts) -> Toolchain | None:
@@ -232,11 +272,15 @@ def detect(facts: RepositoryFacts) -> Toolchain | None:
     steps = [Step("install", f"{program} install", install)]
     everything, by_file = _test(project, prefix)
     if everything:
-        steps.append(Step("test", project.runner, everything))
+        steps.append(
+            Step(
+                "test", project.runner, everything,
+                reported=everything + _VERBOSE.get(project.runner, ""),
+                body=everything + _configuration(project),
+            )
+        )  # fmt: skip
     steps += [Step(role, name, f"{prefix}{line}") for name, role, line in project.checks]
-    return Toolchain(
-        "python", tuple(steps), test_file=by_file, is_test=lambda path: bool(_TEST_PATH.search(path))
-    )
+    return Toolchain("python", tuple(steps), test_file=by_file, test_path=_TEST_PATH)
 
 
 def _mypy(project: _Project) -> str:

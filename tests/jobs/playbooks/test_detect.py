@@ -18,6 +18,11 @@ def package(**fields: object) -> dict[str, str]:
     return {"package.json": json.dumps({"name": "x", **fields})}
 
 
+PATH = 'export PATH="$PWD/node_modules/.bin:$PATH" && '
+JEST = '--json --outputFile="$OFFLOAD_RESULTS/jest.json"'
+VITEST = '--reporter=default --reporter=junit --outputFile.junit="$OFFLOAD_RESULTS/vitest.xml"'
+
+
 def only(seen: RepositoryFacts) -> Toolchain:
     (toolchain,) = detect(seen)
     return toolchain
@@ -84,28 +89,37 @@ def test_a_test_script_that_lints_first_is_not_linted_twice() -> None:
     }
     seen = facts(package(scripts=scripts))
     assert lines(seen) == {"npm tests-only": "npm run tests-only", "npm lint": "npm run lint"}
-    assert only(seen).test_file == './node_modules/.bin/tape "$1"'
+    assert only(seen).test_file == PATH + 'tape "$@"'
 
 
 @pytest.mark.parametrize(
     ("script", "by_file"),
     [
-        ("jest", './node_modules/.bin/jest "$1"'),
-        ("NODE_ENV=test jest --ci --runInBand", './node_modules/.bin/jest --ci --runInBand "$1"'),
-        ("vitest", './node_modules/.bin/vitest run "$1"'),
-        ("vitest run --coverage", './node_modules/.bin/vitest run --coverage "$1"'),
-        ("mocha --reporter spec --bail test/*.js", './node_modules/.bin/mocha --reporter spec --bail "$1"'),
-        ("mocha -r ts-node/register 'test/**/*.ts'", './node_modules/.bin/mocha -r ts-node/register "$1"'),
-        ("tsc && c8 ava", './node_modules/.bin/ava "$1"'),
-        ("node --test test/", 'node --test "$1"'),
-        ("node --test", 'node --test "$1"'),
+        ("jest", f'jest --coverage=false {JEST} "$@"'),
+        ("NODE_ENV=test jest --ci -i2", f'NODE_ENV=test jest -i2 --coverage=false {JEST} "$@"'),
+        ("NODE_OPTIONS=--max-old-space-size=512 TZ=UTC jest",
+         f'NODE_OPTIONS=--max-old-space-size=512 TZ=UTC jest --coverage=false {JEST} "$@"'),
+        ("cross-env NODE_ENV=test jest --coverage --coverageThreshold '{}'",
+         f'cross-env NODE_ENV=test jest --coverage=false {JEST} "$@"'),
+        ("dotenv -e .env.test -- jest", f'dotenv -e .env.test -- jest --coverage=false {JEST} "$@"'),
+        ("node --experimental-vm-modules node_modules/.bin/jest",
+         f'node --experimental-vm-modules node_modules/.bin/jest --coverage=false {JEST} "$@"'),
+        ("vitest", f'vitest run --coverage.enabled=false {VITEST} "$@"'),
+        ("vitest run --coverage", f'vitest run --coverage.enabled=false {VITEST} "$@"'),
+        ("mocha --reporter spec --bail test/*.js", 'mocha --reporter spec "$@"'),
+        ("mocha --grep @fast --timeout 5000", 'mocha --timeout 5000 "$@"'),
+        ("mocha -r ts-node/register 'test/**/*.ts'", 'mocha -r ts-node/register "$@"'),
+        ("nyc --reporter lcov mocha", 'mocha "$@"'),
+        ("tsc && c8 ava", f'tsc && {PATH}ava "$@"'),
+        ("node --test test/", 'node --test "$@"'),
+        ("node --test", 'node --test "$@"'),
         ("node test/index.js", 'node "$1"'),
         ("make check", ""),
         ("npm run unit", ""),
     ],
-)
+)  # fmt: skip
 def test_node_runs_single_test_files_by_the_runner_of_the_script(script: str, by_file: str) -> None:
-    assert only(facts(package(scripts={"test": script}))).test_file == by_file
+    assert only(facts(package(scripts={"test": script}))).test_file == (by_file and PATH + by_file)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +165,7 @@ def test_python_with_pyproject() -> None:
         "ruff": f"{ACTIVE} ruff check .",
         "mypy": f"{ACTIVE} mypy",
     }
-    assert only(seen).test_file == f'{ACTIVE} python -m pytest -q "$1"'
+    assert only(seen).test_file == f'{ACTIVE} python -m pytest -q --continue-on-collection-errors "$@"'
 
 
 def test_checks_take_the_version_that_the_hooks_pin() -> None:

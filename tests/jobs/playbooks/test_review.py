@@ -41,7 +41,8 @@ def test_the_whole_review_of_a_node_project() -> None:
     plan = review(facts(NODE, changed=["src/a.ts", "+test/a.test.js", "test/fixtures/x.json"]))
     tasks = by_id(plan)
     assert list(tasks) == [
-        "context", "conflicts", "install", "build", "test", "lint", "proof", "test-base", "synthesis",
+        "context", "conflicts", "install", "build", "test", "lint", "base", "proof", "test-base", "hunks",
+        "synthesis",
     ]  # fmt: skip
     assert {name: task.needs for name, task in tasks.items() if name != "synthesis"} == {
         "context": [],
@@ -50,10 +51,12 @@ def test_the_whole_review_of_a_node_project() -> None:
         "build": ["install"],
         "test": ["build"],
         "lint": ["build"],
-        "proof": ["install", "build"],
-        "test-base": ["install", "build", "test", "proof"],
+        "base": [],
+        "proof": ["install", "build", "base"],
+        "test-base": ["install", "build", "test", "lint", "proof"],
+        "hunks": ["test", "test-base"],
     }
-    assert (tasks["test-base"].when, tasks["test-base"].role) == ("failure", "test_base")
+    assert (tasks["test-base"].when, tasks["test-base"].role) == ("always", "test_base")
     synthesis = tasks["synthesis"]
     assert (synthesis.when, synthesis.evidence) == ("always", False)
     assert set(synthesis.needs) == set(tasks) - {"synthesis"}
@@ -67,14 +70,15 @@ def test_the_whole_review_of_a_node_project() -> None:
 
 def test_the_proof_gets_the_changed_tests_and_what_they_need() -> None:
     changed = ["src/a.ts", "+test/a.test.js", "-test/old.test.js", "test/fixtures/x.json"]
-    (group,) = by_id(review(facts(NODE, changed=changed)))["proof"].outputs["proof"]
+    tasks = by_id(review(facts(NODE, changed=changed)))
+    (group,) = tasks["proof"].outputs["proof"]
     assert group["test_files"] == ["test/a.test.js"]
-    assert group["overlay"] == ["test/fixtures/x.json"]
-    assert group["command"] == ["sh", "-c", './node_modules/.bin/jest "$1"', "sh", "{tests}"]
-    assert group["setup"] == [
-        ["sh", "-c", "npm install --no-audit --no-fund --no-package-lock"],
-        ["sh", "-c", "npm run build"],
-    ]
+    assert group["support"] == ["test/fixtures/x.json"]
+    assert group["shell"].endswith(
+        'jest --coverage=false --json --outputFile="$OFFLOAD_RESULTS/jest.json" "$@"'
+    )
+    setup = ["npm install --no-audit --no-fund --no-package-lock", "npm run build"]
+    assert tasks["proof"].outputs["setup"] == tasks["base"].outputs["setup"] == setup
 
 
 @pytest.mark.parametrize("changed", [[], ["src/a.ts"], ["-test/a.test.js"]])
@@ -114,15 +118,21 @@ def test_a_change_without_a_base_is_not_compared() -> None:
     assert list(by_id(plan)) == ["context", "install", "build", "test", "lint", "synthesis"]
 
 
-def test_the_base_is_built_and_tested_by_the_same_commands(tmp_path: Path) -> None:
-    shell = by_id(review(facts(NODE)))["test-base"].shell
-    assert shell is not None
-    assert shell.endswith(
-        'cd "{base_worktree}" && { npm install --no-audit --no-fund --no-package-lock; } && '
-        "{ npm run build; } && { npm test; }"
-    )
-    checked = subprocess.run(["sh", "-n", "-c", shell], capture_output=True, check=False)
-    assert checked.returncode == 0, checked.stderr
+def test_the_base_is_built_and_tested_by_its_own_commands() -> None:
+    old = {"package.json": NODE["package.json"].replace('"jest"', '"mocha"', 1)}
+    tasks = by_id(review(facts(NODE, base=old)))
+    outputs = tasks["test-base"].outputs
+    assert outputs["setup"] == ["npm install --no-audit --no-fund --no-package-lock", "npm run build"]
+    checks = {check["task"]: check for check in outputs["checks"]}
+    assert set(checks) == {"test", "test-as-on-base", "lint"}
+    assert checks["test"]["always"]
+    assert command(tasks["test-as-on-base"]).endswith("mocha")
+    assert tasks["test-as-on-base"].outputs["of_base"]
+
+
+def command(task: Task) -> str:
+    """Return the command of a test task as people see it."""
+    return str(task.outputs["shown"])
 
 
 def configured(text: str, **changes: object) -> RepositoryFacts:
@@ -152,13 +162,13 @@ def test_the_base_branch_overrides_commands() -> None:
     )
     tasks = by_id(plan)
     assert plan.parallel == 2
-    assert [tasks[name].shell for name in ("install", "test")] == ["make deps", "make check"]
+    assert (tasks["install"].shell, command(tasks["test"])) == ("make deps", "make check")
     assert not any(task.role == "build" for task in plan.tasks)
     assert (tasks["docs"].shell, tasks["docs"].needs, tasks["docs"].timeout) == ("make docs", ["install"], 5)
     assert tasks["test"].timeout == 60
     assert "docs" in tasks["synthesis"].needs
     (group,) = tasks["proof"].outputs["proof"]
-    assert group["command"][2] == 'make check ONE="$1"'
+    assert group["shell"].endswith('; make check ONE="$1"')
     assert tasks["lint"].shell == "npm run lint", "what is not overridden is detected"
 
 
@@ -170,13 +180,14 @@ def test_an_overridden_role_keeps_its_place_among_the_detected() -> None:
     assert set(tasks["lint"].needs) == {"install", "build"}
     (group,) = tasks["proof"].outputs["proof"]
     install = "npm install --no-audit --no-fund --no-package-lock"
-    assert [command[2] for command in group["setup"]] == [install, "./b"]
-    assert f"{{ {install}; }} && {{ ./b; }} && {{ ./t; }}" in (tasks["test-base"].shell or "")
+    assert group["shell"].endswith("; ./t $1")
+    assert tasks["proof"].outputs["setup"] == [install, "./b"]
+    assert command(tasks["test-base"]) == f"{{ {install}; }} && {{ ./b; }} && {{ ./t; }}"
 
 
 def test_pyproject_overrides_too() -> None:
     base = {"pyproject.toml": '[tool.offload.commands]\ntest = "./t"\n'}
-    assert by_id(review(facts(NODE, base=base)))["test"].shell == "./t"
+    assert command(by_id(review(facts(NODE, base=base)))["test"]) == "./t"
 
 
 def test_the_head_overrides_nothing() -> None:
@@ -186,7 +197,7 @@ def test_the_head_overrides_nothing() -> None:
         "pyproject.toml": "[tool.offload]\nparallel = 9\n",
     }
     plan = review(facts(files, base=NODE))
-    assert (by_id(plan)["test"].shell, plan.parallel) == ("npm test", None)
+    assert (command(by_id(plan)["test"]), plan.parallel) == ("npm test", None)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +216,7 @@ def test_the_head_overrides_nothing() -> None:
         ("commands = 3", "commands", ""),
         ("[commands]\ntest = 3", "test", ""),
         ("[commands]\ntest = true", "test", ""),
-        ("[commands", "config.toml", "Mend"),
+        ("[commands", "config.toml", "Correct"),
     ],
 )
 def test_a_broken_configuration_is_named_with_its_file_and_key(text: str, named: str, hint: str) -> None:

@@ -89,6 +89,7 @@ def task_environment(paths: JobPaths, task: Task, values: Mapping[str, str]) -> 
         OFFLOAD_SESSION=paths.session,
         OFFLOAD_ROOT=str(paths.root),
         OFFLOAD_WORKTREE=str(paths.worktree),
+        OFFLOAD_RESULTS=str(paths.results(task.id)),
     )
     env.update({name: expand(text, dict(values)) for name, text in task.env.items()})
     env.update({name: str(port) for name, port in (read_json(paths.ports) or {}).items()})

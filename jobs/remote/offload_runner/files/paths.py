@@ -115,6 +115,10 @@ class JobPaths:
         """Return the TMPDIR of the job's tasks."""
         return self.job_dir / "tmp"
 
+    def results(self, task: str) -> Path:
+        """Return where a task's commands may leave test reports."""
+        return self.tmp / "results" / task
+
     @property
     def worktree(self) -> Path:
         """Return the worktree of the head."""

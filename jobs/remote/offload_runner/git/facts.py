@@ -38,10 +38,13 @@ def collect(git: Git, sha: str, base_sha: str, merge_base: str) -> Dict[str, Any
     """Return the `facts` of a `prepared` answer. `base_sha` and `merge_base` may be "" (no base)."""
     entries = tree(git, sha)
     files = manifests(git, sha, entries)
+    started = tree(git, merge_base) if merge_base and merge_base != base_sha else None
     return {
         "root_entries": [entry.path for entry in entries],
         "files": files,
         "base_files": manifests(git, base_sha, tree(git, base_sha)) if base_sha else {},
+        "merge_base_files": manifests(git, merge_base, started) if started is not None else None,
+        "merge_base_entries": [entry.path for entry in started] if started is not None else None,
         "changed": changed(git, merge_base, sha) if merge_base else [],
         "tools": tools(),
         "cores": cores(),

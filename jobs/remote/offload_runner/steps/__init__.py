@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import signal
 import sys
 from pathlib import Path
-from typing import Callable, Dict
 
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files import paths
 from jobs.remote.offload_runner.protocol import EXIT_SOFTWARE, EXIT_USAGE
-from jobs.remote.offload_runner.steps.agent import run as agent
-from jobs.remote.offload_runner.steps.base_worktree import run as base_worktree
-from jobs.remote.offload_runner.steps.conflicts import run as conflicts
-from jobs.remote.offload_runner.steps.context import run as context
-from jobs.remote.offload_runner.steps.proof import run as proof
 from jobs.remote.offload_runner.steps.record import Job
-from jobs.remote.offload_runner.steps.synthesis import run as synthesis
 
-STEPS: Dict[str, Callable[[Job], int]] = {
-    "context": context,
-    "conflicts": conflicts,
-    "base-worktree": base_worktree,
-    "proof": proof,
-    "agent": agent,
-    "synthesis": synthesis,
-}
+STEPS = ("context", "conflicts", "base", "proof", "compare", "hunks", "agent", "synthesis")
 
 
 def main(name: str, root: Path, session: str) -> int:
@@ -33,8 +22,13 @@ def main(name: str, root: Path, session: str) -> int:
         raise RunnerError(
             "usage", "There is no step %r; there are %s." % (name, ", ".join(STEPS)), exit_code=EXIT_USAGE
         )
+    # Imported one at a time: the runner's file has no compiled modules, so each costs time.
+    step = importlib.import_module("%s.%s" % (__name__, name))
+    with contextlib.suppress(ValueError):  # signals belong to the main thread
+        # An exit, so that a step that is ended brings its trees back as they were.
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
-        return STEPS[name](Job.load(paths.existing_job(root, session)))
+        return int(step.run(Job.load(paths.existing_job(root, session))))
     except RunnerError as exc:
         print(exc.message, exc.hint, file=sys.stderr)
         return EXIT_SOFTWARE

@@ -19,8 +19,8 @@ from jobs.remote.offload_runner.engine.redact import BytesRedactor
 from jobs.remote.offload_runner.git.command import shown
 from jobs.remote.offload_runner.protocol import FAILED
 from jobs.remote.offload_runner.steps.context import render
+from jobs.remote.offload_runner.steps.evidence import read_outcomes
 from jobs.remote.offload_runner.steps.record import Job, say
-from jobs.remote.offload_runner.steps.synthesis import outcomes
 
 EXIT_NO_PROGRAM = 127
 _DIFF_BYTES = 400_000
@@ -83,7 +83,7 @@ def _placed(text: str, places: Dict[str, str]) -> str:
 
 def _material(job: Job) -> str:
     parts = [render(job), "## What build and tests came to", ""]
-    for task in outcomes(job):
+    for task in read_outcomes(job):
         if task.role not in ("agent", "synthesis"):
             parts.append("- %s: %s" % (task.id, task.state))
             if task.state == FAILED and task.tail:

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import Any, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from jobs.remote.offload_runner.git.command import shown
 from jobs.remote.offload_runner.protocol import FAILED, SKIPPED, SUCCEEDED
-from jobs.remote.offload_runner.steps import judge
 from jobs.remote.offload_runner.steps.context import code, one_line, overview
-from jobs.remote.offload_runner.steps.judge import Evidence, Finding, Judgement, Outcome
+from jobs.remote.offload_runner.steps.difference import Difference
+from jobs.remote.offload_runner.steps.findings import (
+    FAIL,
+    NEEDS_WORK,
+    NOTE,
+    PASS,
+    Evidence,
+    Finding,
+    Judgement,
+    Outcome,
+)
+from jobs.remote.offload_runner.steps.proven import proves
 from jobs.remote.offload_runner.steps.record import Job, counted
+from jobs.remote.offload_runner.steps.results import Case, Results
+from jobs.remote.offload_runner.steps.results.model import OUTCOMES
 
 _TAIL_LINES = 25
-_WORDS = {judge.PASS: "PASS", judge.NEEDS_WORK: "NEEDS WORK", judge.FAIL: "FAIL"}
+_MOST_NAMED = 20
+_WORDS = {PASS: "PASS", NEEDS_WORK: "NEEDS WORK", FAIL: "FAIL"}
 _RESULT = {
     "proof": "fails on the base, passes on the head: **proof**",
     "proves_nothing": "passes on both: proves nothing about this change",
@@ -22,9 +35,21 @@ _RESULT = {
     "regression": "passes on the base, **fails on the head**",
     "passes": "passes on the head; the base was not tried",
     "fails": "**fails on the head**; the base was not tried",
+    "not_run": "no test of it ran",
 }
-# Steps that the runner does itself are no commands that anybody could type.
-_OWN_STEPS = ("context", "conflicts", "proof", "agent", "synthesis")
+# Steps that the runner does itself are no commands that a person could type.
+_OWN_STEPS = ("context", "conflicts", "base", "test_base", "proof", "hunks", "agent", "synthesis")
+_LISTS = (
+    ("broken", "broken by this change"),
+    ("new_failing", "new and failing"),
+    ("unknown", "failing, unknown on the base"),
+    ("already_failing", "already failing on the base"),
+    ("flaky", "flaky"),
+    ("fixed", "fixed by this change"),
+    ("removed", "removed"),
+    ("not_run", "not run on the head"),
+    ("added", "new"),
+)
 
 
 def headline(verdict: str, sha: str) -> str:
@@ -32,8 +57,109 @@ def headline(verdict: str, sha: str) -> str:
     return "Verdict: %s for %s" % (_WORDS[verdict], sha)
 
 
+def reason(evidence: Evidence, judgement: Judgement) -> str:
+    """Return why the verdict is what it is, in one sentence."""
+    serious = [finding for finding in judgement.findings if finding.severity != NOTE]
+    if serious:
+        more = len(serious) - 1
+        return serious[0].message + (" And %d more." % more if more else "")
+    if judgement.verdict != PASS:
+        return judgement.findings[0].message if judgement.findings else ""
+    return "Nothing that was checked counts against the change%s." % (
+        "; %s" % ", ".join(_counts(evidence)) if _counts(evidence) else ""
+    )
+
+
+def _counts(evidence: Evidence) -> List[str]:
+    """Return how many tests ran, and how many changed test files prove the change."""
+    found = []
+    known = [results for results in evidence.tests.values() if results.known]
+    if known:
+        ran = sum(results.count("passed", "failed", "error", "xfail") for results in known)
+        skipped = sum(results.count("skipped") for results in known)
+        found.append("%s ran" % counted(ran, "test") + (" and %d were skipped" % skipped if skipped else ""))
+    proving = proves(evidence)
+    if proving:
+        verb = "proves" if len(proving) == 1 else "prove"
+        found.append("%s %s it" % (counted(len(proving), "changed test file"), verb))
+    return found
+
+
+def to_json(job: Job, evidence: Evidence, judgement: Judgement) -> Dict[str, Any]:
+    """Return the assessment as data: see `docs/playbooks.md` for the schema."""
+    about = job.plan.get("job") or {}
+    return {
+        "schema": "offload-assessment/1",
+        "verdict": judgement.verdict,
+        "reason": reason(evidence, judgement),
+        "sha": job.sha,
+        "base": {
+            "ref": job.base_name,
+            "sha": job.base_sha,
+            "merge_base": job.merge_base,
+            "chosen_because": str(job.prepared.get("base_reason") or ""),
+        },
+        "repository": str(about.get("repository") or job.prepared.get("repository") or ""),
+        "target": _target(about),
+        "findings": [finding.to_json() for finding in judgement.findings],
+        "tests": {
+            name: _tests_json(results, judgement.differences.get(name))
+            for name, results in evidence.tests.items()
+        },
+        "proof": evidence.proof,
+        "hunks": evidence.hunks,
+        "conflicts": evidence.conflicts,
+        "agent": evidence.agent,
+        "weakened": [dict(item) for item in evidence.weakened],
+        "not_checked": [str(note["message"]) for note in evidence.notes],
+        "tasks": [
+            {
+                "id": task.id,
+                "name": task.name,
+                "role": task.role,
+                "state": task.state,
+                "exit_code": task.exit_code,
+                "seconds": task.seconds,
+                "reason": task.reason,
+                "command": task.command,
+            }
+            for task in evidence.outcomes
+            if task.role != "synthesis"
+        ],
+    }
+
+
+def _tests_json(results: Results, difference: Optional[Difference]) -> Dict[str, Any]:
+    return {
+        "source": results.source or None,
+        "complete": results.complete,
+        "notes": list(results.notes),
+        "total": len(results.cases),
+        **{outcome: results.count(outcome) for outcome in OUTCOMES},
+        **{
+            name: [_case_json(case) for case in getattr(difference, name)] if difference else []
+            for name, _ in _LISTS
+            if name != "added"
+        },
+        "added": len(difference.added) if difference else 0,
+        "cases": [_case_json(case) for case in results.cases],
+    }
+
+
+def _case_json(case: Case) -> Dict[str, Any]:
+    return {
+        "name": case.title,
+        "file": case.at_file or case.file or None,
+        "line": case.at_line,
+        "outcome": case.outcome,
+        "seconds": case.seconds,
+        "message": case.message or None,
+        "lines": list(case.lines),
+    }
+
+
 def render(job: Job, evidence: Evidence, judgement: Judgement) -> str:
-    """Return the assessment as Markdown."""
+    """Return the assessment as Markdown: the reason, what is proven and what is not, then the details."""
     about = job.plan.get("job") or {}
     title = " ".join(
         str(part)
@@ -42,33 +168,34 @@ def render(job: Job, evidence: Evidence, judgement: Judgement) -> str:
     )
     subject = one_line(str(job.prepared.get("subject") or ""))
     lines = ["# %s: %s" % (one_line(title), subject or job.sha[:10]), ""]
-    lines += ["**%s** for `%s`. %s" % (_WORDS[judgement.verdict], job.sha, _why(judgement)), ""]
-    if job.merge_base:
-        based = "Compared with `%s` (%s)" % (job.base_sha, one_line(job.base_name))
-        lines += ["%s; the change starts from `%s`." % (based, job.merge_base), ""]
+    why = one_line(reason(evidence, judgement))
+    lines += ["**%s** for `%s`. %s" % (_WORDS[judgement.verdict], job.sha, why), ""]
     lines += _findings(judgement.findings)
-    lines += _checked(evidence.outcomes)
-    lines += _proof(evidence.proof)
+    lines += _tests(evidence, judgement)
+    lines += _proof(evidence)
+    lines += _hunks(evidence.hunks)
     lines += _conflicts(evidence.conflicts)
     lines += _agent(evidence.agent)
-    lines += _failures(evidence.outcomes)
-    lines += ["## The change", "", *overview(job.changed), ""]
+    lines += ["## Details", ""]
+    lines += _based_on(job)
+    lines += _checked(evidence.outcomes)
+    lines += _failures(evidence, judgement)
+    lines += ["### The change", "", *overview(job.changed), ""]
     lines += _by_hand(job, evidence.outcomes)
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
+def _based_on(job: Job) -> List[str]:
+    if not job.merge_base:
+        return []
+    told = "Compared with `%s` (%s)" % (job.base_sha, one_line(job.base_name))
+    because = str(job.prepared.get("base_reason") or "")
+    told += ", %s" % one_line(because) if because else ""
+    return ["%s; the change starts from `%s`." % (told, job.merge_base), ""]
+
+
 def _target(about: Mapping[str, Any]) -> str:
     return "#%s" % about["number"] if about.get("number") else str(about.get("target") or "")
-
-
-def _why(judgement: Judgement) -> str:
-    if judgement.verdict == judge.PASS:
-        return "Everything that was checked holds."
-    serious = [finding for finding in judgement.findings if finding.severity != judge.NOTE]
-    if not serious:
-        return judgement.findings[0].message if judgement.findings else ""
-    more = len(serious) - 1
-    return one_line(serious[0].message) + (" And %d more." % more if more else "")
 
 
 def _findings(findings: List[Finding]) -> List[str]:
@@ -83,12 +210,37 @@ def _findings(findings: List[Finding]) -> List[str]:
     return [*lines, ""]
 
 
+def _tests(evidence: Evidence, judgement: Judgement) -> List[str]:
+    ran = [task for task in evidence.outcomes if task.role == "test" and task.state in (SUCCEEDED, FAILED)]
+    if not ran:
+        return []
+    lines = ["## Tests", ""]
+    for task in ran:
+        results = evidence.tests.get(task.id, Results())
+        if not results.known:
+            told = "no per-test results, so its exit code is the evidence"
+        else:
+            parts = [(results.count(outcome), outcome) for outcome in OUTCOMES]
+            told = ", ".join("%d %s" % part for part in parts if part[0]) or "no tests"
+            told += "" if results.complete else " (the results are incomplete)"
+        lines.append("- %s: %s." % (one_line(task.name), told))
+        difference = judgement.differences.get(task.id)
+        for name, words in _LISTS if difference is not None else ():
+            cases = getattr(difference, name)
+            if cases:
+                named = ", ".join(code(case.title) for case in cases[:_MOST_NAMED])
+                more = len(cases) - _MOST_NAMED
+                lines.append("  - %s: %s%s" % (words, named, " and %d more" % more if more > 0 else ""))
+        lines += ["  - %s" % one_line(note) for note in results.notes[:5]]
+    return [*lines, ""]
+
+
 def _checked(outcomes: Sequence[Outcome]) -> List[str]:
     shown_tasks = [task for task in outcomes if task.role != "synthesis"]
     if not shown_tasks:
         return []
     lines = [
-        "## What was checked",
+        "### What was run",
         "",
         "| task | result | seconds | exit code | command |",
         "|---|---|--:|--:|---|",
@@ -103,8 +255,6 @@ def _checked(outcomes: Sequence[Outcome]) -> List[str]:
 
 
 def _result(task: Outcome) -> str:
-    if task.state == SKIPPED and task.when == "failure":
-        return "not needed"
     if task.timed_out:
         return "timed out"
     if task.state == SKIPPED and task.reason:
@@ -112,7 +262,8 @@ def _result(task: Outcome) -> str:
     return {SUCCEEDED: "passed", FAILED: "**failed**"}.get(task.state, task.state)
 
 
-def _proof(answer: Optional[Mapping[str, Any]]) -> List[str]:
+def _proof(evidence: Evidence) -> List[str]:
+    answer = evidence.proof
     if not answer:
         return []
     lines = ["## Behavioural proof", ""]
@@ -122,12 +273,21 @@ def _proof(answer: Optional[Mapping[str, Any]]) -> List[str]:
         lines += _block(answer.get("base_tail") or [])
     if answer.get("files"):
         lines += ["| test file | base | head | says |", "|---|---|---|---|"]
+    proving = proves(evidence)
     for item in answer.get("files") or []:
-        cells = (code(item["path"]), _run(item.get("base")), _run(item.get("head")), _RESULT[item["result"]])
+        says = _RESULT[item["result"]]
+        if item["result"] == "proof" and item["path"] not in proving:
+            says = "differs, though the change has no source: no proof"
+        cells = (code(item["path"]), _run(item.get("base")), _run(item.get("head")), says)
         lines.append("| %s | %s | %s | %s |" % cells)
     lines.append("")
     for item in answer.get("files") or []:
-        if item["head"] and item["head"]["outcome"] != "pass":
+        names = (item.get("tests") or {}).get("proof") or []
+        if names and item["path"] in proving:
+            shown_names = ", ".join(code(name) for name in names[:_MOST_NAMED])
+            lines += ["Proving tests: %s." % shown_names, ""]
+            lines += ["On the base they end like this:", "", *_block(item["base"].get("tail") or [])]
+        elif item["head"] and item["head"]["exit_code"]:
             lines += ["The last lines of %s on the head:" % code(item["path"]), ""]
             lines += _block(item["head"].get("tail") or [])
     return lines
@@ -136,10 +296,22 @@ def _proof(answer: Optional[Mapping[str, Any]]) -> List[str]:
 def _run(run: Optional[Mapping[str, Any]]) -> str:
     if not run:
         return "not run"
-    if run["outcome"] == "timeout":
+    if run["timed_out"]:
         return "timed out"
-    told = "exit %s, %.1f s" % (run["exit_code"], run["seconds"])
-    return told if run.get("loaded", True) else told + ", could not be loaded"
+    return "exit %s, %.1f s" % (run["exit_code"], run["seconds"])
+
+
+def _hunks(answer: Optional[Mapping[str, Any]]) -> List[str]:
+    if not answer or not answer.get("hunks"):
+        return []
+    tried = answer["hunks"]
+    covered = sum(item["result"] == "covered" for item in tried)
+    lines = ["## Proof per hunk", ""]
+    told = "%s of the source were taken back one at a time; %d of them make a test fail (%.1f s)."
+    lines += [told % (counted(len(tried), "hunk"), covered, answer["seconds"])]
+    if answer.get("not_tried"):
+        lines += ["%s were not tried: %s." % (counted(answer["not_tried"], "hunk"), answer["why_not_tried"])]
+    return [*lines, ""]
 
 
 def _conflicts(answer: Optional[Mapping[str, Any]]) -> List[str]:
@@ -165,18 +337,18 @@ def _agent(answer: Optional[Mapping[str, Any]]) -> List[str]:
     return ["## The agent's review", "", told, "", one_line(str(answer["summary"])), ""]
 
 
-def _failures(outcomes: Sequence[Outcome]) -> List[str]:
-    failed = [
-        task
-        for task in outcomes
-        if task.state == FAILED and task.tail.strip() and task.role not in _OWN_STEPS
-    ]
-    if not failed:
-        return []
-    lines = ["## Last lines of what failed", ""]
-    for task in failed:
-        lines += ["### %s" % one_line(task.id), "", *_block(task.tail.splitlines())]
-    return lines
+def _failures(evidence: Evidence, judgement: Judgement) -> List[str]:
+    """Return the failing lines of each test that counts, and the last lines of what has no test results."""
+    lines: List[str] = []
+    for difference in judgement.differences.values():
+        for case in difference.to_blame[:_MOST_NAMED]:
+            if case.lines:
+                lines += ["#### %s" % one_line(case.title), "", *_block(list(case.lines))]
+    for task in evidence.outcomes:
+        explained = task.id in judgement.differences and judgement.differences[task.id].to_blame
+        if task.state == FAILED and task.tail.strip() and task.role not in _OWN_STEPS and not explained:
+            lines += ["#### %s" % one_line(task.id), "", *_block(task.tail.splitlines())]
+    return ["### Failing lines", "", *lines] if lines else []
 
 
 def _block(lines: List[str]) -> List[str]:
@@ -191,9 +363,9 @@ def _by_hand(job: Job, outcomes: Sequence[Outcome]) -> List[str]:
     lines = ["git clone %s again && cd again" % shlex.quote(shown(url))]
     lines += ["git fetch origin %s" % shlex.quote(shown(ref)), "git checkout --detach %s" % job.sha]
     for task in outcomes:
-        if task.role not in (*_OWN_STEPS, "test_base", "agent") and task.command and task.state != SKIPPED:
+        if task.role not in _OWN_STEPS and task.command and task.state != SKIPPED:
             lines += ["# %s" % shown(task.name), _plain(task.command)]
-    return ["## By hand", "", "The same commit and commands on any machine:", "", "```sh", *lines, "```", ""]
+    return ["### By hand", "", "The same commit and commands on any machine:", "", "```sh", *lines, "```", ""]
 
 
 def _plain(command: str) -> str:

@@ -1,8 +1,8 @@
-"""From what the tasks came to, to a verdict with its findings. Pure; knows roles, never ids or commands.
+"""From the evidence to a verdict with its findings. Pure; knows roles, never ids or commands.
 
-    fail        build or tests fail on the head and not on the base, or a test that the base passes fails
+    fail        the change breaks a test or the build, or adds a test that fails
     needs_work  anything else that stands in the way, and evidence that is missing
-    pass        otherwise
+    pass        otherwise; what fails on the base as well is not held against the change
 
 Severities: an `error` makes the verdict fail, a `warning` needs_work, a `note` leaves it as it is.
 """
@@ -10,24 +10,36 @@ Severities: an `error` makes the verdict fail, a `warning` needs_work, a `note` 
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from jobs.remote.offload_runner.protocol import CANCELLED, FAILED, SKIPPED, SUCCEEDED
+from jobs.remote.offload_runner.steps.difference import Difference, compare
+from jobs.remote.offload_runner.steps.findings import (
+    ERROR,
+    FAIL,
+    NEEDS_WORK,
+    NOTE,
+    PASS,
+    WARNING,
+    Compared,
+    Evidence,
+    Finding,
+    Judgement,
+    Outcome,
+)
+from jobs.remote.offload_runner.steps.problems import Problem, new_problems
+from jobs.remote.offload_runner.steps.proven import about_tests
+from jobs.remote.offload_runner.steps.results import Case, Results
+from jobs.remote.offload_runner.steps.results.collect import place
+from jobs.remote.offload_runner.steps.trees import Run
 
-PASS = "pass"
-NEEDS_WORK = "needs_work"
-FAIL = "fail"
-
-ERROR = "error"
-WARNING = "warning"
-NOTE = "note"
 _RANK = {PASS: 0, NEEDS_WORK: 1, FAIL: 2}
 _VERDICT = {NOTE: PASS, WARNING: NEEDS_WORK, ERROR: FAIL}
 
 # What must work before anything else can be said; then what the change must not break.
 _BUILDING = ("install", "build", "test")
-_DOES = {
+_CHECKS = ("lint", "types")
+_NAMES = {
     "install": "Installing",
     "build": "The build",
     "test": "The test run",
@@ -36,90 +48,33 @@ _DOES = {
     "ci": "The forge's own check",
     "agent": "The agent's review",
 }
-_PLACE = re.compile(r"(?<![\w/.-])((?:[\w@.+-]+/)*[\w@.+-]+\.\w+)(?::|\", line )(\d+)")
-_NO_PROGRAM = ("not_found", "cannot_run")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one task came to. `state` is a task state; `when` and `missing_program` come from its plan."""
-
-    id: str
-    name: str
-    role: str
-    state: str
-    exit_code: Optional[int] = None
-    seconds: Optional[float] = None
-    reason: str = ""
-    tail: str = ""
-    command: str = ""
-    when: str = "success"
-    missing_program: str = ""
-
-    @property
-    def timed_out(self) -> bool:
-        """Tell whether it was ended because it ran for its limit."""
-        return self.reason == "timeout"
-
-    @property
-    def could_run(self) -> bool:
-        """Tell whether the failure says something of the commit, and not of the worker."""
-        return not self.missing_program and self.reason not in _NO_PROGRAM and self.reason != "no_space"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something to know about the commit."""
-
-    severity: str
-    task: str
-    message: str
-    file: Optional[str] = None
-    line: Optional[int] = None
-
-    def to_json(self) -> Dict[str, Any]:
-        """Return the finding as plain data."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """A verdict and what it rests on."""
-
-    verdict: str
-    findings: List[Finding]
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What there is to judge by, besides the tasks: `proof`, `conflicts`, `agent` are the steps' answers."""
-
-    outcomes: Sequence[Outcome]
-    proof: Optional[Mapping[str, Any]] = None
-    conflicts: Optional[Mapping[str, Any]] = None
-    agent: Optional[Mapping[str, Any]] = None
-    changed: Sequence[str] = ()
-    empty: bool = False
-    lfs: bool = False
+_NO_TESTS = 5  # pytest: no tests were collected
+_MOST_NAMED = 10
+_MOST_IN_LINE = 5
 
 
 def judge(evidence: Evidence) -> Judgement:
     """Return the verdict: the worst that any finding asks for."""
     findings: List[Finding] = []
-    base = next((task for task in evidence.outcomes if task.role == "test_base"), None)
+    differences: Dict[str, Difference] = {}
     for task in evidence.outcomes:
-        if task.role == "synthesis" or task.role == "test_base":
+        if task.role in ("synthesis", "test_base", "base", "hunks"):
             continue
         if task.role == "conflicts":
             findings += _conflicts(task, evidence.conflicts)
         elif task.role == "proof":
-            findings += _proof(task, evidence.proof)
+            findings += _proof(task, evidence, differences)
         elif task.role == "agent" and task.state == SUCCEEDED:
             findings += _agent(task, evidence.agent)
+        elif task.role == "test" and task.state in (SUCCEEDED, FAILED):
+            findings += _tests(task, evidence, differences)
         elif task.state == FAILED:
-            findings.append(_failure(task, base, evidence.changed))
+            findings += _failure(task, evidence)
         elif task.state != SUCCEEDED:
             findings += _missing(task)
+    if not evidence.empty:
+        findings += about_tests(evidence)
+    findings += [Finding(note.get("severity", NOTE), "", note["message"]) for note in evidence.notes]
     verdict = max((_VERDICT[finding.severity] for finding in findings), key=_RANK.__getitem__, default=PASS)
     if evidence.empty:
         findings.append(Finding(NOTE, "", "The head changes nothing against the base."))
@@ -130,47 +85,246 @@ def judge(evidence: Evidence) -> Judgement:
         told = "The repository keeps files in Git LFS; the tasks saw their pointers and not their contents."
         findings.append(Finding(NOTE, "", told))
     order = {ERROR: 0, WARNING: 1, NOTE: 2}
-    return Judgement(verdict, sorted(findings, key=lambda finding: order[finding.severity]))
+    return Judgement(verdict, sorted(findings, key=lambda one: order[one.severity]), differences)
 
 
-def _failure(task: Outcome, base: Optional[Outcome], changed: Sequence[str]) -> Finding:
-    does = "%s (%s)" % (_DOES[task.role], task.name) if task.role in _DOES else task.name
+# Tests
+
+
+def _tests(task: Outcome, evidence: Evidence, differences: Dict[str, Difference]) -> List[Finding]:
+    results = evidence.tests.get(task.id, Results())
+    compared = evidence.compared.get(task.id, Compared())
+    passed = task.state == SUCCEEDED
+    if not passed and (not task.could_run or task.timed_out):
+        return _failure(task, evidence)
+    base = compared.base if compared.base is not None and not compared.base.timed_out else None
+    if not results.known:
+        if passed:
+            return []
+        return _by_exit_code(task, evidence, results, base, compared.reruns)
+    difference = compare(results, base.results if base else None, [run.results for run in compared.reruns])
+    differences[task.id] = difference
+    findings = [*_named(task, difference), *_removed(task, difference, evidence)]
+    if not results.complete and not passed:
+        told = "%s broke off (%s), so its results are incomplete." % (_name(task), _exit(task.exit_code))
+        if difference.not_run:
+            told += " %s on the base did not run on the head." % _that_pass(difference.not_run)
+        severity = ERROR if difference.not_run and base is not None and base.passed else WARNING
+        findings.append(Finding(severity, task.id, told))
+    if not passed and not results.failing:
+        if task.exit_code == _NO_TESTS and not results.cases:
+            return [*findings, _no_tests(task, base)]
+        return [*findings, *_by_exit_code(task, evidence, results, base, compared.reruns)]
+    if passed and results.failing:
+        told = "%s ends with exit code 0 although %s in its results." % (_name(task), _fail(results.failing))
+        findings.append(Finding(WARNING, task.id, told))
+    elif passed and not results.count("passed", "failed", "error", "xfail"):
+        findings.append(Finding(WARNING, task.id, "%s succeeds, but no test ran." % _name(task)))
+    elif not passed and not difference.to_blame:
+        findings += _unexplained(task, results, difference, base, compared.reruns)
+    return findings
+
+
+def _named(task: Outcome, difference: Difference) -> List[Finding]:
+    findings: List[Finding] = []
+    using = " with the base's test command" if task.of_base else ""
+    for cases, told in (
+        (difference.broken, "passes on the base and fails on the head" + using),
+        (difference.new_failing, "is new and fails" + using),
+        (difference.unknown, "fails%s; whether it does on the base is not known" % using),
+    ):
+        for case in cases[:_MOST_NAMED]:
+            unloaded = "%s cannot be loaded: it" % (case.file or case.name)
+            subject = unloaded if case.whole_file else case.title
+            why = ": %s" % case.message.rstrip(".") if case.message else ""
+            message = "%s %s%s." % (subject, told, why)
+            file = case.at_file or case.file or None
+            line = case.at_line if case.at_file else None
+            findings.append(Finding(ERROR, task.id, message, file, line))
+        if len(cases) > _MOST_NAMED:
+            more = len(cases) - _MOST_NAMED
+            findings.append(Finding(ERROR, task.id, "%d more tests: each %s." % (more, told)))
+    if difference.already_failing:
+        told = "%s on the base as well: %s." % (
+            _fail(difference.already_failing).capitalize(),
+            _list(difference.already_failing),
+        )
+        findings.append(Finding(NOTE, task.id, told))
+    if difference.flaky:
+        told = "Flaky, for it failed once and passed when it was run again: %s."
+        if len(difference.flaky) > 1:
+            told = "Flaky, for they failed once and passed when they were run again: %s."
+        findings.append(Finding(NOTE, task.id, told % _list(difference.flaky)))
+    if difference.fixed:
+        told = "Fixed by this change: %s." % _list(difference.fixed)
+        findings.append(Finding(NOTE, task.id, told))
+    return findings
+
+
+def _removed(task: Outcome, difference: Difference, evidence: Evidence) -> List[Finding]:
+    """Return a finding when fewer tests run than on the base, unless the changed test files explain it."""
+    told = {str(item["file"]) for item in evidence.weakened}
+    gone = [case for case in difference.removed if case.file not in told]
+    if not gone or len(difference.removed) <= len(difference.added):
+        return []
+    what = "A test that runs" if len(gone) == 1 else "%d tests that run" % len(gone)
+    verb = "does" if len(gone) == 1 else "do"
+    message = "%s on the base %s not run on the head: %s." % (what, verb, _list(gone))
+    return [Finding(WARNING, task.id, message)]
+
+
+def _unexplained(
+    task: Outcome,
+    results: Results,
+    difference: Difference,
+    base: Optional[Run],
+    reruns: Sequence[Run],
+) -> List[Finding]:
+    """Return a finding when the exit code of a failed run says more than its failing tests explain."""
+    if difference.flaky and not difference.already_failing and not any(run.passed for run in reruns):
+        told = "%s never succeeds (%s), although each of its failing tests passes when it is run again."
+        return [Finding(WARNING, task.id, told % (_name(task), _exit(task.exit_code)))]
+    if difference.already_failing and base is not None and base.passed:
+        told = "%s fails on the head (%s) and succeeds on the base, although the same tests fail on both."
+        return [Finding(ERROR, task.id, told % (_name(task), _exit(task.exit_code)))]
+    said = _failed_count(task.tail)
+    if said is not None and said > len(results.failing):
+        told = "%s says that %d tests fail, and its results name %d."
+        return [Finding(ERROR, task.id, told % (_name(task), said, len(results.failing)))]
+    return []
+
+
+def _failed_count(tail: str) -> Optional[int]:
+    """Return the number of failed tests in a summary line of pytest, node, mocha or jest."""
+    found = re.findall(r"^=* ?(\d+) failed\b|^ℹ fail (\d+)$|^ {2}(\d+) failing$", tail, re.MULTILINE)
+    return int(next(part for part in found[-1] if part)) if found else None
+
+
+def _by_exit_code(
+    task: Outcome,
+    evidence: Evidence,
+    results: Results,
+    base: Optional[Run],
+    reruns: Sequence[Run],
+) -> List[Finding]:
+    """Return the finding of a failed run that names no failing test."""
+    why = "" if not results.known else ", although no test fails in its results"
+    name, how = _name(task), _exit(task.exit_code)
+    file, line = place_in(task.tail, evidence.paths)
+    if any(run.passed for run in reruns):
+        told = "%s is flaky: it failed once (%s) and succeeded when it was run again." % (name, how)
+        return [Finding(NOTE, task.id, told, file, line)]
+    if task.of_base:
+        told = "With the base's test command the head fails (%s)%s." % (how, why)
+        return [Finding(WARNING, task.id, told, file, line)]
+    if base is None:
+        return _failure(task, evidence)
+    if base.passed:
+        missing = ": %s was not found" % task.missing_tool if task.missing_tool else ""
+        told = "%s fails on the head (%s) and succeeds on the base%s%s." % (name, how, missing, why)
+        return [Finding(ERROR, task.id, told, file, line)]
+    if task.missing_tool:
+        told = "%s did not run: %s is not installed on the worker." % (name, task.missing_tool)
+        return [Finding(WARNING, task.id, told)]
+    if results.known and base.results.known and not base.results.failing:
+        told = "%s fails on the head (%s) and on the base%s." % (name, how, why)
+        return [Finding(WARNING, task.id, told, file, line)]
+    told = "%s fails on the head (%s) and on the base; without test results nothing tells what is new." % (
+        name,
+        how,
+    )
+    return [Finding(WARNING, task.id, told, file, line)]
+
+
+def _no_tests(task: Outcome, base: Optional[Run]) -> Finding:
+    if base is not None and base.results.cases:
+        told = "No test runs on the head; %d run on the base." % len(base.results.cases)
+        return Finding(ERROR, task.id, told)
+    return Finding(WARNING, task.id, "%s found no tests." % _name(task))
+
+
+# Everything else that a task can come to
+
+
+def _failure(task: Outcome, evidence: Evidence) -> List[Finding]:
+    does = _name(task)
+    is_check = task.role in _CHECKS
     if task.missing_program:
-        severity = NOTE if task.role in ("lint", "types") else WARNING
-        return Finding(
-            severity,
-            task.id,
-            "%s did not run: %s is not installed on the worker." % (does, task.missing_program),
-        )
+        severity = NOTE if is_check else WARNING
+        told = "%s did not run: %s is not installed on the worker." % (does, task.missing_program)
+        return [Finding(severity, task.id, told)]
     if task.reason == "no_space":
-        return Finding(WARNING, task.id, "%s was cut off: the worker's disk is full." % does)
+        return [Finding(WARNING, task.id, "%s was cut off: the worker's disk is full." % does)]
     if not task.could_run:
-        return Finding(
-            WARNING, task.id, "%s did not run: its command cannot be started on the worker." % does
-        )
+        told = "%s did not run: its command cannot be started on the worker." % does
+        return [Finding(WARNING, task.id, told)]
     if task.timed_out:
-        return Finding(WARNING, task.id, "%s did not end in time, so its evidence is missing." % does)
+        return [Finding(WARNING, task.id, "%s did not end in time, so its evidence is missing." % does)]
     how = _exit(task.exit_code)
-    file, line = place(task.tail, changed)
     if task.role == "agent":
-        return Finding(NOTE, task.id, "%s did not come to an end: it exited with %s." % (does, how))
+        return [Finding(NOTE, task.id, "%s did not come to an end: it exited with %s." % (does, how))]
+    if is_check:
+        return _check(task, evidence)
+    file, line = place_in(task.tail, evidence.paths)
     if task.role not in _BUILDING:
-        return Finding(WARNING, task.id, "%s fails (%s)." % (does, how), file, line)
-    if base is not None and base.state == SUCCEEDED:
-        return Finding(
-            ERROR, task.id, "%s fails on the head (%s) and not on the base." % (does, how), file, line
-        )
-    if base is not None and base.state == FAILED and base.could_run and not base.timed_out:
-        told = "%s fails on the head (%s); the base does not build and pass its tests either." % (does, how)
-        return Finding(WARNING, task.id, told, file, line)
+        return [Finding(WARNING, task.id, "%s fails (%s)." % (does, how), file, line)]
+    compared = evidence.compared.get(task.id)
+    base_fails = evidence.base_built is False and task.role != "test"
+    if base_fails or (compared is not None and compared.base is not None and not compared.base.passed):
+        told = "%s fails on the head (%s), and on the base as well." % (does, how)
+        return [Finding(WARNING, task.id, told, file, line)]
+    if evidence.base_built and task.role != "test":
+        told = "%s fails on the head (%s) and not on the base." % (does, how)
+        return [Finding(ERROR, task.id, told, file, line)]
     told = "%s fails on the head (%s); whether it does on the base is not known." % (does, how)
-    return Finding(ERROR, task.id, told, file, line)
+    return [Finding(ERROR, task.id, told, file, line)]
+
+
+def _check(task: Outcome, evidence: Evidence) -> List[Finding]:
+    """Return what a linter or type checker reports that the base does not have."""
+    does, how = _name(task), _exit(task.exit_code)
+    compared = evidence.compared.get(task.id)
+    base = compared.base if compared is not None else None
+    if task.missing_tool and (base is None or not base.passed):
+        told = "%s did not run: %s is not installed on the worker." % (does, task.missing_tool)
+        return [Finding(NOTE, task.id, told)]
+    if base is None or base.timed_out:
+        file, line = _first_place(task.problems, evidence.paths)
+        unknown = "; whether it does on the base is not known" if evidence.has_base else ""
+        return [Finding(WARNING, task.id, "%s fails (%s)%s." % (does, how, unknown), file, line)]
+    if not task.problems:
+        if base.passed:
+            told = "%s fails on the head (%s) and not on the base." % (does, how)
+            return [Finding(WARNING, task.id, told, *place_in(task.tail, evidence.paths))]
+        told = "%s fails on the head (%s) and on the base; its output does not tell what is new." % (
+            does,
+            how,
+        )
+        return [Finding(NOTE, task.id, told)]
+    renamed = {str(item["path"]): str(item["old_path"]) for item in evidence.changed if item.get("old_path")}
+    new = new_problems(task.problems, base.problems, renamed)
+    if not new:
+        told = "%s fails on the head and on the base; none of its %d problems is new."
+        return [Finding(NOTE, task.id, told % (does, len(task.problems)))]
+    first = next((one for one in new if one.file in evidence.paths), new[0])
+    count = "a new problem" if len(new) == 1 else "%d new problems" % len(new)
+    told = "%s reports %s: %s." % (does, count, first.message.rstrip("."))
+    return [Finding(WARNING, task.id, told, first.file, first.line)]
+
+
+def _first_place(
+    problems: Sequence[Problem], changed: Sequence[str]
+) -> "tuple[Optional[str], Optional[int]]":
+    for problem in problems:
+        if problem.file in changed:
+            return problem.file, problem.line
+    return None, None
 
 
 def _missing(task: Outcome) -> List[Finding]:
     if task.state == SKIPPED and task.when == "failure":
         return []  # nothing failed, so there was nothing for it to do
-    does = "%s (%s)" % (_DOES[task.role], task.name) if task.role in _DOES else task.name
+    does = _name(task)
     if task.state == SKIPPED:
         why = " because %s" % task.reason if task.reason else ""
         told = "%s did not run%s, so its evidence is missing." % (does, why)
@@ -208,7 +362,11 @@ def _agent(task: Outcome, answer: Optional[Mapping[str, Any]]) -> List[Finding]:
     ]
 
 
-def _proof(task: Outcome, answer: Optional[Mapping[str, Any]]) -> List[Finding]:
+# What the tests prove
+
+
+def _proof(task: Outcome, evidence: Evidence, differences: Mapping[str, Difference]) -> List[Finding]:
+    answer = evidence.proof
     if task.state not in (SUCCEEDED, FAILED):
         return _missing(task)
     complete = answer is not None and task.exit_code in (0, 1) and not task.timed_out
@@ -224,9 +382,15 @@ def _proof(task: Outcome, answer: Optional[Mapping[str, Any]]) -> List[Finding]:
         why = answer.get("base_error") or "its setup fails"
         told = "The base could not be built, so the changed tests prove nothing: %s." % str(why).rstrip(".")
         findings.append(Finding(NOTE, task.id, told))
+    explained = {
+        name
+        for difference in differences.values()
+        for case in (*difference.to_blame, *difference.already_failing, *difference.flaky)
+        for name in (case.file, case.name if case.whole_file else "")
+    }
     for item in answer.get("files") or []:
         severity, told = _PROVED.get(item.get("result"), ("", ""))
-        if severity:
+        if severity and item["path"] not in explained:
             findings.append(Finding(severity, task.id, told % item["path"], file=item["path"]))
     return findings
 
@@ -235,16 +399,37 @@ _PROVED = {
     "regression": (ERROR, "%s passes on the base and fails on the head."),
     "still_fails": (WARNING, "%s, a changed test, fails on the head, and on the base too."),
     "fails": (WARNING, "%s, a changed test, fails on the head."),
-    "proves_nothing": (NOTE, "%s passes on the base too, so it proves nothing about this change."),
+    "not_run": (WARNING, "%s was changed, and none of its tests runs."),
 }
 
 
-def place(tail: str, changed: Sequence[str]) -> "tuple[Optional[str], Optional[int]]":
+# Words
+
+
+def _name(task: Outcome) -> str:
+    return "%s (%s)" % (_NAMES[task.role], task.name) if task.role in _NAMES else task.name
+
+
+def _fail(cases: Sequence[Case]) -> str:
+    return "1 test fails" if len(cases) == 1 else "%d tests fail" % len(cases)
+
+
+def _that_pass(cases: Sequence[Case]) -> str:
+    return "1 test that passes" if len(cases) == 1 else "%d tests that pass" % len(cases)
+
+
+def _list(cases: Sequence[Case]) -> str:
+    named = [case.title for case in cases[:_MOST_IN_LINE]]
+    more = len(cases) - len(named)
+    return ", ".join(named) + (" and %d more" % more if more else "")
+
+
+def place_in(tail: str, changed: Sequence[str]) -> "tuple[Optional[str], Optional[int]]":
     """Return the first `file:line` in the last lines of a failure that is in a changed file, if any."""
-    for match in _PLACE.finditer(tail):
-        name = match[1][2:] if match[1].startswith("./") else match[1]
-        if name in changed:
-            return name, int(match[2])
+    for line in tail.splitlines():
+        file, number = place([line])
+        if file in changed:
+            return file, number
     return None, None
 
 

@@ -1,0 +1,82 @@
+"""What the tests prove about a change, and what the change takes from them. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, List, Mapping, Optional
+
+from jobs.remote.offload_runner.protocol import FAILED, SUCCEEDED
+from jobs.remote.offload_runner.steps import sources
+from jobs.remote.offload_runner.steps.difference import compare
+from jobs.remote.offload_runner.steps.findings import NOTE, WARNING, Evidence, Finding
+from jobs.remote.offload_runner.steps.results import Results
+
+_MOST_IN_LINE = 5
+
+
+def proves(evidence: Evidence) -> List[str]:
+    """Return the test files that fail on the base and pass on the head."""
+    answer = evidence.proof or {}
+    if not answer.get("source_changed", True):
+        return []  # both trees have the same source, so a difference comes from elsewhere
+    return [item["path"] for item in answer.get("files") or [] if item.get("result") == "proof"]
+
+
+def about_tests(evidence: Evidence) -> List[Finding]:
+    """Return what the change does to its tests, and whether one of them proves it."""
+    findings = [_weakening(item, evidence) for item in evidence.weakened]
+    if not evidence.has_base or not evidence.changed:
+        return findings
+    ran = [task for task in evidence.outcomes if task.role == "test" and task.state in (SUCCEEDED, FAILED)]
+    source = [path for path in evidence.paths if sources.is_source(path)]
+    fixed = any(
+        base.results.failing and evidence.tests.get(name, Results()).known
+        for name, compared in evidence.compared.items()
+        for base in [compared.base]
+        if base is not None and compare(evidence.tests.get(name, Results()), base.results).fixed
+    )
+    if source and ran and not proves(evidence) and not fixed:
+        answer = evidence.proof
+        if answer is not None and not answer.get("base_built", True):
+            pass  # said above
+        elif answer is not None and answer.get("files"):
+            told = "No test proves this change: every changed test passes on the base as well."
+            if any(item.get("result") == "proves_nothing" for item in answer["files"]):
+                findings.append(Finding(NOTE, "proof", told))
+        elif not any(sources.is_test(path) for path in evidence.paths):
+            findings.append(Finding(NOTE, "", "No test proves this change: it changes source and no test."))
+    findings += _uncovered(evidence.hunks)
+    return findings
+
+
+def _weakening(item: Mapping[str, Any], evidence: Evidence) -> Finding:
+    path, tests = str(item["file"]), [str(name) for name in item["tests"]]
+    named = ", ".join(tests[:_MOST_IN_LINE]) + (" and %d more" % (len(tests) - 5) if len(tests) > 5 else "")
+    deleted_source = any(
+        one.get("status") == "D" and sources.is_source(str(one["path"])) for one in evidence.changed
+    )
+    severity = WARNING
+    if item["kind"] == "removed":
+        told = "The change removes %s: %s." % (
+            "a test" if len(tests) == 1 else "%d tests" % len(tests),
+            named,
+        )
+        severity = NOTE if deleted_source else WARNING
+    elif item["kind"] == "assertions":
+        told = "The change takes assertions from tests: %s." % named
+    elif item["kind"] == "skipped":
+        told = "The change skips more tests in %s than the base does." % path
+    else:
+        told = "The change leaves `only` in %s, so the other tests there do not run." % path
+    return Finding(severity, "", told, file=path)
+
+
+def _uncovered(answer: Optional[Mapping[str, Any]]) -> List[Finding]:
+    findings = []
+    for item in (answer or {}).get("hunks") or []:
+        if item.get("result") == "uncovered":
+            first, last = item["first"], item["last"]
+            lines = "%d" % first if first == last else "%d-%d" % (first, last)
+            what = "can be removed" if item.get("whole") else "%s can be reverted" % lines
+            told = "%s %s and every test still passes." % (item["path"], what)
+            findings.append(Finding(NOTE, "hunks", told, file=item["path"], line=first))
+    return findings

@@ -1,0 +1,151 @@
+"""What a path is: source, test, support of tests, configuration. And which tests a change weakens."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from jobs.remote.offload_runner.git.command import split, text
+from jobs.remote.offload_runner.steps.record import Job
+
+_CODE = re.compile(
+    r"\.(pyx?|pyi|[cm]?[jt]sx?|vue|svelte|go|rs|java|kts?|scala|groovy|c|h|cc|cpp|cxx|hh|hpp|cs|rb|php|swift"
+    r"|mm?|exs?|erl|hs|ml|clj|sh|bash|pl|lua|sql)$",
+    re.IGNORECASE,
+)
+_TEST = re.compile(
+    r"(^|/)(tests?|__tests__|specs?|testdata|fixtures|__snapshots__|src/(test|it))/"
+    r"|(^|/)(test_[^/]*|[^/]*_test|tests?|conftest)\.py$"
+    r"|\.(test|spec)\.[cm]?[jt]sx?$|(^|/)test\.[cm]?[jt]s$|_test\.go$|\.snap$"
+)
+_CONFIGURATION = re.compile(
+    r"(^|/)(setup\.py|noxfile\.py|conftest\.py|[\w.-]+\.config\.[cm]?[jt]s|\.eslintrc\.c?js|build\.rs|"
+    r"[Gg]runtfile\.js|gulpfile\.js)$|(^|/)(docs?|examples?)/"
+)
+
+
+def is_test(path: str) -> bool:
+    """Tell whether a path is a test or belongs to tests (fixtures, snapshots, helpers in a test folder)."""
+    return bool(_TEST.search(path))
+
+
+def is_source(path: str) -> bool:
+    """Tell whether a path is code of the project that tests should cover."""
+    if is_test(path) or _CONFIGURATION.search(path):
+        return False
+    return bool(_CODE.search(path))
+
+
+def names_of(path: str) -> List[str]:
+    """Return the words by which other files refer to a file: its name, and without the extension a module."""
+    name = posixpath.basename(path)
+    stem = name.split(".")[0]
+    if stem in ("__init__", "index"):
+        stem = posixpath.basename(posixpath.dirname(path))
+    words = [stem] if _CODE.search(name) else [name]
+    return [word for word in words if len(word) > 1]
+
+
+def grep(job: Job, sha: str, words: Sequence[str]) -> List[str]:
+    """Return the files of a commit that hold one of the words."""
+    if not words:
+        return []
+    options = [option for word in words for option in ("-e", word)]
+    done = job.git.run("grep", "-l", "-z", "-I", "-w", "-F", *options, sha, "--", check=False)
+    return [text(name).split(":", 1)[1] for name in split(done.stdout) if b":" in name]
+
+
+# Static reading of tests: which there are, how much each asserts, which are skipped.
+
+_DEFINITIONS: Tuple[Tuple[re.Pattern[str], re.Pattern[str]], ...] = (
+    (re.compile(r"\.py$"), re.compile(r"^[ \t]*(?:async[ \t]+)?def[ \t]+(test\w*)", re.MULTILINE)),
+    (
+        re.compile(r"\.[cm]?[jt]sx?$"),
+        re.compile(
+            r"^[ \t]*(?:await[ \t]+)?(?:x?it|x?test|t\.test|specify)(?:\.(?!each)\w+)*(?:\.each\([^\n]*?\))?"
+            r"\([ \t]*(?:\n[ \t]*)?(['\"`].*?['\"`])[ \t]*,",
+            re.MULTILINE,
+        ),
+    ),
+    (re.compile(r"\.go$"), re.compile(r"^func[ \t]+(Test\w*|Fuzz\w*)\(", re.MULTILINE)),
+    (
+        re.compile(r"\.rs$"),
+        re.compile(r"#\[(?:\w+::)?test[^\]]*\]\s*(?:#\[[^\]]*\]\s*)*(?:pub )?(?:async )?fn[ \t]+(\w+)"),
+    ),
+    (
+        re.compile(r"\.(java|kt|groovy|scala)$"),
+        re.compile(r"@(?:Parameterized)?Test\b[^{;]*?\b(?:void|fun)[ \t]+[`\w<> ]*?(\w+)`?[ \t]*\("),
+    ),
+)
+_ASSERTION = re.compile(
+    r"\bassert\w*\b|\bself\.(?:assert|fail)\w*\(|\braises\(|\bexpect\w*\(|\bt\.(?:is|not|deepEqual|equal|same|ok|"
+    r"true|false|throws|match|Error|Errorf|Fatal|Fatalf)\w*\(|\bshould\b|\b(?:require|verify)\.\w+\("
+)
+_SKIP = re.compile(
+    r"@(?:pytest\.mark\.|unittest\.)(?:skip\w*|xfail|expectedFailure)|\bpytest\.(?:skip|xfail|importorskip)\("
+    r"|\bself\.skipTest\(|\b(?:it|test|describe|suite)\.(?:skip|todo|failing)\b|\bx(?:it|test|describe)\("
+    r"|\bskip:[ \t]*(?:true|['\"])|\bt\.Skip\w*\(|#\[ignore|@(?:Disabled|Ignore)\b"
+)
+_ONLY = re.compile(r"\b(?:it|test|describe|suite)\.only\(|\bf(?:it|describe)\(")
+_COMMENT = re.compile(r"^[ \t]*(#(?!\[)|//|\*|/\*).*$", re.MULTILINE)
+
+
+def read_tests(path: str, content: str) -> Optional[Dict[str, int]]:
+    """Return the tests that a file defines, with the number of assertions in each; None: not readable."""
+    pattern = next((define for names, define in _DEFINITIONS if names.search(path)), None)
+    if pattern is None:
+        return None
+    content = _COMMENT.sub("", content)
+    found: Dict[str, int] = {}
+    matches = list(pattern.finditer(content))
+    for index, match in enumerate(matches):
+        end = matches[index + 1].start() if index + 1 < len(matches) else len(content)
+        name = match[1].strip("'\"`")
+        found[name] = found.get(name, 0) + len(_ASSERTION.findall(content[match.end() : end]))
+    return found
+
+
+def weakened(changes: Sequence[Tuple[str, str, str]]) -> List[Dict[str, Any]]:
+    """Return what a change takes from the tests.
+
+    `changes` holds a path, its text at the base and at the head ("" where there is none). Each item of the
+    answer is {"kind": "removed|assertions|skipped|only", "file", "tests": [names]}.
+    """
+    before: Dict[str, List[Tuple[str, int]]] = {}
+    after: Dict[str, List[int]] = {}
+    for path, old, new in changes:
+        for name, assertions in (read_tests(path, old) or {}).items():
+            before.setdefault(name, []).append((path, assertions))
+        for name, assertions in (read_tests(path, new) or {}).items():
+            after.setdefault(name, []).append(assertions)
+    removed: Dict[str, List[str]] = {}
+    fewer: Dict[str, List[str]] = {}
+    for name, places in before.items():
+        left = after.get(name, [])
+        for path, _ in places[len(left) :]:
+            removed.setdefault(path, []).append(name)
+        had, has = sum(count for _, count in places), sum(left)
+        if len(left) >= len(places) and has < had:
+            fewer.setdefault(places[0][0], []).append("%s (%d to %d)" % (name, had, has))
+    found = _net_removed(changes, removed)
+    found += [{"kind": "assertions", "file": path, "tests": names} for path, names in fewer.items()]
+    for kind, pattern in (("skipped", _SKIP), ("only", _ONLY)):
+        for path, old, new in changes:
+            if read_tests(path, new) is None:
+                continue
+            counts = len(pattern.findall(_COMMENT.sub("", old))), len(pattern.findall(_COMMENT.sub("", new)))
+            if counts[1] > counts[0]:
+                found.append({"kind": kind, "file": path, "tests": []})
+    return found
+
+
+def _net_removed(
+    changes: Sequence[Tuple[str, str, str]], removed: Dict[str, List[str]]
+) -> List[Dict[str, Any]]:
+    """Return the removed tests, unless as many new ones take their place (a test that was renamed)."""
+    total_before = sum(len(read_tests(path, old) or {}) for path, old, _ in changes)
+    total_after = sum(len(read_tests(path, new) or {}) for path, _, new in changes)
+    if total_after >= total_before:
+        return []
+    return [{"kind": "removed", "file": path, "tests": names} for path, names in sorted(removed.items())]

@@ -1,0 +1,493 @@
+"""Verdicts on changes to small repositories that are laid out like real ones: each names the right tests."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.corpus import HUNKS, Corpus
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Corpus]:
+    made = Corpus(tmp_path_factory.mktemp("corpus"))
+    yield made
+    made.close()
+
+
+SHOP = """
+def price(n):
+    return n
+
+
+def tax(n):
+    return n * 2
+"""
+PROJECT = {
+    "pyproject.toml": "[tool.pytest.ini_options]\n[project]\nname = 'shop'\nversion = '1'\n",
+    "shop.py": SHOP,
+    "tests/test_price.py": """
+from shop import price
+
+
+def test_one():
+    assert price(1) == 1
+
+
+def test_two():
+    assert price(2) == 2
+    assert price(3) == 3
+""",
+}
+# Three tests fail on the base already.
+RED = {
+    **PROJECT,
+    "tests/test_red.py": """
+import pytest
+
+
+@pytest.mark.parametrize('n', [1, 2, 3])
+def test_red(n):
+    assert n == 0
+""",
+}
+WRONG = SHOP.replace("return n\n", "return n if n < 2 else 0\n")
+
+
+# pytest
+
+
+def test_a_fourth_failure_on_a_red_base_is_named(corpus: Corpus) -> None:
+    review = corpus.review(RED, {"shop.py": WRONG})
+    assert review.verdict == "fail", review.told
+    assert review.tests("broken") == {"tests/test_price.py::test_two"}, review.told
+    assert len(review.tests("already_failing")) == 3, review.told
+    first = review.assessment["findings"][0]
+    assert first["message"] == (
+        "tests/test_price.py::test_two passes on the base and fails on the head: assert 0 == 2."
+    )
+    assert (first["file"], first["line"]) == ("tests/test_price.py", 10)
+    assert "test_two passes on the base and fails on the head" in review.text.splitlines()[2], review.told
+
+
+def test_a_typo_in_the_docs_is_not_blamed_for_a_red_base(corpus: Corpus) -> None:
+    review = corpus.review({**RED, "README.md": "teh"}, {"README.md": "the"})
+    assert review.verdict == "pass", review.told
+    assert len(review.tests("already_failing")) == 3, review.told
+
+
+def test_a_fix_of_one_of_the_failing_tests(corpus: Corpus) -> None:
+    base = {**PROJECT, "shop.py": WRONG, "tests/test_red.py": "def test_red():\n    assert 0\n"}
+    review = corpus.review(base, {"shop.py": SHOP})
+    assert review.verdict == "pass", review.told
+    assert review.tests("fixed") == {"tests/test_price.py::test_two"}, review.told
+    assert review.tests("already_failing") == {"tests/test_red.py::test_red"}, review.told
+
+
+def test_a_broken_test_on_a_green_base(corpus: Corpus) -> None:
+    review = corpus.review(PROJECT, {"shop.py": WRONG})
+    assert (review.verdict, review.tests("broken")) == ("fail", {"tests/test_price.py::test_two"}), (
+        review.told
+    )
+
+
+def test_a_module_that_cannot_be_imported_any_more(corpus: Corpus) -> None:
+    review = corpus.review(PROJECT, {"shop.py": "def cost(n):\n    return n\n"})
+    assert review.verdict == "fail", review.told
+    assert "tests/test_price.py cannot be loaded" in review.messages[0], review.told
+    assert "ImportError" in review.messages[0], review.told
+
+
+def test_a_flaky_test_does_not_fail_the_change(corpus: Corpus) -> None:
+    flaky = """
+import pathlib
+
+
+def test_flaky():
+    seen = pathlib.Path(__file__).with_name("seen")
+    first = not seen.exists()
+    seen.touch()
+    assert not first
+"""
+    base = {**PROJECT, "tests/test_flaky.py": flaky.replace("assert not first", "assert True")}
+    review = corpus.review(base, {"tests/test_flaky.py": flaky, "README.md": "x"})
+    assert review.tests("flaky") == {"tests/test_flaky.py::test_flaky"}, review.told
+    assert review.verdict != "fail", review.told
+    assert any("Flaky" in message for message in review.messages), review.told
+
+
+def test_a_new_test_that_fails(corpus: Corpus) -> None:
+    review = corpus.review(PROJECT, {"tests/test_new.py": "def test_new():\n    assert 1 == 2\n"})
+    assert review.verdict == "fail", review.told
+    assert review.tests("new_failing") == {"tests/test_new.py::test_new"}, review.told
+
+
+def test_a_change_with_its_test_is_proven(corpus: Corpus) -> None:
+    fixed = SHOP.replace("n * 2", "n * 3")
+    test = "from shop import tax\n\n\ndef test_tax():\n    assert tax(1) == 3\n"
+    review = corpus.review(PROJECT, {"shop.py": fixed, "tests/test_tax.py": test})
+    assert review.verdict == "pass", review.told
+    assert review.proof == {"tests/test_tax.py": "proof"}, review.told
+    (item,) = review.assessment["proof"]["files"]
+    assert item["tests"]["proof"] == ["tests/test_tax.py::test_tax"]
+    assert "3 tests ran" in review.assessment["reason"], review.told
+    assert review.state("test-base") == "succeeded"
+
+
+def test_a_test_that_passes_on_the_base_proves_nothing(corpus: Corpus) -> None:
+    test = "from shop import tax\n\n\ndef test_tax():\n    assert tax(1) == 2\n"
+    review = corpus.review(PROJECT, {"shop.py": SHOP + "\n\nMORE = 1\n", "tests/test_tax.py": test})
+    assert review.proof == {"tests/test_tax.py": "proves_nothing"}, review.told
+    assert any("No test proves this change" in message for message in review.messages), review.told
+
+
+def test_source_without_a_test(corpus: Corpus) -> None:
+    review = corpus.review(PROJECT, {"shop.py": SHOP.replace("n * 2", "n + n")})
+    assert review.verdict == "pass", review.told
+    assert any("No test proves this change" in message for message in review.messages), review.told
+
+
+def test_a_removed_test_is_a_finding(corpus: Corpus) -> None:
+    less = PROJECT["tests/test_price.py"].split("def test_two")[0]
+    review = corpus.review(PROJECT, {"tests/test_price.py": less, "shop.py": WRONG})
+    assert review.verdict == "needs_work", review.told
+    assert any("removes a test: test_two" in message for message in review.messages), review.told
+
+
+def test_a_weakened_test_is_a_finding(corpus: Corpus) -> None:
+    less = PROJECT["tests/test_price.py"].replace("    assert price(3) == 3\n", "")
+    review = corpus.review(PROJECT, {"tests/test_price.py": less})
+    assert review.verdict == "needs_work", review.told
+    assert any("takes assertions from tests: test_two (2 to 1)" in one for one in review.messages), (
+        review.told
+    )
+
+
+def test_a_skipped_test_is_a_finding(corpus: Corpus) -> None:
+    more = PROJECT["tests/test_price.py"].replace(
+        "def test_two", "@__import__('pytest').mark.skip(reason='later')\ndef test_two"
+    )
+    review = corpus.review(
+        PROJECT, {"tests/test_price.py": more.replace("@__import__('pytest')", "import pytest\n\n@pytest")}
+    )
+    assert review.verdict == "needs_work", review.told
+    assert any("skips more tests" in message for message in review.messages), review.told
+
+
+def test_a_changed_helper_runs_the_tests_that_use_it(corpus: Corpus) -> None:
+    base = {
+        **PROJECT,
+        "tests/utils.py": "def double(n):\n    return 2 * n\n",
+        "tests/test_double.py": "from utils import double\n\n\ndef test_double():\n    "
+        "assert double(1) == 2\n",
+    }
+    review = corpus.review(base, {"tests/utils.py": "def double(n):\n    return n + n\n"})
+    assert review.verdict == "pass", review.told
+    assert review.proof == {"tests/test_double.py": "proves_nothing"}, review.told
+
+
+def test_a_changed_data_file_of_tests(corpus: Corpus) -> None:
+    base = {
+        **PROJECT,
+        "tests/data/prices.json": "[1]",
+        "tests/test_data.py": "import json, pathlib\n\n\ndef test_data():\n"
+        "    path = pathlib.Path(__file__).parent"
+        ' / "data/prices.json"\n    assert json.loads(path.read_text()) == [1]\n',
+    }
+    review = corpus.review(base, {"tests/data/prices.json": "[2]"})
+    assert review.verdict == "fail", review.told
+    assert review.tests("broken") == {"tests/test_data.py::test_data"}, review.told
+
+
+def test_a_test_that_the_default_options_leave_out(corpus: Corpus) -> None:
+    config = (
+        "[tool.pytest.ini_options]\naddopts = \"-m 'not slow'\"\nmarkers = ['slow']\n"
+        "[project]\nname = 'shop'\nversion = '1'\n"
+    )
+    test = "import pytest\nfrom shop import tax\n\n\n@pytest.mark.slow\ndef test_tax():\n"
+    test += "    assert tax(1) == 3\n"
+    base = {**PROJECT, "pyproject.toml": config}
+    review = corpus.review(base, {"shop.py": SHOP.replace("n * 2", "n * 3"), "tests/test_slow.py": test})
+    assert review.verdict == "pass", review.told
+    assert review.proof == {"tests/test_slow.py": "proof"}, review.told
+
+
+def test_a_coverage_threshold_is_off_for_single_files(corpus: Corpus) -> None:
+    config = (
+        "[tool.pytest.ini_options]\naddopts = '--cov=shop --cov-fail-under=90'\n"
+        "[project]\nname = 'shop'\nversion = '1'\n"
+    )
+    # A stand-in for the plugin, which is not in this environment: it fails every run that it judges.
+    plugin = """
+def pytest_addoption(parser):
+    parser.addoption("--cov")
+    parser.addoption("--cov-fail-under")
+    parser.addoption("--no-cov", action="store_true")
+
+
+def pytest_sessionfinish(session, exitstatus):
+    if not session.config.getoption("--no-cov") and len(session.items) < 2:
+        session.exitstatus = 1
+"""
+    base = {**PROJECT, "pyproject.toml": config, "conftest.py": plugin}
+    test = "from shop import tax\n\n\ndef test_tax():\n    assert tax(1) == 3\n"
+    review = corpus.review(base, {"shop.py": SHOP.replace("n * 2", "n * 3"), "tests/test_tax.py": test})
+    assert review.verdict == "pass", review.told
+    assert review.proof == {"tests/test_tax.py": "proof"}, review.told
+
+
+def test_configuration_that_runs_fewer_tests(corpus: Corpus) -> None:
+    config = "[tool.pytest.ini_options]\naddopts = '-k test_one'\n[project]\nname = 'shop'\nversion = '1'\n"
+    review = corpus.review(PROJECT, {"pyproject.toml": config, "shop.py": WRONG})
+    assert review.verdict != "pass", review.told
+    assert review.tests("removed") == {"tests/test_price.py::test_two"}, review.told
+
+
+# Hostile suites
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        (
+            "false results",
+            "open(os.environ['PYTEST_ADDOPTS'].split('--junitxml=')[1].strip(\"'\"), 'w').write("
+            '\'<testsuite><testcase classname="tests.test_price" name="test_one"/></testsuite>\')',
+        ),
+        ("no results", "os.unlink(os.environ['PYTEST_ADDOPTS'].split('--junitxml=')[1].strip(\"'\"))"),
+        (
+            "endless results",
+            "open(os.environ['PYTEST_ADDOPTS'].split('--junitxml=')[1].strip(\"'\"), 'w').truncate(10 ** 10)",
+        ),
+        (
+            "entities",
+            "open(os.environ['PYTEST_ADDOPTS'].split('--junitxml=')[1].strip(\"'\"), 'w').write("
+            '\'<!DOCTYPE a [<!ENTITY b "c">]><testsuite><testcase name="&b;"/></testsuite>\')',
+        ),
+    ],
+)
+def test_a_hostile_suite_cannot_turn_a_failure_into_a_pass(corpus: Corpus, name: str, body: str) -> None:
+    conftest = f"import atexit, os\n\n\n@atexit.register\ndef _():\n    {body}\n"
+    review = corpus.review(PROJECT, {"conftest.py": conftest, "shop.py": WRONG})
+    assert review.verdict == "fail", review.told
+
+
+def test_a_suite_that_kills_its_own_runner(corpus: Corpus) -> None:
+    test = "import os\n\n\ndef test_a():\n    os.kill(os.getpid(), 9)\n"
+    review = corpus.review(PROJECT, {"tests/test_a.py": test})
+    assert review.verdict == "fail", review.told
+
+
+def test_failures_behind_exit_code_zero(corpus: Corpus) -> None:
+    config = {"conftest.py": "import atexit, os\natexit.register(os._exit, 0)\n"}
+    review = corpus.review(PROJECT, {**config, "shop.py": WRONG})
+    assert review.verdict == "fail", review.told
+    assert any("exit code 0 although 1 test fails" in message for message in review.messages), review.told
+
+
+# Other runners
+
+
+def test_unittest_with_a_package_of_tests(corpus: Corpus) -> None:
+    base = {
+        "setup.py": "from setuptools import setup\nsetup(name='shop')\n",
+        "Makefile": "test:\n\tpython -m unittest\n",
+        "shop.py": SHOP,
+        "tests/__init__.py": "",
+        "tests/test_price.py": "import unittest\nfrom shop import price\n\n\n"
+        "class Price(unittest.TestCase):\n"
+        "    def test_one(self):\n        self.assertEqual(price(1), 1)\n\n"
+        "    def test_two(self):\n        self.assertEqual(price(2), 2)\n",
+    }
+    review = corpus.review(base, {"shop.py": WRONG})
+    assert review.verdict == "fail", review.told
+    (name,) = review.tests("broken")
+    assert name.endswith("test_two"), review.told
+    assert "AssertionError: 0 != 2" in review.messages[0], review.told
+
+
+NODE = {
+    "package.json": json.dumps({"name": "shop", "scripts": {"test": "node --test"}}),
+    "index.js": "exports.price = (n) => n;\n",
+    "test/price.test.js": """
+const { test, describe } = require('node:test');
+const assert = require('node:assert');
+const { price } = require('..');
+describe('price', () => {
+  test('one', () => assert.equal(price(1), 1));
+  test('two', () => assert.equal(price(2), 2));
+});
+""",
+}
+NODE_WRONG = "exports.price = (n) => (n < 2 ? n : 0);\n"
+
+
+def test_node_names_the_broken_test(corpus: Corpus) -> None:
+    review = corpus.review(NODE, {"index.js": NODE_WRONG})
+    assert review.verdict == "fail", review.told
+    assert review.tests("broken") == {"price > two"}, review.told
+    first = review.assessment["findings"][0]
+    assert (first["file"], first["line"]) == ("test/price.test.js", 7), review.told
+
+
+def test_node_proof_by_a_manifest_with_a_byte_order_mark(corpus: Corpus) -> None:
+    manifest = "\ufeff" + NODE["package.json"].replace(", ", ",\r\n")
+    base = {**NODE, "package.json": manifest}
+    test = NODE["test/price.test.js"].replace("price(2), 2", "price(2), 3")
+    review = corpus.review(
+        base, {"index.js": "exports.price = (n) => (n < 2 ? n : n + 1);\n", "test/price.test.js": test}
+    )
+    assert review.verdict == "pass", review.told
+    assert review.proof == {"test/price.test.js": "proof"}, review.told
+
+
+def test_a_test_script_that_tests_nothing_does_not_pass(corpus: Corpus) -> None:
+    manifest = json.dumps({"name": "shop", "scripts": {"test": "node --version"}})
+    review = corpus.review(NODE, {"package.json": manifest, "index.js": NODE_WRONG})
+    assert review.verdict == "fail", review.told
+    assert review.tests("broken") == {"price > two"}, review.told
+
+
+def test_what_pretest_builds_is_built_on_both_trees(corpus: Corpus) -> None:
+    scripts = {
+        "compile": "mkdir -p dist && cp src/a.js dist/a.js",
+        "pretest": "npm run compile",
+        "test": "node --test test/",
+    }
+    base = {
+        "package.json": json.dumps({"name": "shop", "scripts": scripts}),
+        ".gitignore": "dist/\n",
+        "src/a.js": "exports.a = 1;\n",
+        "test/a.test.js": "const { test } = require('node:test');\nconst assert = require('node:assert');\n"
+        "test('a', () => assert.equal(require('../dist/a').a, 1));\n",
+    }
+    added = "const { test } = require('node:test');\nconst assert = require('node:assert');\n"
+    added += "test('b', () => assert.equal(typeof require('../dist/a').a, 'number'));\n"
+    review = corpus.review(base, {"test/b.test.js": added})
+    assert review.proof == {"test/b.test.js": "proves_nothing"}, review.told
+    assert review.verdict == "pass", review.told
+
+
+MAKE = {
+    "Makefile": "test:\n\tsh tests/run.sh\n",
+    "tests/run.sh": """
+echo 1..2
+for n in 1 2; do
+  if [ "$(sh price.sh $n)" = $n ]; then echo "ok $n - price $n"; else echo "not ok $n - price $n"; bad=1; fi
+done
+exit ${bad:-0}
+""",
+    "price.sh": "echo $1\n",
+}
+
+
+def test_make_with_tap(corpus: Corpus) -> None:
+    review = corpus.review(MAKE, {"price.sh": "[ $1 = 2 ] && echo 0 || echo $1\n"})
+    assert review.verdict == "fail", review.told
+    assert review.tests("broken") == {"price 2"}, review.told
+
+
+def test_a_makefile_that_tests_nothing_does_not_pass(corpus: Corpus) -> None:
+    review = corpus.review(MAKE, {"Makefile": "test:\n\ttrue\n"})
+    assert review.verdict == "needs_work", review.told
+
+
+@pytest.mark.skipif(not shutil.which("cargo"), reason="cargo is not installed")
+def test_cargo_names_the_broken_test(corpus: Corpus) -> None:
+    base = {
+        "Cargo.toml": "[package]\nname = 'shop'\nversion = '0.1.0'\nedition = '2021'\n",
+        ".gitignore": "target/\nCargo.lock\n",
+        "src/lib.rs": "pub fn price(n: u64) -> u64 { n }\n\n#[cfg(test)]\nmod tests {\n"
+        "    #[test]\n    fn one() {\n"
+        "        assert_eq!(super::price(1), 1);\n    }\n    #[test]\n    fn two() {\n"
+        "        assert_eq!(super::price(2), 2);\n    }\n}\n",
+    }
+    wrong = base["src/lib.rs"].replace("{ n }", "{ if n < 2 { n } else { 0 } }")
+    review = corpus.review(base, {"src/lib.rs": wrong})
+    assert review.verdict == "fail", review.told
+    assert review.tests("broken") == {"src/lib.rs: tests::two"}, review.told
+
+
+def test_go_by_a_stand_in(corpus: Corpus) -> None:
+    """Go is not on every machine: a script prints what `go test -v` prints for these sources."""
+    corpus.program(
+        "go",
+        """
+[ "$1" = test ] || exit 0
+echo '--- PASS: TestOne (0.00s)'
+if grep -q broken price.go; then
+  echo '=== RUN   TestTwo'; echo '    price_test.go:9: got 0, want 2'; echo '--- FAIL: TestTwo (0.00s)'
+  printf 'FAIL\\nFAIL\\texample.org/shop\\t0.002s\\nFAIL\\n'; exit 1
+fi
+printf -- '--- PASS: TestTwo (0.00s)\\nPASS\\nok  \\texample.org/shop\\t0.002s\\n'
+""",
+    )
+    base = {
+        "go.mod": "module example.org/shop\n",
+        "price.go": "package shop\n",
+        "price_test.go": "package shop\n",
+    }
+    review = corpus.review(base, {"price.go": "package shop // broken\n"})
+    assert review.verdict == "fail", review.told
+    assert review.tests("broken") == {"example.org/shop > TestTwo"}, review.told
+    assert "got 0, want 2" in review.messages[0], review.told
+
+
+def test_reports_that_the_repository_names(corpus: Corpus) -> None:
+    config = "hunks = false\n[commands]\ninstall = false\ntest = 'sh t.sh'\nresults = 'out/*.xml'\n"
+    script = """
+mkdir -p out; grep -q 1 price || { failure='<failure message="no 1"/>'; code=1; }
+echo "<testsuite><testcase classname='a' name='one'>$failure</testcase></testsuite>" > out/r.xml
+exit ${code:-0}
+"""
+    base = {".offload/config.toml": config, "t.sh": script, "price": "1\n"}
+    review = corpus.review(base, {"price": "2\n"})
+    assert review.verdict == "fail", review.told
+    assert review.tests("broken") == {"a > one"}, review.told
+
+
+# Checks
+
+
+LINTED = {
+    **PROJECT,
+    "Makefile": "lint:\n\tsh lint.sh\n",
+    "package.json": json.dumps({"scripts": {"lint": "sh lint.sh"}}),
+    "lint.sh": "grep -n BAD *.py | sed 's/:\\([0-9]*\\):/:\\1:1: E1 /' | grep . && exit 1; exit 0\n",
+}
+
+
+def test_only_new_lint_problems_count(corpus: Corpus) -> None:
+    base = {**LINTED, "old.py": "BAD = 1\n"}
+    same = corpus.review(base, {"old.py": "# moved\nBAD = 1\n"})
+    assert same.verdict == "pass", same.told
+    new = corpus.review(base, {"shop.py": SHOP + "BAD = 2\n"})
+    assert new.verdict == "needs_work", new.told
+    (finding,) = [one for one in new.assessment["findings"] if one["severity"] == "warning"]
+    assert (finding["file"], finding["line"]) == ("shop.py", 8), new.told
+
+
+def test_a_linter_that_is_not_there_is_the_workers_fault(corpus: Corpus) -> None:
+    base = {**PROJECT, "package.json": json.dumps({"scripts": {"lint": "no-such-linter ."}})}
+    review = corpus.review(base, {"README.md": "x"})
+    assert review.verdict == "pass", review.told
+    assert any("no-such-linter is not installed" in message for message in review.messages), review.told
+
+
+# Proof per hunk
+
+
+def test_a_hunk_that_no_test_covers_is_named(corpus: Corpus) -> None:
+    source = SHOP.replace("n * 2", "n * 3").replace("return n\n", "return n + 0\n")
+    test = "from shop import tax\n\n\ndef test_tax():\n    assert tax(1) == 3\n"
+    review = corpus.review({**PROJECT, **HUNKS}, {"shop.py": source, "tests/test_tax.py": test})
+    assert review.verdict == "pass", review.told
+    assert any("shop.py 3 can be reverted and every test still passes" in one for one in review.messages), (
+        review.told
+    )
+    assert [hunk["result"] for hunk in review.assessment["hunks"]["hunks"]] == ["uncovered", "covered"], (
+        review.told
+    )
