@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 
@@ -9,6 +10,12 @@ from jobs.errors import CommandFailed, UsageError
 from jobs.transport.base import Completed
 
 ARGV_LIMIT = 100_000  # sshd hands a command to the login shell as one argument; Linux allows 128 KiB
+
+_WORD = 900  # characters
+_MISREAD = re.compile(rf"[\n!]|\\\\|\\'|[^\x00-\x7f]|\S{{{_WORD}}}")
+_SPECIAL = re.compile(rb"[^A-Za-z0-9_./:,-]")
+# No backslash before another one or a quote: fish would remove it.
+_DECODE = r'IFS=; eval "$(printf %b "$(printf %s "$*" | tr + "\134")")"'
 
 
 def check_argv(argv: Sequence[str], env: Mapping[str, str] | None) -> None:
@@ -33,6 +40,23 @@ def quoted(argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
     """
     prefix = ["env", *(f"{key}={value}" for key, value in env.items())] if env else []
     return shlex.join([*prefix, *argv])
+
+
+def login_shell_line(argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
+    """Return the command line that any login shell (sh, csh, tcsh, fish, zsh) turns into exactly this argv.
+
+    sshd hands a command to the user's login shell, which may not quote as sh does: csh ends a string at a
+    newline and expands `!`, fish reads backslashes in single quotes, and bsd-csh has no words above 1 KiB.
+    Such a command is sent in letters that mean nothing to a shell, and /bin/sh decodes it.
+    """
+    line = f"exec {quoted(argv, env)}"
+    if not _MISREAD.search(line):
+        return line
+    encoded = _SPECIAL.sub(lambda found: b"+0%03o" % found[0][0], line.encode()).decode()
+    if len(encoded) > ARGV_LIMIT:
+        return line
+    words = [encoded[at : at + _WORD] for at in range(0, len(encoded), _WORD)]
+    return f"exec /bin/sh -c '{_DECODE}' sh {' '.join(words)}"
 
 
 def failed(argv: Sequence[str], done: Completed, where: str) -> CommandFailed:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs.errors import NotConfigured
+
+JUMP = re.compile(
+    r"(?:(?P<user>[^@]+)@)?"
+    r"(?:(?:\[(?P<v6>[^\[\]@]+)\]|(?P<host>[^\[\]@:]+))(?::(?P<port>[0-9]{1,5}))?|(?P<bare>[^\[\]@]*:[^\[\]@]*:[^\[\]@]*))"
+)
+"""A jump host: `[user@]host[:port]`, with an IPv6 address in brackets, or bare without a port."""
 
 
 @dataclass(frozen=True)
@@ -57,21 +64,18 @@ class SshEndpoint:
         if not self.jump:
             return None
         *before, last = self.jump.split(",")
-        user, _, host = last.strip().rpartition("@")
-        name, colon, port = host.rpartition(":")
-        if not colon:
-            name, port = host, ""
-        if not name or (port and not port.isdigit()):
+        hop = JUMP.fullmatch(last.strip())
+        if hop is None:
             raise NotConfigured(
                 f"Connecting to {self} failed: {last!r} is not a jump host.",
-                hint="Write [user@]host[:port], several of them with commas between.",
+                hint="Write [user@]host[:port], an IPv6 address in brackets, several with commas between.",
             )
         return replace(
             self,
-            config_host=name,
+            config_host=hop["v6"] or hop["host"] or hop["bare"],
             host=None,
-            port=int(port) if port else None,
-            user=user or None,
+            port=int(hop["port"]) if hop["port"] else None,
+            user=hop["user"],
             jump=",".join(before) or None,
         )
 

@@ -94,15 +94,18 @@ class SshLines:
             try:
                 async with asyncio.timeout(self.timing.connect):
                     await line.open(session, command, term=term, size=size)
+                line.served = True
                 return
             except self._ssh.ChannelRefused as error:
+                # A server may still count a channel that has just ended: then another connection is needed.
+                line.suspect = line.used == 1 and line.served
                 self._release(session)
-                if line.used == 0:
+                if line.used == 0 and not line.suspect:
                     raise ConnectFailed(
                         f"Starting a command on {self.endpoint} failed: it opens no session ({error}).",
-                        hint="Look at MaxSessions in the server's sshd_config.",
+                        hint="Check MaxSessions in the server's sshd_config.",
                     ) from error
-                line.limit = line.used
+                line.limit = max(line.used, 1)
             except TimeoutError as error:
                 line.suspect = True
                 session.abort()

@@ -71,6 +71,7 @@ class SshLine:
         self.endpoint = endpoint
         self.used = 0
         self.limit = MAX_CHANNELS
+        self.served = False  # it has opened a channel
         self.suspect = False  # gave no answer once: finish what runs on it, start nothing on it
         self.since = time.monotonic()
         self.since_idle = self.since

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from jobs.transport.command import check_argv, quoted
+from jobs.transport.command import check_argv, login_shell_line
 from jobs.transport.latch import Latch
 
 STDERR = 1  # ssh's number for the stderr stream of a channel
@@ -21,13 +21,13 @@ _ANNOUNCE = 'printf "\\001offload %d\\002" "$$"; exec "$@"'
 _ANNOUNCED = re.compile(rb"\x01offload (\d+)\x02")
 _BEGINNING = re.compile(rb"\x01(?:o(?:f(?:f(?:l(?:o(?:a(?:d(?: \d*)?)?)?)?)?)?)?)?\Z")
 _PREAMBLE_LIMIT = 64 * 1024
-_TERMINAL_PREAMBLE = 4096
+_TERMINAL_PREAMBLE = 1024 * 1024
 
 
 def remote_command(argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
     """Return the command line that announces itself and becomes `argv`."""
     check_argv(argv, env)
-    return "exec " + quoted(["/bin/sh", "-c", _ANNOUNCE, "sh", *argv], env)
+    return login_shell_line(["/bin/sh", "-c", _ANNOUNCE, "sh", *argv], env)
 
 
 class RemoteSession:
@@ -98,9 +98,9 @@ class RemoteSession:
             self.pid = int(found[1])
             before = held[: found.start()] if self._terminal else b""
             return self._preamble_ends(before + held[found.end() :])
-        if not self._terminal:  # what a login shell says at its start would spoil the command's output
-            self._preamble = bytearray(held)
-            return b"" if len(held) <= _PREAMBLE_LIMIT else self._preamble_ends(held)
+        if not self._terminal:  # what a login shell prints at its start would spoil the command's output
+            self._preamble = bytearray(held[-_PREAMBLE_LIMIT:])
+            return b""
         self.started.set()
         self._unannounced += len(data)
         if self._unannounced > _TERMINAL_PREAMBLE:

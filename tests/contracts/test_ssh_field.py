@@ -1,0 +1,99 @@
+"""ssh workers as they are in the field: other login shells, limits, configurations, host keys."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from jobs.transport.command import login_shell_line
+from jobs.transport.endpoint import SshEndpoint
+from jobs.transport.pool import Pool
+from tests.contracts.transport import SIZE, Recorder
+from tests.support.sshd import Sshd
+
+SHELLS = ("sh", "bash", "csh", "bsd-csh", "tcsh", "fish", "zsh")
+HOSTILE = [
+    "a b", "", "it's", "new\nline", "!!", "!x", "$HOME", "`id`", "back\\slash", "two\\\\", "end\\", "\\'",
+    "~", "*", "{a,b}", "%1", "=ls", "+0101", "ü→", "#c", "a;b", '"q"', "^x^y", "-n", "x" * 3000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("shell", [name for name in SHELLS if shutil.which(name)])
+def test_every_login_shell_reads_the_same_words(shell: str) -> None:
+    line = login_shell_line(["printf", "%s\\0", *HOSTILE], {"VARIABLE": "it's\n!"})
+    done = subprocess.run([shell, "-c", line], capture_output=True, check=True)
+    assert done.stdout.decode().split("\0")[:-1] == HOSTILE
+    assert done.stderr == b""
+
+
+@pytest.mark.parametrize("shell", ["csh", "fish"])
+async def test_a_login_shell_that_is_not_sh(shell: str, tmp_path: Path, pool: Pool) -> None:
+    force = f'ForceCommand exec {shutil.which(shell)} -c "$SSH_ORIGINAL_COMMAND"'
+    with Sshd(tmp_path / "sshd", options=(force,)) as server:
+        transport = pool.transport(server.endpoint())
+        assert (await transport.run(["printf", "%s", "it's\n!\\\\"])).stdout == b"it's\n!\\\\"
+        path = str(tmp_path / "a file!")
+        await transport.put(path, b"data\n")
+        assert await transport.get(path) == b"data\n"
+        await pool.aclose()
+
+
+async def test_a_server_with_one_session_a_connection(tmp_path: Path, pool: Pool) -> None:
+    with Sshd(tmp_path / "sshd", max_sessions=1) as server:
+        transport = pool.transport(server.endpoint())
+        for _ in range(10):
+            await transport.run(["true"])
+        recorder = Recorder()
+        pty = await transport.open_pty(["cat"], recorder, size=SIZE)
+        done = await asyncio.gather(*(transport.run(["echo", "hi"]) for _ in range(3)))
+        assert [one.stdout for one in done] == [b"hi\n"] * 3
+        pty.write(b"there\r")
+        await recorder.sees(b"there\r\nthere")
+        await pty.aclose()
+        await pool.aclose()
+
+
+async def test_a_login_shell_that_prints_much(tmp_path: Path, pool: Pool) -> None:
+    noise = 'ForceCommand head -c 200000 /dev/zero | tr "\\000" x; eval "$SSH_ORIGINAL_COMMAND"'
+    with Sshd(tmp_path / "sshd", options=(noise,)) as server:
+        transport = pool.transport(server.endpoint())
+        assert (await transport.run(["echo", "hi"])).stdout == b"hi\n"
+        recorder = Recorder()
+        pty = await transport.open_pty(["cat"], recorder, size=SIZE)
+        await recorder.sees(b"x" * 200_000)
+        pty.write(b"there\r")
+        await recorder.sees(b"there\r\nthere")
+        assert b"\x01offload" not in recorder.data
+        await pty.aclose()
+        await pool.aclose()
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("gate", ("gate", None, None)),
+        ("me@gate:2222", ("gate", 2222, "me")),
+        ("me@[2001:db8::1]:2222", ("2001:db8::1", 2222, "me")),
+        ("[::1]", ("::1", None, None)),
+        ("::1", ("::1", None, None)),
+    ],
+)
+def test_a_jump_host_is_read(text: str, wanted: tuple[object, ...]) -> None:
+    hop = SshEndpoint("far", Path("known"), jump=text).jump_host()
+    assert hop is not None
+    assert (hop.config_host, hop.port, hop.user) == wanted
+
+
+async def test_a_jump_host_with_an_ipv6_address(sshd: Sshd, tmp_path: Path, pool: Pool) -> None:
+    gate = Sshd(tmp_path / "gate", address="::1")
+    shutil.copy(sshd.directory / "authorized_keys", gate.directory / "authorized_keys")
+    with gate:
+        jump = f"{sshd.endpoint().user}@[::1]:{gate.port}"
+        transport = pool.transport(sshd.endpoint(jump=jump, known_hosts=tmp_path / "known"))
+        assert (await transport.run(["echo", "hi"])).stdout == b"hi\n"
+        assert len(gate.connections()) == 1
+        await pool.aclose()
