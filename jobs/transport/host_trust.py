@@ -25,6 +25,14 @@ def refusal(
     name = host_name(endpoint.config_host, port)
     start = f"Connecting to {endpoint} failed: its host key"
     if known:
+        kinds = sorted({one.kind for one in known})
+        if offered.kind not in kinds:
+            return HostKeyMismatch(
+                f"{start} {offered.fingerprint} is of another type ({offered.kind}) than those that {where} "
+                f"has for it ({', '.join(kinds)}); the server offers none of these.",
+                hint="Check the fingerprint on the machine itself, then add the line "
+                f"'{name} {offered}' to {where}.",
+            )
         expected = ", ".join(f"{one.fingerprint} ({one.kind})" for one in known)
         return HostKeyMismatch(
             f"{start} is {offered.fingerprint} ({offered.kind}), and {expected} is pinned in {where}.",

@@ -7,7 +7,9 @@ us is written in one place, `refused` and `broken`.
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,7 @@ from jobs.transport import host_trust
 from jobs.transport.base import Size
 from jobs.transport.endpoint import SshEndpoint
 from jobs.transport.host_keys import HostKey
+from jobs.transport.openssh import resolve_host
 from jobs.transport.proxy import ProxyTunnel
 from jobs.transport.ssh_session import RemoteSession
 
@@ -36,6 +39,12 @@ BULK_WINDOW = 1024 * 1024
 WITH_NONCE = ("-gcm@openssh.com", "-poly1305@openssh.com")
 MSG_IGNORE = 2  # RFC 4253, section 11.2
 USER_CONFIG = Path("~/.ssh/config")
+_UNKNOWN_MATCH = re.compile(r"line (\d+): (?:Invalid match condition|Local network match)")
+_FILES = {"identityfile", "certificatefile"}
+_RESOLVED = _FILES | {
+    "hostname", "port", "user", "identitiesonly", "identityagent", "proxyjump", "proxycommand",
+    "addressfamily", "bindaddress", "hostkeyalias",
+}  # fmt: skip
 USER_KNOWN_HOSTS = Path("~/.ssh/known_hosts")
 OPEN_PATIENCE = 5.0
 """Seconds that a cancelled opening may still take: a round trip."""
@@ -52,6 +61,9 @@ class Timing:
     back_off: float = 0.5
     back_off_limit: float = 5.0  # nobody answers: asking again costs nothing, and it may be back
     refused_limit: float = 30.0  # it said no: asking often would look like an attack
+
+
+_NO_COMMON = re.compile(r"No matching (.+) algorithm found, sent .* and received (.*)")
 
 
 class ChannelRefused(Exception):
@@ -159,13 +171,16 @@ class _Client(asyncssh.SSHClient):
         self._endpoint = endpoint
         self.refusal: TransportError | None = None
         self.port = endpoint.port or 22
+        self.knows_host = False
 
     def trusted(self, host: str, addr: str, port: int | None) -> Any:
         """Return the keys trusted for the host: ours, else what the user's own known_hosts says."""
         self.port = port or 22
-        if keys := host_trust.pinned(self._endpoint, self.port):
-            return [asyncssh.import_public_key(str(key)) for key in keys], [], []
-        return _known_to_the_user(host, addr, port)
+        keys, authorities = _known_to_the_user(host, addr, port)
+        if pins := host_trust.pinned(self._endpoint, self.port):
+            keys, authorities = [asyncssh.import_public_key(str(pin)) for pin in pins], []
+        self.knows_host = bool(keys)
+        return keys, authorities, _revoked(self._endpoint.known_hosts, host, addr, port)
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
         """Judge a key that is not among the trusted ones."""
@@ -179,11 +194,21 @@ class _Client(asyncssh.SSHClient):
 
 
 def _known_to_the_user(host: str, addr: str, port: int | None) -> Any:
-    """Return the host's keys, authorities and revoked keys of the user's own known_hosts."""
+    """Return the host's keys and authorities of the user's own known_hosts."""
     own = USER_KNOWN_HOSTS.expanduser()
-    if not own.is_file():
-        return [], [], []
-    return asyncssh.read_known_hosts([str(own)]).match(host, addr, port)[:3]
+    return asyncssh.read_known_hosts([str(own)]).match(host, addr, port)[:2] if own.is_file() else ([], [])
+
+
+def _revoked(ours: Path, host: str, addr: str, port: int | None) -> list[asyncssh.SSHKey]:
+    """Return the revoked keys of a host, in our file and in the user's own, with its port and without.
+
+    asyncssh's `match` drops those of `[host]:port` where the same name has no trusted key.
+    """
+    files = [str(path) for path in (ours, USER_KNOWN_HOSTS.expanduser()) if path.is_file()]
+    if not files:
+        return []
+    known = asyncssh.read_known_hosts(files)
+    return [*known._match(host, addr, port)[2], *known._match(host, addr)[2]]
 
 
 def _host_key(key: asyncssh.SSHKey) -> HostKey:
@@ -262,9 +287,72 @@ async def _connect(
         options["tunnel"] = connector
     elif proxy is not None:
         options["tunnel"] = proxy
-    connection = await asyncssh.connect(endpoint.config_host, **options)
+    try:
+        connection = await asyncssh.connect(endpoint.config_host, **options)
+    except (asyncssh.ConfigParseError, FileNotFoundError) as error:
+        # asyncssh reads less than OpenSSH (`Match localnetwork`), and wants every IdentityFile to exist.
+        text = await _plain_config(endpoint, error)
+        if text is None:
+            raise
+        with tempfile.NamedTemporaryFile("w", prefix="offload-ssh-") as file:
+            file.write(text)
+            file.flush()
+            connection = await asyncssh.connect(endpoint.config_host, **{**options, "config": [file.name]})
+    except (asyncssh.KeyExchangeFailed, asyncssh.ConnectionLost, ConnectionResetError):
+        if not client.knows_host:
+            raise
+        # The server may have no key of a type that we know of it. Ask for any: its refusal says which.
+        options["server_host_key_algs"] = "default"
+        connection = await asyncssh.connect(endpoint.config_host, **options)
     _quieten(connection)
     return connection
+
+
+async def _plain_config(endpoint: SshEndpoint, error: Exception) -> str | None:
+    """Return the user's configuration for one host in words that asyncssh reads; None when there is no way.
+
+    OpenSSH resolves it. An OpenSSH that is too old for it, or none, leaves the blocks out that asyncssh
+    cannot read.
+    """
+    config = _user_config()
+    if config is None:
+        return None
+    words = ["-F", *config, *(["-p", str(endpoint.port)] if endpoint.port else [])]
+    words += ["-l", endpoint.user] if endpoint.user else []
+    try:
+        values = await resolve_host(endpoint.config_host, words)
+    except NotConfigured:
+        values = None
+    if values is not None:
+        return "".join(
+            f"{keyword} {value}\n"
+            for keyword, found in values.items()
+            if keyword in _RESOLVED
+            for value in found
+            if keyword not in _FILES or _is_file(value)
+        )
+    return await asyncio.to_thread(_without_unknown_blocks, config[0], error)
+
+
+def _is_file(path: str) -> bool:
+    return Path(path).expanduser().is_file()
+
+
+def _without_unknown_blocks(path: str, error: Exception) -> str | None:
+    lines = Path(path).read_text().splitlines()
+    changed = False
+    while isinstance(error, asyncssh.ConfigParseError) and (found := _UNKNOWN_MATCH.search(str(error))):
+        lines[int(found[1]) - 1] = "Match !all"
+        changed = True
+        with tempfile.NamedTemporaryFile("w", prefix="offload-ssh-") as file:
+            file.write("\n".join(lines))
+            file.flush()
+            try:
+                asyncssh.SSHClientConnectionOptions(config=[file.name], host="host", client_keys=None)
+                break
+            except (asyncssh.ConfigParseError, OSError) as another:
+                error = another
+    return "\n".join([*lines, ""]) if changed else None
 
 
 def _options_of_key(key: Path) -> dict[str, Any]:
@@ -361,6 +449,18 @@ def refused(error: BaseException, endpoint: SshEndpoint) -> TransportError | Not
         return AuthRefused(
             f"{start}: it accepts none of our keys ({what}).",
             hint="Try `ssh` to the same host by hand; then add the key there or to your agent.",
+        )
+    if isinstance(error, asyncssh.KeyExchangeFailed) and (found := _NO_COMMON.search(str(error))):
+        kind, theirs = found[1], found[2].replace(",", ", ")
+        return NotConfigured(
+            f"{start}: Offload supports none of its {kind} algorithms: {theirs}.",
+            hint="Allow another one in the server's sshd_config (for key exchange: "
+            "`KexAlgorithms +curve25519-sha256`).",
+        )
+    if isinstance(error, asyncssh.HostKeyNotVerifiable) and "revoked" in what:
+        return HostKeyMismatch(
+            f"{start}: its host key is revoked by an `@revoked` line of a known_hosts file ({what}).",
+            hint="The key may be in other hands: give the machine a new one.",
         )
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
         return HostKeyMismatch(f"{start}: {what}.", hint="Check the host's key by hand with `ssh`.")

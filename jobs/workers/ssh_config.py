@@ -23,13 +23,13 @@ from jobs.providers import registry
 from jobs.providers.base import Instance, InstanceState
 from jobs.transport.endpoint import SshEndpoint
 from jobs.transport.host_keys import SSH_PORT, host_name
+from jobs.transport.openssh import resolve_host
 from jobs.workers.connection import provider_of
 from jobs.workers.ownership import machine_of
 from jobs.workers.routes import KEY
 
 FIRST_ALIAS = "gcli-worker"
 ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-ASK_DEADLINE = 10.0
 _NOTE = "# Written by `manage.py fleet ssh-config`. What is changed here by hand is lost."
 _NONE = ("", "none")
 _STRICT = (
@@ -172,31 +172,11 @@ def _there(files: Sequence[str]) -> list[str]:
 
 
 async def _resolve(host: str, words: Sequence[str]) -> dict[str, str]:
-    """Return what the user's OpenSSH configuration says of a host; nothing when there is no OpenSSH."""
-    try:
-        process = await asyncio.create_subprocess_exec(
-            "ssh", "-G", *words, "--", host,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-    except FileNotFoundError:
+    """Return what the user's OpenSSH configuration says of a host; what was given without OpenSSH."""
+    values = await resolve_host(host, words)
+    if values is None:
         return _given(host, words)
-    try:
-        async with asyncio.timeout(ASK_DEADLINE):
-            out, err = await process.communicate()
-    except BaseException:
-        process.kill()
-        await process.wait()
-        raise
-    if process.returncode != 0:
-        why = (err.decode(errors="replace").strip().splitlines() or ["no answer"])[-1]
-        raise NotConfigured(f"Asking ssh about {host} failed: {why}.", hint=f"Try `ssh -G {host}` by hand.")
-    said: dict[str, str] = {}
-    for line in out.decode(errors="replace").splitlines():
-        key, _, value = line.partition(" ")
-        said[key] = f"{said[key]}\n{value}" if key == "identityfile" and key in said else value
-    return said
+    return {keyword: "\n".join(found) for keyword, found in values.items()}
 
 
 def _given(host: str, words: Sequence[str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.errors import HostKeyMismatch, NotConfigured
 from jobs.transport.command import login_shell_line
 from jobs.transport.endpoint import SshEndpoint
 from jobs.transport.pool import Pool
@@ -97,3 +98,57 @@ async def test_a_jump_host_with_an_ipv6_address(sshd: Sshd, tmp_path: Path, pool
         assert (await transport.run(["echo", "hi"])).stdout == b"hi\n"
         assert len(gate.connections()) == 1
         await pool.aclose()
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "Host far\n IdentityFile /no/such/key\n IdentityFile {key}\n",
+        "Match localnetwork 127.0.0.0/8\n ForwardAgent no\nHost far\n IdentityFile {key}\n",
+        "Match host far version *\n ForwardAgent no\nHost far\n IdentityFile {key}\n",
+    ],
+)
+async def test_a_configuration_that_openssh_reads(
+    lines: str, sshd: Sshd, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ssh").mkdir()
+    text = lines.format(key=sshd.client_key) + f" HostName 127.0.0.1\n Port {sshd.port}\n"
+    (tmp_path / ".ssh" / "config").write_text(text)
+    endpoint = sshd.endpoint(config_host="far", port=None, key=None, known_hosts=tmp_path / "known")
+    assert (await pool.transport(endpoint).run(["echo", "hi"])).stdout == b"hi\n"
+
+
+async def test_a_server_without_a_common_key_exchange(tmp_path: Path, pool: Pool) -> None:
+    only = "KexAlgorithms sntrup761x25519-sha512@openssh.com"
+    with Sshd(tmp_path / "sshd", options=(only,)) as server:
+        with pytest.raises(NotConfigured, match="key exchange algorithms: sntrup761x25519-sha512") as caught:
+            await pool.transport(server.endpoint()).run(["true"])
+        assert "KexAlgorithms" in caught.value.hint
+
+
+@pytest.mark.parametrize("whose", ["ours", "user"])
+@pytest.mark.parametrize("pinned", [True, False])
+async def test_a_revoked_host_key_is_refused(
+    whose: str, pinned: bool, sshd: Sshd, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ssh").mkdir()
+    name, key = f"[127.0.0.1]:{sshd.port}", sshd.host_key.with_suffix(".pub").read_text()
+    known = tmp_path / "known"
+    known.write_text(f"{name} {key}" if pinned else "")
+    revoking = known if whose == "ours" else tmp_path / ".ssh" / "known_hosts"
+    with revoking.open("a") as file:
+        file.write(f"@revoked {name} {key}")
+    with pytest.raises(HostKeyMismatch, match="revoked"):
+        await pool.transport(sshd.endpoint(known_hosts=known)).run(["true"])
+
+
+async def test_a_known_host_with_a_key_of_another_type(sshd: Sshd, pool: Pool, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ecdsa", "-N", "", "-f", str(other)], check=True)
+    known = tmp_path / "known"
+    known.write_text(f"[127.0.0.1]:{sshd.port} {other.with_suffix('.pub').read_text()}")
+    with pytest.raises(HostKeyMismatch, match=r"another type \(ssh-ed25519\).*ecdsa-sha2-nistp256") as caught:
+        await pool.transport(sshd.endpoint(known_hosts=known)).run(["true"])
+    assert "ssh-ed25519 AAAA" in caught.value.hint

@@ -1,0 +1,44 @@
+"""What the OpenSSH client on this computer makes of the user's configuration, as `ssh -G` prints it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from jobs.errors import NotConfigured
+
+DEADLINE = 10.0  # a `Match exec` may take its time
+
+
+async def resolve_host(host: str, words: Sequence[str] = ()) -> dict[str, list[str]] | None:
+    """Return the values of each keyword for a host; None without an OpenSSH client.
+
+    `words`: further arguments of `ssh`. Raises `NotConfigured` when ssh refuses its configuration.
+    """
+    try:
+        process = await asyncio.create_subprocess_exec(
+            "ssh", "-G", *words, "--", host,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+    except FileNotFoundError:
+        return None
+    try:
+        async with asyncio.timeout(DEADLINE):
+            out, err = await process.communicate()
+    except BaseException:
+        process.kill()
+        await process.wait()
+        raise
+    if process.returncode != 0:
+        why = (err.decode(errors="replace").strip().splitlines() or ["no answer"])[-1]
+        raise NotConfigured(
+            f"Reading the OpenSSH configuration of {host} failed: {why.rstrip('.')}.",
+            hint=f"Try `ssh -G {host}` by hand.",
+        )
+    values: dict[str, list[str]] = {}
+    for line in out.decode(errors="replace").splitlines():
+        keyword, _, value = line.partition(" ")
+        values.setdefault(keyword, []).append(value)
+    return values
