@@ -229,7 +229,7 @@ def _read_file(path: Path) -> dict[str, Any]:
         return {}
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise NotConfigured(
-            f"Reading {path} failed: {error}.", hint="Mend the file or move it away."
+            f"Reading {path} failed: {error}.", hint="Correct the file or move it away."
         ) from error
 
 

@@ -11,7 +11,7 @@ from jobs.operations import ConfirmationPlan
 
 
 async def confirm(request: Request, plan: ConfirmationPlan) -> None:
-    """Return when the plan is accepted. Raises `Refused` when it is not, or when nobody can answer."""
+    """Return when the plan is accepted. Raises `Refused` when it is not, or when no terminal is available."""
     if not request.json:
         for line in (*plan.effects, *filter(None, [plan.cost])):
             say(line)

@@ -131,7 +131,7 @@ LAUNCH = Verb(
         **_ANSWERS,
     },
     details="""A TARGET is 123, #123, the URL of a pull request, owner/repo#123 or a branch. 123:name is a
-second job for the same target.
+second job for the same target; branch:NAME is a branch whose name looks like a verb.
 An ACTION is review (the default), ready or open.""",
     example="""  {offload} 123 review             start the review of #123, or attach to it again
   {offload} 123 review --wait      for scripts: exit code 20 unless the verdict is pass

@@ -5,7 +5,9 @@ from __future__ import annotations
 import shlex
 from typing import Any, TypedDict
 
+from jobs.errors import UsageError
 from jobs.execution.archive import archive_dir
+from jobs.forges.target import BRANCH, parse_target
 from jobs.invocation import command
 from jobs.models import Job
 from jobs.remote.layout import manual_attach
@@ -59,7 +61,17 @@ class JobJson(TypedDict):
 def shown_target(job: Job) -> str:
     """Return the target as the command line takes it: `123`, `123:debug`, `main`."""
     target = str(job.number) if job.number is not None else job.target
+    if job.number is None and not _is_read_as_is(target):
+        target = f"{BRANCH}{target}"
     return f"{target}:{job.name}" if job.name else target
+
+
+def _is_read_as_is(ref: str) -> bool:
+    """Return whether a branch or commit can be typed without `branch:`; one that looks like a verb cannot."""
+    try:
+        return parse_target(ref).ref == ref
+    except UsageError:
+        return False
 
 
 def commands_for(job: Job) -> dict[str, str]:

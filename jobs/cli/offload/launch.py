@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import difflib
 
 from asgiref.sync import sync_to_async
 
@@ -11,21 +12,24 @@ from jobs import execution, serializers
 from jobs.cli.attaching import attach_to_job
 from jobs.cli.output import StepPrinter, print_job, print_job_json, print_outcome, say
 from jobs.cli.request import Request, actor
+from jobs.cli.verbs import OFFLOAD
 from jobs.cli.waiting import describe_return, exit_code, wait_until_ended
 from jobs.errors import NotFound, OffloadError, Refused, UsageError
-from jobs.forges.target import Target
+from jobs.forges.target import BRANCH, Target
 from jobs.models import Job, Repository
 from jobs.playbooks import registry as playbooks
 from jobs.states import JobState, Reason
 from jobs.workers import find_worker
 
 HEAD_CHECK_SECONDS = 2.0
+NEAR_VERB = 0.75  # similarity, from 0 to 1
 
 
 async def run(request: Request) -> int:
     """Start the job, or attach to it again."""
     if request.timeout and not request.wait:
         raise UsageError("--timeout has an effect only with --wait.", hint="Add --wait.")
+    _refuse_near_verb(request.words[0])
     target = request.target()
     action = request.action() or playbooks.DEFAULT
     if target.kind == "issue":
@@ -38,6 +42,8 @@ async def run(request: Request) -> int:
     steps.part(1, f"Using {target.shown} of {repository.slug}")
     await _ask_for_trust(request, repository)
     job, created = await _submit(request, repository, target, action)
+    if not created and not request.fresh:
+        _refuse_ignored_options(request, job)
     if request.fresh and not created:
         if job.removed_at is None:
             # If the head no longer exists, the old job must stay.
@@ -62,6 +68,30 @@ async def run(request: Request) -> int:
     if request.detach or not request.interactive:
         return _leave(request, job)
     return await attach_to_job(request, job)
+
+
+def _refuse_near_verb(word: str) -> None:
+    """Raise `UsageError` when a target looks like a verb with a typing error: it must not start a job."""
+    near = difflib.get_close_matches(word, [*OFFLOAD, "fleet"], n=1, cutoff=NEAR_VERB)
+    if near and not word.startswith(BRANCH):
+        raise UsageError(
+            f"{word!r} is not a verb. Did you mean {near[0]!r}?",
+            hint=f"If it is a branch, write {BRANCH}{word}.",
+        )
+
+
+def _refuse_ignored_options(request: Request, job: Job) -> None:
+    """Raise `Refused` when options name an agent, a prompt or secrets that the existing job does not have."""
+    given = {"agent": request.agent, "prompt": request.prompt, "secrets": sorted(request.secret or ())}
+    has = {**job.options, "secrets": sorted(job.options.get("secrets") or ())}
+    ignored = [key for key, value in given.items() if value and value != has.get(key)]
+    if ignored:
+        options = " and ".join(f"--{key.removesuffix('s') if key == 'secrets' else key}" for key in ignored)
+        raise Refused(
+            f"{job.session} already exists, and {options} cannot change it.",
+            hint="Start it again with --fresh, or start a second job with a name, "
+            f"as in {serializers.shown_target(job).partition(':')[0]}:again.",
+        )
 
 
 def _safe_to_leave(job: Job) -> str:

@@ -1,4 +1,4 @@
-"""The user's terminal and a session, joined: raw bytes both ways.
+"""Connect the user's terminal to a session: raw bytes both ways.
 
 Ctrl-C and every other key pass through as bytes. A slow terminal slows the session down instead of filling
 memory. The terminal's settings are restored on every way out: detach, error, a signal, a lost line.
@@ -22,7 +22,7 @@ from jobs.cli.terminal.writer import TtyOutput
 from jobs.errors import ConnectionLost
 from jobs.workers import Pty, Size, TerminalRequest, open_terminal
 
-# What a session may have switched on, switched off: mouse, focus events, bracketed paste, alternate screen.
+# Switches off what a session may have switched on: mouse, focus events, bracketed paste, alternate screen.
 _RESET = b"\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1004l\x1b[?2004l\x1b[?1049l\x1b[?25h\x1b[0m\r\n"
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 _CHUNK = 65536
@@ -30,7 +30,7 @@ _CHUNK = 65536
 
 @dataclass(frozen=True)
 class Attached:
-    """How an attachment ended: the client's exit status, the line's error, or the signal that ended us."""
+    """How an attachment ended: exit status of the client, error of the connection, or a signal to us."""
 
     exit_status: int | None = None
     error: Exception | None = None
@@ -38,7 +38,7 @@ class Attached:
 
 
 class _Raw:
-    """A terminal in raw mode, and its way back."""
+    """A terminal in raw mode, and the settings to restore."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -55,7 +55,7 @@ class _Raw:
 
 
 class _User:
-    """The receiving side: what the session writes goes to the user's terminal."""
+    """The receiving side: writes the output of the session to the user's terminal."""
 
     def __init__(self) -> None:
         self.done: asyncio.Future[Attached] = asyncio.get_running_loop().create_future()
@@ -97,7 +97,7 @@ def _size() -> Size:
 
 
 async def attach(request: TerminalRequest) -> Attached:
-    """Join the user's terminal to a session until either side leaves.
+    """Attach the user's terminal to a session until either side ends.
 
     Raises what `open_terminal` raises. A line that breaks later is in the answer's `error`.
     """
@@ -113,7 +113,7 @@ async def attach(request: TerminalRequest) -> Attached:
     finally:
         await asyncio.shield(user.output.aclose())
     if how.exit_status is None:
-        # The client had no chance to tidy up after itself.
+        # The client was not able to reset the terminal itself.
         with contextlib.suppress(OSError):
             os.write(sys.stdout.fileno(), _RESET)
     return how
@@ -121,7 +121,7 @@ async def attach(request: TerminalRequest) -> Attached:
 
 @contextmanager
 def _joined(user: _User, pty: Pty) -> Iterator[None]:
-    """Keys, sizes and signals of this terminal go to the session while the block runs."""
+    """Send keys, sizes and signals of this terminal to the session while the block runs."""
     loop = asyncio.get_running_loop()
     stdin = sys.stdin.fileno()
     raw = _Raw(stdin)
@@ -148,7 +148,7 @@ def _joined(user: _User, pty: Pty) -> Iterator[None]:
 
     def continued() -> None:
         raw.enter()
-        # Another program drew here meanwhile; a changed size makes the session draw everything again.
+        # Another program has drawn here; a changed size makes the session redraw everything.
         size = _size()
         pty.resize(Size(size.columns, max(size.rows - 1, 2)))
         pty.resize(size)
@@ -175,7 +175,7 @@ def _joined(user: _User, pty: Pty) -> Iterator[None]:
 
 
 async def attach_persistently(request: TerminalRequest) -> Attached:
-    """Attach; when the line breaks, say so and attach once more. Raises the second line's error."""
+    """Attach; when the connection breaks, attach once more. Raises the error of the second connection."""
     how = await attach(request)
     if isinstance(how.error, ConnectionLost):
         print(f"The line to the worker broke ({how.error.message}) Attaching again.", file=sys.stderr)

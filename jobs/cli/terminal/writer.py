@@ -1,4 +1,4 @@
-"""Writing to the user's terminal without ever waiting for it."""
+"""Write to the user's terminal without waiting for it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import contextlib
 import os
 from collections.abc import Callable
 
-# Hysteresis: between these two the session goes on as it was. More than the first is waiting only while
-# the terminal is slower than the session; tmux then drops frames instead of queueing them.
+# The queue grows past HIGH_WATER only while the terminal is slower than the session; reading then pauses, and
+# tmux drops frames instead of queueing them. Reading resumes at LOW_WATER.
 HIGH_WATER = 128 * 1024
 LOW_WATER = 32 * 1024
 FLUSH_SECONDS = 2.0
 
 
 class TtyOutput:
-    """The writing side of a terminal: a short queue, and a word to whoever fills it.
+    """The writing side of a terminal: a short queue that asks its producer to pause.
 
-    `pause` and `resume` are called when the queue has grown long and when it is short again; `gone` when
-    nobody reads the terminal any more. Writing happens through a description of our own: making the
-    shared one non-blocking would reach the user's shell, which has the same one.
+    `pause` is called when the queue is long, `resume` when it is short again, and `gone` when the terminal no
+    longer exists. It writes through an open file description of its own, because making the shared one
+    non-blocking would also change the user's shell.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class TtyOutput:
             self._resume()
 
     async def aclose(self) -> None:
-        """Write what is queued, for at most two seconds (a stopped terminal takes nothing), and let go."""
+        """Write the rest of the queue for at most two seconds (a stopped terminal reads nothing); close."""
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(FLUSH_SECONDS):

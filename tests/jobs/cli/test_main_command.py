@@ -67,6 +67,13 @@ def test_from_launch_to_removal(cli: Cli, shop: RepoBuilder) -> None:
     # The same command again: the same job.
     again = cli.json("offload", "1", "review", "--repo", shop.url)
     assert again["job"]["id"] == job["id"]
+    # An option that the existing job does not have is refused, with the way to apply it.
+    refusal = cli.json("offload", "1", "review", "--repo", shop.url, "--prompt", "Be strict.", code=5)[
+        "error"
+    ]
+    assert "--prompt cannot change it" in refusal["message"]
+    assert "--fresh" in refusal["hint"]
+    assert "1:again" in refusal["hint"]
 
     cli.run("offload", "rm", *where)
     assert not Path(job["worktree"]).exists()
