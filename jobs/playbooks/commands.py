@@ -315,7 +315,7 @@ def proof_groups(
             {
                 "test_files": tests,
                 "support": used,
-                "pattern": _from_top(toolchain),
+                "pattern": toolchain.test_path,
                 "shell": with_reports(
                     toolchain.test_file,
                     node=any(step.node_reports for step in toolchain.steps),
@@ -330,12 +330,6 @@ def proof_groups(
             runner = next((step.name for step in toolchain.by_role("test")), toolchain.name)
             evidence.note(f"The changed tests were not proven: {runner} cannot run single files.")
     return groups
-
-
-def _from_top(toolchain: Toolchain) -> str:
-    if not toolchain.directory:
-        return toolchain.test_path
-    return f"^{re.escape(toolchain.directory)}/(?=.)"
 
 
 def on_base_shown(toolchains: Sequence[Toolchain]) -> str:

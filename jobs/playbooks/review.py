@@ -1,4 +1,4 @@
-"""`review`: is this change right? Evidence from its commit, beside the base it starts from."""
+"""`review`: is this change right? Evidence from its commit and from the base it starts from."""
 
 from __future__ import annotations
 

@@ -73,7 +73,12 @@ def test_an_empty_change_is_said_to_be_empty(bench: Bench, shop: RepoBuilder) ->
 
 def test_manifests_come_from_the_commits_and_not_from_disk(bench: Bench, shop: RepoBuilder) -> None:
     shop.commit(
-        {"package.json": '{"base": 1}', ".offload/config.toml": "[tasks]\n", "src/package.json": "{}"}
+        {
+            "package.json": '{"base": 1}',
+            ".offload/config.toml": "[tasks]\n",
+            "src/package.json": "{}",
+            "node_modules/x/package.json": "{}",
+        }
     )
     shop.pull(
         1,
@@ -87,12 +92,17 @@ def test_manifests_come_from_the_commits_and_not_from_disk(bench: Bench, shop: R
     )
     found = bench.prepare(shop)["facts"]
     assert found["files"]["package.json"] == '{"head": 1}'
-    assert found["base_files"] == {"package.json": '{"base": 1}', ".offload/config.toml": "[tasks]\n"}
+    assert found["base_files"] == {
+        "package.json": '{"base": 1}',
+        ".offload/config.toml": "[tasks]\n",
+        "src/package.json": "{}",
+    }
     assert set(found["files"]) == {
         "package.json",
         ".offload/config.toml",
         "requirements-dev.txt",
         "eslint.config.mjs",
+        "src/package.json",
     }
     assert {"package-lock.json", "src", ".offload"} <= set(found["root_entries"])
 

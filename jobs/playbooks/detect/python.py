@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import configparser
 import re
+import shlex
 import tomllib
+from collections.abc import Sequence
 from typing import Any
 
 from jobs.playbooks.base import RepositoryFacts
@@ -13,11 +15,11 @@ from jobs.playbooks.detect.base import ENV, Step, Toolchain, has
 _TEST_PATH = r"(^|/)(test_[^/]*|[^/]*_test|tests?)\.py$"
 _MYPY_FILES = ("mypy.ini", ".mypy.ini")
 _EXTRAS = ("test", "tests", "testing", "dev")
-_REQUIREMENTS = (
-    "requirements.txt", "requirements-dev.txt", "requirements-test.txt", "requirements-tests.txt",
-    "dev-requirements.txt", "test-requirements.txt", "requirements_dev.txt", "requirements_test.txt",
-    "requirements/dev.txt", "requirements/test.txt", "requirements/tests.txt",
-)  # fmt: skip
+_REQUIREMENTS = re.compile(
+    r"requirements\.txt|requirements[-_.](dev|develop|development|tests?|testing|ci)\.txt"
+    r"|(dev|tests?|testing)[-_.]requirements\.txt|requirements/"
+    r"(base|main|common|dev|develop|development|tests?|testing|ci)\.txt"
+)
 _MANIFEST = re.compile(
     r"pyproject\.toml|setup\.(py|cfg)|tox\.ini|noxfile\.py|requirements.*\.txt|[Mm]akefile|pytest\.ini"
 )
@@ -85,6 +87,34 @@ class _Project:
         return [name for name in _EXTRAS if name in names]
 
     @property
+    def further(self) -> list[str]:
+        """Return requirements of the tests in tables of PDM, Hatch, Poetry (without its lock) and tox."""
+        found: list[str] = []
+        for table in (
+            self.tool.get("pdm", {}).get("dev-dependencies", {}),
+            self.tool.get("uv", {}),
+        ):
+            for name, value in table.items() if isinstance(table, dict) else ():
+                if name in (*_EXTRAS, "dev-dependencies") and isinstance(value, list):
+                    found += [one for one in value if isinstance(one, str) and not one.startswith("-e")]
+        for name, environment in self.tool.get("hatch", {}).get("envs", {}).items():
+            if name in ("default", "hatch-test", *_EXTRAS) and isinstance(environment, dict):
+                for key in ("dependencies", "extra-dependencies"):
+                    found += [one for one in environment.get(key, []) if isinstance(one, str)]
+        poetry = self.tool.get("poetry", {})
+        for name, group in {
+            **poetry.get("group", {}),
+            "dev-dependencies": {"dependencies": poetry.get("dev-dependencies", {})},
+        }.items():
+            if name in (*_EXTRAS, "dev-dependencies") and isinstance(group, dict):
+                found += [
+                    _poetry_requirement(one, value) for one, value in group.get("dependencies", {}).items()
+                ]
+        if not (self.extras or self.groups or found) and self.runner != "tox":
+            found += _tox_requirements(self.facts.files.get("tox.ini", ""))
+        return list(dict.fromkeys(one for one in found if one))
+
+    @property
     def groups(self) -> list[str]:
         return [name for name in _EXTRAS if name in self.pyproject.get("dependency-groups", {})]
 
@@ -148,19 +178,61 @@ class _Project:
         )
 
 
+def _poetry_requirement(name: str, value: Any) -> str:
+    """Return a dependency of Poetry's as pip writes it: a caret or tilde becomes a lower bound."""
+    version = value.get("version", "*") if isinstance(value, dict) else value
+    if name == "python" or not isinstance(version, str):
+        return ""
+    bound = re.match(r"[\^~]\s*([\w.]+)", version)
+    if bound:
+        return f"{name}>={bound[1]}"
+    if re.fullmatch(r"[\d.]+", version):
+        return f"{name}=={version}"
+    return name if version == "*" else f"{name}{version.replace(' ', '')}"
+
+
+def _tox_requirements(text: str) -> list[str]:
+    """Return the plain requirements of `[testenv] deps`; files, variables and conditions are left out."""
+    parser = _ini(text)
+    if not parser.has_option("testenv", "deps"):
+        return []
+    lines = [line.split("#")[0].strip() for line in parser["testenv"]["deps"].splitlines()]
+    return [line for line in lines if re.fullmatch(r"[A-Za-z0-9][\w.\[\],-]*\s*([<>=!~]=?[^{}:]*)?", line)]
+
+
+def _choices(names: Sequence[str]) -> list[list[str]]:
+    """Return which names to try to install, in order: those for tests alone first, then all."""
+    tests = [name for name in names if name != "dev"]
+    tried = [tests, list(names)] if tests != list(names) else [tests]
+    return [one for one in tried if one]
+
+
+def _first_of(lines: list[str]) -> str:
+    return lines[0] if len(lines) == 1 else "{ " + " || ".join(f"{{ {line}; }}" for line in lines) + "; }"
+
+
 def _pip_install(project: _Project) -> str:
     lines = [f'"{{python}}" -m venv {ENV}']
     if project.groups:
         # Dependency groups need pip 25.1.
         lines.append(f"{_PIP} --upgrade pip")
-    present = [name for name in _REQUIREMENTS if name in project.facts.files]
-    for name in present:
+    for name in sorted(name for name in project.facts.files if _REQUIREMENTS.fullmatch(name)):
         lines.append(f"{_PIP} -r {name}")
     if project.installable:
-        extras = f"[{','.join(project.extras)}]" if project.extras else ""
-        lines.append(f"{_PIP} -e '.{extras}'")
-    for group in project.groups:
-        lines.append(f"{_PIP} --group {group}")
+        # What one extra cannot install (conflicting pins, another platform) the next may.
+        choices = [f"{_PIP} -e '.[{','.join(names)}]'" for names in _choices(project.extras)]
+        lines.append(_first_of(choices or [f"{_PIP} -e ."]))
+    if project.groups:
+        lines.append(
+            _first_of(
+                [
+                    " && ".join(f"{_PIP} --group {name}" for name in names)
+                    for names in _choices(project.groups)
+                ]
+            )
+        )
+    if project.further:
+        lines.append(f"{_PIP} {' '.join(shlex.quote(one) for one in project.further)}")
     if project.runner in ("pytest", "tox", "nox"):
         lines.append(f"{_PIP} {project.runner}")
     if project.checks:
@@ -177,7 +249,7 @@ def _commands(project: _Project) -> tuple[str, str, str]:
         fetch, uv = _tool(project, "uv")
         return (
             "uv",
-            f"{fetch}UV_PROJECT_ENVIRONMENT={ENV} {uv} sync --locked --all-extras --all-groups",
+            f"{fetch}UV_PROJECT_ENVIRONMENT={ENV} UV_LINK_MODE=copy {uv} sync --locked {_uv_choice(project)}",
             activated,
         )
     if has(project.facts, "poetry.lock"):
@@ -185,6 +257,16 @@ def _commands(project: _Project) -> tuple[str, str, str]:
         line = f"{fetch}POETRY_VIRTUALENVS_IN_PROJECT=true {poetry} install --no-interaction --all-extras"
         return "poetry", line, activated
     return "pip", _pip_install(project), activated
+
+
+def _uv_choice(project: _Project) -> str:
+    """Return what `uv sync` installs: everything, unless extras or groups conflict."""
+    table = project.tool.get("uv", {})
+    everything = "--all-packages " if "workspace" in table else ""
+    if "conflicts" not in table:
+        return f"{everything}--all-extras --all-groups"
+    chosen = [f"--extra {name}" for name in project.extras] + [f"--group {name}" for name in project.groups]
+    return everything + " ".join(chosen)
 
 
 def _tool(project: _Project, name: str) -> tuple[str, str]:
@@ -247,12 +329,30 @@ def _ini_section(project: _Project, name: str) -> str:
 
 
 def _configuration(project: _Project) -> str:
-    """Return what decides which tests run, beside the command: a change of it is a change of the test run."""
+    """Return what decides which tests run, in addition to the command."""
     parts = [str(project.tool.get("pytest", ""))] if "pytest" in project.tool else []
     parts += [text for name in _PYTEST_FILES if (text := _ini_section(project, name))]
     if project.runner in ("tox", "nox"):
         parts += [project.facts.files.get(name, "") for name in ("tox.ini", "noxfile.py")]
     return "\n".join(parts)
+
+
+def _notes(project: _Project) -> list[str]:
+    """Return what is configured and does not run, with the reason."""
+    found = []
+    named = {name for name, _, _ in project.checks}
+    ini, tool = project.ini, project.tool
+    if ("mypy" in tool or "mypy" in ini or has(project.facts, *_MYPY_FILES)) and "mypy" not in named:
+        found.append("mypy is configured and did not run: nothing says which files it is to check.")
+    if "black" in tool and "black" not in named:
+        found.append("black is configured and did not run: no version is pinned.")
+    if has(project.facts, "tox.ini") and project.runner not in ("tox", ""):
+        environments = re.findall(r"^\[testenv:([\w.-]+)\]", project.facts.files.get("tox.ini", ""), re.M)
+        known = re.compile(r"py|lint|flake|mypy|docs?|black|format|cover|report")
+        further = [name for name in environments if not known.match(name)]
+        if further:
+            found.append(f"These tox environments did not run: {', '.join(further[:5])}.")
+    return found
 
 
 def detect(facts: RepositoryFacts) -> Toolchain | None:
@@ -280,7 +380,9 @@ def detect(facts: RepositoryFacts) -> Toolchain | None:
             )
         )  # fmt: skip
     steps += [Step(role, name, f"{prefix}{line}") for name, role, line in project.checks]
-    return Toolchain("python", tuple(steps), test_file=by_file, test_path=_TEST_PATH)
+    return Toolchain(
+        "python", tuple(steps), test_file=by_file, test_path=_TEST_PATH, notes=tuple(_notes(project))
+    )
 
 
 def _mypy(project: _Project) -> str:

@@ -337,3 +337,73 @@ def test_all_ecosystems_of_a_repository_count() -> None:
 def test_which_files_are_tests(files: dict[str, str], tests: list[str], others: list[str]) -> None:
     (toolchain,) = detect(facts(files))
     assert [path for path in [*tests, *others] if toolchain.is_test(path)] == tests
+
+
+def test_packages_that_the_change_touches_and_their_dependents() -> None:
+    def manifest(name: str, **more: object) -> str:
+        return json.dumps({"name": name, "scripts": {"test": "node --test"}, **more}, indent=1)
+
+    files = {
+        "package.json": '{"private": true}',
+        "packages/core/package.json": manifest("@x/core"),
+        "packages/web/package.json": manifest("@x/web", dependencies={"@x/core": "*"}),
+        "packages/cli/package.json": manifest("@x/cli"),
+        "tools/pyproject.toml": "[project]\nname = 'tools'\n[tool.pytest.ini_options]\n",
+    }
+    found = detect(facts(files, changed=["packages/core/a.js"]))
+    assert [toolchain.directory for toolchain in found] == ["packages/core", "packages/web"]
+    assert [step.shell for step in found[0].by_role("test")] == ["cd packages/core && npm test"]
+    assert found[0].notes == (
+        "These packages were not tested, for the change does not touch them: packages/cli, tools.",
+    )
+    assert found[0].is_test("packages/core/test/a.js")
+    assert not found[0].is_test("packages/web/test/a.js")
+    tools = detect(facts(files, changed=["tools/test_a.py"]))
+    assert [(toolchain.name, toolchain.directory) for toolchain in tools] == [("python", "tools")]
+
+
+def test_a_root_test_script_reaches_its_packages() -> None:
+    files = {
+        "package.json": json.dumps(
+            {"workspaces": ["packages/*"], "scripts": {"test": "npm test --workspaces"}}
+        ),
+        "packages/core/package.json": '{"name": "core", "scripts": {"test": "node --test"}}',
+    }
+    assert [toolchain.directory for toolchain in detect(facts(files, changed=["packages/core/a.js"]))] == [""]
+
+
+@pytest.mark.parametrize(
+    ("files", "installed"),
+    [
+        ({"requirements/test.txt": "pytest", "setup.py": "setup()"}, "-r requirements/test.txt"),
+        ({"pyproject.toml": "[project]\n[tool.pdm.dev-dependencies]\ntest = ['pytest>=8']"}, "'pytest>=8'"),
+        ({"pyproject.toml": "[project]\n[tool.hatch.envs.default]\ndependencies = ['pytest']"}, " pytest "),
+        (
+            {"pyproject.toml": "[build-system]\n[tool.poetry.group.test.dependencies]\npytest = '^8.1'"},
+            "'pytest>=8.1'",
+        ),
+        (
+            {"setup.py": "setup()", "tox.ini": "[testenv]\ndeps =\n  pytest\n  mock>=1\n  -rx.txt"},
+            "'mock>=1'",
+        ),
+        (
+            {"pyproject.toml": "[project]\n[project.optional-dependencies]\ntest=['a']\ndev=['b']"},
+            "{ { P -e '.[test]'; } || { P -e '.[test,dev]'; }; }",
+        ),
+    ],
+)
+def test_python_installs_what_the_tests_need(files: dict[str, str], installed: str) -> None:
+    (install,) = only(facts(files, root=["tests"])).by_role("install")
+    assert installed in install.shell.replace(PIP, "P") + " ", install.shell
+
+
+def test_yarn_by_its_version() -> None:
+    modern = package(scripts={"test": "jest"}, packageManager="yarn@4.1.0", dependencies={"a": "1"})
+    assert lines(facts(modern))["yarn test"] == "npx --yes --package=@yarnpkg/cli-dist@4.1.0 yarn test"
+    assert lines(facts(modern, tools=["npm", "corepack"]))["yarn test"] == "corepack yarn test"
+
+
+def test_what_is_configured_and_does_not_run_is_said() -> None:
+    manifest = "[project]\n[tool.mypy]\nstrict = true\n[tool.black]\n"
+    seen = facts({"pyproject.toml": manifest}, root=["tests"])
+    assert [note.split(" is configured")[0] for note in only(seen).notes] == ["mypy", "black"]

@@ -18,6 +18,16 @@ _MANIFESTS = re.compile(
     r"|pnpm-workspace\.yaml|manage\.py|\.gitattributes|\.gitmodules"
 )
 _NESTED_MANIFESTS = (".offload/config.toml",)
+# Manifests below the root, for repositories of several packages. Their number and depth are bounded.
+_PACKAGE = re.compile(
+    r"(?:[^/]+/){1,3}(package\.json|pyproject\.toml|setup\.(py|cfg)|pytest\.ini|tox\.ini"
+    r"|Cargo\.toml|go\.mod|[Mm]akefile)|requirements/[\w.-]+\.txt"
+)
+_NO_PACKAGE = re.compile(
+    r"(^|/)(node_modules|vendor|third_party|fixtures?|testdata|test-?projects?|examples?|templates?|docs?"
+    r"|\.\w+)/"
+)
+_MOST_PACKAGES = 200
 TOOLS = """
 bash git python python3 uv pip pipx poetry pdm hatch tox nox pytest ruff mypy pre-commit
 node npm npx pnpm yarn bun deno corepack cargo rustc go gofmt golangci-lint java javac mvn gradle
@@ -40,11 +50,13 @@ def collect(git: Git, sha: str, base_sha: str, merge_base: str) -> Dict[str, Any
     files = manifests(git, sha, entries)
     started = tree(git, merge_base) if merge_base and merge_base != base_sha else None
     return {
-        "root_entries": [entry.path for entry in entries],
+        "root_entries": [entry.path for entry in entries if "/" not in entry.path],
         "files": files,
         "base_files": manifests(git, base_sha, tree(git, base_sha)) if base_sha else {},
         "merge_base_files": manifests(git, merge_base, started) if started is not None else None,
-        "merge_base_entries": [entry.path for entry in started] if started is not None else None,
+        "merge_base_entries": [entry.path for entry in started if "/" not in entry.path]
+        if started is not None
+        else None,
         "changed": changed(git, merge_base, sha) if merge_base else [],
         "tools": tools(),
         "cores": cores(),
@@ -54,9 +66,12 @@ def collect(git: Git, sha: str, base_sha: str, merge_base: str) -> Dict[str, Any
 
 
 def tree(git: Git, sha: str) -> List[Entry]:
-    """Return what stands at the root of a commit, and the known manifests below it."""
+    """Return the entries of a commit's root, and the known manifests below it."""
+    names = [text(name) for name in split(git.out("ls-tree", "-r", "-z", "--name-only", sha))]
+    nested = [name for name in names if _PACKAGE.fullmatch(name) and not _NO_PACKAGE.search(name)]
+    wanted = [*_NESTED_MANIFESTS, *nested[:_MOST_PACKAGES]]
     lines = split(git.out("ls-tree", "-z", "-l", sha)) + split(
-        git.out("ls-tree", "-z", "-l", sha, "--", *_NESTED_MANIFESTS)
+        git.out("ls-tree", "-z", "-l", sha, "--", *wanted)
     )
     found = []
     for line in lines:
@@ -73,7 +88,11 @@ def manifests(git: Git, sha: str, entries: List[Entry]) -> Dict[str, str]:
         for entry in entries
         if entry.mode.startswith("100")
         and entry.size <= FILE_LIMIT
-        and (_MANIFESTS.fullmatch(entry.path) or entry.path in _NESTED_MANIFESTS)
+        and (
+            _MANIFESTS.fullmatch(entry.path)
+            or entry.path in _NESTED_MANIFESTS
+            or _PACKAGE.fullmatch(entry.path)
+        )
     ]
     if not known:
         return {}

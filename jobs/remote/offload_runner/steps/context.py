@@ -86,6 +86,6 @@ def code(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return a text of somebody else so that it stays text in Markdown, on one line."""
+    """Return an untrusted text escaped, so that it stays text in Markdown, on one line."""
     plain = "".join(c if c.isprintable() else " " for c in text)
     return re.sub(r"[\\`*\[\]<>|]|(?<!\w)_|_(?!\w)", r"\\\g<0>", plain)

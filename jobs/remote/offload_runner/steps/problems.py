@@ -13,7 +13,7 @@ _MOST = 5000
 _TEXT = 300
 # ruff, flake8, mypy, pyright, go vet, gcc, eslint --format unix: "src/a.py:3:5: error: message".
 _LINE = re.compile(
-    r"^\s*(?P<file>[^\s:()|][^:()|]*?\.\w+|[\w./-]*[Mm]akefile):(?P<line>\d+)(?::\d+)?"
+    r"^\s*(?!-->)(?P<file>[^\s:()|][^:()|]*?\.\w+|[\w./-]*[Mm]akefile):(?P<line>\d+)(?::\d+)?"
     r"(?::| -) *(?P<message>\S.*)$"
 )
 # tsc: "src/a.ts(3,5): error TS2322: message".

@@ -10,7 +10,7 @@ What to run is data in the plan, in the `outputs` of the task whose role is `pro
         "test_files": ["tests/test_tax.py", ...],   changed tests: paths at the head, from the top
         "shell":      'python -m pytest -q "$@"',   runs the files that are its arguments
         "support":    ["tests/utils.py", ...],      changed files that tests use; the tests that name them run
-        "pattern":    "(^|/)test_.*\\.py$",          which paths are tests
+        "pattern":    "(^|/)test_.*\\.py$",          which paths, relative to `cwd`, are tests
         "cwd":        "packages/web",               optional: below the tree's root, default the root
         "timeout":    600,                          optional: seconds for one run
         "results":    ["*.xml"]                     optional: test reports below the tree
@@ -253,7 +253,12 @@ def _dependent(job: Job, group: Group, support: Sequence[str]) -> List[str]:
             paths = [text(path) for path in split(listed)]
         else:
             paths = sources.grep(job, job.sha, words)
-        found += [path for path in paths if group.pattern and re.search(group.pattern, path)]
+        prefix = group.cwd + "/" if group.cwd else ""
+        found += [
+            path
+            for path in paths
+            if group.pattern and path.startswith(prefix) and re.search(group.pattern, path[len(prefix) :])
+        ]
     return sorted(set(found))[:_MOST_DEPENDENT]
 
 
