@@ -38,7 +38,10 @@ def _web(fd: int, ready_fd: int) -> None:
         import uvloop
 
         uvloop.install()
+    from django.conf import settings
+
     from offload_web import eager
+    from offload_web.address import OnlyBelow
     from offload_web.asgi import application
 
     eager.install()
@@ -48,7 +51,7 @@ def _web(fd: int, ready_fd: int) -> None:
         os.write(ready_fd, b"ready\n")
 
     eager.EagerServer(
-        application=application,
+        application=OnlyBelow(application, settings.DASHBOARD_PATH),
         endpoints=[f"fd:fileno={fd}"],
         # No access log: addresses hold one-time tokens, and terminals would fill it.
         action_logger=None,

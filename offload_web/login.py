@@ -1,8 +1,8 @@
-"""Logging in by a link that works once.
+"""Logging in by a link that works once, until the dashboard is stopped or the logins are ended.
 
 A link's token is shown once and kept only as a hash: a file under `OFFLOAD_HOME/login/`, named by the
-hash, holding the time when it expires. Whoever removes the file has used the link, so that of two uses at
-once one wins.
+hash, holding the time when it expires. The request that removes the file has used the link, so that of two
+requests at once one wins. Sessions carry a mark that is made when `serve` starts and deleted when it stops.
 """
 
 from __future__ import annotations
@@ -24,11 +24,15 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.html import escape
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
+from offload_web import secret_key
+
 LINK_SECONDS = 600
 USER_NAME = "local"
+LOGINS = "logins"  # the file with the mark of valid sessions, and the mark's key in a session
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 
@@ -44,7 +48,7 @@ def _file_of(token: str) -> Path:
 def make_link(base_url: str) -> str:
     """Return a link that logs one browser in, once, within the next ten minutes.
 
-    Whoever can write to `OFFLOAD_HOME` can make one; that is the person the dashboard belongs to.
+    Any process that can write to `OFFLOAD_HOME` can make one; only the dashboard's owner can.
     """
     directory = _directory()
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -56,11 +60,42 @@ def make_link(base_url: str) -> str:
     return f"{base_url.rstrip('/')}/login/?token={quote(token)}"
 
 
+def write_link_page(link: str) -> Path:
+    """Write a page that leads to a link, for the browser to open; return its path.
+
+    Every user of the machine can read the arguments of a browser's process, and only the owner the page.
+    """
+    path = _directory() / f"open-{secrets.token_urlsafe(8)}.html"
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+        file.write(f'<!doctype html><meta http-equiv="refresh" content="0;url={escape(link)}">\n')
+    return path
+
+
+def current_logins() -> str:
+    """Return the mark that valid sessions carry; empty when no dashboard has been started."""
+    try:
+        return (Path(settings.OFFLOAD.home) / LOGINS).read_text(encoding="ascii")
+    except FileNotFoundError:
+        return ""
+
+
+def allow_logins() -> None:
+    """Make a mark for sessions unless one is left from a dashboard that was killed: its logins stay valid."""
+    secret_key.load_or_make(Path(settings.OFFLOAD.home), LOGINS, lambda: secrets.token_urlsafe(16))
+
+
+def end_logins() -> None:
+    """End every browser's session, now and for good."""
+    (Path(settings.OFFLOAD.home) / LOGINS).unlink(missing_ok=True)
+
+
 def _sweep(directory: Path) -> None:
     now = time.time()
     for path in directory.iterdir():
         try:
-            if float(path.read_text(encoding="ascii") or 0) < now:
+            page = path.suffix == ".html"
+            expires = path.stat().st_mtime + LINK_SECONDS if page else float(path.read_text("ascii") or 0)
+            if expires < now:
                 path.unlink(missing_ok=True)
         except (OSError, ValueError):
             continue
@@ -88,7 +123,7 @@ def local_user() -> User:
     return user
 
 
-def _tight_lipped(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+def _without_referrer(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
     @functools.wraps(view)
     def answer(request: HttpRequest) -> HttpResponse:
         response = view(request)
@@ -100,7 +135,7 @@ def _tight_lipped(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[Http
 
 @never_cache
 @login_not_required
-@_tight_lipped
+@_without_referrer
 @require_http_methods(["GET"])
 def login_view(request: HttpRequest) -> HttpResponse:
     """Log in by the token of a link, or say how to get one.
@@ -123,6 +158,7 @@ def login_view(request: HttpRequest) -> HttpResponse:
             return HttpResponseRedirect(home)
         return render(request, "login/login.html", {"failed": True}, status=403)
     login(request, local_user(), backend=BACKEND)
+    request.session[LOGINS] = current_logins()
     if request.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin"):
         return HttpResponseRedirect(home)
     return render(request, "login/welcome.html", {"home": home})

@@ -1,23 +1,27 @@
 """What every request and every WebSocket must satisfy, and the headers on every answer.
 
-Three doors are kept: the Host must be one of ours (else a rebinding site could talk to us), the Origin of
-anything that changes state or opens a WebSocket must be exactly ours, and pages may load and run only
-what this server serves.
+The Host must be one of this server's names (a site that rebinds its DNS name would pass otherwise), the
+Origin of a request that changes state or opens a WebSocket must be exactly this server's, and pages may load
+and run only what this server serves.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.conf import settings
+from django.contrib.auth import logout
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.http.request import split_domain_port, validate_host
 from django.http.response import HttpResponseBase
+
+from offload_web import login
+from offload_web.address import AsgiApplication, Receive, Scope, Send
 
 log = logging.getLogger("offload.security")
 
@@ -141,8 +145,29 @@ class SecurityMiddleware:
         return response
 
 
+class EndOldLogins:
+    """Ends a session of a dashboard that was stopped, or whose logins were ended."""
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self.get_response = get_response
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> Any:
+        """Pass the request on."""
+        return self.get_response(request)
+
+    def process_view(self, request: HttpRequest, _view: Any, _args: Any, _kwargs: Any) -> None:
+        """Log out a session without the current mark."""
+        if request.user.is_authenticated and request.session.get(login.LOGINS, "") != login.current_logins():
+            logout(request)
+
+
 class ChangesNeedPermission:
-    """A login that may only look changes nothing: what is no reading needs the right to change jobs."""
+    """Requests that change something need the permission to change jobs."""
 
     sync_capable = True
     async_capable = True
@@ -158,24 +183,23 @@ class ChangesNeedPermission:
         return self.get_response(request)
 
     def process_view(self, request: HttpRequest, _view: Any, _args: Any, _kwargs: Any) -> HttpResponse | None:
-        """Refuse what the login may not do."""
+        """Refuse a request that the user has no permission for."""
         match = request.resolver_match
         if request.method in SAFE_METHODS or (match is not None and match.view_name in self.FREE):
             return None
         if request.user.is_active and request.user.has_perm(CHANGE_PERMISSION):
             return None
-        log.warning("Refused a %s to %s of %s: it may only look.", request.method, request.path, request.user)
-        return _refusal("Your login may look, and change nothing.", 403)
+        log.warning(
+            "Refused a %s to %s of %s: no permission to change jobs.",
+            request.method,
+            request.path,
+            request.user,
+        )
+        return _refusal("Your login has no permission to change anything.", 403)
 
 
 def _refusal(text: str, status: int) -> HttpResponse:
     return HttpResponse(f"{text}\n", status=status, content_type="text/plain; charset=utf-8")
-
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-AsgiApplication = Callable[[Scope, Receive, Send], Awaitable[Any]]
 
 
 class WebSocketGuard:
@@ -203,6 +227,10 @@ class WebSocketGuard:
         return None
 
 
+def _is_current(session: Any) -> bool:
+    return bool(session.get(login.LOGINS, "") == login.current_logins())
+
+
 class RequireLogin:
     """ASGI middleware: a WebSocket needs the session of a user who logged in."""
 
@@ -212,7 +240,7 @@ class RequireLogin:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         """Pass the connection on, or refuse the handshake."""
         user = scope.get("user")
-        if user is not None and user.is_authenticated:
+        if user is not None and user.is_authenticated and await sync_to_async(_is_current)(scope["session"]):
             return await self.application(scope, receive, send)
         message = await receive()
         if message["type"] == "websocket.connect":

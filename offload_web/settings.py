@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from offload_web import config, logging, secret_key
+from offload_web import address, config, logging, secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 OFFLOAD = config.load()
@@ -35,6 +35,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "offload_web.security.EndOldLogins",
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
     "offload_web.security.ChangesNeedPermission",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -76,6 +77,9 @@ AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
 LOGIN_URL = "login"
 # Cookies know no ports: two dashboards on one machine would log each other out under one name.
 SESSION_COOKIE_NAME = f"offload_{sha256(str(OFFLOAD.home).encode()).hexdigest()[:8]}"
+# Nor do they know whether they are for this server: only the path keeps them from every other port.
+DASHBOARD_PATH = address.load_path(OFFLOAD.home)
+SESSION_COOKIE_PATH = f"{DASHBOARD_PATH}/"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Strict"
 CSRF_USE_SESSIONS = True

@@ -9,7 +9,7 @@ from asgiref.sync import async_to_sync
 from django.contrib.auth.decorators import login_required, permission_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
-from django.urls import reverse
+from django.urls import get_script_prefix, reverse
 from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_GET, require_POST, require_safe
 
@@ -35,7 +35,7 @@ def page(request: HttpRequest, job_id: int, kind: Kind) -> HttpResponse:
         "session": job.session,
         "title": job.label,
         "worker": job.worker,
-        "socket": f"/ws/terminals/{job_id}/{kind}/",
+        "socket": f"{get_script_prefix()}ws/terminals/{job_id}/{kind}/",
         "upload": reverse("terminals:upload", args=[job_id]),
         "download": reverse("terminals:download", args=[job_id]),
         "watch": request.GET.get("mode") == "watch" or not request.user.has_perm(DRIVE_PERMISSION),

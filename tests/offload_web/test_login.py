@@ -65,6 +65,27 @@ class LoginTests(TestCase):
         for path in ("/jobs/new/", "/jobs/1/remove/", "/jobs/1/cancel/"):
             assert self.client.post(path).status_code == 302, path
 
+    def test_a_session_ends_with_the_dashboard_that_made_it(self) -> None:
+        self.addCleanup(login.end_logins)
+        login.allow_logins()
+        self.client.get(f"/login/?token={token_of(login.make_link('http://testserver'))}")
+        assert self.client.get("/").status_code == 200
+        login.allow_logins()
+        assert self.client.get("/").status_code == 200, "a dashboard that was killed goes on"
+        login.end_logins()
+        login.allow_logins()
+        assert self.client.get("/").status_code == 302
+
+    def test_the_browser_is_given_a_page_of_the_owner_and_no_link(self) -> None:
+        link = login.make_link("http://testserver")
+        page = login.write_link_page(link)
+        assert page.stat().st_mode & 0o777 == 0o600
+        assert token_of(link) in page.read_text()
+        assert token_of(link) not in page.as_uri()
+        with time_machine.travel(time.time() + login.LINK_SECONDS + 5):
+            login.make_link("http://testserver")
+        assert not page.exists()
+
     def test_the_local_user_has_no_password(self) -> None:
         assert not login.local_user().has_usable_password()
 

@@ -103,7 +103,7 @@ class HttpTests(TestCase):
         looking.force_login(guest)
         assert looking.get("/").status_code == 200
         for path in ("/jobs/new/", "/workers/box/stop/", "/workers/box/start/", "/workers/box/keep/"):
-            self.assertContains(looking.post(path, {"hours": "1"}), "change nothing", status_code=403)
+            self.assertContains(looking.post(path, {"hours": "1"}), "no permission", status_code=403)
         worker.refresh_from_db()
         assert worker.config == {}
         assert looking.post("/logout/").status_code == 302

@@ -1,14 +1,19 @@
 """`manage.py serve`, the real process."""
 
+import http.cookiejar
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import HTTPCookieProcessor, Request, build_opener, urlopen
 
 import pytest
 
+from jobs.errors import NotConfigured
+from offload_web import secret_key
 from offload_web.serving import read_serving
 from tests.support.dashboard import ROOT, Dashboard, alive, children, dashboard, until
 
@@ -32,6 +37,49 @@ def test_port_zero_prints_the_port_that_answers(tmp_path: Path) -> None:
         assert not served.serving.url.endswith(":0")
         with urlopen(f"{served.serving.url}/login/") as answer:
             assert answer.status == 200
+
+
+def test_the_cookie_of_a_browser_reaches_no_other_port(tmp_path: Path) -> None:
+    """An attacker's server on another port of 127.0.0.1 sees no cookie, and learns no path from ours."""
+    with dashboard(tmp_path / "home") as served:
+        assert served.serving is not None
+        parts = urlsplit(served.serving.url)
+        own, path = f"{parts.scheme}://{parts.netloc}", parts.path
+        for address in ("/", "/login/", "/jobs/1/", f"{path[:-1]}/", "/nope", f"//{path}/", f"{path}x/"):
+            with pytest.raises(HTTPError) as refused:
+                urlopen(own + address)
+            answer = refused.value
+            assert answer.code == 404, address
+            assert path not in f"{answer.headers}{answer.read().decode()}"
+        browser = http.cookiejar.CookieJar()
+        opener = build_opener(HTTPCookieProcessor(browser))
+        assert opener.open(served.link()).url == f"{served.serving.url}/"
+        assert [cookie.path for cookie in browser] == [f"{path}/"]
+        assert urlopen(f"{own}/static/offload/app.css").status == 200
+        stolen = Request(f"{served.serving.url}/workers/")
+        browser.add_cookie_header(stolen)
+        assert stolen.has_header("Cookie")
+        other_port = Request(f"http://127.0.0.1:{(parts.port or 0) ^ 1}/")
+        browser.add_cookie_header(other_port)
+        assert not other_port.has_header("Cookie")
+        served.manage("serve", "--logout")
+        assert "/login/" in urlopen(stolen).url
+
+
+def test_a_home_that_others_can_enter_is_repaired_or_not_served(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o755)
+    secret_key.load(home)
+    assert home.stat().st_mode & 0o777 == 0o700
+    secret_key.require_private(home)
+    home.chmod(0o750)
+    with pytest.raises(NotConfigured):
+        secret_key.require_private(home)
+    if os.geteuid() == 0:
+        home.chmod(0o700)
+        os.chown(home, 12345, -1)
+        with pytest.raises(NotConfigured):
+            secret_key.require_private(home)
 
 
 def test_a_dead_dashboard_child_comes_back_on_the_same_port(tmp_path: Path) -> None:
@@ -63,7 +111,7 @@ def test_a_taken_port_is_a_clear_error(tmp_path: Path) -> None:
     with dashboard(tmp_path / "home") as served:
         assert served.serving is not None
         other = Dashboard(tmp_path / "other")
-        port = served.serving.url.rpartition(":")[2]
+        port = str(urlsplit(served.serving.url).port)
         done = subprocess.run(
             [sys.executable, str(ROOT / "manage.py"), "serve", "--port", port],
             env=other.environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""`manage.py serve`: the dashboard, and the loop that drives the jobs."""
+"""`manage.py serve`: the dashboard and the reconciler."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from jobs.cli.database import ensure_database
 from jobs.errors import OffloadError
-from offload_web import serving
-from offload_web.login import LINK_SECONDS, make_link
+from offload_web import secret_key, serving
+from offload_web.login import LINK_SECONDS, allow_logins, end_logins, make_link, write_link_page
 
 
 class Command(BaseCommand):
@@ -30,6 +30,8 @@ class Command(BaseCommand):
             "--link", action="store_true", help="print a new login link for the dashboard that runs, and exit"
         )
 
+        parser.add_argument("--logout", action="store_true", help="end the login of every browser, and exit")
+
     def handle(self, *args: Any, **options: Any) -> None:
         """Serve until a signal says stop."""
         home = Path(settings.OFFLOAD.home)
@@ -38,6 +40,12 @@ class Command(BaseCommand):
             if running is None:
                 raise CommandError("No dashboard is running. Start one with `manage.py serve`.", returncode=3)
             self.stdout.write(make_link(running.url))
+            return
+        if options["logout"]:
+            end_logins()
+            if serving.read_serving(home) is not None:
+                allow_logins()
+            self.stdout.write("Every login has ended. `serve --link` prints a new link.")
             return
         try:
             with serving.only_one(home), serving.listen(options["host"], options["port"]) as listener:
@@ -48,7 +56,10 @@ class Command(BaseCommand):
 
     def _serve(self, home: Path, listener: Any, options: dict[str, Any]) -> None:
         host, port = listener.getsockname()[:2]
-        url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
+        name = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104
+        url = f"http://{name}:{port}{settings.DASHBOARD_PATH}"
+        secret_key.require_private(home)
+        allow_logins()
         supervisor = serving.Supervisor(listener, url, home)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, supervisor.handle_signal)
@@ -61,5 +72,6 @@ class Command(BaseCommand):
         )
         self.stdout.flush()
         if not options["no_open"] and self.stdout.isatty():
-            webbrowser.open(link)
+            webbrowser.open(write_link_page(link).as_uri())
         supervisor.run()
+        end_logins()

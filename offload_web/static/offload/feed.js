@@ -34,7 +34,7 @@ export function listen(badge, onMessage, onGap) {
   function connect() {
     clearTimeout(retry);
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    const mine = new WebSocket(`${scheme}//${location.host}/ws/feed/`);
+    const mine = new WebSocket(`${scheme}//${location.host}${document.body.dataset.base ?? "/"}ws/feed/`);
     socket = mine;
     heard = Date.now();
     mine.onmessage = (event) => {
