@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +19,8 @@ import pytest
 
 from jobs.remote import bundle
 from jobs.remote.offload_runner.commands import watchdog
+from jobs.remote.offload_runner.engine import activity
+from jobs.remote.offload_runner.screen.tmux import Tmux
 
 SESSION = "offload-shop-1-review"
 
@@ -63,7 +66,7 @@ class Machine:
         """Let the last use be so long ago."""
         path = self.root / "state/idle.json"
         seen = json.loads(path.read_text())
-        seen["idle_since"] = watchdog.moment(time.time() - 60 * minutes)
+        seen["idle_clock"] = time.monotonic() - 60 * minutes
         path.write_text(json.dumps(seen))
 
     @contextmanager
@@ -130,7 +133,7 @@ def test_kept_on_request(machine: Machine) -> None:
         assert machine.off.exists(), nonsense
 
 
-def test_a_new_boot_begins_anew(machine: Machine) -> None:
+def test_a_new_boot_starts_the_time_again(machine: Machine) -> None:
     machine.look()
     machine.idle_for(600)
     machine.boot("second")
@@ -145,28 +148,89 @@ def test_a_switch_that_fails_is_told(machine: Machine) -> None:
     assert "Turning this machine off with `false` failed: it ended with 1" in machine.said
 
 
-def test_attached_terminals_are_seen_on_every_server(tmp_path: Path) -> None:
-    place = tmp_path / "tmux-7"
-    place.mkdir(mode=0o700)
-    socket = str(place / "default")
-    tmux = ["tmux", "-S", socket, "-f", "/dev/null"]
-    subprocess.run([*tmux, "new-session", "-d", "-s", SESSION, "sleep 600"], check=True)
-    try:
-        from jobs.remote.offload_runner.screen.tmux import Tmux
+def wait_for(look: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not look():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
-        server = Tmux(tmp_path, "tmux", "")
-        if os.geteuid() == 0:
-            assert watchdog.attached(server, str(tmp_path / "tmux-*")) == []
-            client = subprocess.Popen(
-                [*tmux, "-C", "attach", "-t", f"={SESSION}"],
-                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-            )  # fmt: skip
-            end = time.monotonic() + 20
-            while not (seen := watchdog.attached(server, str(tmp_path / "tmux-*"))):
-                assert time.monotonic() < end
-                time.sleep(0.05)
-            assert seen == [{"kind": "terminal", "text": f"a terminal is attached to {SESSION}"}]
-            client.kill()
-            client.communicate()
-    finally:
-        subprocess.run([*tmux, "kill-server"], check=False)
+
+class Server:
+    """A tmux server of ours with one detached session."""
+
+    def __init__(self, root: Path) -> None:
+        (root / "tmux").mkdir(mode=0o700)
+        self.words = ["tmux", "-S", str(root / "tmux/offload.sock"), "-f", "/dev/null"]
+        self.tmux = Tmux(root, "tmux", "")
+        self.name = f"offload-watchdog-{os.getpid()}-review"
+        subprocess.run([*self.words, "new-session", "-d", "-s", self.name, "sh"], check=True)
+
+    def panes(self) -> list[activity.Pane]:
+        """Return its panes; the machine may have servers of others."""
+        return [pane for pane in activity.list_panes(self.tmux) if pane.session == self.name]
+
+    def programs(self, now: float) -> list[str]:
+        found = activity.programs_in_panes(self.panes(), activity.read_processes(Path("/proc")), now)
+        return [reason["text"] for reason in found]
+
+
+@pytest.fixture
+def server(machine: Machine) -> Iterator[Server]:
+    found = Server(machine.root)
+    yield found
+    subprocess.run([*found.words, "kill-server"], check=False)
+
+
+def test_a_terminal_that_is_attached_keeps_it_up(server: Server) -> None:
+    assert activity.attached_terminals(server.panes()) == []
+    client = subprocess.Popen(
+        [*server.words, "-C", "attach", "-t", f"={server.name}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+    )
+    wanted = [{"kind": "terminal", "text": f"a terminal is attached to {server.name}"}]
+    wait_for(lambda: activity.attached_terminals(server.panes()) == wanted)
+    client.kill()
+    client.communicate()
+
+
+def test_a_program_that_waits_in_a_detached_pane_keeps_it_up(server: Server) -> None:
+    now = time.time()
+    assert server.programs(now) == []
+    subprocess.run([*server.words, "send-keys", "-t", f"={server.name}:", "sleep 1000", "Enter"], check=True)
+    wait_for(lambda: server.programs(now + 3600) == [f"sleep runs in the session {server.name}"])
+    # After half a day of silence it counts as forgotten.
+    assert server.programs(now + 13 * 3600) == []
+
+
+def decide(
+    machine: Machine, now: float, clock: float, reasons: tuple[str, ...] = (), output: float = 0
+) -> dict[str, Any]:
+    options = argparse.Namespace(root=machine.root, proc=str(machine.proc), idle_minutes=30.0)
+    uses = [{"kind": "job", "text": text} for text in reasons]
+    seen = watchdog.decide(options, uses, output, now, clock)
+    (machine.root / "state").mkdir(exist_ok=True)
+    (machine.root / "state/idle.json").write_text(json.dumps(seen))
+    return seen
+
+
+def test_what_a_detached_pane_shows_counts_as_use(machine: Machine, server: Server) -> None:
+    (pane,) = server.panes()
+    shown = activity.last_output([pane], time.time())
+    assert shown == pane.activity > time.time() - 60
+    decide(machine, shown - 3600, 0)
+    assert not decide(machine, shown + 60, 3660, output=shown)["off"]
+    assert decide(machine, shown + 1860, 5460, output=shown)["off"]
+
+
+def test_neither_a_step_of_the_clock_nor_a_suspend_turns_it_off(machine: Machine) -> None:
+    now, day = time.time(), 86400.0
+    (machine.root / "state").mkdir()
+    keep = machine.root / "state/keep-until"
+    keep.write_text(watchdog.moment(now + 3600))
+    decide(machine, now, 100)
+    kept = decide(machine, now + day, 160)
+    assert kept["stops_at"][:-4] == watchdog.moment(now + day + 3600 - 60)[:-4]
+    keep.unlink()
+    assert not decide(machine, now + day, 160)["off"]
+    assert decide(machine, now - day, 100 + 60 * 31)["off"]

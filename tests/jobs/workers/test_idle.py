@@ -141,12 +141,12 @@ def test_what_is_told_before_the_watchdog_looks_again_is_what_it_says_then(
     )
     now = NOW.timestamp()
     for look_at in (now - 60 * minutes_idle - 60, now - 60):
-        (tmp_path / "state" / "idle.json").write_text(json.dumps(watchdog.look(options, look_at)))
+        (tmp_path / "state" / "idle.json").write_text(json.dumps(watchdog.observe(options, look_at, look_at)))
     before = json.loads((tmp_path / "state" / "idle.json").read_text())
     until = NOW + timedelta(hours=hours)
     told = idle_of(worker(idle=before, kept=kept(until)), NOW)
     (tmp_path / "state" / "keep-until").write_text(f"{until:%Y-%m-%dT%H:%M:%SZ}\n")
-    after = watchdog.look(options, now)
+    after = watchdog.observe(options, now, now)
     assert told is not None
     assert told.stops_at == datetime.fromisoformat(after["stops_at"])
     assert with_moments(told.because) == with_moments(after["because"])

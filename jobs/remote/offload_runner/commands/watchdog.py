@@ -1,37 +1,36 @@
-"""`watchdog`: turn this machine off when nobody needs it, and say beforehand when and why.
+"""`watchdog`: turn this machine off when it is idle, and say beforehand when and why.
 
-Called each minute by a timer of the machine, as root. What keeps a machine up: a job at work, an attached
-terminal, somebody logged in by ssh, the file `state/keep-until`. It writes `state/idle.json`:
+A timer of the machine calls it each minute, as root. Jobs, attached terminals, programs in panes and ssh
+logins keep the machine up, and so does the file `state/keep-until`. It writes `state/idle.json`:
 `{"at", "boot_id", "idle_since", "stops_at", "because", "reasons": [{"kind", "text"}]}`, times in UTC;
-`stops_at` is null while something keeps it up for an unknown time.
+`stops_at` is null while something keeps the machine up for an unknown time.
+
+Idle time is measured by the monotonic clock, which neither a step of the wall clock nor a suspend moves.
 """
 
 from __future__ import annotations
 
 import argparse
-import glob
 import os
 import shlex
 import subprocess
 import time
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from jobs.remote.offload_runner.engine.run_lock import is_held
+from jobs.remote.offload_runner.engine import activity
 from jobs.remote.offload_runner.errors import RunnerError
-from jobs.remote.offload_runner.files.paths import all_jobs, read_json, state_dir, write_json
+from jobs.remote.offload_runner.files.paths import read_json, state_dir, write_json
 from jobs.remote.offload_runner.protocol import EXIT_OK
-from jobs.remote.offload_runner.screen.tmux import Tmux, from_options
+from jobs.remote.offload_runner.screen.tmux import from_options
 
 OFF_DEADLINE = 60.0
 _LONGEST_KEEP = 30 * 86400.0
 
-Reason = Dict[str, str]
-
 
 def idle_file(root: Path) -> Path:
-    """Return what the watchdog saw last (JSON)."""
+    """Return the file with the last observation (JSON)."""
     return state_dir(root) / "idle.json"
 
 
@@ -41,109 +40,35 @@ def keep_file(root: Path) -> Path:
 
 
 def moment(seconds: float) -> str:
-    """Return a moment in UTC, to the second."""
+    """Return a Unix time as UTC text, to the second."""
     return datetime.fromtimestamp(int(seconds), timezone.utc).isoformat().replace("+00:00", "Z")
 
 
-def _seconds(text: Any) -> Optional[float]:
+def _read_moment(text: str) -> Optional[float]:
     try:
-        return datetime.fromisoformat(str(text).strip().replace("Z", "+00:00")).timestamp()
+        return datetime.fromisoformat(text.strip().replace("Z", "+00:00")).timestamp()
     except ValueError:
         return None
 
 
-def kept_until(root: Path, now: float) -> float:
-    """Return until when the machine is kept on request; 0 when it is not. Nonsense counts as nothing."""
-    try:
-        until = _seconds(keep_file(root).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError):
-        return 0.0
-    return until if until is not None and now < until < now + _LONGEST_KEEP else 0.0
+def read_keep(root: Path, before: Mapping[str, Any], now: float, clock: float) -> Tuple[str, float]:
+    """Return the text of the keep file and the seconds it still holds; `("", 0.0)` when it holds no longer.
 
-
-def jobs_at_work(root: Path) -> List[Reason]:
-    """Return a reason for each job whose runner is at work."""
-    return [
-        {"kind": "job", "text": "%s is at work" % paths.session}
-        for paths in all_jobs(root)
-        if is_held(paths.lock)
-    ]
-
-
-def attached(tmux: Tmux, sockets: str = "/tmp/tmux-*") -> List[Reason]:  # noqa: S108 - tmux's own place
-    """Return a reason for each session that a terminal is attached to; root looks at every user's server."""
-    servers: List[List[str]] = [[]]
-    if os.geteuid() == 0:
-        found = sorted(path for place in glob.glob(sockets) for path in glob.glob(place + "/*"))
-        servers += [["-S", path] for path in found]
-    sessions: Dict[str, int] = {}
-    for server in servers:
-        words = ["list-clients", "-F", "#{client_session}"]
-        if server:
-            try:
-                done = subprocess.run(
-                    [tmux.program, *server, *words],
-                    capture_output=True,
-                    text=True,
-                    errors="replace",
-                    stdin=subprocess.DEVNULL,
-                    timeout=15.0,
-                    check=False,
-                )
-            except (OSError, subprocess.TimeoutExpired):
-                continue
-        else:
-            try:
-                done = tmux.call(*words)
-            except RunnerError:
-                continue
-        for name in done.stdout.split() if done.returncode == 0 else ():
-            sessions[name] = sessions.get(name, 0) + 1
-    return [{"kind": "terminal", "text": "a terminal is attached to %s" % name} for name in sorted(sessions)]
-
-
-def _processes(proc: Path) -> Dict[int, Tuple[int, str]]:
-    """Return parent and command line of each process."""
-    found: Dict[int, Tuple[int, str]] = {}
-    for entry in os.scandir(str(proc)):
-        if not entry.name.isdigit():
-            continue
-        try:
-            with open(os.path.join(entry.path, "stat"), errors="replace") as file:
-                parent = int(file.read().rpartition(")")[2].split()[1])
-            with open(os.path.join(entry.path, "cmdline"), "rb") as raw:
-                words = raw.read().replace(b"\0", b" ").decode(errors="replace").strip()
-        except (OSError, ValueError, IndexError):
-            continue
-        found[int(entry.name)] = (parent, words)
-    return found
-
-
-def logged_in(proc: Path = Path("/proc")) -> List[Reason]:
-    """Return a reason for each ssh login that is used.
-
-    A login with a terminal is; one without (`@notty`) is when it runs something other than our own
-    `follow`: the dashboard listens day and night, and must not keep a machine up.
+    The end is fixed on the monotonic clock when a text is first read, so that a step of the wall clock does
+    not end it. Text that is no moment in the next 30 days counts as absent.
     """
-    processes = _processes(proc)
-    reasons = []
-    for pid, (_, words) in sorted(processes.items()):
-        name, _, rest = words.partition(": ")
-        if name not in ("sshd", "sshd-session") or "@" not in rest:
-            continue
-        user, _, where = rest.split()[0].partition("@")
-        if where.startswith("notty"):
-            work = [line for parent, line in processes.values() if parent == pid and not _listens(line)]
-            if work:
-                reasons.append({"kind": "ssh", "text": "%s runs a command by ssh" % user})
-        else:
-            reasons.append({"kind": "ssh", "text": "%s is logged in by ssh (%s)" % (user, where)})
-    return reasons
-
-
-def _listens(words: str) -> bool:
-    """Tell whether a command line is our own way of listening to a machine."""
-    return "runner-" in words and ".pyz" in words and " follow" in words
+    try:
+        text = keep_file(root).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return "", 0.0
+    known = before.get("keep") or {}
+    end = known.get("ends") if known.get("text") == text else None
+    if isinstance(end, (int, float)):
+        left = end - clock
+    else:
+        until = _read_moment(text)
+        left = until - now if until is not None else 0.0
+    return (text, left) if 0 < left < _LONGEST_KEEP else ("", 0.0)
 
 
 def _boot_id(proc: Path) -> str:
@@ -153,49 +78,68 @@ def _boot_id(proc: Path) -> str:
         return ""
 
 
-def look(options: argparse.Namespace, now: float) -> Dict[str, Any]:
-    """Return what `idle.json` is to say."""
+def observe(options: argparse.Namespace, now: float, clock: float) -> Dict[str, Any]:
+    """Return what `idle.json` is to say. `now`: Unix time; `clock`: the monotonic clock; both in seconds."""
+    panes = activity.list_panes(from_options(options))
+    processes = activity.read_processes(Path(options.proc))
+    reasons = [
+        *activity.running_jobs(options.root),
+        *activity.attached_terminals(panes),
+        *activity.programs_in_panes(panes, processes, now),
+        *activity.ssh_logins(processes),
+    ]
+    return decide(options, reasons, activity.last_output(panes, now), now, clock)
+
+
+def decide(
+    options: argparse.Namespace, reasons: List[activity.Reason], output: float, now: float, clock: float
+) -> Dict[str, Any]:
+    """Return what `idle.json` is to say, from the present uses and the last observation.
+
+    `output`: when a pane last showed something new, Unix time in seconds; 0: never.
+    """
     root: Path = options.root
-    proc = Path(options.proc)
-    reasons = jobs_at_work(root) + attached(from_options(options)) + logged_in(proc)
+    boot = _boot_id(Path(options.proc))
     before = read_json(idle_file(root)) or {}
-    boot = _boot_id(proc)
-    since = _seconds(before.get("idle_since")) if before.get("boot_id") == boot else None
-    if reasons or since is None or since > now:
-        # Just booted, just used, or the clock was set back: it begins anew.
-        since = now
-    keep = kept_until(root, now)
-    stops = since + 60.0 * options.idle_minutes
-    because = "nothing has been at work here since %s" % moment(since)
-    if keep:
-        stops = max(stops, keep)
-        if stops == keep:
+    if before.get("boot_id") != boot:
+        before = {}
+    began = before.get("idle_clock")
+    if reasons or not isinstance(began, (int, float)) or began > clock:
+        began = clock  # in use, or just booted
+    # A pane that shows something new is in use, even when no terminal is attached to it.
+    began = max(began, min(clock, clock - (now - output)))
+    keep, kept_for = read_keep(root, before, now, clock)
+    remaining = 60.0 * options.idle_minutes - (clock - began)
+    because = "nothing has been at work here since %s" % moment(now - (clock - began))
+    if kept_for:
+        if kept_for > remaining:
             because = "it is kept until then on request"
-        reasons.append({"kind": "keep", "text": "kept until %s on request" % moment(keep)})
+        remaining = max(remaining, kept_for)
+        reasons.append({"kind": "keep", "text": "kept until %s on request" % moment(now + kept_for)})
     busy = [reason["text"] for reason in reasons if reason["kind"] != "keep"]
     return {
         "at": moment(now),
         "boot_id": boot,
-        "idle_since": moment(since),
+        "idle_clock": began,
+        "idle_since": moment(now - (clock - began)),
         "idle_minutes": options.idle_minutes,
-        "stops_at": None if busy else moment(stops),
+        "keep": {"text": keep, "ends": clock + kept_for} if kept_for else None,
+        "stops_at": None if busy else moment(now + remaining),
         "because": "; ".join(busy) or because,
         "reasons": reasons,
-        "off": not busy and now >= stops,
+        "off": not busy and remaining <= 0,
     }
 
 
 def main(options: argparse.Namespace) -> int:
-    """Look once; turn the machine off when it is time."""
+    """Observe once; turn the machine off when it has been idle long enough."""
     if not options.idle_minutes > 0:
         raise RunnerError("usage", "--idle-minutes has to be more than 0.", exit_code=64)
-    seen = look(options, time.time())
+    seen = observe(options, time.time(), time.monotonic())
     idle_file(options.root).parent.mkdir(parents=True, exist_ok=True)
     write_json(idle_file(options.root), seen)
-    if not seen["off"]:
-        return EXIT_OK
-    # Once more: a job may have begun while we looked at the rest.
-    if jobs_at_work(options.root):
+    # A job may have begun meanwhile.
+    if not seen["off"] or activity.running_jobs(options.root):
         return EXIT_OK
     os.sync()
     try:
@@ -209,6 +153,6 @@ def main(options: argparse.Namespace) -> int:
         raise RunnerError(
             "off_failed",
             "Turning this machine off with `%s` failed: %s." % (options.off_command, failed),
-            "It is tried again with the next look. It costs money meanwhile.",
+            "The next run, in a minute, tries again. The machine costs money meanwhile.",
         )
     return EXIT_OK
