@@ -52,7 +52,7 @@ def outcomes(results: Results) -> dict[str, str]:
 def test_pytest(tmp_path: Path) -> None:
     results = read(tmp_path, "pytest.xml", PYTEST)
     assert outcomes(results) == {
-        "tests/test_b.py::tests.test_b": "error",
+        "tests/test_b.py": "error",
         "tests/test_a.py::TestX::test_fail": "failed",
         "tests/test_a.py::test_p[1]": "passed",
         "tests/test_a.py::test_xf": "xfail",
@@ -88,7 +88,7 @@ def test_jest_mocha_and_go_json(tmp_path: Path) -> None:
     assert [(case.title, case.outcome, case.whole_file) for case in results.cases] == [
         ("a.test.js: outer > adds", "failed", False),
         ("a.test.js: later", "xfail", False),
-        ("b.test.js: b.test.js", "error", True),
+        ("b.test.js", "error", True),
     ]
     assert results.cases[0].message == "Error: toBe: Expected: 2, Received: 1"
     assert (results.cases[0].at_file, results.cases[0].at_line) == ("a.test.js", 1)

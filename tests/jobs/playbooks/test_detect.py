@@ -407,3 +407,11 @@ def test_what_is_configured_and_does_not_run_is_said() -> None:
     manifest = "[project]\n[tool.mypy]\nstrict = true\n[tool.black]\n"
     seen = facts({"pyproject.toml": manifest}, root=["tests"])
     assert [note.split(" is configured")[0] for note in only(seen).notes] == ["mypy", "black"]
+
+
+def test_tests_of_a_makefile_that_are_not_the_ecosystems_are_said_to_be_left_out() -> None:
+    python = {"setup.py": "setup()", "pytest.ini": "[pytest]"}
+    assert only(facts({**python, "Makefile": "test:\n\tcc -o t test.c && ./t\n"})).notes == (
+        "`make test` did not run: it tests something else than what was detected.",
+    )
+    assert only(facts({**python, "Makefile": "test:\n\tpytest -q\n"})).notes == ()

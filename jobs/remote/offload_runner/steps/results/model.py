@@ -51,6 +51,8 @@ class Case:
     @property
     def title(self) -> str:
         """Return the test's name for people, e.g. `tests/test_tax.py::TestRate::test_zero`."""
+        if self.whole_file:
+            return self.file or self.name
         if self.file.endswith(".py"):
             module = self.file[:-3].replace("/", ".")
             # The class, without the module that the file names already.
