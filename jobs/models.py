@@ -14,9 +14,12 @@ from jobs.states import (
     JOB_ACTIVE,
     JOB_ENDED,
     REASON_TEXT,
+    REQUEST_OPEN,
     Attention,
     JobState,
     Reason,
+    RequestKind,
+    RequestState,
     Verdict,
     WorkerDesired,
     WorkerState,
@@ -151,6 +154,39 @@ class Job(models.Model):
     def reason_text(self) -> str:
         """Return the sentence behind `reason`."""
         return REASON_TEXT[Reason(self.reason)]
+
+
+class WorkerRequest(models.Model):
+    """What a user asked to be done to a worker or to a job on it. `jobs.workers.requests` writes it.
+
+    An operation that a command carries out itself has a row too while it runs, with `step` saying how far it
+    is, so that the same command continues after a crash.
+    """
+
+    worker = models.ForeignKey(Worker, on_delete=models.CASCADE, related_name="requests")
+    job = models.ForeignKey(Job, null=True, blank=True, on_delete=models.CASCADE, related_name="requests")
+    kind = models.CharField(max_length=16, choices=_choices(RequestKind))
+    parameters = models.JSONField(default=dict, blank=True)
+    step = models.CharField(max_length=32, blank=True, help_text="How far an operation in several steps is.")
+    actor = models.CharField(max_length=150, blank=True)
+    requested_at = models.DateTimeField(default=timezone.now)
+    state = models.CharField(
+        max_length=16, choices=_choices(RequestState), default=RequestState.PENDING.value
+    )
+    error = models.TextField(blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [models.Index(fields=["state"])]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.job or self.worker}"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the request is still to be carried out, or is being carried out."""
+        return self.state in REQUEST_OPEN
 
 
 class JobEvent(models.Model):

@@ -197,6 +197,31 @@ WORKER_MOVES: Mapping[WorkerState, frozenset[WorkerState]] = {
 }
 
 
+class RequestKind(StrEnum):
+    """What can be requested of a worker. All but `remove_job` are about its machine."""
+
+    KEEP = "keep"
+    START = "start"
+    STOP = "stop"
+    REBUILD = "rebuild"
+    RESIZE = "resize"
+    DELETE = "delete"
+    REMOVE_JOB = "remove_job"
+
+
+class RequestState(StrEnum):
+    """How far a request is. `replaced`: a later request or command made it void."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    REPLACED = "replaced"
+
+
+REQUEST_OPEN: frozenset[RequestState] = frozenset({RequestState.PENDING, RequestState.RUNNING})
+
+
 def job_sources(target: JobState) -> frozenset[JobState]:
     """Return the states from which a job may move to `target`."""
     return frozenset(state for state, targets in JOB_MOVES.items() if target in targets)

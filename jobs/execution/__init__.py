@@ -8,21 +8,35 @@ from jobs.execution.archive import archive, diff, log_size, peek, read_log, read
 from jobs.execution.cancel import cancel, request_cancel
 from jobs.execution.follow import refresh, refresh_worker, wait
 from jobs.execution.heads import check_head
-from jobs.execution.interruption import brake, forsake, go_on, pause, settle
+from jobs.execution.interruption import (
+    end_waiting_jobs,
+    finish_stop,
+    interrupt_for_change,
+    interrupt_for_stop,
+    resume_after_change,
+)
 from jobs.execution.launch import NO_PROGRESS, Progress, launch
 from jobs.execution.machines import (
-    goes_on,
     interrupt_jobs,
     look_at_machines,
     mark_lost,
     prepare_to_look,
+    resumes_by_itself,
     unsaved,
     wake,
 )
 from jobs.execution.placement import Placement, place
 from jobs.execution.remove import Removal, discard, remove
 from jobs.execution.repositories import ensure_trusted, is_trusted, resolve_repository, trust
-from jobs.execution.requests import ask_keep, ask_start, ask_stop, busy_jobs, note_asked, require_idle
+from jobs.execution.requests import (
+    busy_jobs,
+    removal_of,
+    request_keep,
+    request_removal,
+    request_start,
+    request_stop,
+    require_idle,
+)
 from jobs.execution.secrets import store as secret_store
 from jobs.execution.submit import JobRequest, find_job, find_jobs, resume, submit
 
@@ -33,29 +47,24 @@ __all__ = [
     "Progress",
     "Removal",
     "archive",
-    "ask_keep",
-    "ask_start",
-    "ask_stop",
-    "brake",
     "busy_jobs",
     "cancel",
     "check_head",
     "diff",
     "discard",
+    "end_waiting_jobs",
     "ensure_trusted",
     "find_job",
     "find_jobs",
-    "forsake",
-    "go_on",
-    "goes_on",
+    "finish_stop",
+    "interrupt_for_change",
+    "interrupt_for_stop",
     "interrupt_jobs",
     "is_trusted",
     "launch",
     "log_size",
     "look_at_machines",
     "mark_lost",
-    "note_asked",
-    "pause",
     "peek",
     "place",
     "prepare_to_look",
@@ -63,13 +72,19 @@ __all__ = [
     "read_recording",
     "refresh",
     "refresh_worker",
+    "removal_of",
     "remove",
     "request_cancel",
+    "request_keep",
+    "request_removal",
+    "request_start",
+    "request_stop",
     "require_idle",
     "resolve_repository",
     "resume",
+    "resume_after_change",
+    "resumes_by_itself",
     "secret_store",
-    "settle",
     "submit",
     "trust",
     "unsaved",

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from jobs.errors import MachineDown, TimedOut, TransportError, WorkerUnavailable
 from jobs.execution import apply
-from jobs.execution.machines import goes_on, is_down, note_silence
+from jobs.execution.machines import is_down, note_silence, resumes_by_itself
 from jobs.models import Job, Worker
 from jobs.remote.client import SILENT
 from jobs.states import JOB_ENDED, JobState
@@ -120,7 +120,7 @@ async def wait(
     try:
         async with asyncio.timeout(timeout):
             job = await _wait(job_id)
-            while pausing is not None and await goes_on(job):
+            while pausing is not None and await resumes_by_itself(job):
                 pausing(job)
                 await asyncio.sleep(PAUSE_SECONDS)
                 job = await _wait(job_id)

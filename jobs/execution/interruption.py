@@ -1,25 +1,21 @@
-"""The brake that somebody pulls on a worker: what waits or works there is interrupted, and stays so.
+"""Interrupt the jobs of a worker before its machine is stopped, changed or deleted.
 
-Whether a machine is wanted and what its jobs are is changed in one transaction, as `machines.wake` reads it:
-a launch is either before the brake, and noticed, or after it, and a wish of its own.
+The worker's desired state and its jobs are changed in one transaction, which `machines.wake` reads: a launch
+either came before the stop, and is interrupted, or after it, and starts the machine again.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.db import transaction
 
 from jobs.execution import apply
 from jobs.models import Job, Worker
-from jobs.states import JobState, Reason, WorkerDesired
+from jobs.states import JobState, Reason, RequestKind, WorkerDesired
 from jobs.transitions import move_job
+from jobs.workers.requests import POWER, is_open, replace_requests
 
 _HELD = (JobState.QUEUED, JobState.PREPARING, JobState.RUNNING)
-# What a page may have asked for; a brake is newer.
-_WISHES = ("power_wish", "keep_wish")
 
 
 def _interrupt(worker_id: int, reason: Reason, detail: str) -> None:
@@ -28,36 +24,31 @@ def _interrupt(worker_id: int, reason: Reason, detail: str) -> None:
         apply.interrupt(job, reason, detail)
 
 
-def _brake(worker_id: int, detail: str, expect: Mapping[str, Any] | None = None) -> bool:
+@sync_to_async
+def interrupt_for_stop(worker_id: int, detail: str, *, request_id: int | None = None) -> bool:
+    """Set a worker's desired state to `down` and interrupt its jobs, queued ones too.
+
+    To be called before the machine is stopped. With `request_id`, nothing is done when that request was
+    replaced; without, open requests for the machine are replaced. Returns whether it was done.
+    """
     with transaction.atomic():
         row = Worker.objects.select_for_update().get(id=worker_id)
-        if any(row.config.get(key) != value for key, value in (expect or {}).items()):
+        if request_id is not None and not is_open(request_id):
             return False
         if row.desired != WorkerDesired.GONE:
-            columns: dict[str, Any] = {"desired": WorkerDesired.DOWN.value}
-            if expect is None:
-                columns["config"] = {key: row.config[key] for key in row.config if key not in _WISHES}
-            Worker.objects.filter(id=worker_id).update(**columns)
+            Worker.objects.filter(id=worker_id).update(desired=WorkerDesired.DOWN.value)
+            if request_id is None:
+                replace_requests(worker_id, POWER | {RequestKind.KEEP})
         _interrupt(worker_id, Reason.WORKER_STOPPED, detail)
     return True
 
 
 @sync_to_async
-def brake(worker_id: int, detail: str, *, expect: Mapping[str, Any] | None = None) -> bool:
-    """Want a worker's machine down, forget what pages wish of it, and interrupt its jobs, queued ones too.
+def end_waiting_jobs(worker_id: int, detail: str) -> list[str]:
+    """End the jobs that wait for a worker whose machine is deleted; return their sessions.
 
-    To be called before the machine is asked to stop. With `expect` (a wish that is carried out), nothing is
-    done when the configuration is not so any more, and wishes stay. Returns whether it was done.
-    """
-    return _brake(worker_id, detail, expect)
-
-
-@sync_to_async
-def forsake(worker_id: int, detail: str) -> list[str]:
-    """End what waits for a worker whose machine is deleted; return the sessions of those jobs.
-
-    A job that had begun is interrupted, for its files may be kept; one that had not has failed, as its launch
-    would. To be called before the machine goes, and after it for what came in between.
+    A job that had begun is interrupted, because its files may be kept; any other fails. To be called before
+    the deletion, and after it for the jobs that came in between.
     """
     ended = []
     with transaction.atomic():
@@ -73,8 +64,8 @@ def forsake(worker_id: int, detail: str) -> list[str]:
 
 
 @sync_to_async
-def settle(worker_id: int, detail: str) -> None:
-    """After the stop: interrupt what came in between, unless somebody wants the machine up again by now."""
+def finish_stop(worker_id: int, detail: str) -> None:
+    """After the stop, interrupt the jobs that came in between, unless the machine is wanted again by now."""
     with transaction.atomic():
         row = Worker.objects.select_for_update().get(id=worker_id)
         if row.desired == WorkerDesired.UP:
@@ -84,8 +75,8 @@ def settle(worker_id: int, detail: str) -> None:
 
 
 @sync_to_async
-def pause(worker_id: int, detail: str) -> None:
-    """Interrupt the jobs of a worker whose machine is about to be changed; see `go_on`."""
+def interrupt_for_change(worker_id: int, detail: str) -> None:
+    """Interrupt the jobs of a worker whose machine is about to be changed; see `resume_after_change`."""
     with transaction.atomic():
         Worker.objects.select_for_update().get(id=worker_id)
         _interrupt(worker_id, Reason.WORKER_CHANGED, detail)
@@ -93,7 +84,7 @@ def pause(worker_id: int, detail: str) -> None:
 
 
 @sync_to_async
-def go_on(worker_id: int) -> int:
+def resume_after_change(worker_id: int) -> int:
     """Queue what a change of the machine interrupted, for workers with `auto_resume`; return how many."""
     with transaction.atomic():
         row = Worker.objects.select_for_update().get(id=worker_id)

@@ -23,6 +23,7 @@ from jobs.workers import connect, ensure_container, observe_worker
 from jobs.workers.fleet import look_at_machine
 from jobs.workers.machines import cloud_or_none
 from jobs.workers.provision import bring_up
+from jobs.workers.requests import POWER, replace_requests
 
 _UP = (InstanceState.RUNNING, InstanceState.CREATING)
 LOOK_SECONDS = 8.0
@@ -41,9 +42,9 @@ def _want_up(worker_id: int, job_id: int | None) -> None:
                 hint="The same command goes on.",
             )
         if row.desired == WorkerDesired.DOWN:
-            # Whoever launches after a stop wants the machine; a stop that is still tried is older.
-            config = {key: value for key, value in row.config.items() if key != "power_wish"}
-            Worker.objects.filter(id=worker_id).update(desired=WorkerDesired.UP.value, config=config)
+            # A launch after a stop starts the machine again; a stop that is still tried is older.
+            replace_requests(worker_id, POWER)
+            Worker.objects.filter(id=worker_id).update(desired=WorkerDesired.UP.value)
 
 
 async def wake(worker: Worker, step: Callable[[str], None], *, job_id: int | None = None) -> Worker:
@@ -155,7 +156,7 @@ def _lost_with_the_machine(row: Worker) -> QuerySet[Job]:
     return here.filter(Q(reason=Reason.WORKER_LOST) | before)
 
 
-async def revive(worker: Worker) -> int:
+async def resume_lost_jobs(worker: Worker) -> int:
     """Look at a worker's machine, for the reconcile loop; return how many jobs were asked to go on.
 
     With `auto_resume` in its configuration, the jobs of a machine that went down under them are queued:
@@ -166,7 +167,7 @@ async def revive(worker: Worker) -> int:
     return await _resume_lost(worker.id)
 
 
-async def goes_on(job: Job) -> bool:
+async def resumes_by_itself(job: Job) -> bool:
     """Tell whether an interrupted job goes on by itself: `auto_resume`, and nobody asked for a stop."""
     if job.state != JobState.INTERRUPTED or cloud_or_none(job.worker) is None:
         return False
@@ -174,7 +175,7 @@ async def goes_on(job: Job) -> bool:
     if row.desired != WorkerDesired.UP or not row.config.get("auto_resume"):
         return False
     try:
-        await revive(row)
+        await resume_lost_jobs(row)
     except OffloadError:
         return True  # its provider does not answer now
     job = await Job.objects.aget(id=job.id)

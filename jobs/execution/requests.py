@@ -1,42 +1,32 @@
-"""What pages ask of a machine: keep it up, start it, stop it. A view writes the wish; `reconcile` acts.
-
-A wish is in the worker's configuration until it is carried out, or cannot be: `keep_wish`
-(`{"until", "by", "at"}`) and `power_wish` (`{"to": "up" | "down", "force", "by", "at"}`). The newest wish
-replaces an older one. `wish_failed` (`{"text", "at"}`) says what came of the last one, if nothing did.
-"""
+"""Requests about workers and jobs: interfaces record them, the reconciler carries them out."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.utils import timezone
 
-from jobs.errors import OffloadError, Refused
-from jobs.execution.interruption import brake, settle
-from jobs.models import Job, Worker
-from jobs.states import JOB_ACTIVE, WorkerState
-from jobs.workers import fleet, idle
-from jobs.workers.machines import Note, cloud_of, set_row
+from jobs.errors import NotFound, OffloadError, Refused
+from jobs.execution.interruption import finish_stop, interrupt_for_stop
+from jobs.execution.remove import remove
+from jobs.models import Job, Worker, WorkerRequest
+from jobs.states import JOB_ACTIVE, RequestKind, WorkerState
+from jobs.workers import fleet, get_job, idle
+from jobs.workers.machines import cloud_of
+from jobs.workers.requests import aadd_request, afinish_request, amark_running
 
-KEEP, POWER = "keep_wish", "power_wish"
-KINDS = (KEEP, POWER)
-# A line that does not answer is tried again for so long.
-PATIENCE = timedelta(minutes=15)
-_GOING = (WorkerState.READY, WorkerState.UNREACHABLE)
-
-
-def _now() -> str:
-    return timezone.now().isoformat()
-
-
-async def note_asked(worker: Worker, what: str, actor: str) -> None:
-    """Record who asked for what is done at once, without a wish (`start`, `stop`).
-
-    What a page asked for before, and nobody has carried out yet, is forgotten.
-    """
-    await set_row(worker, note=Note("asked", actor, {"what": what}), power_wish=None)
+# A request whose worker does not answer is tried again for this long.
+RETRY_FOR = timedelta(minutes=15)
+_RUNNING = (WorkerState.READY, WorkerState.UNREACHABLE)
+_DOING: Mapping[RequestKind, str] = {
+    RequestKind.KEEP: "Keeping it up",
+    RequestKind.START: "Starting it",
+    RequestKind.STOP: "Stopping it",
+    RequestKind.REMOVE_JOB: "Removing it",
+}
 
 
 async def busy_jobs(worker: Worker) -> list[str]:
@@ -46,7 +36,7 @@ async def busy_jobs(worker: Worker) -> list[str]:
 
 
 async def require_idle(worker: Worker) -> None:
-    """Raise `Refused` while jobs are at work on the worker, or wait to be."""
+    """Raise `Refused` while jobs run on the worker, or wait for it."""
     if busy := await busy_jobs(worker):
         raise Refused(
             f"{worker.name} is at work: {', '.join(busy)}.",
@@ -54,100 +44,123 @@ async def require_idle(worker: Worker) -> None:
         )
 
 
-async def ask_keep(worker: Worker, hours: float, actor: str) -> datetime:
-    """Write the wish to keep the worker's machine up for so many hours from now (0: no longer).
+async def request_keep(worker: Worker, hours: float, actor: str) -> datetime:
+    """Request that the worker's machine stays up for `hours` from now (0: no longer); return until when.
 
-    Returns until when. Raises `Refused` (nothing to keep up), `UsageError` (hours).
+    Raises `Refused` when no machine runs, `UsageError` for impossible hours.
     """
     cloud_of(worker, "Keeping")
     until = idle.until_of(hours)
-    if worker.state not in _GOING:
+    if worker.state not in _RUNNING:
         raise Refused(
             f"{worker.name} is {worker.state}: there is nothing to keep up.", hint="Start it first."
         )
     stamp = until.astimezone(UTC).isoformat()
-    wish = {"until": stamp, "by": actor, "at": _now()}
-    note = Note("asked", actor, {"what": "keep", "hours": hours, "until": stamp})
-    await set_row(worker, note=note, keep_wish=wish, wish_failed=None)
+    await aadd_request(
+        worker.id,
+        RequestKind.KEEP,
+        actor=actor,
+        parameters={"until": stamp},
+        told={"hours": hours, "until": stamp},
+    )
     return until
 
 
-async def ask_start(worker: Worker, actor: str) -> None:
-    """Write the wish to start the worker's machine. Raises `Refused` when there is none, or it runs."""
+async def request_start(worker: Worker, actor: str) -> None:
+    """Request that the worker's machine is started. Raises `Refused` when none is stopped."""
     cloud_of(worker, "Starting")
     if worker.state not in (WorkerState.STOPPED, WorkerState.STOPPING):
         raise Refused(
             f"{worker.name} is {worker.state}: there is no stopped machine to start.",
             hint=f"`manage.py fleet provision {worker.name}` makes one." if worker.state == "absent" else "",
         )
-    await _ask_power(worker, actor, to="up")
+    await aadd_request(worker.id, RequestKind.START, actor=actor)
 
 
-async def ask_stop(worker: Worker, actor: str, *, force: bool = False) -> None:
-    """Write the wish to stop the worker's machine. Raises `Refused` while jobs run, unless with `force`."""
+async def request_stop(worker: Worker, actor: str, *, force: bool = False) -> None:
+    """Request that the worker's machine is stopped. Raises `Refused` while jobs run, unless with `force`."""
     cloud_of(worker, "Stopping")
     if worker.state in (WorkerState.STOPPED, WorkerState.ABSENT, WorkerState.DELETING):
         raise Refused(f"{worker.name} is {worker.state} already.")
     if not force:
         await require_idle(worker)
-    await _ask_power(worker, actor, to="down", force=force)
+    await aadd_request(worker.id, RequestKind.STOP, actor=actor, parameters={"force": force})
 
 
-async def _ask_power(worker: Worker, actor: str, *, to: str, force: bool = False) -> None:
-    wish = {"to": to, "force": force, "by": actor, "at": _now()}
-    note = Note("asked", actor, {"what": "start" if to == "up" else "stop", "force": force})
-    await set_row(worker, note=note, power_wish=wish, wish_failed=None)
+async def request_removal(job_id: int, actor: str, *, force: bool = False) -> WorkerRequest:
+    """Request that a job's files are removed from its worker; return the request.
 
-
-async def carry_out(worker: Worker, kind: str) -> None:
-    """Do what a wish asks for, and forget the wish. What cannot be done is told on the row.
-
-    Raises an error of the line, with the wish still there, when another try makes sense. A wish that is
-    replaced meanwhile stays.
+    `force` as in `remove`. Raises `NotFound` for a job that was removed, `Refused` for one that runs without
+    `force`; work that exists nowhere else is found later, and fails the request.
     """
-    wish = worker.config[kind]
+    job = await get_job(job_id)
+    if job.removed_at is not None:
+        raise NotFound(f"{job.session} was removed already.")
+    if job.is_active and not force:
+        raise Refused(f"{job.session} is {job.state}.", hint="Cancel it first, or force its removal.")
+    return await aadd_request(
+        job.worker_id, RequestKind.REMOVE_JOB, actor=actor, parameters={"force": force}, job_id=job.id
+    )
+
+
+@sync_to_async
+def removal_of(job: Job) -> WorkerRequest | None:
+    """Return the last request to remove a job; its `state` and `error` say what came of it."""
+    return job.requests.filter(kind=RequestKind.REMOVE_JOB).last()
+
+
+async def carry_out(request_id: int) -> None:
+    """Carry out an open request and record what came of it.
+
+    Raises an error that another try may overcome; the request then stays open. A request that is replaced
+    meanwhile stays replaced.
+    """
+    request = await WorkerRequest.objects.select_related("worker", "job").aget(id=request_id)
+    if not await amark_running(request.id):
+        return
+    kind = RequestKind(request.kind)
     try:
-        if kind == KEEP:
-            await _keep(worker, wish)
-        elif wish["to"] == "up":
-            await fleet.start(worker, expect={POWER: wish})
-        else:
-            await _stop(worker, wish)
+        await CARRIED_OUT[kind](request)
     except OffloadError as error:
-        late = timezone.now() - datetime.fromisoformat(wish["at"]) > PATIENCE
-        # A start is not tried again by itself: it would come, and cost, when nobody expects it any more.
-        if error.retryable and not late and not (kind == POWER and wish["to"] == "up"):
+        late = timezone.now() - request.requested_at > RETRY_FOR
+        # A start is not tried again: it would come, and cost, when the user no longer expects it.
+        if error.retryable and not late and kind is not RequestKind.START:
             raise
-        await _forget(worker, kind, wish, f"{_doing(kind, wish)} failed: {error}")
+        await asyncio.shield(afinish_request(request.id, f"{_DOING[kind]} failed: {error}"))
     else:
-        await _forget(worker, kind, wish)
+        await asyncio.shield(afinish_request(request.id))
 
 
-async def _keep(worker: Worker, wish: dict[str, Any]) -> None:
-    if worker.state not in _GOING:
-        raise Refused(f"{worker.name} is {worker.state}.")
-    await idle.keep(worker, datetime.fromisoformat(wish["until"]), wish["by"])
+async def _keep(request: WorkerRequest) -> None:
+    if request.worker.state not in _RUNNING:
+        raise Refused(f"{request.worker.name} is {request.worker.state}.")
+    await idle.keep(request.worker, datetime.fromisoformat(request.parameters["until"]), request.actor)
 
 
-async def _stop(worker: Worker, wish: dict[str, Any]) -> None:
-    if not wish.get("force"):
+async def _start(request: WorkerRequest) -> None:
+    await fleet.start(request.worker, request_id=request.id)
+
+
+async def _stop(request: WorkerRequest) -> None:
+    worker = request.worker
+    if not request.parameters.get("force"):
         await require_idle(worker)
-    detail = f"Its machine was stopped on request of {wish['by']}."
-    if await brake(worker.id, detail, expect={POWER: wish}):
+    detail = f"Its machine was stopped on request of {request.actor}."
+    if await interrupt_for_stop(worker.id, detail, request_id=request.id):
         await fleet.stop(worker)
-        await settle(worker.id, detail)
+        await finish_stop(worker.id, detail)
 
 
-def _doing(kind: str, wish: dict[str, Any]) -> str:
-    if kind == KEEP:
-        return "Keeping it up"
-    return "Starting it" if wish["to"] == "up" else "Stopping it"
+async def _remove_job(request: WorkerRequest) -> None:
+    if request.job is None or request.job.removed_at is not None:
+        return
+    await remove(request.job.id, force=bool(request.parameters.get("force")), actor=request.actor)
 
 
-async def _forget(worker: Worker, kind: str, wish: dict[str, Any], failed: str = "") -> None:
-    changes: dict[str, Any] = {kind: None}
-    note = Note("done", wish["by"], {"what": _doing(kind, wish)})
-    if failed:
-        changes["wish_failed"] = {"text": failed, "at": _now()}
-        note = Note("failed", wish["by"], {"text": failed})
-    await asyncio.shield(set_row(worker, note=note, expect={kind: wish}, **changes))
+# The kinds that the reconciler carries out by itself.
+CARRIED_OUT: Mapping[RequestKind, Callable[[WorkerRequest], Awaitable[None]]] = {
+    RequestKind.KEEP: _keep,
+    RequestKind.START: _start,
+    RequestKind.STOP: _stop,
+    RequestKind.REMOVE_JOB: _remove_job,
+}

@@ -21,8 +21,10 @@ from jobs.operations.progress import Progress
 from jobs.operations.provisioning import Provisioned
 from jobs.operations.workers import get_worker
 from jobs.providers.base import Resource
+from jobs.states import RequestKind
 from jobs.workers import fleet, idle
 from jobs.workers.machines import cloud_of, require_size
+from jobs.workers.requests import arecord_command, open_requests
 
 STOPPED = "Its machine was stopped on request."
 DELETED = "The machine it waited for was deleted on request."
@@ -42,7 +44,7 @@ async def get_machine(name: str, doing: str) -> Worker:
 async def start_machine(name: str, actor: str, progress: Progress) -> Provisioned:
     """Start a stopped machine and wait until it answers."""
     worker = await get_machine(name, "Starting")
-    await execution.note_asked(worker, "start", actor)
+    await arecord_command(worker.id, RequestKind.START, actor)
     undo = f"`offload fleet stop {name}` stops it"
     async with explain_interruption(f"starting {name}", name, f"start {name}", undo):
         return Provisioned(*await fleet.start(worker, progress))
@@ -53,12 +55,12 @@ async def stop_machine(name: str, actor: str, progress: Progress, *, force: bool
     worker = await get_machine(name, "Stopping")
     if not force:
         await execution.require_idle(worker)
-    await execution.note_asked(worker, "stop", actor)
+    await arecord_command(worker.id, RequestKind.STOP, actor)
     # First, because a waiting job would otherwise be launched and start the machine again.
-    await execution.brake(worker.id, STOPPED)
+    await execution.interrupt_for_stop(worker.id, STOPPED)
     async with explain_interruption(f"stopping {name}", name, f"stop {name}"):
         changed = await fleet.stop(worker, progress)
-        await execution.settle(worker.id, STOPPED)
+        await execution.finish_stop(worker.id, STOPPED)
     return Provisioned(await Worker.objects.aget(id=worker.id), changed)
 
 
@@ -109,7 +111,8 @@ async def resize_machine(plan: ChangePlan, size: str, progress: Progress) -> Wor
 
 async def _plan_change(name: str, doing: str, question: str, force: bool) -> ChangePlan:
     worker = await get_machine(name, doing)
-    if worker.config.get("rebuild"):  # confirmed by the command that was interrupted
+    if await open_requests([RequestKind.REBUILD]).filter(worker=worker).aexists():
+        # Confirmed by the command that was interrupted.
         return ChangePlan(worker, None)
     if not force:
         await execution.require_idle(worker)
@@ -125,16 +128,16 @@ async def _change(
 
     `detail`: the reason on the jobs. `again`: the words after `fleet` that continue.
     """
-    await execution.pause(worker.id, detail)
+    await execution.interrupt_for_change(worker.id, detail)
     otherwise = f"`offload fleet start {worker.name}` starts it as it is then"
     try:
         async with explain_interruption(f"changing {worker.name}", worker.name, again, otherwise):
             worker = await change(worker)
     except OffloadError:
         if await Worker.objects.filter(id=worker.id, state="ready").aexists():
-            await execution.go_on(worker.id)  # the machine is as before
+            await execution.resume_after_change(worker.id)  # the machine is as before
         raise
-    await execution.go_on(worker.id)
+    await execution.resume_after_change(worker.id)
     return worker
 
 
@@ -179,11 +182,11 @@ async def plan_deletion(name: str, *, with_disk: bool = False, force: bool = Fal
 async def delete_machine(plan: DeletionPlan, actor: str, progress: Progress) -> Deleted:
     """Delete the machine and what was created for it; the data disk only `with_disk`."""
     worker, with_disk = plan.worker, plan.with_disk
-    ended = await execution.forsake(worker.id, DELETED)
+    ended = await execution.end_waiting_jobs(worker.id, DELETED)
     again = f"delete {worker.name}{' --with-disk' if with_disk else ''}"
     async with explain_interruption(f"deleting {worker.name}", worker.name, again):
         kept = await fleet.delete(worker, progress, with_disk=with_disk)
-    ended += await execution.forsake(worker.id, DELETED)  # submitted in the meantime
+    ended += await execution.end_waiting_jobs(worker.id, DELETED)  # submitted in the meantime
     if with_disk:
         await execution.mark_lost(worker, actor)
     else:

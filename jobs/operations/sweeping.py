@@ -66,12 +66,12 @@ async def stop_all_machines(progress: Progress, account: Account | None = None) 
     """Stop every machine of the user's, with a worker or without. Nothing is deleted."""
     ours = Worker.objects.filter(provider__in=CLOUDS)
     async for worker in ours:
-        await execution.brake(worker.id, ON_REQUEST)
+        await execution.interrupt_for_stop(worker.id, ON_REQUEST)
     failed = await _start_simulator()
     halted = await sweep.panic(progress, extra=_extra_workers(account))
     halted.failed += failed
     async for worker in ours.all():
-        await execution.settle(worker.id, ON_REQUEST)
+        await execution.finish_stop(worker.id, ON_REQUEST)
     return halted
 
 

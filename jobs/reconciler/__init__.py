@@ -1,5 +1,6 @@
 """The loop that carries out requests and follows workers."""
 
-from jobs.reconciler.loop import Reconciler
+from jobs.reconciler.duties import DUTIES
+from jobs.reconciler.loop import Duty, Reconciler, Work
 
-__all__ = ["Reconciler"]
+__all__ = ["DUTIES", "Duty", "Reconciler", "Work"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,7 +11,7 @@ from django.utils import timezone
 from jobs.errors import NotFound, OffloadError
 from jobs.models import Worker
 from jobs.providers.base import CloudProvider, Instance, InstanceState, Resource
-from jobs.states import WorkerDesired, WorkerState
+from jobs.states import RequestKind, WorkerDesired, WorkerState
 from jobs.workers.costs import DISK_GONE
 from jobs.workers.idle import in_utc, moment_of, with_moments
 from jobs.workers.machines import (
@@ -30,9 +30,11 @@ from jobs.workers.machines import (
 )
 from jobs.workers.ownership import is_anothers, machine_of
 from jobs.workers.provision import bring_up
+from jobs.workers.requests import abegin_operation, afinish_request, ais_open, amark_running
 
 # How far the machine's clock and its provider's may be apart.
 _CLOCKS = timedelta(minutes=2)
+MAKING = "making"  # the step of a rebuild after the old machine is gone
 _UP = (WorkerState.READY, WorkerState.UNREACHABLE)
 _ROW: dict[InstanceState, WorkerState] = {
     InstanceState.CREATING: WorkerState.BOOTING,
@@ -150,34 +152,34 @@ async def _stop(provider: CloudProvider, worker: Worker, step: Step) -> bool:
     return True
 
 
-async def start(
-    worker: Worker, step: Step = silent, *, expect: Mapping[str, Any] | None = None
-) -> tuple[Worker, bool]:
+async def start(worker: Worker, step: Step = silent, *, request_id: int | None = None) -> tuple[Worker, bool]:
     """Have the worker's machine running and answering; return the row and whether anything was done.
 
-    Nothing is done when the configuration is not as `expect` has it. Raises `NotFound` when there is no
-    machine, and as `bring_up`.
+    Nothing is done when the request `request_id` was replaced. Raises `NotFound` when there is no machine,
+    and as `bring_up`.
     """
     cloud_of(worker, "Starting")
-    worker = await set_row(worker, WorkerDesired.UP, expect=expect)
-    if any(worker.config.get(key) != value for key, value in (expect or {}).items()):
+    worker = await set_row(worker, WorkerDesired.UP, request_id=request_id)
+    if request_id is not None and not await ais_open(request_id):
         return worker, False
     return await bring_up(worker, step)
 
 
 async def rebuild(worker: Worker, step: Step = silent) -> Worker:
-    """Make the machine anew and keep its data disk; return the row.
+    """Delete the machine and make it again on its data disk; return the row.
 
-    `config["rebuild"]` says how far it is: `deleting` until the old machine is gone, then `making`.
+    Its request says how far it is, so that the same call continues after a crash.
     """
     provider = cloud_of(worker, "Rebuilding")
     worker = await set_row(worker, WorkerDesired.UP)
-    if worker.config.get("rebuild") != "making":
-        worker = await set_row(worker, rebuild="deleting")
+    request = await abegin_operation(worker.id, RequestKind.REBUILD)
+    if request.step != MAKING:
         await _delete_machine(provider, worker, step)
-        worker = await set_row(worker, rebuild="making")
+        await amark_running(request.id, MAKING)
+        worker = await Worker.objects.aget(id=worker.id)
     worker, _ = await bring_up(worker, step, make=True)
-    return await set_row(worker, rebuild=None)
+    await afinish_request(request.id)
+    return worker
 
 
 async def resize(worker: Worker, size: str, step: Step = silent) -> Worker:
@@ -229,9 +231,8 @@ async def delete(worker: Worker, step: Step = silent, *, with_disk: bool = False
     `with_disk` deletes that too. Whether work would be lost is the caller's question.
     """
     provider = cloud_of(worker, "Deleting")
-    worker = await set_row(
-        worker, WorkerDesired.GONE, delete="disk" if with_disk else "machine", rebuild=None
-    )
+    worker = await set_row(worker, WorkerDesired.GONE)
+    request = await abegin_operation(worker.id, RequestKind.DELETE, parameters={"with_disk": with_disk})
     await _delete_machine(provider, worker, step)
     kept = []
     for resource in await _belongings(provider, worker):
@@ -242,10 +243,9 @@ async def delete(worker: Worker, step: Step = silent, *, with_disk: bool = False
         await provider.remove(resource)
         await until_removed(provider, resource, step)
     if with_disk:
-        gone = dict.fromkeys(("delete", "disk_zone", "zone", "spot", "placement", "tried", "adopts"))
+        gone = dict.fromkeys(("disk_zone", "zone", "spot", "placement", "tried", "adopts"))
         await set_row(worker, note=Note(DISK_GONE), **gone)
-    else:
-        await set_row(worker, delete=None)
+    await afinish_request(request.id)
     return kept
 
 

@@ -19,6 +19,7 @@ from jobs.states import WORKER_MOVES, WorkerDesired, WorkerState
 from jobs.transitions import move_worker
 from jobs.workers import cloud_init
 from jobs.workers.connection import provider_config
+from jobs.workers.requests import is_open
 from jobs.workers.waiting import Seen, wait_until
 
 Step = Callable[[str], None]
@@ -113,14 +114,14 @@ def _set_row(
     desired: WorkerDesired | None,
     changes: dict[str, Any],
     note: Note | None,
-    expect: Mapping[str, Any],
+    request_id: int | None,
     seen: Worker | None,
 ) -> Worker:
     with transaction.atomic():
         row = Worker.objects.select_for_update().get(id=worker_id)
         if _is_newer(row, seen):
             return seen or row
-        if any(row.config.get(key) != value for key, value in expect.items()):
+        if request_id is not None and not is_open(request_id):
             return row
         config = {**row.config, **changes}
         config = {key: value for key, value in config.items() if value is not None}
@@ -140,16 +141,16 @@ async def set_row(
     desired: WorkerDesired | None = None,
     *,
     note: Note | None = None,
-    expect: Mapping[str, Any] | None = None,
+    request_id: int | None = None,
     seen: Worker | None = None,
     **changes: Any,
 ) -> Worker:
     """Save what is wanted of a worker, and changes of its configuration (None: forget); return the row.
 
-    `note` is recorded with it. Nothing is done when the configuration is not as `expect` has it, or the row
+    `note` is recorded with it. Nothing is done when the request `request_id` was replaced, or the row
     has changed since it was `seen`.
     """
-    return await sync_to_async(_set_row)(worker.id, desired, changes, note, expect or {}, seen)
+    return await sync_to_async(_set_row)(worker.id, desired, changes, note, request_id, seen)
 
 
 def spec_of_machine(worker: Worker, *, user_data: bool = True) -> dict[str, Any]:

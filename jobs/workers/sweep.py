@@ -11,7 +11,7 @@ from django.conf import settings
 from jobs.errors import OffloadError
 from jobs.models import Worker
 from jobs.providers.base import CloudProvider, Instance, InstanceState, Resource
-from jobs.states import WorkerDesired, WorkerState
+from jobs.states import RequestKind, WorkerDesired, WorkerState
 from jobs.workers.fleet import note_machine
 from jobs.workers.home import home_id
 from jobs.workers.machines import (
@@ -24,6 +24,7 @@ from jobs.workers.machines import (
     until_removed,
 )
 from jobs.workers.ownership import is_anothers_machine, machine_of
+from jobs.workers.requests import open_requests
 from jobs.workers.waiting import Seen, wait_until
 
 # What makes two workers live in the same account: the same words here, the same resources there.
@@ -94,24 +95,19 @@ def _zones(worker: Worker) -> list[str]:
     return [str(zone) for zone in named if zone]
 
 
-def _goes(worker: Worker) -> bool:
-    """Tell whether a deletion that was asked for, and perhaps never ended, takes the disk too."""
-    return bool(worker.config.get("delete") == "disk")
-
-
 def _is_elsewhere(resource: Resource) -> bool:
     """Tell whether another home made it, or it does not say which one did: no row here stands for it then."""
     return resource.home is not None and resource.home != home_id(settings.OFFLOAD.home)
 
 
-def _is_wanted(resource: Resource, worker: Worker | None) -> bool:
-    """Tell whether a row stands for this resource."""
+def _is_wanted(resource: Resource, worker: Worker | None, disk_goes: bool) -> bool:
+    """Return whether a row stands for this resource; `disk_goes`: its deletion was to take the disk too."""
     if worker is None:
         return False
     if worker.desired != WorkerDesired.GONE:
         return True
     # Deleted on request: only the data disk may be left, when it was not to go.
-    return resource.kind == "disk" and bool(worker.config.get("disk_zone")) and not _goes(worker)
+    return resource.kind == "disk" and bool(worker.config.get("disk_zone")) and not disk_goes
 
 
 async def _orphans(account: _Account) -> tuple[list[Resource], frozenset[str]]:
@@ -124,14 +120,18 @@ async def _orphans(account: _Account) -> tuple[list[Resource], frozenset[str]]:
     # Rows are read after the resources: what was made meanwhile has a row, because that comes first.
     rows = [row async for row in Worker.objects.filter(provider=account.provider.kind)]
     names = {row.name: row for row in rows if _place_of(row) == account.place}
-    orphans = [one for one in resources if not _is_wanted(one, names.get(one.owner))]
+    deletions = open_requests([RequestKind.DELETE]).filter(parameters__with_disk=True)
+    deleted = frozenset([name async for name in deletions.values_list("worker__name", flat=True)])
+    orphans = [one for one in resources if not _is_wanted(one, names.get(one.owner), one.owner in deleted)]
     standing: set[str] = set()
     for worker in names.values():
         provider = cloud_or_none(worker) if worker.desired != WorkerDesired.GONE else None
         standing |= provider.stands_on() if provider is not None else set()
     # Machines first: a disk in use cannot go.
     orphans.sort(key=lambda one: (one.kind != "instance", one.kind, one.name))
-    asked = frozenset(name for name, row in names.items() if row.desired == WorkerDesired.GONE and _goes(row))
+    asked = frozenset(
+        name for name, row in names.items() if row.desired == WorkerDesired.GONE and name in deleted
+    )
     return orphans + [one for one in shared if not one.in_use and one.group not in standing], asked
 
 

@@ -14,9 +14,9 @@ from django.utils.safestring import SafeString
 from jobs.dashboard.job.presenters import JobView
 from jobs.dashboard.present import WORKER_STATES, Mark, mark_of
 from jobs.formats import format_money
-from jobs.models import Job, JobEvent, Worker
+from jobs.models import Job, JobEvent, Worker, WorkerRequest
 from jobs.providers.base import Price
-from jobs.states import WorkerDesired, WorkerState
+from jobs.states import RequestKind, WorkerDesired, WorkerState
 from jobs.workers.costs import Cost, JobCost
 from jobs.workers.idle import Idle, Parts, idle_of, in_utc, with_moments
 from jobs.workers.machines import is_cloud
@@ -137,7 +137,10 @@ class JobCostView:
 
 @dataclass(frozen=True)
 class WorkerCard:
-    """A worker as its page shows it. `jobs`: those at work or waiting there; `events`: newest first."""
+    """A worker as its page shows it. `jobs`: those at work or waiting there; `events`: newest first.
+
+    `requests`: those that are open; `error`: why the last one failed, if it did.
+    """
 
     worker: Worker
     jobs: Sequence[JobView] = ()
@@ -145,18 +148,27 @@ class WorkerCard:
     events: Sequence[tuple[JobEvent, SafeString]] = ()
     stop: StopView | None = None
     is_cloud: bool = False
+    requests: Sequence[WorkerRequest] = ()
+    error: str = ""
     keep_hours: Sequence[int] = field(default=KEEP_HOURS)
 
     @classmethod
     def of(
-        cls, worker: Worker, jobs: Sequence[Job], events: Sequence[JobEvent], cost: Cost | None
+        cls,
+        worker: Worker,
+        jobs: Sequence[Job],
+        events: Sequence[JobEvent],
+        cost: Cost | None,
+        requests: Sequence[WorkerRequest] = (),
+        error: str = "",
     ) -> WorkerCard:
         """Present a worker; `jobs` with their repositories."""
         told = [(event, html(text)) for event in events if (text := event_parts(event))]
         shown = CostView.of(cost) if cost is not None else None
         return cls(
-            worker, [JobView.of(job) for job in jobs], shown, told, StopView.of(worker), is_cloud(worker)
-        )
+            worker, [JobView.of(job) for job in jobs], shown, told, StopView.of(worker), is_cloud(worker),
+            requests, error,
+        )  # fmt: skip
 
     @property
     def mark(self) -> Mark:
@@ -197,23 +209,23 @@ class WorkerCard:
     @property
     def pending(self) -> SafeString:
         """Return the requests that are not carried out yet."""
-        config = self.worker.config
         told: list[str | datetime] = []
-        if wish := config.get("power_wish"):
-            word = "Starting" if wish.get("to") == "up" else "Stopping"
-            told.append(f"{word} it was asked for by {wish.get('by')}. ")
-        if wish := config.get("keep_wish"):
-            until = datetime.fromisoformat(wish["until"])
-            if until > timezone.now():
-                told += ["Asked to stay up until ", until, "."]
-            else:
-                told.append("Asked to end the keeping.")
+        for request in self.requests:
+            if request.kind in (RequestKind.START, RequestKind.STOP):
+                word = "Start" if request.kind == RequestKind.START else "Stop"
+                told.append(f"{word} requested by {request.actor}. ")
+            elif request.kind == RequestKind.KEEP:
+                until = datetime.fromisoformat(request.parameters["until"])
+                if until > timezone.now():
+                    told += ["Requested to stay up until ", until, ". "]
+                else:
+                    told.append("Requested not to be kept up any longer. ")
         return html(told)
 
     @property
     def failed(self) -> str:
         """Return why the last request failed; empty when it did not."""
-        return str((self.worker.config.get("wish_failed") or {}).get("text") or "")
+        return self.error
 
     @property
     def can_start(self) -> bool:

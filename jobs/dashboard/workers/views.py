@@ -14,10 +14,11 @@ from jobs.dashboard.pages import actor_of
 from jobs.dashboard.workers.presenters import WorkerCard, html
 from jobs.errors import OffloadError, Refused
 from jobs.formats import format_money
-from jobs.models import Job, JobEvent, Worker
+from jobs.models import Job, JobEvent, Worker, WorkerRequest
 from jobs.states import JOB_ACTIVE
 from jobs.workers import find_worker
 from jobs.workers.costs import Cost, cost_of
+from jobs.workers.requests import latest_failure, open_requests
 
 EVENTS = 12
 _RUNNING = frozenset({"creating", "booting", "ready", "stopping", "unreachable"})
@@ -34,13 +35,23 @@ async def _cost(worker: Worker) -> Cost | None:
 
 
 @sync_to_async
-def _rows() -> list[tuple[Worker, list[Job], list[JobEvent]]]:
+def _rows() -> list[tuple[Worker, list[Job], list[JobEvent], list[WorkerRequest], str]]:
     find_worker("local")
     found = []
     for worker in Worker.objects.all():
         jobs = worker.jobs.filter(removed_at__isnull=True, state__in=JOB_ACTIVE)
         events = JobEvent.objects.filter(worker=worker).exclude(kind="done").order_by("-id")
-        found.append((worker, list(jobs.select_related("repository", "worker")), list(events[:EVENTS])))
+        requests = list(open_requests().filter(worker=worker))
+        failed = latest_failure(worker)
+        found.append(
+            (
+                worker,
+                list(jobs.select_related("repository", "worker")),
+                list(events[:EVENTS]),
+                requests,
+                failed.error if failed is not None else "",
+            )
+        )
     return found
 
 
@@ -61,9 +72,9 @@ def _totals(costs: list[tuple[Worker, Cost]]) -> dict[str, object]:
 async def worker_list(request: HttpRequest) -> HttpResponse:
     """Show the workers: state and reason, jobs, when they stop, what they cost."""
     cards, costs = [], []
-    for worker, jobs, events in await _rows():
+    for worker, jobs, events, requests, error in await _rows():
         cost = await _cost(worker)
-        cards.append(WorkerCard.of(worker, jobs, events, cost))
+        cards.append(WorkerCard.of(worker, jobs, events, cost, requests, error))
         if cost is not None and cost.hours:
             costs.append((worker, cost))
     context = {"cards": cards, "totals": _totals(costs) if costs else None}
@@ -94,7 +105,7 @@ async def worker_keep(request: HttpRequest, name: str) -> HttpResponse:
     except ValueError:
         return await _back(request, messages.ERROR, "The number of hours is missing.")
     try:
-        until = await execution.ask_keep(worker, hours, actor_of(request))
+        until = await execution.request_keep(worker, hours, actor_of(request))
     except OffloadError as error:
         return await _back(request, messages.ERROR, str(error))
     if not hours:
@@ -107,7 +118,7 @@ async def worker_keep(request: HttpRequest, name: str) -> HttpResponse:
 async def worker_start(request: HttpRequest, name: str) -> HttpResponse:
     """Request the start of a machine."""
     try:
-        await execution.ask_start(await _load(name), actor_of(request))
+        await execution.request_start(await _load(name), actor_of(request))
     except OffloadError as error:
         return await _back(request, messages.ERROR, str(error))
     return await _back(request, messages.SUCCESS, f"Starting {name}. Its row shows how far it is.")
@@ -120,7 +131,7 @@ async def worker_stop(request: HttpRequest, name: str) -> HttpResponse:
     force = request.POST.get("force") == "yes"
     if request.method == "POST":
         try:
-            await execution.ask_stop(worker, actor_of(request), force=force)
+            await execution.request_stop(worker, actor_of(request), force=force)
         except Refused as error:
             if not await execution.busy_jobs(worker):
                 return await _back(request, messages.ERROR, str(error))

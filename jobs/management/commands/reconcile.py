@@ -11,7 +11,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from jobs.cli.main import run_safely
-from jobs.reconciler import Reconciler
+from jobs.reconciler import DUTIES, Reconciler
 
 
 class Command(BaseCommand):
@@ -31,7 +31,7 @@ class Command(BaseCommand):
             stop = asyncio.Event()
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, stop.set)
-            await Reconciler(tick=tick).run(stop)
+            await Reconciler(DUTIES, tick=tick).run(stop)
             return 0
 
         sys.exit(run_safely(reconcile, traceback=traceback))

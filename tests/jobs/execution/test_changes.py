@@ -27,14 +27,14 @@ from jobs.states import JobState
 from jobs.transitions import amove_job
 from jobs.workers import fleet, sweep
 from tests.jobs.execution.base import until
-from tests.jobs.execution.test_brakes import BrakeTest
+from tests.jobs.execution.test_stops import StopTest
 from tests.jobs.workers.base import Died
 from tests.jobs.workers.test_crashes import dies
 from tests.support.cli import run_here
 from tests.support.factories import make_worker
 
 
-class Changes(BrakeTest):
+class Changes(StopTest):
     VERBS: tuple[tuple[str, dict[str, Any]], ...] = (("rebuild", {}), ("resize", {"size": "large"}))
 
     async def test_jobs_stand_against_them_unless_forced(self) -> None:
@@ -124,7 +124,7 @@ class Changes(BrakeTest):
         self.assertEqual(first.reason_detail, "The machine it waited for was deleted on request.")
 
 
-class Looks(BrakeTest):
+class Looks(StopTest):
     async def test_an_old_look_does_not_undo_what_is_newer(self) -> None:
         old = await self.up()
         await self.fleet("stop")
@@ -149,7 +149,7 @@ class Looks(BrakeTest):
         self.cloud.instances["box"] = replace(self.cloud.instances["box"], state=InstanceState.STOPPED)
 
 
-class Everything(BrakeTest):
+class Everything(StopTest):
     async def test_a_simulator_that_does_not_start_keeps_no_machine_running(self) -> None:
         await self.up()
         config = {"simulated": True, "project": "simulated", "zones": ["z"]}
@@ -204,7 +204,7 @@ class Everything(BrakeTest):
         self.assertEqual((await sweep.sweep()).orphans, [])
 
 
-class Waiting(BrakeTest):
+class Waiting(StopTest):
     async def waited(self, job: Job, **options: Any) -> int:
         request = make_request(json=False, timeout=60.0, **options)
         self.out = io.StringIO()

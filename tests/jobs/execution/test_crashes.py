@@ -16,7 +16,7 @@ from django.db import connection
 
 from jobs import execution
 from jobs.models import Job, JobEvent, Worker
-from jobs.reconciler import Reconciler
+from jobs.reconciler import DUTIES, Reconciler
 from jobs.remote.layout import socket_for_root
 from jobs.remote.offload_runner.screen.tmux_server import server_options
 from jobs.states import JobState
@@ -162,7 +162,7 @@ class TheLoop(ExecutionTest):
     @contextlib.asynccontextmanager
     async def loop(self) -> AsyncIterator[None]:
         stop = asyncio.Event()
-        running = asyncio.create_task(Reconciler(tick=0.1).run(stop))
+        running = asyncio.create_task(Reconciler(DUTIES, tick=0.1).run(stop))
         try:
             yield
         finally:

@@ -63,16 +63,16 @@ class MachinesOfJobs(CloudTest):
         )  # fmt: skip
         await Job.objects.filter(id=just_now.id).aupdate(state="interrupted", reason="session_lost")
         self.goes_down()
-        self.assertEqual(await machines.revive(await self.row()), 1)
+        self.assertEqual(await machines.resume_lost_jobs(await self.row()), 1)
         states = {job.id: job.state async for job in Job.objects.all()}
         self.assertEqual(states, {just_now.id: "queued", long_ago.id: "interrupted"})
-        # The wish is what is saved; the machine is started by the launch that it leads to.
+        # Only the request is saved; the machine is started by the launch that it leads to.
         self.assertEqual((await self.row()).state, "stopped")
 
     async def test_a_machine_that_was_stopped_on_request_stays_down(self) -> None:
         job = await self.job()
         await fleet.stop(await self.row())
-        self.assertEqual(await machines.revive(await self.row()), 0)
+        self.assertEqual(await machines.resume_lost_jobs(await self.row()), 0)
         await job.arefresh_from_db()
         self.assertEqual(job.state, "interrupted")
 

@@ -16,7 +16,7 @@ from asgiref.sync import sync_to_async
 from django.utils import timezone
 
 from jobs.models import Job, Worker
-from jobs.reconciler import Reconciler
+from jobs.reconciler import DUTIES, Reconciler
 from jobs.remote.layout import socket_for_root
 from jobs.states import JobState
 from jobs.transport import pool
@@ -66,7 +66,7 @@ class ManyJobs(ExecutionTest):
 
         stop = asyncio.Event()
         with mock.patch.object(pool, "borrow", counted):
-            loop = asyncio.create_task(Reconciler(tick=0.2).run(stop))
+            loop = asyncio.create_task(Reconciler(DUTIES, tick=0.2).run(stop))
             try:
                 seen = Job.objects.filter(worker=self.worker, observed_at__isnull=False)
                 await until(lambda: self.count(seen, JOBS), deadline=40)
@@ -92,7 +92,7 @@ class ManyJobs(ExecutionTest):
         dead = await Worker.objects.acreate(name="dead", provider="ssh", root="/nowhere", config=silent)
         await sync_to_async(make_job)(state=JobState.RUNNING, worker=dead)
         stop = asyncio.Event()
-        loop = asyncio.create_task(Reconciler(tick=0.05).run(stop))
+        loop = asyncio.create_task(Reconciler(DUTIES, tick=0.05).run(stop))
         try:
             await until(lambda: self.state_is(dead, "unreachable"), deadline=30)
             await until(lambda: self.state_is(self.worker, "ready"), deadline=30)

@@ -11,10 +11,11 @@ from django.utils import timezone
 
 from jobs.dashboard.workers.presenters import WorkerCard, clock, html
 from jobs.formats import format_money
-from jobs.models import Job, JobEvent, Worker
+from jobs.models import Job, JobEvent, Worker, WorkerRequest
 from jobs.providers.base import Price
-from jobs.states import WorkerState
+from jobs.states import RequestKind, WorkerState
 from jobs.workers.costs import price_of
+from jobs.workers.requests import add_request, finish_request, open_requests
 from offload_web.login import local_user
 from tests.support.factories import make_job, make_worker
 
@@ -71,9 +72,6 @@ class PageTest(TransactionTestCase):
     def setUp(self) -> None:
         self.client.force_login(local_user())
 
-    def config(self, name: str = "box") -> dict[str, Any]:
-        return dict(Worker.objects.get(name=name).config)
-
 
 class TheList(PageTest):
     def test_a_machine_says_what_it_is_when_it_stops_and_what_it_costs(self) -> None:
@@ -121,15 +119,15 @@ class TheList(PageTest):
             assert mark.tone
 
     def test_what_was_asked_and_what_failed_is_told(self) -> None:
-        make_machine(config={
-            "power_wish": {"to": "down", "by": "mira", "at": stamp(0)},
-            "keep_wish": {"until": stamp(60), "by": "mira", "at": stamp(0)},
-            "wish_failed": {"text": "Starting it failed: <full>.", "at": stamp(0)},
-        })  # fmt: skip
+        row = make_machine()
+        failed = add_request(row.id, RequestKind.START, actor="mira")
+        finish_request(failed.id, "Starting it failed: <full>.")
+        self.assertContains(self.client.get("/workers/"), "Starting it failed: &lt;full&gt;.")
+        add_request(row.id, RequestKind.STOP, actor="mira")
+        add_request(row.id, RequestKind.KEEP, actor="mira", parameters={"until": stamp(60)})
         answer = self.client.get("/workers/")
-        self.assertContains(answer, "Stopping it was asked for by mira.")
-        self.assertContains(answer, "Asked to stay up until <time")
-        self.assertContains(answer, "Starting it failed: &lt;full&gt;.")
+        self.assertContains(answer, "Stop requested by mira.")
+        self.assertContains(answer, "Requested to stay up until <time")
 
     def test_a_price_that_is_not_known_is_not_made_up(self) -> None:
         make_machine(config={"spec": {"machine_type": "z9-mega-8"}})
@@ -143,19 +141,19 @@ class TheList(PageTest):
 
 
 class Buttons(PageTest):
-    def test_keeping_writes_the_wish_with_who_asked(self) -> None:
+    def test_keeping_records_the_request_with_who_asked(self) -> None:
         make_machine()
         before = timezone.now().replace(microsecond=0)
         answer = self.client.post("/workers/box/keep/", {"hours": "4"}, follow=True)
         self.assertRedirects(answer, "/workers/")
         self.assertContains(answer, "box will be kept up until <time")
-        wish = self.config()["keep_wish"]
-        assert wish["by"] == WHO
-        assert wish["until"] >= (before + timedelta(hours=4)).isoformat()
+        request = open_requests().get()
+        assert request.actor == WHO
+        assert request.parameters["until"] >= (before + timedelta(hours=4)).isoformat()
         event = JobEvent.objects.get(kind="asked")
         assert (event.actor, event.data["what"], event.data["hours"]) == (WHO, "keep", 4)
         self.client.post("/workers/box/keep/", {"hours": "0"})
-        assert self.config()["keep_wish"]["until"] <= timezone.now().isoformat()
+        assert open_requests().get().parameters["until"] <= timezone.now().isoformat()
 
     def test_nonsense_is_refused(self) -> None:
         make_machine()
@@ -168,8 +166,7 @@ class Buttons(PageTest):
             self.assertContains(
                 self.client.post(f"/workers/{name}/keep/", {"hours": hours}, follow=True), text
             )
-            assert "keep_wish" not in self.config(name)
-        assert not JobEvent.objects.filter(kind="asked").exists()
+        assert not WorkerRequest.objects.exists()
         assert self.client.post("/workers/nowhere/keep/", {"hours": "1"}).status_code == 404
         for path in ("/workers/box/keep/", "/workers/down/start/"):
             assert self.client.get(path).status_code == 405
@@ -182,20 +179,21 @@ class Buttons(PageTest):
             answer = self.client.post("/workers/box/keep/", {"hours": "1", "job": wrong})
             self.assertRedirects(answer, "/workers/")
 
-    def test_starting_writes_the_wish(self) -> None:
+    def test_starting_records_the_request(self) -> None:
         make_machine("down", "stopped")
         self.assertContains(self.client.post("/workers/down/start/", follow=True), "Starting down.")
-        assert self.config("down")["power_wish"]["to"] == "up"
+        assert open_requests().get().kind == "start"
         make_machine()
         self.assertContains(self.client.post("/workers/box/start/", follow=True), "no stopped machine")
-        assert "power_wish" not in self.config()
+        assert open_requests().count() == 1
 
     def test_stopping_asks_first(self) -> None:
         make_machine()
         self.assertContains(self.client.get("/workers/box/stop/"), "No job is at work on it")
-        assert "power_wish" not in self.config()
+        assert not open_requests().exists()
         self.assertContains(self.client.post("/workers/box/stop/", follow=True), "Stopping box.")
-        assert self.config()["power_wish"] | {"at": ""} == {"to": "down", "force": False, "by": WHO, "at": ""}
+        request = open_requests().get()
+        assert (request.kind, request.parameters, request.actor) == ("stop", {"force": False}, WHO)
 
     def test_stopping_under_a_job_is_a_second_question(self) -> None:
         row = make_machine()
@@ -203,16 +201,16 @@ class Buttons(PageTest):
         self.assertContains(self.client.get("/workers/box/stop/"), job.session)
         answer = self.client.post("/workers/box/stop/")
         self.assertContains(answer, 'name="force" value="yes"', status_code=409)
-        assert "power_wish" not in self.config()
+        assert not open_requests().exists()
         self.client.post("/workers/box/stop/", {"force": "yes"})
-        assert self.config()["power_wish"]["force"] is True
+        assert open_requests().get().parameters == {"force": True}
 
     def test_nobody_gets_in_without_a_login(self) -> None:
         make_machine()
         self.client.logout()
         for verb in ("keep", "start", "stop"):
             assert self.client.post(f"/workers/box/{verb}/", {"hours": "1"}).status_code in (302, 403)
-        assert not {"keep_wish", "power_wish"} & set(self.config())
+        assert not WorkerRequest.objects.exists()
 
 
 class OnTheJobsPage(PageTest):

@@ -1,4 +1,4 @@
-"""A brake that somebody pulled stays pulled: by `stop --force`, by `panic`, by the page."""
+"""What a stop interrupts stays interrupted: by `stop --force`, by `panic`, by a page's request."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from jobs.cli.verbs import FLEET
 from jobs.errors import OffloadError, Refused
 from jobs.execution import apply, machines, requests
 from jobs.execution.launch import lease
-from jobs.models import Job, Repository, Worker
+from jobs.models import Job, Repository, Worker, WorkerRequest
 from jobs.providers.base import InstanceState
 from jobs.providers.memory import MemoryProvider
-from tests.jobs.execution.test_wishes import WHO, WishTest
+from jobs.workers.requests import open_requests
+from tests.jobs.execution.test_requests import WHO, RequestTest
 from tests.support.cli import run_here
 
 FLAGS = {"json": True, "yes": True, "no_input": True, "force": True}
 
 
-class BrakeTest(WishTest):
+class StopTest(RequestTest):
     async def job(self, row: Worker, state: str = "running") -> Job:
         job = await super().job(row, state)
         await Repository.objects.aupdate(url="/nowhere/tinycart.git")
@@ -58,7 +59,7 @@ class BrakeTest(WishTest):
         return self.cloud.requests.count(("start", "box"))
 
 
-class Stopped(BrakeTest):
+class Stopped(StopTest):
     async def stopped_for_good(self, stop: Callable[[], Awaitable[Any]]) -> None:
         row, _ = await self.provision(auto_resume=True)
         for state in ("queued", "preparing", "running"):
@@ -79,10 +80,10 @@ class Stopped(BrakeTest):
     async def test_panic(self) -> None:
         await self.stopped_for_good(lambda: self.fleet("panic"))
 
-    async def test_the_wish_of_a_page(self) -> None:
+    async def test_the_request_of_a_page(self) -> None:
         async def stop() -> None:
-            await execution.ask_stop(await self.row(), WHO, force=True)
-            await requests.carry_out(await self.row(), requests.POWER)
+            await execution.request_stop(await self.row(), WHO, force=True)
+            await requests.carry_out((await WorkerRequest.objects.aget()).id)
 
         await self.stopped_for_good(stop)
 
@@ -99,24 +100,24 @@ class Stopped(BrakeTest):
             self.assertEqual((self.starts(), (await self.row()).desired), (n, "up"))
             await Job.objects.aupdate(state="queued")
 
-    async def test_what_a_page_wished_before_is_forgotten(self) -> None:
+    async def test_a_command_replaces_what_a_page_requested_before(self) -> None:
         for verb in ("stop", "panic"):
             await self.up()
             await self.fleet("stop")
-            await execution.ask_start(await self.row(), WHO)
-            begun = await self.row()
+            await execution.request_start(await self.row(), WHO)
+            begun = await open_requests().aget()
             await self.fleet(verb)
             await self.turn()
             self.assertEqual(self.starts(), 0)
-            await requests.carry_out(begun, requests.POWER)  # read before, carried out after
+            await requests.carry_out(begun.id)  # read before, carried out after
             self.assertEqual((self.starts(), (await self.row()).desired), (0, "down"))
             await self.fleet("start")
             self.cloud.requests.clear()
         await self.ended()
 
 
-class InFlight(BrakeTest):
-    """A launch that another process has begun when the brake comes."""
+class InFlight(StopTest):
+    """A launch that another process has begun when the stop comes."""
 
     async def stopped(self) -> Job:
         row = await self.up()
@@ -137,7 +138,7 @@ class InFlight(BrakeTest):
         with mock.patch.object(MemoryProvider, call, wrapped):
             yield
 
-    async def braked_at(self, call: str) -> None:
+    async def stopped_at(self, call: str) -> None:
         job = await self.stopped()
         with self.at(call, lambda: self.fleet("panic")):
             done = await execution.launch(job.id)
@@ -150,11 +151,11 @@ class InFlight(BrakeTest):
         self.assertEqual((row.desired, row.state), ("down", "stopped"))
 
     async def test_while_it_looks_at_the_machine(self) -> None:
-        await self.braked_at("get")
+        await self.stopped_at("get")
         self.assertEqual(self.starts(), 0)
 
     async def test_while_it_asks_for_the_start(self) -> None:
-        await self.braked_at("start")
+        await self.stopped_at("start")
         self.assertEqual(self.starts(), 1)
 
     async def test_before_it_wants_the_machine(self) -> None:
@@ -187,7 +188,7 @@ class InFlight(BrakeTest):
 
     async def test_a_last_sign_of_life_makes_nothing_running_again(self) -> None:
         job = await self.job(await self.up())
-        await execution.brake(job.worker_id, "Stopped.")
+        await execution.interrupt_for_stop(job.worker_id, "Stopped.")
         await apply.aapply_status(job.id, {"alive": True})
         self.assertEqual(await self.states(), [("interrupted", "worker_stopped")])
         await Worker.objects.aupdate(desired="up")

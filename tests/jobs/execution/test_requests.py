@@ -1,4 +1,4 @@
-"""What a page asks of a machine is written down, carried out by the loop, and told when it cannot be."""
+"""Requests about machines and jobs are recorded, carried out by the reconciler, and told when they fail."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from jobs import execution
 from jobs.cli.request import actor
 from jobs.errors import ConnectFailed, NotFound, Refused
 from jobs.execution import requests
-from jobs.models import Job, JobEvent, Worker
+from jobs.models import Job, JobEvent, Worker, WorkerRequest
 from jobs.providers.base import InstanceState
-from jobs.reconciler import Reconciler
+from jobs.reconciler import DUTIES, Reconciler
 from jobs.workers import idle
+from jobs.workers.requests import latest_failure, open_requests
 from tests.jobs.workers.base import CloudTest
 from tests.support.cli import run_here
 from tests.support.factories import make_job, make_worker
@@ -28,23 +29,32 @@ from tests.support.factories import make_job, make_worker
 WHO = "mira (dashboard)"
 
 
-class WishTest(CloudTest):
+class RequestTest(CloudTest):
     """A machine in memory that is up, and one turn of the loop at a time."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.loop = Reconciler(tick=0.01)
+        self.loop = Reconciler(DUTIES, tick=0.01)
 
     async def up(self) -> Worker:
         return (await self.provision())[0]
 
     async def turn(self) -> None:
-        """Let the loop look for wishes, and end what it began."""
+        """Let the loop find requests, and end what it began."""
         await self.loop.once()
-        mine = [task for (kind, _), task in self.loop._tasks.items() if kind in requests.KINDS]
+        mine = [task for (duty, _), task in self.loop._tasks.items() if duty == "request"]
         async with asyncio.timeout(60):
             await asyncio.gather(*mine, return_exceptions=True)
-        self.loop._reap()
+        self.loop._collect()
+
+    async def open(self) -> list[str]:
+        """Return the kinds of the open requests."""
+        return [request.kind async for request in open_requests()]
+
+    async def failure(self) -> str:
+        """Return why the last request failed; empty when it did not."""
+        failed = await sync_to_async(latest_failure)(await self.row())
+        return failed.error if failed is not None else ""
 
     async def job(self, row: Worker, state: str = "running") -> Job:
         return await sync_to_async(make_job)(worker=row, state=state, worktree="")
@@ -57,29 +67,29 @@ class WishTest(CloudTest):
         ]
 
     async def ended(self) -> None:
-        """End what the loop began beside the wishes."""
+        """End what the loop began apart from the requests."""
         stop = asyncio.Event()
         stop.set()
         await self.loop.run(stop)
 
 
-class Keeping(WishTest):
+class Keeping(RequestTest):
     async def test_the_machine_is_told_and_the_record_says_who_asked(self) -> None:
         row = await self.up()
-        until = await execution.ask_keep(row, 4, WHO)
+        until = await execution.request_keep(row, 4, WHO)
         file = Path(self.root, "state", "keep-until")
-        self.assertFalse(file.exists(), "a page only writes the wish")
+        self.assertFalse(file.exists(), "a page only records the request")
         await self.turn()
         self.assertEqual(file.read_text().strip(), f"{until:%Y-%m-%dT%H:%M:%SZ}")
         row = await self.row()
-        self.assertNotIn(requests.KEEP, row.config)
+        self.assertEqual(await self.open(), [])
         self.assertEqual(datetime.fromisoformat(row.config["kept"]["until"]), until)
         self.assertEqual(
             [(kind, who) for kind, who, _ in await self.asked()], [("asked", WHO), ("kept", WHO)]
         )
         found = idle.idle_of(row)
         self.assertEqual(found.kept_until if found else None, until)
-        await execution.ask_keep(row, 0, WHO)
+        await execution.request_keep(row, 0, WHO)
         await self.turn()
         self.assertLess(datetime.fromisoformat(file.read_text().strip()), timezone.now())
         self.assertIsNone(idle.idle_of(await self.row()))
@@ -89,12 +99,12 @@ class Keeping(WishTest):
         row = await self.up()
         await Worker.objects.filter(id=row.id).aupdate(state="stopped")
         with self.assertRaisesRegex(Refused, "box is stopped"):
-            await execution.ask_keep(await self.row(), 1, WHO)
+            await execution.request_keep(await self.row(), 1, WHO)
         mine = await sync_to_async(make_worker)()
         for ask in (
-            execution.ask_keep(mine, 1, WHO),
-            execution.ask_start(mine, WHO),
-            execution.ask_stop(mine, WHO),
+            execution.request_keep(mine, 1, WHO),
+            execution.request_start(mine, WHO),
+            execution.request_stop(mine, WHO),
         ):
             with self.assertRaisesRegex(Refused, "which Offload uses and did not make"):
                 await ask
@@ -102,36 +112,33 @@ class Keeping(WishTest):
 
     async def test_a_line_that_is_down_is_tried_again_and_not_for_ever(self) -> None:
         row = await self.up()
-        await execution.ask_keep(row, 4, WHO)
+        await execution.request_keep(row, 4, WHO)
         broken = ConnectFailed("Nobody answers.")
         with mock.patch.object(idle, "connect", side_effect=broken):
+            request = await WorkerRequest.objects.aget()
             with self.assertRaises(ConnectFailed):
-                await requests.carry_out(await self.row(), requests.KEEP)
-            row = await self.row()
-            self.assertIn(requests.KEEP, row.config)
-            wish = row.config[requests.KEEP]
-            wish["at"] = (timezone.now() - timedelta(hours=1)).isoformat()
-            await Worker.objects.filter(id=row.id).aupdate(config=row.config)
-            await requests.carry_out(row, requests.KEEP)
-        row = await self.row()
-        self.assertNotIn(requests.KEEP, row.config)
-        self.assertIn("Keeping it up failed: Nobody answers.", row.config["wish_failed"]["text"])
+                await requests.carry_out(request.id)
+            self.assertEqual(await self.open(), ["keep"])
+            await WorkerRequest.objects.aupdate(requested_at=timezone.now() - timedelta(hours=1))
+            await requests.carry_out(request.id)
+        self.assertEqual(await self.open(), [])
+        self.assertIn("Keeping it up failed: Nobody answers.", await self.failure())
         self.assertEqual((await self.asked())[-1][:2], ("failed", WHO))
 
-    async def test_a_newer_wish_is_not_forgotten_with_the_older(self) -> None:
+    async def test_a_newer_request_replaces_the_older(self) -> None:
         row = await self.up()
-        await execution.ask_keep(row, 1, WHO)
-        older = await self.row()
-        newer = await execution.ask_keep(row, 12, WHO)
-        await requests.carry_out(older, requests.KEEP)
-        self.assertIn(requests.KEEP, (await self.row()).config)
+        await execution.request_keep(row, 1, WHO)
+        older = await WorkerRequest.objects.aget()
+        newer = await execution.request_keep(row, 12, WHO)
+        await requests.carry_out(older.id)
+        self.assertEqual(await self.open(), ["keep"])
         await self.turn()
         row = await self.row()
         self.assertEqual(datetime.fromisoformat(row.config["kept"]["until"]), newer)
         await self.ended()
 
 
-class CommandLine(WishTest):
+class CommandLine(RequestTest):
     async def test_it_leaves_the_same_record(self) -> None:
         await self.up()
         with contextlib.redirect_stdout(io.StringIO()) as out:
@@ -148,23 +155,23 @@ class CommandLine(WishTest):
         self.assertTrue(Path(self.root, "state", "keep-until").exists())
 
 
-class Power(WishTest):
+class Power(RequestTest):
     async def test_a_stop_and_a_start_come_about(self) -> None:
         row = await self.up()
-        await execution.ask_stop(row, WHO)
-        self.assertEqual((await self.row()).state, "ready", "a page only writes the wish")
+        await execution.request_stop(row, WHO)
+        self.assertEqual((await self.row()).state, "ready", "a page only records the request")
         await self.turn()
         row = await self.row()
-        self.assertEqual((row.state, row.desired, requests.POWER in row.config), ("stopped", "down", False))
+        self.assertEqual((row.state, row.desired, await self.open()), ("stopped", "down", []))
         self.assertEqual(self.cloud.instances["box"].state, InstanceState.STOPPED)
         with self.assertRaisesRegex(Refused, "stopped already"):
-            await execution.ask_stop(row, WHO)
-        await execution.ask_start(row, WHO)
+            await execution.request_stop(row, WHO)
+        await execution.request_start(row, WHO)
         await self.turn()
         row = await self.row()
         self.assertEqual((row.state, row.desired), ("ready", "up"))
         with self.assertRaisesRegex(Refused, "no stopped machine to start"):
-            await execution.ask_start(row, WHO)
+            await execution.request_start(row, WHO)
         self.assertEqual([what for _, _, what in await self.asked()], ["stop", "start"])
         await self.ended()
 
@@ -172,8 +179,8 @@ class Power(WishTest):
         row = await self.up()
         job = await self.job(row)
         with self.assertRaisesRegex(Refused, f"box is at work: {job.session}"):
-            await execution.ask_stop(row, WHO)
-        await execution.ask_stop(row, WHO, force=True)
+            await execution.request_stop(row, WHO)
+        await execution.request_stop(row, WHO, force=True)
         await self.turn()
         await job.arefresh_from_db()
         self.assertEqual((job.state, (await self.row()).state), ("interrupted", "stopped"))
@@ -182,29 +189,27 @@ class Power(WishTest):
 
     async def test_a_job_that_began_meanwhile_stands_against_it_too(self) -> None:
         row = await self.up()
-        await execution.ask_stop(row, WHO)
+        await execution.request_stop(row, WHO)
         job = await self.job(row)
         await self.turn()
         row = await self.row()
         self.assertEqual((row.state, row.desired), ("ready", "up"))
-        self.assertIn(f"Stopping it failed: box is at work: {job.session}", row.config["wish_failed"]["text"])
-        self.assertNotIn(requests.POWER, row.config)
+        self.assertIn(f"Stopping it failed: box is at work: {job.session}", await self.failure())
+        self.assertEqual(await self.open(), [])
         await self.ended()
 
     async def test_a_start_that_fails_is_told_and_does_not_come_later_by_itself(self) -> None:
         row = await self.up()
         await Worker.objects.filter(id=row.id).aupdate(state="stopped")
-        await execution.ask_start(await self.row(), WHO)
+        await execution.request_start(await self.row(), WHO)
         self.cloud.instances["box"] = self.cloud.instances["box"].__class__("box", InstanceState.STOPPED)
         self.cloud.capacity = 0
         await self.turn()
         row = await self.row()
-        self.assertIn(
-            "Starting it failed: Starting a machine in memory failed", row.config["wish_failed"]["text"]
-        )
-        self.assertNotIn(requests.POWER, row.config)
-        await execution.ask_start(row, WHO)
-        self.assertNotIn("wish_failed", (await self.row()).config)
+        self.assertIn("Starting it failed: Starting a machine in memory failed", await self.failure())
+        self.assertEqual(await self.open(), [])
+        await execution.request_start(row, WHO)
+        self.assertEqual(await self.failure(), "")
         self.cloud.capacity = 10
         await self.turn()
         self.assertEqual((await self.row()).state, "ready")
@@ -212,12 +217,12 @@ class Power(WishTest):
 
     async def test_a_stop_ends_a_start_that_takes_long(self) -> None:
         row = await self.up()
-        await execution.ask_stop(row, WHO)
+        await execution.request_stop(row, WHO)
         await self.turn()
         boot = tempfile.mkdtemp(dir=self.root)  # where its boot never says that it is through
         config = {**(await self.row()).config, "boot_file": f"{boot}/never.json"}
         await Worker.objects.filter(id=row.id).aupdate(config=config)
-        await execution.ask_start(await self.row(), WHO)
+        await execution.request_start(await self.row(), WHO)
         await self.loop.once()
         for _ in range(500):
             if (await self.row()).state == "booting":
@@ -225,23 +230,49 @@ class Power(WishTest):
             await asyncio.sleep(0.02)
         row = await self.row()
         self.assertEqual(row.state, "booting")
-        await execution.ask_stop(row, WHO)
+        await execution.request_stop(row, WHO)
         for _ in range(3):  # one turn ends the start, the next begins the stop
             await self.turn()
         row = await self.row()
         self.assertEqual((row.state, row.desired), ("stopped", "down"))
-        self.assertNotIn(requests.POWER, row.config)
+        self.assertEqual(await self.open(), [])
         await self.ended()
 
     async def test_a_machine_that_is_gone_is_not_made_by_a_start(self) -> None:
         row = await self.up()
         self.cloud.instances.clear()
         await Worker.objects.filter(id=row.id).aupdate(state="stopped")
-        await execution.ask_start(await self.row(), WHO)
+        await execution.request_start(await self.row(), WHO)
         await self.turn()
         row = await self.row()
         self.assertEqual((row.state, self.cloud.instances), ("absent", {}))
-        self.assertIn("There is no machine box", row.config["wish_failed"]["text"])
+        self.assertIn("There is no machine box", await self.failure())
         with self.assertRaises((Refused, NotFound)):
-            await execution.ask_start(row, WHO)
+            await execution.request_start(row, WHO)
+        await self.ended()
+
+
+class Removal(RequestTest):
+    async def removal(self, job: Job) -> tuple[str, str]:
+        found = await execution.removal_of(job)
+        assert found is not None
+        return found.state, found.error
+
+    async def test_it_is_carried_out_by_the_loop_and_its_failure_is_told(self) -> None:
+        row = await self.up()
+        job = await self.job(row, "succeeded")
+        with self.assertRaisesRegex(Refused, "is running"):
+            await execution.request_removal((await self.job(row)).id, WHO)
+        await execution.request_removal(job.id, WHO)
+        self.assertEqual(await self.removal(job), ("pending", ""))
+        with mock.patch.object(requests, "remove", side_effect=Refused("It has work that is nowhere else.")):
+            await self.turn()
+        self.assertEqual(
+            await self.removal(job), ("failed", "Removing it failed: It has work that is nowhere else.")
+        )
+        await execution.request_removal(job.id, WHO, force=True)
+        with mock.patch.object(requests, "remove") as remove:
+            await self.turn()
+        remove.assert_awaited_once_with(job.id, force=True, actor=WHO)
+        self.assertEqual(await self.removal(job), ("done", ""))
         await self.ended()
