@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from jobs import invocation
 from jobs.formats import format_age, format_duration
 from jobs.models import Job
 from jobs.states import Attention, JobState, Verdict
+from jobs.terminal_text import TerminalText
 
 SCHEMA = "offload/1"
 _COLOURS = {"green": "32", "red": "31", "yellow": "33", "blue": "34", "dim": "2", "bold": "1"}
@@ -40,6 +42,7 @@ _TASK_SIGNS = {
     "interrupted": "!",
     "pending": "…",
 }
+_terminal_text = TerminalText()
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -133,9 +136,17 @@ def print_job_list_json(jobs: Sequence[Job]) -> None:
 
 
 def write_bytes(data: bytes) -> None:
-    """Write bytes to standard output at once."""
+    """Write what a job wrote to standard output at once; a terminal gets no control sequences but colours."""
+    if sys.stdout.isatty():
+        atexit.unregister(_end_terminal_text)
+        atexit.register(_end_terminal_text)
+        data = _terminal_text.feed(data).encode()
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
+
+
+def _end_terminal_text() -> None:
+    sys.stdout.write(_terminal_text.end())
 
 
 def state_words(job: Job) -> str:
@@ -207,4 +218,4 @@ def print_outcome(job: Job) -> None:
             if finding.get("file")
             else ""
         )
-        print(f"  {finding.get('severity', 'note')}: {plain(str(finding.get('message', '')))}{where}")
+        print(f"  {finding.get('severity', 'note')}: {plain(str(finding.get('message', '')) + where)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jobs import execution
-from jobs.cli.output import print_job_json
+from jobs.cli.output import print_job_json, write_bytes
 from jobs.cli.request import Request
 
 
@@ -14,5 +14,5 @@ async def run(request: Request) -> int:
     if request.json:
         print_job_json(job, screen=screen)
     else:
-        print(screen, end="")
+        write_bytes(screen.encode())
     return 0
