@@ -14,7 +14,6 @@ from typing import Any, cast
 
 from jobs.errors import ConnectionLost
 from jobs.transport.base import Process
-from jobs.transport.latch import Latch
 
 GRACE = 1.0  # seconds between SIGTERM and SIGKILL
 STDERR_TAIL = 64 * 1024
@@ -229,9 +228,7 @@ class ChildProtocol(asyncio.SubprocessProtocol):
             self._process.close()
 
 
-async def end_session(
-    pid: int, exited: asyncio.Event | Latch, first: signal.Signals = signal.SIGTERM
-) -> None:
+async def end_session(pid: int, exited: asyncio.Event, first: signal.Signals = signal.SIGTERM) -> None:
     """End the session led by our child `pid`: `first` to all of it, then SIGKILL to the leader's group.
 
     Returns when the group is gone. `exited` is set by the owner when the child itself was reaped.

@@ -15,7 +15,6 @@ from typing import cast
 
 from jobs.errors import ConnectionLost
 from jobs.transport.base import Pty, PtyReceiver, Size
-from jobs.transport.latch import Latch
 from jobs.transport.local_process import end_session
 
 CHUNK = 64 * 1024
@@ -53,10 +52,10 @@ class LocalPty(Pty):
         self._paused = False
         self._ended = False  # the master is at its end, or closed
         self._queue = bytearray()
-        self._short = Latch()
+        self._short = asyncio.Event()
         self._short.set()
         self._told = False
-        self._done = Latch()
+        self._done = asyncio.Event()
         self._closing: asyncio.Task[None] | None = None
 
     @classmethod
@@ -211,7 +210,7 @@ class _Child(asyncio.SubprocessProtocol):
     def __init__(self, on_exit: Callable[[], object]) -> None:
         self._on_exit = on_exit
         self._process: asyncio.SubprocessTransport | None = None
-        self.exited = Latch()
+        self.exited = asyncio.Event()
         self.error: Exception | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -7,6 +7,7 @@ needs. sshd makes the command the leader of its own process group.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 from collections import deque
@@ -14,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jobs.transport.command import check_argv, login_shell_line
-from jobs.transport.latch import Latch
 
 STDERR = 1  # ssh's number for the stderr stream of a channel
 _ANNOUNCE = 'printf "\\001offload %d\\002" "$$"; exec "$@"'
@@ -61,11 +61,11 @@ class RemoteSession:
         self.pid: int | None = None
         self.exit_status: int | None = None
         self.error: Exception | None = None
-        self.started = Latch()  # the process id is known, or never will be
-        self.ended = Latch()  # the command has ended, or the channel is closed
+        self.started = asyncio.Event()  # the process id is known, or never will be
+        self.ended = asyncio.Event()  # the command has ended, or the channel is closed
         self.at_eof = False
-        self.closed = Latch()
-        self.writable = Latch()
+        self.closed = asyncio.Event()
+        self.writable = asyncio.Event()
         self.writable.set()
 
     # What the connection calls.

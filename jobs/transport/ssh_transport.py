@@ -3,40 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import posixpath
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
-from jobs.errors import CommandFailed, NotFound, TimedOut, TransportError
+from jobs.errors import CommandFailed, NotFound, TimedOut
 from jobs.transport.base import Completed, Process, Pty, PtyReceiver, Size, Transport
 from jobs.transport.command import check_argv, failed
 from jobs.transport.endpoint import SshEndpoint
-from jobs.transport.ssh_running import HANG_UP_PATIENCE, SshProcess, SshPty
+from jobs.transport.ssh_running import Lines, SshProcess, SshPty, end_command
 from jobs.transport.ssh_session import RemoteSession, remote_command
 
-KILL_PATIENCE = 6.0  # seconds for a kill, which itself waits one between SIGTERM and SIGKILL
 FILE_SECONDS = 60.0
 SLOWEST = 100 * 1024  # bytes per second that a transfer may take as its time
-
-# $1: process group, $2: first signal. Ends when no member is alive; a zombie does not count.
-_KILL = r"""
-alive() {
-  kill -s 0 -- "-$1" 2>/dev/null || return 1
-  command -v ps >/dev/null || return 0
-  ps -e -o pgid= -o stat= | {
-    while read -r group state; do
-      if [ "$group" = "$1" ]; then case $state in Z*) ;; *) exit 0 ;; esac; fi
-    done
-    exit 1
-  }
-}
-kill -s "$2" -- "-$1" 2>/dev/null
-for pause in .01 .02 .05 .1 .2 .3 .3; do alive "$1" || break; sleep "$pause"; done
-kill -s KILL -- "-$1" 2>/dev/null
-for pause in .01 .02 .05 .1 .2 .3 .3; do alive "$1" || exit 0; sleep "$pause"; done
-exit 1
-"""
 
 # $1: path, $2: directory, $3: mode, $4: length. A line that breaks half-way must not leave half a file.
 _PUT = r"""
@@ -62,21 +40,6 @@ if [ -z "$3" ]; then exec tail -c "+$2"; fi
 tail -c "+$2" | head -c "$3"
 """
 _MISSING = 44
-
-
-class Lines(Protocol):
-    """Whoever opens channels: the pool."""
-
-    async def open(
-        self, session: RemoteSession, command: str, *, term: str = "", size: Size | None = None
-    ) -> None:
-        """Start a command on some connection. Raises an error of the line."""
-
-    def distrust(self, session: RemoteSession) -> None:
-        """Start nothing more on the connection of this session: it gave no answer."""
-
-    def lost(self, error: Exception | None) -> TransportError:
-        """Return the error of a connection that broke."""
 
 
 class SshTransport(Transport):
@@ -108,14 +71,14 @@ class SshTransport(Transport):
                 session.write_eof()
                 await session.closed.wait()
         except TimeoutError as error:
-            gone = await self.end(session)
+            gone = await end_command(self.lines, session)
             raise TimedOut(
                 f"Running {argv[0]} on {self.endpoint} failed: no end within {deadline:g} s; "
                 + ("it was killed." if gone else "the line did not answer either, so it may still run."),
                 hint="Look whether the machine is overloaded, or allow more time.",
             ) from error
         except BaseException:
-            await self.end(session)
+            await end_command(self.lines, session)
             raise
         if session.exit_status is None:
             raise self.lines.lost(session.error)
@@ -124,48 +87,9 @@ class SshTransport(Transport):
             raise failed(argv, done, str(self.endpoint))
         return done
 
-    async def end(self, session: RemoteSession, first: str = "TERM", *, even_if_closed: bool = False) -> bool:
-        """End a command and its process group; tell whether that is certain. Shielded from cancelling.
-
-        A closed channel counts as the end, unless `even_if_closed` is set and the exit status is unknown.
-        """
-        return await asyncio.shield(asyncio.ensure_future(self._end(session, first, even_if_closed)))
-
-    async def _end(self, session: RemoteSession, first: str, even_if_closed: bool) -> bool:
-        session.discard()
-        if not session.opened:
-            return True
-        if session.closed.is_set() and (session.exit_status is not None or not even_if_closed):
-            return session.exit_status is not None
-        gone = False
-        try:
-            async with asyncio.timeout(KILL_PATIENCE):
-                await session.started.wait()
-                if session.exit_status is not None and session.at_eof:
-                    gone = True
-                elif session.pid is not None:
-                    gone = await self._kill(session.pid, first)
-        except (TimeoutError, TransportError):
-            self.lines.distrust(session)
-        session.abort()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(HANG_UP_PATIENCE):
-                await session.closed.wait()
-        return gone
-
-    async def _kill(self, pid: int, first: str) -> bool:
-        killer = RemoteSession(lambda _: None, lambda _: None)
-        await self.lines.open(killer, remote_command(["sh", "-c", _KILL, "sh", str(pid), first]))
-        try:
-            killer.write_eof()
-            await killer.closed.wait()
-        finally:
-            killer.abort()
-        return killer.exit_status == 0
-
     async def spawn(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> Process:
         """Start a command with pipes. See `Transport.spawn`."""
-        process = SshProcess(self)
+        process = SshProcess(self.lines, self.endpoint)
         try:
             await self.lines.open(process.session, remote_command(argv, env))
         except BaseException:
@@ -183,7 +107,7 @@ class SshTransport(Transport):
         env: Mapping[str, str] | None = None,
     ) -> Pty:
         """Start a command on a new pseudo-terminal. See `Transport.open_pty`."""
-        pty = SshPty(self, receiver)
+        pty = SshPty(self.lines, self.endpoint, receiver)
         try:
             await self.lines.open(pty.session, remote_command(argv, env), term=term, size=size)
         except BaseException:
