@@ -165,7 +165,7 @@ def test_pasting_lines_is_asked_about(context: BrowserContext, server: TerminalS
     page = open_terminal(context, server)
     page.evaluate("navigator.clipboard.writeText('echo pas-ted-$((1+1))\\necho two\\n')")
     page.get_by_role("button", name="Paste", exact=True).first.click()
-    expect(page.locator("#paste-dialog")).to_contain_text("lines?")
+    expect(page.locator("#paste-dialog")).to_contain_text("Paste 2 lines?")
     page.locator("#paste-dialog").get_by_role("button", name="Paste").click()
     shows(page, "pas-ted")
 

@@ -188,7 +188,7 @@ def test_a_program_notifies(page: Page, said: str, note: str | None) -> None:
 
 def test_a_screen_reader_has_the_text(page: Page) -> None:
     page.get_by_label("More", exact=True).click()
-    page.get_by_role("menuitemcheckbox", name="Screen reader mode").click()
+    page.get_by_role("switch", name="Screen reader mode").click()
     run(page, "echo read-$((1+1))")
     until(page, "() => document.querySelector('.xterm-accessibility')?.textContent.includes('read-2')")
     page.reload()

@@ -124,7 +124,7 @@ export async function pasteFromClipboard(screen, preferences) {
 /** @param {string} text @returns {Promise<boolean>} */
 function confirmed(text) {
   const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("paste-dialog"));
-  const lines = text.split(/\r\n|\r|\n/).length;
+  const lines = text.replace(/(\r\n|\r|\n)$/, "").split(/\r\n|\r|\n/).length;
   const heading = lines > 1 ? `Paste ${lines.toLocaleString("en")} lines?` : "Paste a line with its Enter?";
   /** @type {HTMLElement} */ (dialog.querySelector("h2")).textContent = heading;
   /** @type {HTMLElement} */ (dialog.querySelector("pre")).textContent =

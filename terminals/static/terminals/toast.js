@@ -7,7 +7,7 @@
 export function toast(message, { action, run, sticky } = {}) {
   const list = document.getElementById("toasts");
   if (!list) return;
-  const item = document.createElement("li");
+  const item = document.createElement("div");
   item.append(message);
   if (action && run) {
     const button = document.createElement("button");
