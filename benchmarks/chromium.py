@@ -120,7 +120,7 @@ def measure(rounds: int) -> list[dict[str, Any]]:
         with (
             TerminalServer(provider="ssh", config=config, sessions=2, shell=SHELL) as server,
             sync_playwright() as playwright,
-            ThreadPoolExecutor(1) as beside,  # Playwright's own loop runs in this thread
+            ThreadPoolExecutor(1) as other_loop,  # Playwright's own loop runs in this thread
         ):
             tmux = Layout(str(server.root), server.socket_name).attach_argv(server.sessions[1])
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
@@ -128,7 +128,7 @@ def measure(rounds: int) -> list[dict[str, Any]]:
             for number in range(rounds):
                 results.append(
                     {
-                        "openssh": beside.submit(asyncio.run, in_openssh(sshd, tmux)).result(),
+                        "openssh": other_loop.submit(asyncio.run, in_openssh(sshd, tmux)).result(),
                         "chromium": in_chromium(page),
                     }
                 )

@@ -3,14 +3,14 @@
     OffloadError
     ├── UsageError              the command or the form asked for something that makes no sense
     ├── NotFound                a job, worker, pull request, branch or file does not exist
-    │   └── RemoteUnreachable   nobody answers at the repository's address
+    │   └── RemoteUnreachable   the repository's address does not answer
     ├── NotConfigured           a setting, a credential or a program is missing
     ├── Refused                 a safety rule said no (trust, unpushed work, a running job)
     ├── JobFailed               the job itself could not do its work
     ├── TransportError          reaching a machine
-    │   ├── ConnectFailed       nobody answers there
-    │   ├── AuthRefused         somebody answers, and does not let us in
-    │   ├── HostKeyMismatch     somebody answers, and is not who we know
+    │   ├── ConnectFailed       the endpoint does not answer
+    │   ├── AuthRefused         the endpoint answers and refuses the login
+    │   ├── HostKeyMismatch     the endpoint answers with another host key
     │   ├── ConnectionLost      the line broke while we were talking
     │   ├── CommandFailed       the line is fine; the command exited non-zero
     │   └── TimedOut            the line is fine; the answer did not come before the deadline
@@ -65,7 +65,7 @@ class NotFound(OffloadError):
 
 
 class RemoteUnreachable(NotFound):
-    """Nobody answers at the repository's address; the same request may work later."""
+    """The repository's address does not answer; the same request may work later."""
 
     code = "remote_unreachable"
     retryable = True
@@ -101,7 +101,7 @@ class TransportError(OffloadError):
 
 
 class ConnectFailed(TransportError):
-    """Nobody answers at the endpoint."""
+    """The endpoint does not answer."""
 
     code = "connect_failed"
 

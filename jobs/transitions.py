@@ -191,7 +191,7 @@ def admit_job(job_id: int, worker_id: int, limit: int) -> bool:
                 reason_detail=f"{busy} jobs are at work on this worker; the limit is {limit}.",
             )
             return False
-        # Not what a brake interrupted meanwhile: to go on with that is a wish of its own.
+        # Not what a stop interrupted meanwhile: resuming that takes a request of its own.
         queued = frozenset({JobState.QUEUED})
         return move_job(job_id, JobState.PREPARING, reason=Reason.LAUNCHING, sources=queued)
 

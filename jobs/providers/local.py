@@ -59,7 +59,7 @@ class LocalProvider(WorkerProvider):
         return [Instance(self._name, InstanceState.RUNNING, "This machine.")]
 
     async def start(self, name: str) -> None:
-        """Do nothing: it runs, or nobody could ask."""
+        """Do nothing: the local machine always runs."""
         if name != self._name:
             raise NotFound(f"Starting {name} failed: this machine is called {self._name!r}.")
 

@@ -159,6 +159,6 @@ class SshProvider(WorkerProvider):
                 Severity.FAIL,
                 "host keys",
                 f"{path} cannot be read and written.",
-                f"Mend it: `chmod 600 {path}`.",
+                f"Run `chmod 600 {path}`.",
             )
         return Problem(Severity.PASS, "host keys", f"Pinned in {path}.")

@@ -1,7 +1,7 @@
 """The simulator as a lesser emulator of the API: machines and little else.
 
 It has no networks, routers, rules, policies, images, disks of their own, addresses, operations to be listed,
-lists over zones, filters, guest attributes, and takes no heed of a requestId. Requests are carried out at
+lists over zones, filters, guest attributes, and ignores a requestId. Requests are carried out at
 once. Its answers lack ids, times and links, or have them in forms of its own; so do its refusals.
 """
 

@@ -38,8 +38,8 @@ class Machines(Protocol):
 class SshdMachines:
     """One sshd per machine on a loopback port of its own; `authorized` are the public keys let in.
 
-    Beside it, the container that the machine's metadata names. A machine keeps its host key and its home as
-    long as its data disk exists. The servers outlive this process, as machines do: a simulator that is
+    Next to it runs the container that the machine's metadata names. A machine keeps its host key and its home
+    as long as its data disk exists. The servers outlive this process, as machines do: a simulator that is
     started again on the same directory finds them.
     """
 
@@ -156,7 +156,7 @@ class SshdMachines:
 
 
 def _end_all(home: Path, kill_container: Callable[[], None]) -> None:
-    """End what runs on a machine, all of it at one moment: nobody sees another one die, and notes it."""
+    """End what runs on a machine, all processes at once: none can note that another one died."""
     halted: list[int] = []
     # The oldest first: tmux would wake a pane that was stopped.
     while new := [pid for pid in _at_home(home) if pid not in halted]:

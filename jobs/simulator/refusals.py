@@ -100,7 +100,7 @@ def quota_project_missing(service: str, title: str) -> RpcError:
 
 
 def billing_missing(service: str, number: str) -> RpcError:
-    """Return what Compute Engine says in a project that nobody pays for."""
+    """Return what Compute Engine says in a project without billing."""
     url = f"https://console.developers.google.com/billing/enable?project={number}"
     message = (
         f"This API method requires billing to be enabled. Please enable billing on project #{number} by "

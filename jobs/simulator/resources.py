@@ -50,7 +50,7 @@ def _require_ready(world: World, link: str) -> None:
 
 
 def delete(world: World, path: str) -> Json:
-    """Accept the end of a resource that nobody uses."""
+    """Accept the end of a resource that is not in use."""
     one = world.find(path)
     users = one.get("users") or [
         other["selfLink"]

@@ -150,7 +150,7 @@ class World:
                 self.happen("stop", path, "halt")
 
     def happen(self, verb: str, target: str, effect: str) -> None:
-        """Do something to a resource that nobody asked for: at once, with an operation that tells of it."""
+        """Change a resource without a request, at once, with an operation that reports it."""
         operation = self.operation(verb, target, effect)
         path = cast("str", operation["selfLink"]).removeprefix(ROOT)
         self._finish(path, self.pending[path])

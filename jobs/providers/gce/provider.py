@@ -47,7 +47,7 @@ class GceCosProvider(Requests, WorkerProvider):
     async def create(self, spec: Mapping[str, Any], name: str) -> None:
         """Ask for the machine, with its data disk made, or attached when it exists.
 
-        Raises `UsageError` (bad spec, name or disk taken by somebody else), `NotConfigured`, `NoCapacity`
+        Raises `UsageError` (bad spec, name or disk of another owner), `NotConfigured`, `NoCapacity`
         (names the zone), `QuotaExceeded`. Capacity may also run out later: see `failure`.
         """
         wanted = read_spec(spec)
@@ -60,7 +60,7 @@ class GceCosProvider(Requests, WorkerProvider):
         disk = await self.disk(name)
         if disk is not None:
             if name in naming.attached_to(disk) and await self.raw(name) is not None:
-                return  # made for somebody else's request between our two looks
+                return  # created by another request between our two reads
             self.require_usable_disk(disk, name, doing)
         history = await self.operations("instances", name)
         disk_life = f"{disk.get('id')}/{disk.get('lastDetachTimestamp', '')}" if disk else ""
@@ -77,7 +77,7 @@ class GceCosProvider(Requests, WorkerProvider):
         except errors.AlreadyThere:
             if await self.raw(name) is None:
                 raise  # it is a disk that is there
-            return  # somebody else's request for the same machine was first
+            return  # another request for the same machine was first
         self.require_accepted(operation, doing)
 
     async def get(self, name: str) -> Instance | None:

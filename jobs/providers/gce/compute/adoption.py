@@ -1,4 +1,4 @@
-"""Whose is what has the names of a machine that is to be made: nobody's, ours, or somebody else's."""
+"""Who owns the machine and the disks that already have the name of a new machine."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ async def disks(
 async def look(config: Mapping[str, Any], settings: Settings, name: str) -> Sequence[Adopted]:
     """Return what of another home would be taken over in the zone of `settings`.
 
-    Raises `UsageError` when the machine's name, or that of one of its disks, is somebody else's. The homes
-    that the configuration `adopts` count as this one.
+    Raises `UsageError` when the machine's name, or that of one of its disks, belongs to another owner. The
+    homes that the configuration `adopts` count as this one.
     """
     provider = GceCosProvider({**config, "zone": settings.zone})
     doing = f"Making the machine {name} in {settings.zone}"
@@ -109,12 +109,12 @@ def _from_elsewhere(
 def _refuse_boot_disk(provider: GceCosProvider, boot: Json, doing: str) -> None:
     """Raise `UsageError`: a boot disk is made with its machine, so one that is there stands in the way.
 
-    Whoever made it: it is not ours to take, nor to delete unasked.
+    It is refused, no matter who made it: it is not ours to take or to delete unasked.
     """
     name, settings = str(boot.get("name")), provider.settings
     whose = "that Offload did not make"
     if naming.is_ours(boot, ""):
-        owner = (boot.get("labels") or {}).get(naming.OWNER) or "nobody"
+        owner = (boot.get("labels") or {}).get(naming.OWNER) or "no one"
         whose = f"that a machine of {owner} left"
         if naming.is_ours(boot, settings.owner):
             own = naming.home_of(boot) == naming.label(settings.home_id)
@@ -123,6 +123,6 @@ def _refuse_boot_disk(provider: GceCosProvider, boot: Json, doing: str) -> None:
         whose += f", and {', '.join(users)} uses it"
     raise UsageError(
         f"{doing} failed: there is a disk {name} already, {whose}, and its boot disk would be called so.",
-        hint="Choose another name; or, if nobody needs that disk, delete it: "
+        hint="Choose another name; or, if that disk is not needed, delete it: "
         f"`gcloud compute disks delete {name} --zone {settings.zone} --project {settings.project}`.",
     )

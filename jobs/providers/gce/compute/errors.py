@@ -50,7 +50,7 @@ class NotOffered(NotFound):
 
 @contextmanager
 def naming_method(method: str, doing: str) -> Iterator[None]:
-    """Say which method the endpoint does not offer (`instances.stop`), beside what it said of that."""
+    """Say which method the endpoint does not offer (`instances.stop`), together with its own message."""
     try:
         yield
     except NotOffered as error:

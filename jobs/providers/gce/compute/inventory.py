@@ -1,4 +1,4 @@
-"""What of ours is in a project beside machines and data disks, and how it goes.
+"""Our resources in a project other than machines and data disks, and how they are deleted.
 
 Addresses and disks carry our labels. Networks, subnetworks, routers, firewall rules and resource policies
 can carry none: their description marks them, and names whose they are.
@@ -105,7 +105,7 @@ class Inventory:
     async def shared(self) -> list[Resource]:
         """Return what stands under several machines, in the order in which it can go.
 
-        What somebody else's machine stands on, or one of another home, is `in_use`. For those that this
+        A resource that a machine of another owner or of another home needs is `in_use`. For those that this
         home made, their workers' rows speak.
         """
         parts = [
@@ -154,7 +154,7 @@ class Inventory:
         return frozenset(used)
 
     async def _used_policies(self) -> frozenset[str]:
-        """Return `region/name` of every policy that any disk has: ours may outlive their rows' wish."""
+        """Return `region/name` of every policy that a disk has: a disk may outlive its worker's settings."""
         links = [
             str(link).split("/")
             for raw, _ in await self._list("disk")

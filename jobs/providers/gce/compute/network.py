@@ -179,7 +179,7 @@ class Network:
             and "sourceRanges" in found
             and list(found.get("sourceRanges") or ()) != body["sourceRanges"]
         ):
-            ranges = ", ".join(found.get("sourceRanges") or ["nobody"])
+            ranges = ", ".join(found.get("sourceRanges") or ["no address"])
             text = f"The firewall rule {name} lets in {ranges}, and {self._source} was asked for."
             whose = naming.made_for(found)
             if whose != naming.label(self._settings.owner):

@@ -1,4 +1,4 @@
-"""Which of Google's regions is near: told by this machine's time zone, so nobody is asked."""
+"""Which of Google's regions is near: guessed from this machine's time zone, without a request."""
 
 from __future__ import annotations
 

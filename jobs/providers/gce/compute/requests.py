@@ -95,7 +95,7 @@ class Requests:
                 hint="Choose another name; what is there is left as it is.",
             )
         if not naming.is_ours(raw, self.settings.owner):
-            whose = (raw.get("labels") or {}).get(naming.OWNER) or "nobody"
+            whose = (raw.get("labels") or {}).get(naming.OWNER) or "no one"
             raise UsageError(
                 f"{doing} failed: there is a {what} that Offload made for {whose}.",
                 hint=f"Choose another name; if that is you, make the worker with `--owner {whose}`.",

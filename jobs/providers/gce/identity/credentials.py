@@ -101,7 +101,7 @@ def found() -> Found:
 
 
 def require_usable() -> None:
-    """Get a token, once. Raises `NotConfigured` (Google gives none), `ConnectFailed` (nobody answers)."""
+    """Get a token, once. Raises `NotConfigured` (Google gives none), `ConnectFailed` (no answer)."""
     credentials = load()
     if credentials.valid:
         return

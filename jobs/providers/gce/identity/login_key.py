@@ -32,7 +32,7 @@ def find(configured: str = "", profile: Mapping[str, Any] | None = None) -> Loca
     if configured:
         key = _read(Path(configured).expanduser())
         if key is None:
-            raise NotConfigured(f"There is no ssh key {configured}, or it has no public part beside it.")
+            raise NotConfigured(f"There is no ssh key {configured}, or {configured}.pub is missing.")
         return key
     found = [key for one in CANDIDATES if (key := _read(Path(one).expanduser())) is not None]
     for key in found:
@@ -50,7 +50,7 @@ def _read(path: Path) -> LocalKey | None:
 
 
 def unusable(key: Path) -> tuple[str, str]:
-    """Return why nobody gets in with a private key here, and the command against it; empty: it can be used.
+    """Return why a private key here cannot be used, and the command that fixes it; empty: it can be used.
 
     Offload asks for no passphrase: a key that has one works when an ssh agent holds it.
     """
@@ -72,7 +72,7 @@ def _has_passphrase(key: Path) -> bool:
 
 
 def _run(argv: list[str]) -> subprocess.CompletedProcess[str] | None:
-    """Run one of OpenSSH's programs, which asks nobody anything; None: it is not there."""
+    """Run one of OpenSSH's programs without letting it ask; None: it is not installed."""
     try:
         return subprocess.run(
             argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS, check=False
@@ -95,7 +95,7 @@ def make(where: str = "") -> LocalKey:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "offload", "-f", str(path)]
     try:
-        # It asks before it overwrites: with nobody to answer it does not.
+        # It asks before it overwrites: without a terminal it refuses.
         done = subprocess.run(
             argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS, check=False
         )

@@ -16,9 +16,9 @@ ACT_AS = "iam.serviceAccounts.actAs"
 USER_ROLE = "roles/iam.serviceAccountUser"
 READER_ROLE = "roles/artifactregistry.reader"
 POLICY_VERSION = 3
-RACES = 5  # policies that somebody else changed in between, one after the other
+RACES = 5  # changes of the policy by other requests in a row before we give up
 PAUSE = 0.2
-# What lets an account read images; nobody knows that of a role of somebody's own making.
+# Roles that let an account read images; what a custom role allows is not known here.
 _READS = re.compile(r"roles/(artifactregistry\..*|viewer|editor|owner)|(?!roles/).*")
 _REGISTRY = re.compile(r"[a-z0-9-]+-docker\.pkg\.dev/([^/]+)/[^/]+/")
 
@@ -113,7 +113,7 @@ class ServiceAccounts:
                     plain[0]["members"].append(member)
             policy["version"] = POLICY_VERSION
             try:
-                # The etag in it makes Google refuse when somebody else changed the policy in between.
+                # The etag in it makes Google refuse when another request changed the policy in between.
                 await self._rest.call(service, "POST", f"{path}:setIamPolicy", doing, {"policy": policy})
                 return
             except errors.AlreadyThere:

@@ -1,6 +1,6 @@
 """Everything that has to be right before the first machine: one line per subject, with its remedy.
 
-Nothing is changed here (see `mending`), and nothing is asked of the user. What cannot be looked at because
+Nothing is changed here (see `repair`), and nothing is asked of the user. What cannot be looked at because
 something before it is missing is said to be so, once.
 """
 
@@ -72,7 +72,7 @@ def _about_gcloud(seen: Seen, program: gcloud.Gcloud | None, *, tunnel: bool) ->
             severity, "gcloud", f"It is not on the PATH, and {why}.", f"Install it: {credentials.INSTALL}"
         )
     elif program.error:
-        seen.add(severity, "gcloud", program.error, f"Mend it, or install it anew: {credentials.INSTALL}")
+        seen.add(severity, "gcloud", program.error, f"Repair it, or install it again: {credentials.INSTALL}")
     elif not program.account or program.account not in program.accounts:
         seen.add(severity, "gcloud", "It is logged in to no account.", command="gcloud auth login")
     else:
@@ -185,7 +185,7 @@ def _about_billing(seen: Seen, project: str, billing: Any, compute: Any) -> None
     elif isinstance(compute, dict):
         seen.add(PASS, "billing", "It is on: Compute Engine answers.")
     else:
-        text = "It cannot be read whether somebody pays."
+        text = "Whether billing is on cannot be read."
         seen.add(WARN, "billing", text, f"Look at {billing_link(project)}")
 
 

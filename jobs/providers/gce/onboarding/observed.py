@@ -31,7 +31,7 @@ class Wanted:
 
 @dataclass
 class Seen:
-    """The lines, and what mending needs to know."""
+    """The lines, and what repairs need to know."""
 
     problems: list[Problem] = field(default_factory=list)
     email: str = ""
