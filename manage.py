@@ -1,7 +1,6 @@
 #!/usr/bin/env python
 """Offload from a source tree: `manage.py offload 123 review`, `manage.py serve`, and Django's commands."""
 
-import json
 import os
 import sys
 
@@ -10,6 +9,7 @@ def main() -> None:
     """Run one command."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "offload_web.settings")
     from jobs.errors import OffloadError
+    from jobs.invocation import render_commands
 
     verb = sys.argv[1] if len(sys.argv) > 1 else ""
     try:
@@ -28,11 +28,7 @@ def main() -> None:
             "Offload is not set up for this Python. Run `make setup`, then `.venv/bin/python manage.py`."
         )
     except OffloadError as error:
-        # The configuration is read before there is a command that could report what is wrong with it.
-        if "--json" in sys.argv:
-            print(json.dumps({"error": {"code": error.code, "message": error.message, "hint": error.hint}}))
-        else:
-            print(f"{error.message}\n{error.hint}".strip(), file=sys.stderr)
+        print(render_commands(f"{error.message}\n{error.hint}".strip()), file=sys.stderr)
         sys.exit(error.exit_code)
 
 

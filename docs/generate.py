@@ -64,8 +64,8 @@ def settings_page() -> str:
     ]
     return (
         "# Settings\n\n" + NOTE + "\n"
-        "A flag wins over the environment, the environment over `config.toml`, that over the default.\n"
-        "`manage.py doctor` prints each value with its source. `OFFLOAD_HOME` moves everything that\n"
+        "An option overrides the environment, which overrides `config.toml`, which overrides the default.\n"
+        "`offload doctor` prints each value with its source. `OFFLOAD_HOME` moves everything that\n"
         "Offload keeps (database, keys, logs, archives, `config.toml`, the local worker's root); without\n"
         "it they are in the XDG state and configuration directories and in `~/.offload`.\n\n"
         "| key in config.toml | variable | default | meaning |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"

@@ -1,7 +1,7 @@
-"""Where Offload keeps things and how it is set: flags > `OFFLOAD_*` > config.toml > defaults.
+"""The settings of Offload: options > `OFFLOAD_*` > config.toml > defaults.
 
-`load()` reads the environment and the file once; each value remembers where it came from, for `doctor`.
-Repository settings (the base branch's `.offload/config.toml`) belong to a job's plan, not to this.
+`load()` reads the environment and the file once. The source of each value is kept, for `doctor`. Settings of
+a repository (`.offload/config.toml` of its base branch) belong to the plan of a job and are not read here.
 """
 
 from __future__ import annotations
@@ -80,36 +80,48 @@ def _names(value: Any) -> tuple[str, ...]:
 
 
 SETTINGS: tuple[Setting, ...] = (
-    Setting("repo", _text, "", "Repository used when none is named and the current directory has none."),
-    Setting("worker", _text, "local", "Worker used when none is named."),
+    Setting("repo", _text, "", "Repository to use when none is given and the current directory has none."),
+    Setting("worker", _text, "local", "Worker to use when none is given."),
     Setting("worker_root", _text, "", "Offload's root on the local worker (default ~/.offload)."),
     Setting(
         "container",
         _container,
         "auto",
-        "Code from elsewhere on a bare local worker; auto: in a container when there can be one; or never.",
+        "Containers for code of remote repositories on the local worker. auto: when possible; or never.",
     ),
-    Setting("max_jobs", _whole, 0, "Jobs at work at once on one worker; 0: twice the cores."),
-    Setting("parallel", _whole, 0, "Tasks at once in one job; 0: the worker's cores."),
+    Setting("max_jobs", _whole, 0, "Jobs that run at once on one worker; 0: twice its cores."),
+    Setting("parallel", _whole, 0, "Tasks that run at once in one job; 0: the cores of the worker."),
     Setting("host", _text, "127.0.0.1", "Address that `serve` listens on."),
     Setting("port", _whole, 8765, "Port that `serve` listens on; 0: any free one."),
-    Setting("allowed_hosts", _names, (), "Host names accepted besides localhost."),
-    Setting("database_url", _text, "", "postgres://...; empty: SQLite in the state directory."),
-    Setting("agent_command", _text, "", "Command line of the agent `generic`: prompt in, answer out."),
-    Setting("agent_secrets", _names, (), "Names of the secrets that the agent `generic` gets."),
-    Setting("agent_url", _text, "", "Address of the model API of the agent `gemini`; empty: the usual one."),
-    Setting("gcp_project", _text, "", "Google Cloud project that machines are made in."),
-    Setting("gcp_zones", _names, (), "Zones to try for a machine, the first one first."),
+    Setting("allowed_hosts", _names, (), "Host names that the dashboard accepts in addition to localhost."),
+    Setting(
+        "database_url",
+        _text,
+        "",
+        "PostgreSQL database, postgres://...; empty: SQLite in the state directory.",
+    ),
+    Setting(
+        "agent_command", _text, "", "Command of the agent `generic`: reads the prompt, prints the answer."
+    ),
+    Setting("agent_secrets", _names, (), "Names of the secrets that the agent `generic` receives."),
+    Setting("agent_url", _text, "", "Address of the model API of the agent `gemini`; empty: its default."),
+    Setting("gcp_project", _text, "", "Google Cloud project in which machines are created."),
+    Setting("gcp_zones", _names, (), "Zones to try for a machine, in this order."),
     Setting("gcp_machine_type", _text, "", "Machine type of new machines (default n2-standard-8)."),
-    Setting("gcp_network", _text, "", "Existing network for machines; empty: one of our own is made."),
+    Setting("gcp_network", _text, "", "Existing network for machines; empty: Offload creates its own."),
     Setting("gcp_strategy", _text, "", "How machines are reached: iap (default), internal, external, auto."),
-    Setting("gcp_source", _text, "", "Range of addresses that may use ssh (default: Google's proxy only)."),
+    Setting("gcp_source", _text, "", "Address range that may use ssh (default: Google's proxy only)."),
     Setting("gcp_user", _text, "", "Your OS Login user name on machines."),
-    Setting("gcp_key", _text, "", "Private ssh key for machines (default: what OS Login knows)."),
-    Setting("gcp_image", _text, "", "Image of the container on machines, by digest."),
-    Setting("gcp_service_account", _text, "", "Service account of machines; empty: they have no access."),
-    Setting("max_terminals", _whole, 200, "Browser terminals open at once in one server."),
-    Setting("debug", _flag, False, "Django's debug pages. Never on a shared machine."),
+    Setting("gcp_key", _text, "", "Private ssh key for machines (default: a key that OS Login knows)."),
+    Setting("gcp_image", _text, "", "Container image on machines, by digest."),
+    Setting(
+        "gcp_service_account",
+        _text,
+        "",
+        "Service account of machines; empty: none, so they have no access to Google APIs.",
+    ),
+    Setting("max_terminals", _whole, 200, "Browser terminals that one server keeps open at once."),
+    Setting("debug", _flag, False, "Show Django's debug pages. Never use it on a shared machine."),
 )
 
 
@@ -130,7 +142,7 @@ class Config:
             raise AttributeError(key) from None
 
     def known(self) -> Mapping[str, str]:
-        """Return every setting's key with what it means."""
+        """Return the key of every setting with its meaning."""
         return {setting.key: setting.help for setting in SETTINGS}
 
     def write(self, changes: Mapping[str, str]) -> Path:
@@ -158,12 +170,12 @@ class Config:
 
     @property
     def default_worker_root(self) -> str:
-        """Return where the local worker's root is when nothing says otherwise."""
+        """Return the root of the local worker without any setting."""
         return str(Path.home() / ".offload")
 
     @property
     def local_root(self) -> str:
-        """Return the local worker's root. An `OFFLOAD_HOME` moves it too."""
+        """Return the root of the local worker. `OFFLOAD_HOME` moves it too."""
         if self.values["worker_root"]:
             return os.path.abspath(os.path.expanduser(str(self.values["worker_root"])))
         return str(self.home / "worker") if self.isolated else self.default_worker_root
@@ -175,12 +187,12 @@ class Config:
 
     @property
     def archive(self) -> Path:
-        """Return where logs, recordings and bundles of jobs are kept after they left the worker."""
+        """Return the directory of archived logs, recordings and bundles of jobs."""
         return self.home / "archive"
 
     @property
     def logs(self) -> Path:
-        """Return where Offload's own logs are."""
+        """Return the directory of Offload's own logs."""
         return self.home / "logs"
 
 

@@ -35,10 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name == "fleet":
         return _run_fleet_without_verb(rest)
     if name in VERBS and VERBS[name].django:
-        from django.core.management import execute_from_command_line
-
-        execute_from_command_line([sys.argv[0], name, *rest])
-        return 0
+        return _run_django_command(name, rest)
     request = make_command(name, rest)
     if name == "status" and not request.words:
         name, request = "ls", make_command("ls", rest)
@@ -50,6 +47,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         traceback=bool(request.options.traceback),
         describe_interruption=lambda: request.if_interrupted,
     )
+
+
+def _run_django_command(name: str, rest: Sequence[str]) -> int:
+    from django.core.management import execute_from_command_line
+
+    try:
+        execute_from_command_line([sys.argv[0], name, *rest])
+    except OffloadError as error:
+        _report(error, as_json=False)
+        return error.exit_code
+    return 0
 
 
 def _run_fleet_without_verb(rest: Sequence[str]) -> int:

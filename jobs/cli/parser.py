@@ -88,7 +88,7 @@ def parse(name: str, arguments: Sequence[str]) -> argparse.Namespace:
     parser.arguments = arguments
     options = parser.parse_intermixed_args(list(arguments))
     if len(options.words) < verb.least:
-        parser.error(f"{verb.names[len(options.words)]} is missing. Usage: {parser.prog} {verb.words}")
+        parser.error(f"{verb.names[len(options.words)]} is missing")
     if len(options.words) > len(verb.names):
         left = " ".join(options.words[len(verb.names) :])
         parser.error(f"too many words: {left!r} is not expected")

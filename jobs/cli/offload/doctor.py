@@ -39,8 +39,9 @@ async def run(request: Request) -> int:
         print_json("doctor", {"home": str(config.home), "settings": values, "checks": checks})
     else:
         print(f"Home:          {config.home}\nConfiguration: {config.config_file}\n")
+        width = max(map(len, values))
         for key, item in values.items():
-            print(f"  {key:<14} {item['value']!r:<24} {colour(item['source'], 'dim')}")
+            print(f"  {key:<{width}} {item['value']!r:<24} {colour(item['source'], 'dim')}")
         print()
         _print(problems)
     return check_output.exit_code(problems)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 
 from jobs.cli.database import ensure_database
-from jobs.errors import OffloadError
+from jobs.errors import NotFound
 from offload_web import secret_key, serving
 from offload_web.login import LINK_SECONDS, allow_logins, end_logins, make_link, write_link_page
 
@@ -20,6 +20,10 @@ class Command(BaseCommand):
     """Runs the dashboard and the reconcile loop until Ctrl-C."""
 
     help = "Run the dashboard and the loop that drives the jobs."
+    suppressed_base_arguments = {
+        "--version", "--verbosity", "--settings", "--pythonpath", "--traceback", "--no-color",
+        "--force-color", "--skip-checks",
+    }  # fmt: skip
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Take where to listen, and whether to open a browser."""
@@ -38,7 +42,7 @@ class Command(BaseCommand):
         if options["link"]:
             running = serving.read_serving(home)
             if running is None:
-                raise CommandError("No dashboard is running. Start one with `manage.py serve`.", returncode=3)
+                raise NotFound("No dashboard is running.", hint="Start one: `offload serve`.")
             self.stdout.write(make_link(running.url))
             return
         if options["logout"]:
@@ -47,12 +51,9 @@ class Command(BaseCommand):
                 allow_logins()
             self.stdout.write("Every login has ended. `serve --link` prints a new link.")
             return
-        try:
-            with serving.only_one(home), serving.listen(options["host"], options["port"]) as listener:
-                ensure_database()
-                self._serve(home, listener, options)
-        except OffloadError as error:
-            raise CommandError(str(error), returncode=error.exit_code) from error
+        with serving.only_one(home), serving.listen(options["host"], options["port"]) as listener:
+            ensure_database()
+            self._serve(home, listener, options)
 
     def _serve(self, home: Path, listener: Any, options: dict[str, Any]) -> None:
         host, port = listener.getsockname()[:2]
