@@ -32,6 +32,13 @@ def _tie_to_parent() -> None:
     threading.Thread(target=_end_with_parent, args=(lifeline,), name="lifeline", daemon=True).start()
 
 
+def _check_bodies() -> None:
+    # Imported when the apps are loaded: it needs their models.
+    from offload_web import bodies
+
+    bodies.install()
+
+
 def _web(fd: int, ready_fd: int) -> None:
     with contextlib.suppress(ImportError):
         # Before Daphne makes its loop. A keystroke costs a third less; see `benchmarks/terminal.py`.
@@ -45,6 +52,7 @@ def _web(fd: int, ready_fd: int) -> None:
     from offload_web.asgi import application
 
     eager.install()
+    _check_bodies()
 
     def ready() -> None:
         # Handlers are in place and the socket is being served.

@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
@@ -34,6 +35,8 @@ LINK_SECONDS = 600
 USER_NAME = "local"
 LOGINS = "logins"  # the file with the mark of valid sessions, and the mark's key in a session
 BACKEND = "django.contrib.auth.backends.ModelBackend"
+_MOST_REMEMBERED = 1_000
+_remembered: OrderedDict[str, None] = OrderedDict()
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
@@ -87,6 +90,20 @@ def allow_logins() -> None:
 def end_logins() -> None:
     """End every browser's session, now and for good."""
     (Path(settings.OFFLOAD.home) / LOGINS).unlink(missing_ok=True)
+
+
+def remember_login(session_key: str | None) -> None:
+    """Note in this process that a session was found to be logged in: its large bodies are read."""
+    if session_key:
+        _remembered[session_key] = None
+        _remembered.move_to_end(session_key)
+        while len(_remembered) > _MOST_REMEMBERED:
+            _remembered.popitem(last=False)
+
+
+def is_remembered(session_key: str) -> bool:
+    """Tell whether a session was found to be logged in."""
+    return session_key in _remembered
 
 
 def _sweep(directory: Path) -> None:
@@ -167,5 +184,6 @@ def login_view(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["POST"])
 def logout_view(request: HttpRequest) -> HttpResponse:
     """End this browser's session."""
+    _remembered.pop(request.session.session_key or "", None)
     logout(request)
     return HttpResponseRedirect(reverse("login"))

@@ -162,7 +162,11 @@ class EndOldLogins:
 
     def process_view(self, request: HttpRequest, _view: Any, _args: Any, _kwargs: Any) -> None:
         """Log out a session without the current mark."""
-        if request.user.is_authenticated and request.session.get(login.LOGINS, "") != login.current_logins():
+        if not request.user.is_authenticated:
+            return
+        if _is_current(request.session):
+            login.remember_login(request.session.session_key)
+        else:
             logout(request)
 
 
@@ -241,6 +245,7 @@ class RequireLogin:
         """Pass the connection on, or refuse the handshake."""
         user = scope.get("user")
         if user is not None and user.is_authenticated and await sync_to_async(_is_current)(scope["session"]):
+            login.remember_login(scope["session"].session_key)
             return await self.application(scope, receive, send)
         message = await receive()
         if message["type"] == "websocket.connect":

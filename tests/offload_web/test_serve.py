@@ -3,6 +3,7 @@
 import http.cookiejar
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,35 @@ def test_the_cookie_of_a_browser_reaches_no_other_port(tmp_path: Path) -> None:
         assert not other_port.has_header("Cookie")
         served.manage("serve", "--logout")
         assert "/login/" in urlopen(stolen).url
+
+
+def test_a_body_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    with dashboard(tmp_path / "home") as served:
+        assert served.serving is not None
+        parts = urlsplit(served.serving.url)
+        own = f"{parts.scheme}://{parts.netloc}"
+        browser = http.cookiejar.CookieJar()
+        build_opener(HTTPCookieProcessor(browser)).open(served.link())
+        cookie = "; ".join(f"{c.name}={c.value}" for c in browser)
+        forged = f"{cookie.partition('=')[0]}={'x' * 32}"
+
+        def answer(length: str, body: bytes = b"", **headers: str) -> str:
+            """Send the headers of a body, and none of it by default; return the status line's end."""
+            given = {"host": parts.netloc, "origin": own, "cookie": cookie} | headers
+            lines = [f"POST {parts.path}/jobs/new/ HTTP/1.1", length]
+            lines += [f"{name}: {value}" for name, value in given.items() if value]
+            with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=20) as line:
+                line.sendall("\r\n".join([*lines, "", ""]).encode() + body)
+                return line.makefile("rb").readline().decode().partition(" ")[2].strip()
+
+        assert answer("Content-Length: 99999999999") == "413 Refused"
+        assert answer("Transfer-Encoding: chunked") == "411 Refused"
+        assert answer("Content-Length: 10", origin="http://evil.example") == "403 Refused"
+        assert answer("Content-Length: 10", host="evil.example") == "400 Refused"
+        assert answer("Content-Length: 10", cookie="") == "403 Refused"
+        assert answer("Content-Length: 200000", cookie=forged) == "403 Refused"
+        # The body of a login that is known is read; the form lacks its token, as Django then says.
+        assert answer("Content-Length: 200000", body=b"x" * 200_000) == "403 Forbidden"
 
 
 def test_a_home_that_others_can_enter_is_repaired_or_not_served(tmp_path: Path) -> None:
