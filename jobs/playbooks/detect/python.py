@@ -26,6 +26,12 @@ _MANIFEST = re.compile(
 # What makes a runner name each test that it runs.
 _VERBOSE = {"unittest": " -v", "django": " -v 2"}
 _PIP = f"./{ENV}/bin/python -m pip install --quiet --disable-pip-version-check"
+# uv is several times as fast as pip. It does not read pip's settings, so what it cannot install pip tries.
+_UV = (
+    f'uv="$(command -v uv || echo ./{ENV}/bin/uv) pip install --quiet --python ./{ENV}/bin/python"; '
+    '[ -z "$PIP_INDEX_URL" ] || export UV_DEFAULT_INDEX="$PIP_INDEX_URL"; '
+    '[ -z "$PIP_EXTRA_INDEX_URL" ] || export UV_INDEX="$PIP_EXTRA_INDEX_URL"; '
+)
 
 
 def _toml(text: str) -> dict[str, Any]:
@@ -212,33 +218,33 @@ def _first_of(lines: list[str]) -> str:
 
 
 def _pip_install(project: _Project) -> str:
-    lines = [f'"{{python}}" -m venv {ENV}']
-    if project.groups:
-        # Dependency groups need pip 25.1.
-        lines.append(f"{_PIP} --upgrade pip")
+    # pip from 25.1 on knows dependency groups.
+    upgrade = f"{_PIP} --upgrade pip && " if project.groups else ""
+    lines = [
+        f'{{ uv venv --quiet --seed --allow-existing --python "{{python}}" {ENV} 2>/dev/null'
+        f' || {{ "{{python}}" -m venv {ENV} && {{ {_PIP} uv || true; }}; }}; }}',
+        "{ " + _UV + f'add() {{ UV_LINK_MODE=copy $uv "$@" || {{ {upgrade}{_PIP} "$@"; }}; }}; }}',
+    ]
     for name in sorted(name for name in project.facts.files if _REQUIREMENTS.fullmatch(name)):
-        lines.append(f"{_PIP} -r {name}")
+        lines.append(f"add -r {name}")
     if project.installable:
         # What one extra cannot install (conflicting pins, another platform) the next may.
-        choices = [f"{_PIP} -e '.[{','.join(names)}]'" for names in _choices(project.extras)]
-        lines.append(_first_of(choices or [f"{_PIP} -e ."]))
+        choices = [f"add -e '.[{','.join(names)}]'" for names in _choices(project.extras)]
+        lines.append(_first_of(choices or ["add -e ."]))
     if project.groups:
         lines.append(
             _first_of(
-                [
-                    " && ".join(f"{_PIP} --group {name}" for name in names)
-                    for names in _choices(project.groups)
-                ]
+                [" && ".join(f"add --group {name}" for name in names) for names in _choices(project.groups)]
             )
         )
     if project.further:
-        lines.append(f"{_PIP} {' '.join(shlex.quote(one) for one in project.further)}")
+        lines.append(f"add {' '.join(shlex.quote(one) for one in project.further)}")
     if project.runner in ("pytest", "tox", "nox"):
-        lines.append(f"{_PIP} {project.runner}")
+        lines.append(f"add {project.runner}")
     if project.checks:
         # Here and not in their own tasks, which run side by side in one environment.
         names = " ".join(_pinned(project, name) for name, _, _ in project.checks)
-        lines.append(f"{{ {_PIP} {names} || echo 'Installing {names} failed.' >&2; }}")
+        lines.append(f"{{ add {names} || echo 'Installing {names} failed.' >&2; }}")
     return " && ".join(lines)
 
 

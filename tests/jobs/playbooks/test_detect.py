@@ -10,7 +10,6 @@ from jobs.playbooks.base import RepositoryFacts
 from jobs.playbooks.detect import Toolchain, detect
 from tests.jobs.playbooks.facts import facts
 
-PIP = "./.venv/bin/python -m pip install --quiet --disable-pip-version-check"
 ACTIVE = 'PATH="$PWD/.venv/bin:$PATH"'
 
 
@@ -149,18 +148,18 @@ files = ["src"]
 
 def test_python_with_pyproject() -> None:
     seen = facts({"pyproject.toml": MODERN, "requirements-dev.txt": "tox\n"}, root=["src", "tests"])
-    assert lines(seen) == {
-        "pip install": " && ".join(
-            [
-                '"{python}" -m venv .venv',
-                f"{PIP} --upgrade pip",
-                f"{PIP} -r requirements-dev.txt",
-                f"{PIP} -e '.[tests]'",
-                f"{PIP} --group dev",
-                f"{PIP} pytest",
-                f"{{ {PIP} ruff mypy || echo 'Installing ruff mypy failed.' >&2; }}",
-            ]
-        ),
+    install = lines(seen)["pip install"]
+    assert install.startswith("{ uv venv ")
+    assert install[install.index("add -r") :] == " && ".join(
+        [
+            "add -r requirements-dev.txt",
+            "add -e '.[tests]'",
+            "add --group dev",
+            "add pytest",
+            "{ add ruff mypy || echo 'Installing ruff mypy failed.' >&2; }",
+        ]
+    )
+    assert {name: line for name, line in lines(seen).items() if name != "pip install"} == {
         "pytest": f"{ACTIVE} python -m pytest -q",
         "ruff": f"{ACTIVE} ruff check .",
         "mypy": f"{ACTIVE} mypy",
@@ -179,7 +178,7 @@ repos:
 """
     pyproject = "[project]\nname = 'x'\n[tool.ruff]\n[tool.black]\n"
     found = lines(facts({"pyproject.toml": pyproject, ".pre-commit-config.yaml": hooks}, root=["tests"]))
-    assert f"{PIP} ruff==0.4.7 black==24.4.2 ||" in found["pip install"]
+    assert "add ruff==0.4.7 black==24.4.2 ||" in found["pip install"]
     assert found["black"] == f"{ACTIVE} black --check ."
 
 
@@ -388,13 +387,13 @@ def test_a_root_test_script_reaches_its_packages() -> None:
         ),
         (
             {"pyproject.toml": "[project]\n[project.optional-dependencies]\ntest=['a']\ndev=['b']"},
-            "{ { P -e '.[test]'; } || { P -e '.[test,dev]'; }; }",
+            "{ { add -e '.[test]'; } || { add -e '.[test,dev]'; }; }",
         ),
     ],
 )
 def test_python_installs_what_the_tests_need(files: dict[str, str], installed: str) -> None:
     (install,) = only(facts(files, root=["tests"])).by_role("install")
-    assert installed in install.shell.replace(PIP, "P") + " ", install.shell
+    assert installed in install.shell + " ", install.shell
 
 
 def test_yarn_by_its_version() -> None:
