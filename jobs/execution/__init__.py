@@ -36,6 +36,7 @@ from jobs.execution.requests import (
     request_start,
     request_stop,
     require_idle,
+    stop_machine,
 )
 from jobs.execution.secrets import store as secret_store
 from jobs.execution.submit import JobRequest, find_job, find_jobs, resume, submit
@@ -85,6 +86,7 @@ __all__ = [
     "resume_after_change",
     "resumes_by_itself",
     "secret_store",
+    "stop_machine",
     "submit",
     "trust",
     "unsaved",

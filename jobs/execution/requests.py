@@ -15,7 +15,7 @@ from jobs.execution.remove import remove
 from jobs.models import Job, Worker, WorkerRequest
 from jobs.states import JOB_ACTIVE, RequestKind, WorkerState
 from jobs.workers import fleet, get_job, idle
-from jobs.workers.machines import cloud_of
+from jobs.workers.machines import cloud_of, silent
 from jobs.workers.requests import aadd_request, afinish_request, amark_running
 
 # A request whose worker does not answer is tried again for this long.
@@ -42,6 +42,22 @@ async def require_idle(worker: Worker) -> None:
             f"{worker.name} is at work: {', '.join(busy)}.",
             hint="Wait or cancel; --force stops it, and the jobs go on with the same command.",
         )
+
+
+async def stop_machine(
+    worker: Worker, detail: str, step: Callable[[str], None] = silent, *, request_id: int | None = None
+) -> bool:
+    """Interrupt the jobs of a worker, stop its machine and return whether that changed anything.
+
+    Every stop of one worker does this: a command, a request, forced or not. `detail`: the reason on the jobs.
+    With `request_id`, nothing is done when that request was replaced. `require_idle` is the caller's to call.
+    """
+    # Jobs first, because a waiting one would otherwise be launched and start the machine again.
+    if not await interrupt_for_stop(worker.id, detail, request_id=request_id):
+        return False
+    changed = await fleet.stop(worker, step)
+    await finish_stop(worker.id, detail)
+    return changed
 
 
 async def request_keep(worker: Worker, hours: float, actor: str) -> datetime:
@@ -142,13 +158,10 @@ async def _start(request: WorkerRequest) -> None:
 
 
 async def _stop(request: WorkerRequest) -> None:
-    worker = request.worker
     if not request.parameters.get("force"):
-        await require_idle(worker)
+        await require_idle(request.worker)
     detail = f"Its machine was stopped on request of {request.actor}."
-    if await interrupt_for_stop(worker.id, detail, request_id=request.id):
-        await fleet.stop(worker)
-        await finish_stop(worker.id, detail)
+    await stop_machine(request.worker, detail, request_id=request.id)
 
 
 async def _remove_job(request: WorkerRequest) -> None:

@@ -56,11 +56,8 @@ async def stop_machine(name: str, actor: str, progress: Progress, *, force: bool
     if not force:
         await execution.require_idle(worker)
     await arecord_command(worker.id, RequestKind.STOP, actor)
-    # First, because a waiting job would otherwise be launched and start the machine again.
-    await execution.interrupt_for_stop(worker.id, STOPPED)
     async with explain_interruption(f"stopping {name}", name, f"stop {name}"):
-        changed = await fleet.stop(worker, progress)
-        await execution.finish_stop(worker.id, STOPPED)
+        changed = await execution.stop_machine(worker, STOPPED, progress)
     return Provisioned(await Worker.objects.aget(id=worker.id), changed)
 
 
