@@ -1,4 +1,4 @@
-"""The only writer of state columns.
+"""The only writer of state columns and of `Worker.desired`.
 
 A move is one conditional UPDATE by id and legal source states, with its event row in the same
 transaction. A move whose source state is no longer legal is dropped: the function returns False, and
@@ -25,6 +25,7 @@ from jobs.states import (
     JobState,
     Reason,
     Verdict,
+    WorkerDesired,
     WorkerState,
     job_sources,
     worker_sources,
@@ -129,6 +130,11 @@ def move_worker(
     return bool(moved)
 
 
+def set_desired(worker_id: int, desired: WorkerDesired) -> None:
+    """Record which state the user wants of a worker."""
+    Worker.objects.filter(id=worker_id).update(desired=desired.value)
+
+
 def _is_dead(owner: str) -> bool:
     """Tell whether the process that holds a lease is known to be gone (it ran on this machine)."""
     host, _, rest = owner.partition(":")
@@ -191,12 +197,13 @@ def admit_job(job_id: int, worker_id: int, limit: int) -> bool:
                 reason_detail=f"{busy} jobs are at work on this worker; the limit is {limit}.",
             )
             return False
-        # Not what a stop interrupted meanwhile: resuming that takes a request of its own.
+        # Not a job that a stop interrupted in the meantime: only a new command resumes that.
         queued = frozenset({JobState.QUEUED})
         return move_job(job_id, JobState.PREPARING, reason=Reason.LAUNCHING, sources=queued)
 
 
 amove_job = sync_to_async(move_job)
+aset_desired = sync_to_async(set_desired)
 aset_attention = sync_to_async(set_attention)
 aclaim_job = sync_to_async(claim_job)
 arelease_job = sync_to_async(release_job)

@@ -25,9 +25,9 @@ from jobs.execution.machines import (
     unsaved,
     wake,
 )
-from jobs.execution.placement import Placement, place
+from jobs.execution.placement import Placement, place, require_trust
 from jobs.execution.remove import Removal, discard, remove
-from jobs.execution.repositories import ensure_trusted, is_trusted, resolve_repository, trust
+from jobs.execution.repositories import resolve_repository, trust
 from jobs.execution.requests import (
     busy_jobs,
     removal_of,
@@ -54,14 +54,12 @@ __all__ = [
     "diff",
     "discard",
     "end_waiting_jobs",
-    "ensure_trusted",
     "find_job",
     "find_jobs",
     "finish_stop",
     "interrupt_for_change",
     "interrupt_for_stop",
     "interrupt_jobs",
-    "is_trusted",
     "launch",
     "log_size",
     "look_at_machines",
@@ -81,6 +79,7 @@ __all__ = [
     "request_start",
     "request_stop",
     "require_idle",
+    "require_trust",
     "resolve_repository",
     "resume",
     "resume_after_change",

@@ -14,7 +14,7 @@ STOP_GRACE = 5.0
 
 
 async def request_cancel(job_id: int, actor: str) -> Job:
-    """Write the wish to cancel. Whoever drives jobs next carries it out."""
+    """Request that a job is cancelled; the reconciler, or `cancel`, carries it out."""
     job = await get_job(job_id)
     if job.state == JobState.QUEUED and not job.worktree:
         await amove_job(

@@ -12,7 +12,7 @@ from django.db import transaction
 from jobs.execution import apply
 from jobs.models import Job, Worker
 from jobs.states import JobState, Reason, RequestKind, WorkerDesired
-from jobs.transitions import move_job
+from jobs.transitions import move_job, set_desired
 from jobs.workers.requests import POWER, is_open, replace_requests
 
 _HELD = (JobState.QUEUED, JobState.PREPARING, JobState.RUNNING)
@@ -36,7 +36,7 @@ def interrupt_for_stop(worker_id: int, detail: str, *, request_id: int | None = 
         if request_id is not None and not is_open(request_id):
             return False
         if row.desired != WorkerDesired.GONE:
-            Worker.objects.filter(id=worker_id).update(desired=WorkerDesired.DOWN.value)
+            set_desired(worker_id, WorkerDesired.DOWN)
             if request_id is None:
                 replace_requests(worker_id, POWER | {RequestKind.KEEP})
         _interrupt(worker_id, Reason.WORKER_STOPPED, detail)

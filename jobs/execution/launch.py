@@ -22,7 +22,7 @@ from jobs.errors import NotFound, OffloadError, Refused, TransportError, UsageEr
 from jobs.execution import git_bundle, secrets
 from jobs.execution.follow import refresh_worker
 from jobs.execution.machines import note_silence, wake
-from jobs.execution.repositories import ensure_trusted
+from jobs.execution.placement import require_trust_of_job
 from jobs.models import Job
 from jobs.playbooks import registry as playbooks
 from jobs.playbooks.base import Context, RepositoryFacts
@@ -105,7 +105,7 @@ async def launch(job_id: int, progress: Progress = NO_PROGRESS, *, keep_queued: 
     owner = lease_owner()
     said = ""
     if not keep_queued:
-        # A wish of its own, once: what is interrupted after this was taken back by somebody.
+        # Only once: a job that is interrupted after this was stopped by another command.
         interrupted = frozenset({JobState.INTERRUPTED})
         await amove_job(job_id, JobState.QUEUED, reason=Reason.SUBMITTED, sources=interrupted)
     while True:
@@ -139,7 +139,7 @@ async def launch(job_id: int, progress: Progress = NO_PROGRESS, *, keep_queued: 
 
 async def _check_trust(job: Job, *, keep_queued: bool) -> None:
     try:
-        await ensure_trusted(job)
+        require_trust_of_job(job)
     except Refused as error:
         if keep_queued:
             await aset_attention(job.id, Attention.APPROVAL, detail=str(error))

@@ -18,7 +18,7 @@ from jobs.models import Job, Worker
 from jobs.providers.base import InstanceState
 from jobs.providers.registry import CLOUDS, prepare_cloud
 from jobs.states import JobState, Reason, WorkerDesired, WorkerState
-from jobs.transitions import move_job
+from jobs.transitions import move_job, set_desired
 from jobs.workers import connect, ensure_container, observe_worker
 from jobs.workers.fleet import look_at_machine
 from jobs.workers.machines import cloud_or_none
@@ -44,7 +44,7 @@ def _want_up(worker_id: int, job_id: int | None) -> None:
         if row.desired == WorkerDesired.DOWN:
             # A launch after a stop starts the machine again; a stop that is still tried is older.
             replace_requests(worker_id, POWER)
-            Worker.objects.filter(id=worker_id).update(desired=WorkerDesired.UP.value)
+            set_desired(worker_id, WorkerDesired.UP)
 
 
 async def wake(worker: Worker, step: Callable[[str], None], *, job_id: int | None = None) -> Worker:

@@ -1,32 +1,78 @@
-"""Where a job runs: code from elsewhere goes into a container when there can be one."""
+"""Where a job runs, and whether its code may run there.
+
+`assess_exposure` is the one rule. A container or another machine separates code from the user; a bare
+worker on this computer does not, so code from elsewhere needs the user's trust there.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
+from jobs.errors import Refused
 from jobs.execution.repositories import is_local_path
-from jobs.models import Repository, Worker
+from jobs.models import Job, Repository, Worker
 from jobs.workers import ensure_beside, look_beside
+
+
+class Exposure(Enum):
+    """What a repository's code can reach on a worker."""
+
+    NONE = "none"  # it is isolated from the user, or it is the user's own code
+    TRUSTED = "trusted"  # it runs as the user, who trusts the repository
+    UNTRUSTED = "untrusted"  # it would run as the user, who has not agreed to that
+
+
+def assess_exposure(repository: Repository, worker: Worker) -> Exposure:
+    """Return what the code of a repository can reach when it runs on a worker."""
+    bare = worker.provider == "local" and not worker.config.get("container")
+    if not bare or is_local_path(repository.url):
+        return Exposure.NONE
+    return Exposure.UNTRUSTED if repository.trusted_at is None else Exposure.TRUSTED
 
 
 @dataclass(frozen=True)
 class Placement:
-    """A worker and, when there was something to decide, a sentence that says why it is that one."""
+    """The worker of a job, and why it is that one when there was a choice."""
 
+    repository: Repository
     worker: Worker
     why: str = ""
 
+    @property
+    def needs_trust(self) -> bool:
+        """Return whether the user must trust the repository before the job may run there."""
+        return assess_exposure(self.repository, self.worker) is Exposure.UNTRUSTED
+
 
 async def place(repository: Repository, worker: Worker) -> Placement:
-    """Return where a new job of the repository runs when `worker` is asked for.
+    """Return where a new job of the repository runs when `worker` is requested.
 
-    A bare worker on this machine would run the code as the user. For a repository that is not a directory
-    of this machine, the container beside it is taken when an engine has the image.
+    Code that would run as the user goes into the container of that worker instead, when an engine has the
+    image.
     """
-    if worker.provider != "local" or worker.config.get("container") or is_local_path(repository.url):
-        return Placement(worker)
+    if assess_exposure(repository, worker) is Exposure.NONE:
+        return Placement(repository, worker)
     beside = await look_beside(worker)
     if not beside.contained:
-        return Placement(worker, f"Without a container, because {beside.why}. {beside.remedy}".rstrip())
+        why = f"Without a container, because {beside.why}. {beside.remedy}".rstrip()
+        return Placement(repository, worker, why)
     why = f"In a container, because the code comes from elsewhere and {beside.why}."
-    return Placement(await ensure_beside(worker, beside), why)
+    return Placement(repository, await ensure_beside(worker, beside), why)
+
+
+def require_trust(placement: Placement) -> None:
+    """Raise `Refused` when the job would run untrusted code as the user, on this computer."""
+    if not placement.needs_trust:
+        return
+    raise Refused(
+        f"{placement.repository.url} is not trusted yet: its pull requests' code would run as you, on this "
+        f"machine. {placement.why}".rstrip(),
+        hint="If you trust everyone who can open a pull request there, repeat the command with --trust "
+        "(asked once per repository).",
+    )
+
+
+def require_trust_of_job(job: Job) -> None:
+    """Raise `Refused` as `require_trust` for a job, with its repository and worker as they are now."""
+    require_trust(Placement(job.repository, job.worker, job.options.get("placement") or ""))

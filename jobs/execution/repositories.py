@@ -1,4 +1,4 @@
-"""Which repository is meant, and whether its code may run here."""
+"""Find the repository that a user names, and record trust in it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from jobs.errors import NotConfigured, Refused
+from jobs.errors import NotConfigured
 from jobs.forges import registry
 from jobs.forges.target import normalise_url
 from jobs.models import Job, JobEvent, Repository
@@ -97,13 +97,8 @@ def _ensure(url: str) -> Repository:
 
 
 def is_local_path(url: str) -> bool:
-    """Tell whether a repository's address is a directory of this machine."""
+    """Return whether a repository's address is a directory of this computer."""
     return url.startswith(("/", "file://"))
-
-
-def is_trusted(repository: Repository) -> bool:
-    """Tell whether the repository's code may run on a bare local worker."""
-    return is_local_path(repository.url) or repository.trusted_at is not None
 
 
 @sync_to_async
@@ -119,20 +114,3 @@ def trust(repository_id: int, actor: str) -> None:
         repository_id=repository_id, state=JobState.QUEUED, attention=Attention.APPROVAL
     ).values_list("id", flat=True):
         set_attention(job_id, Attention.NONE, actor=actor)
-
-
-async def ensure_trusted(job: Job) -> None:
-    """Raise `Refused` when this job would run untrusted code as the user, on this machine.
-
-    A container or another machine stands between the code and the user; a bare local worker does not.
-    """
-    worker, repository = job.worker, job.repository
-    if worker.provider != "local" or worker.config.get("container") or is_trusted(repository):
-        return
-    why = job.options.get("placement") or ""
-    raise Refused(
-        f"{repository.url} is not trusted yet: its pull requests' code would run as you, on this machine. "
-        f"{why}".rstrip(),
-        hint="If you trust everyone who can open a pull request there, repeat the command with --trust "
-        "(asked once per repository).",
-    )

@@ -27,7 +27,7 @@ JOB_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
 @dataclass(frozen=True)
 class JobRequest:
-    """What somebody asks for. `worker` empty: the configured default."""
+    """The job that a user asks for. `worker` empty: the configured default; `placed`: decided before."""
 
     repository: Repository
     target: Target
@@ -38,6 +38,7 @@ class JobRequest:
     prompt: str = ""
     secrets: tuple[str, ...] = ()
     actor: str = ""
+    placed: Placement | None = None
 
 
 async def submit(request: JobRequest) -> tuple[Job, bool]:
@@ -49,7 +50,8 @@ async def submit(request: JobRequest) -> tuple[Job, bool]:
     existing, worker = await sync_to_async(_look_up)(request)
     if existing is not None:
         return existing, False
-    return await sync_to_async(_create)(request, await place(request.repository, worker))
+    placed = request.placed or await place(request.repository, worker)
+    return await sync_to_async(_create)(request, placed)
 
 
 def _look_up(request: JobRequest) -> tuple[Job | None, Worker]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from dataclasses import dataclass
@@ -86,7 +87,7 @@ async def list_workers(warn: Progress) -> list[WorkerOverview]:
         warn(f"The provider of {name} does not answer; {name} is shown as last observed.")
     present = Q(jobs__removed_at__isnull=True)
     workers = [worker async for worker in Worker.objects.annotate(present=Count("jobs", filter=present))]
-    return [await describe_worker(worker, worker.present) for worker in workers]
+    return await asyncio.gather(*(describe_worker(worker, worker.present) for worker in workers))
 
 
 async def describe_worker(worker: Worker, jobs: int) -> WorkerOverview:

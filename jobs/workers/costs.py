@@ -19,10 +19,9 @@ from jobs.workers.machines import cloud_or_none, spec_of_machine
 
 Span = tuple[datetime, datetime]
 DISK_GONE = "disk_gone"  # the kind of event that a deleted data disk leaves
-# From the moment it is asked for until it is down, a machine costs.
+# A machine costs from the moment it exists until it is down. While it is `creating`, there may be none.
 _COSTS = frozenset(
     {
-        WorkerState.CREATING,
         WorkerState.BOOTING,
         WorkerState.READY,
         WorkerState.STOPPING,

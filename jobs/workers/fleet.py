@@ -34,6 +34,8 @@ from jobs.workers.requests import abegin_operation, afinish_request, ais_open, a
 
 # How far the machine's clock and its provider's may be apart.
 _CLOCKS = timedelta(minutes=2)
+# Until then another process may be about to ask for the machine.
+CREATION_LIMIT = timedelta(minutes=10)
 MAKING = "making"  # the step of a rebuild after the old machine is gone
 _UP = (WorkerState.READY, WorkerState.UNREACHABLE)
 _ROW: dict[InstanceState, WorkerState] = {
@@ -67,8 +69,11 @@ async def note_machine(worker: Worker, instance: Instance | None) -> None:
     """
     seen, state = worker, WorkerState(worker.state)
     if instance is None:
-        if state not in (WorkerState.ABSENT, WorkerState.CREATING):
-            await bring_row(worker.id, WorkerState.ABSENT, "Its machine is gone.", seen=seen)
+        if state is WorkerState.CREATING and timezone.now() - worker.state_since < CREATION_LIMIT:
+            return
+        if state is not WorkerState.ABSENT:
+            text = "Its machine is gone." if state is not WorkerState.CREATING else "Its machine never came."
+            await bring_row(worker.id, WorkerState.ABSENT, text, seen=seen)
         return
     down = instance.state in (InstanceState.STOPPING, InstanceState.STOPPED)
     facts: dict[str, Any] = {

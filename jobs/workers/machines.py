@@ -16,7 +16,7 @@ from jobs.models import JobEvent, Worker
 from jobs.providers import registry
 from jobs.providers.base import CloudProvider, Instance, InstanceState, Resource
 from jobs.states import WORKER_MOVES, WorkerDesired, WorkerState
-from jobs.transitions import move_worker
+from jobs.transitions import move_worker, set_desired
 from jobs.workers import cloud_init
 from jobs.workers.connection import provider_config
 from jobs.workers.requests import is_open
@@ -125,10 +125,9 @@ def _set_row(
             return row
         config = {**row.config, **changes}
         config = {key: value for key, value in config.items() if value is not None}
-        columns: dict[str, Any] = {"config": config}
+        Worker.objects.filter(id=worker_id).update(config=config)
         if desired is not None:
-            columns["desired"] = desired.value
-        Worker.objects.filter(id=worker_id).update(**columns)
+            set_desired(worker_id, desired)
         if note is not None:
             JobEvent.objects.create(
                 worker_id=worker_id, kind=note.kind, actor=note.actor, data=dict(note.data)

@@ -16,6 +16,7 @@ from jobs.errors import NoCapacity, NotFound, OffloadError, QuotaExceeded, Refus
 from jobs.models import Worker
 from jobs.providers.base import CloudProvider, Instance, InstanceState
 from jobs.states import WorkerDesired, WorkerState
+from jobs.transitions import set_desired
 from jobs.workers.machines import (
     GONE_DEADLINE,
     ON_REQUEST,
@@ -48,10 +49,10 @@ def _save_intent(name: str, provider: str, root: str, config: Mapping[str, Any])
                 hint="Choose another name.",
             ) from None
         if row.state == WorkerState.ABSENT and config:
-            # Nothing was made of the earlier wish, or nothing is left of it but its data disk.
+            # No machine was made of the earlier request, or only its data disk is left.
             kept = {key: row.config[key] for key in ("zone", "disk_zone", "tried") if key in row.config}
             Worker.objects.filter(id=row.id).update(config={**config, **kept}, root=root)
-    Worker.objects.filter(name=name).update(desired=WorkerDesired.UP.value)
+    set_desired(Worker.objects.get(name=name).id, WorkerDesired.UP)
     return Worker.objects.get(name=name)
 
 
@@ -68,7 +69,7 @@ async def provision(
     what it has. Raises `NoCapacity` when no zone has room, `TimedOut` naming the step, or what the
     provider said; the same call goes on from there.
     """
-    step(f"Saving the wish for {name}")
+    step(f"Recording the request for {name}")
     worker = await save_intent(name, provider, root, config)
     return await bring_up(worker, step, make=True)
 

@@ -12,6 +12,7 @@ from jobs.errors import OffloadError
 from jobs.models import Worker
 from jobs.providers.base import CloudProvider, Instance, InstanceState, Resource
 from jobs.states import RequestKind, WorkerDesired, WorkerState
+from jobs.transitions import aset_desired
 from jobs.workers.fleet import note_machine
 from jobs.workers.home import home_id
 from jobs.workers.machines import (
@@ -215,7 +216,8 @@ async def panic(step: Step = silent, *, extra: Sequence[Worker] = ()) -> Halted:
     for account in accounts:
         # A deletion that was begun stays one: else a sweep would take what is left of it for wanted.
         rows = Worker.objects.filter(provider=account.provider.kind).exclude(desired=WorkerDesired.GONE)
-        await rows.aupdate(desired=WorkerDesired.DOWN.value)
+        async for row in rows:
+            await aset_desired(row.id, WorkerDesired.DOWN)
         asked += [(account, name) for name in await _ask_all_to_stop(account, step, halted)]
     for account, name in asked:
         try:

@@ -64,7 +64,35 @@ def test_transitions_is_the_only_writer_of_state_columns() -> None:
     assert guilty == {}
 
 
+# Each of these is written by one module: (text of the call, keyword) -> module.
+ONE_WRITER = {
+    ("Worker.objects", "desired"): "jobs/transitions.py",
+    ("WorkerRequest.objects", "state"): "jobs/workers/requests.py",
+    ("WorkerRequest.objects", "kind"): "jobs/workers/requests.py",
+    ("open_requests(", "state"): "jobs/workers/requests.py",
+}
+
+
+def writers_of(model: str, column: str) -> set[str]:
+    return {
+        str(path)
+        for path, tree in sources("jobs", "terminals")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in WRITERS
+        and ast.unparse(node.func).startswith(model)
+        and column in {keyword.arg for keyword in node.keywords}
+    }
+
+
+@pytest.mark.parametrize(("model", "column"), ONE_WRITER)
+def test_one_module_writes_desired_states_and_requests(model: str, column: str) -> None:
+    assert writers_of(model, column) <= {ONE_WRITER[model, column]}
+
+
 def test_the_check_for_writers_finds_one() -> None:
+    assert writers_of("Worker.objects", "desired") == {"jobs/transitions.py"}
     assert state_writes(ast.parse("Job.objects.filter(id=1).update(state='failed')"))
 
 

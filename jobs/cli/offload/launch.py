@@ -40,8 +40,8 @@ async def run(request: Request) -> int:
     steps = StepPrinter(quiet=request.json)
     repository = await request.repository(target)
     steps.part(1, f"Using {target.shown} of {repository.slug}")
-    await _ask_for_trust(request, repository)
-    job, created = await _submit(request, repository, target, action)
+    placed = await _ask_for_trust(request, repository)
+    job, created = await _submit(request, target, action, placed)
     if not created and not request.fresh:
         _refuse_ignored_options(request, job)
     if request.fresh and not created:
@@ -50,7 +50,7 @@ async def run(request: Request) -> int:
             await execution.check_head(job.id)
         steps.part(1, f"Removing the old {job.session}")
         await execution.remove(job.id, force=request.force, actor=actor())
-        job, created = await _submit(request, repository, target, action)
+        job, created = await _submit(request, target, action, placed)
     request.if_interrupted = "Interrupted before the job was started. The same command continues with it."
     try:
         job = await _bring_up(job, created, steps)
@@ -104,10 +104,12 @@ def _safe_to_leave(job: Job) -> str:
     return f"{job.session} runs without this command on {job.worker}: it is safe to close your laptop"
 
 
-async def _submit(request: Request, repository: Repository, target: Target, action: str) -> tuple[Job, bool]:
+async def _submit(
+    request: Request, target: Target, action: str, placed: execution.Placement
+) -> tuple[Job, bool]:
     return await execution.submit(
         execution.JobRequest(
-            repository=repository,
+            repository=placed.repository,
             target=target,
             action=action,
             worker=request.worker or "",
@@ -115,17 +117,17 @@ async def _submit(request: Request, repository: Repository, target: Target, acti
             prompt=request.prompt or "",
             secrets=tuple(request.secret or ()),
             actor=actor(),
+            placed=placed,
         )
     )
 
 
-async def _ask_for_trust(request: Request, repository: Repository) -> None:
-    """Obtain the trust that the job will need, before the job is created. Raises `Refused`."""
+async def _ask_for_trust(request: Request, repository: Repository) -> execution.Placement:
+    """Return where the job will run, with the trust that this needs obtained. Raises `Refused`."""
     worker = await sync_to_async(find_worker)(request.worker or "")
     placed = await execution.place(repository, worker)
-    wanted = Job(repository=repository, worker=placed.worker, options={"placement": placed.why})
     try:
-        await execution.ensure_trusted(wanted)
+        execution.require_trust(placed)
     except Refused as refusal:
         # --yes answers questions about this job. Trust in a repository needs --trust or an answer.
         if not request.trust and not (
@@ -135,6 +137,7 @@ async def _ask_for_trust(request: Request, repository: Repository) -> None:
         ):
             raise
         await execution.trust(repository.id, actor())
+    return placed
 
 
 async def _bring_up(job: Job, created: bool, steps: StepPrinter) -> Job:

@@ -77,8 +77,7 @@ async def _submit(request: HttpRequest, form: LaunchForm) -> tuple[Job | None, b
         field = "worker"
         worker = await sync_to_async(find_worker)(data["worker"])
         placed = await execution.place(repository, worker)
-        exposed = placed.worker.provider == "local" and not placed.worker.config.get("container")
-        if exposed and not execution.is_trusted(repository):
+        if placed.needs_trust:
             if not data["trust"]:
                 form.ask_trust = True
                 raise Refused(
@@ -97,6 +96,7 @@ async def _submit(request: HttpRequest, form: LaunchForm) -> tuple[Job | None, b
                 worker=data["worker"],
                 agent=data["agent"],
                 actor=actor_of(request),
+                placed=placed,
             )
         )
     except OffloadError as error:

@@ -21,7 +21,7 @@ from jobs.workers.costs import Cost, cost_of
 from jobs.workers.requests import latest_failure, open_requests
 
 EVENTS = 12
-_RUNNING = frozenset({"creating", "booting", "ready", "stopping", "unreachable"})
+_RUNNING = frozenset({"booting", "ready", "stopping", "unreachable"})
 
 
 async def _cost(worker: Worker) -> Cost | None:

@@ -40,10 +40,11 @@ def hours(*moves: tuple[float, str]) -> float:
     return hours_of(spans_of([(at(ago), state) for ago, state in moves], NOW))
 
 
-def test_a_machine_costs_from_the_wish_until_it_is_down() -> None:
-    assert hours((10, "creating"), (9, "ready"), (6, "stopped")) == pytest.approx(4)
-    assert hours((10, "creating"), (9, "ready"), (8, "unreachable"), (7, "ready"), (6, "stopping")) == 10
-    assert hours((10, "creating"), (9, "absent"), (2, "booting")) == pytest.approx(3)
+def test_a_machine_costs_from_its_first_boot_until_it_is_down() -> None:
+    assert hours((10, "creating"), (9, "ready"), (6, "stopped")) == pytest.approx(3)
+    assert hours((10, "creating"), (9, "ready"), (8, "unreachable"), (7, "ready"), (6, "stopping")) == 9
+    assert hours((10, "creating"), (9, "absent"), (2, "booting")) == pytest.approx(2)
+    assert hours((10, "creating")) == 0
     assert hours() == 0
 
 
@@ -55,7 +56,7 @@ def test_a_disk_costs_until_it_is_deleted() -> None:
     moves = [(at(10), "creating"), (at(9), "ready"), (at(5), "absent"), (at(1), DISK_GONE)]
     assert hours_of(disk_spans_of(moves, NOW)) == pytest.approx(8)
     price = Price(running=1.0, stopped=0.1, as_of="2026-01-01", source="made up")
-    assert total(price, moves, None, NOW) == pytest.approx(5 * 1.0 + 4 * 0.1)
+    assert total(price, moves, None, NOW) == pytest.approx(4 * 1.0 + 4 * 0.1)
     assert total(price, moves, at(6), NOW) == pytest.approx(1 * 1.0 + 4 * 0.1)
     assert total(price, moves, at(0.5), NOW) == 0
 

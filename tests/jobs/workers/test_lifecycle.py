@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from django.utils import timezone
+
 from jobs.errors import NoCapacity, NotFound, Refused, TimedOut, UsageError, WorkerUnavailable
 from jobs.models import JobEvent, Worker
 from jobs.providers.base import InstanceState
@@ -233,3 +235,15 @@ class Sweeping(CloudTest):
         await sync_to_async(make_worker)()
         found = await sweep.sweep(remove=True)
         self.assertEqual((found.orphans, found.gone), ([], []))
+
+
+class NeverMade(CloudTest):
+    async def test_a_machine_that_never_came_is_absent_after_a_while(self) -> None:
+        columns = {"provider": "memory", "root": self.root, "config": self.config(), "state": "creating"}
+        row = await Worker.objects.acreate(name="box", **columns)
+        self.assertIsNone(await fleet.look_at_machine(row))
+        self.assertEqual((await self.row()).state, "creating", "another process may be making it")
+        await Worker.objects.aupdate(state_since=timezone.now() - fleet.CREATION_LIMIT)
+        self.assertIsNone(await fleet.look_at_machine(row))
+        row = await self.row()
+        self.assertEqual((row.state, row.state_detail), ("absent", "Its machine never came."))
