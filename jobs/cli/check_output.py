@@ -71,7 +71,7 @@ def summary(problems: Sequence[Problem], repair: str) -> str:
     """Return how many checks failed. `repair`: the command that repairs, named when it can."""
     failed = sum(one.severity is Severity.FAIL for one in problems)
     warned = sum(one.severity is Severity.WARN for one in problems)
-    repairable = sum(bool(one.mend) for one in problems)
+    repairable = sum(bool(one.repair) for one in problems)
     if not failed and not warned:
         return "Everything is in order."
     parts = [f"{failed} failed"] * bool(failed) + [f"{warned} warning{'' if warned == 1 else 's'}"] * bool(
@@ -97,7 +97,7 @@ def rows(problems: Sequence[Problem]) -> list[dict[str, Any]]:
             "detail": one.detail,
             "remedy": one.remedy or None,
             "command": one.command or None,
-            "repairable": bool(one.mend),
+            "repairable": bool(one.repair),
         }
         for one in problems
     ]

@@ -114,8 +114,8 @@ async def wait(
     """Follow a job until it has ended (`interrupted` counts: nothing is at work then).
 
     With `pausing`, an interruption after which the job goes on by itself is no end; `pausing` is told.
-    Raises `TimedOut` after `timeout` seconds; the job goes on. A broken line is mended with back-off for
-    as long as it takes.
+    Raises `TimedOut` after `timeout` seconds; the job goes on. A broken connection is opened again, with
+    back-off, for as long as it takes.
     """
     try:
         async with asyncio.timeout(timeout):

@@ -28,9 +28,9 @@ from jobs.workers import (
     forget_pins,
     look_at,
     look_beside,
-    mend,
     observe_worker,
     pins_of,
+    repair_machine,
 )
 from jobs.workers.container.check import check_container
 
@@ -238,6 +238,6 @@ async def _examine_machine(line: Connection, progress: Progress, *, apply: bool)
         )
 
     machine = await look()
-    if apply and await mend(line.transport, machine, progress):
+    if apply and await repair_machine(line.transport, machine, progress):
         machine = await look()
     return machine

@@ -14,7 +14,7 @@ from jobs.providers.gce.compute.template import read_settings, read_spec
 from jobs.providers.gce.identity import gcloud
 from jobs.providers.gce.onboarding.examination import examine
 from jobs.providers.gce.onboarding.observed import Seen, Wanted
-from jobs.providers.gce.onboarding.repair import mend, mendable
+from jobs.providers.gce.onboarding.repair import apply_repairs, repairable
 
 Approve = Callable[[str], Awaitable[bool]]
 """Answers a question about one repair that grants something."""
@@ -59,8 +59,8 @@ async def repair_google(
     """
     tried: frozenset[str] = frozenset()
     made = False
-    while left := mendable(seen) - tried:
-        if not await mend(wanted, seen, progress, approve, skip=tried):
+    while left := repairable(seen) - tried:
+        if not await apply_repairs(wanted, seen, progress, approve, skip=tried):
             break
         tried |= left
         made = made or seen.made_identity

@@ -39,7 +39,7 @@ class Severity(StrEnum):
 class Problem:
     """One line of a check: what was looked at, what was seen, what to do about it.
 
-    `command`: the remedy as one types it, to be copied; `mend`: what `--apply` can do about it (a name that
+    `command`: the remedy as one types it, to be copied; `repair`: what `--apply` can do about it (a name that
     the check's own room knows).
     """
 
@@ -48,7 +48,7 @@ class Problem:
     detail: str
     remedy: str = ""
     command: str = ""
-    mend: str = ""
+    repair: str = ""
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ class CloudProvider(WorkerProvider):
         """Ask for one resource to be deleted, a protected disk too. Absent is success."""
 
     @abstractmethod
-    async def trouble(self, name: str) -> OffloadError | None:
+    async def find_failure(self, name: str) -> OffloadError | None:
         """Return why the last accepted request about a machine failed later on; None when it did not."""
 
     @abstractmethod
@@ -205,15 +205,15 @@ class CloudProvider(WorkerProvider):
         """Return what was made in the account for several machines, in the order in which it can go."""
         return []
 
-    def stands_on(self) -> frozenset[str]:
+    def shared_groups(self) -> frozenset[str]:
         """Return the groups of shared resources that machines of this configuration need. Pure."""
         return frozenset()
 
-    async def remains(self, resource: Resource) -> bool:
+    async def still_exists(self, resource: Resource) -> bool:
         """Return whether a resource that was asked to go is still there."""
         return any(str(one) == str(resource) for one in await self.resources())
 
-    async def hollow(self, name: str) -> str:
+    async def why_unreachable(self, name: str) -> str:
         """Return why nothing can answer behind this machine (an emulator's), in words; empty: it can."""
         return ""
 
@@ -221,7 +221,7 @@ class CloudProvider(WorkerProvider):
         """Return the public host keys that the machine published (`ssh-ed25519 AAAA...`); empty: none yet."""
         return []
 
-    async def ground(self, zone: str) -> str | None:
+    async def create_shared(self, zone: str) -> str | None:
         """Ask for the next missing part of what machines in a zone stand on (the network).
 
         Returns what is under way, in words; None when all of it is there.

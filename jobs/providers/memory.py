@@ -184,7 +184,7 @@ class MemoryProvider(CloudProvider):
         else:
             self._cloud.addresses.pop(resource.name, None)
 
-    async def trouble(self, name: str) -> OffloadError | None:
+    async def find_failure(self, name: str) -> OffloadError | None:
         """Return why a machine that was accepted never came."""
         return self._cloud.troubles.get(name)
 

@@ -13,7 +13,7 @@ from jobs.workers.host_keys import forget_pins, pins_of
 from jobs.workers.idle import Parts
 from jobs.workers.lifecycle import check_worker, ensure_local_worker, find_worker, get_job, observe_worker
 from jobs.workers.probe import Machine, look_at
-from jobs.workers.repair import mend
+from jobs.workers.repair import repair_machine
 from jobs.workers.ssh_config import words_for_ssh
 from jobs.workers.terminal import (
     Kind,
@@ -59,13 +59,13 @@ __all__ = [
     "layout_of",
     "look_at",
     "look_beside",
-    "mend",
     "note_terminal",
     "observe_worker",
     "open_terminal",
     "pins_of",
     "read_session",
     "remove_job_container",
+    "repair_machine",
     "request_attention",
     "terminal_job",
     "upload_file",

@@ -188,7 +188,7 @@ async def until_state(
             return Seen((instance,))
         if instance is None or instance.state is InstanceState.STOPPED:
             # It never came, or its start was accepted and failed later on.
-            trouble = await provider.trouble(name)
+            trouble = await provider.find_failure(name)
             if trouble is not None or instance is None:
                 return Seen(None, error=trouble or _vanished(name))
         return Seen(None, f"{name} is {instance.state.value}")
@@ -200,7 +200,7 @@ async def until_removed(provider: CloudProvider, resource: Resource, step: Step)
     """Wait until a resource that was asked to go is gone. Raises `TimedOut`."""
 
     async def look() -> Seen[bool]:
-        left = await provider.remains(resource)
+        left = await provider.still_exists(resource)
         return Seen(None, f"the {resource} is still there") if left else Seen(True)
 
     await wait_until(f"the {resource} to go", look, deadline=GONE_DEADLINE, step=step)

@@ -225,7 +225,7 @@ async def _until_grounded(provider: CloudProvider, zone: str, step: Step) -> Non
     """Have what machines in the zone stand on: the network."""
 
     async def look() -> Seen[bool]:
-        missing = await provider.ground(zone)
+        missing = await provider.create_shared(zone)
         return Seen(True) if missing is None else Seen(None, missing)
 
     await wait_until("the network", look, deadline=GROUND_DEADLINE, step=step)

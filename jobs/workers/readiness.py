@@ -62,7 +62,7 @@ async def nobody_answers(provider: CloudProvider, worker: Worker) -> str:
     """Return why the machine is not waited for; empty when it is."""
     if worker.config.get("machine_only"):
         return "The machine runs, says its provider. Nobody was asked over ssh: it is a machine only."
-    hollow = await provider.hollow(worker.name)
+    hollow = await provider.why_unreachable(worker.name)
     return f"The machine runs, says its provider. {hollow}" if hollow else ""
 
 

@@ -1,4 +1,4 @@
-"""What `doctor WORKER --apply` mends on a machine: packages, and the root's directory and owner.
+"""What `doctor WORKER --apply` repairs on a machine: packages, and the root's directory and owner.
 
 Each step is told before it is taken. Nothing is done with more power than the account has: root, or sudo
 that asks for no password.
@@ -36,8 +36,8 @@ chmod u+rwx,go-w -- "$root"
 """
 
 
-async def mend(transport: Transport, machine: Machine, tell: Callable[[str], None]) -> bool:
-    """Mend what can be mended; return whether anything was done. Look again afterwards.
+async def repair_machine(transport: Transport, machine: Machine, tell: Callable[[str], None]) -> bool:
+    """Repair what can be repaired; return whether anything was done. Look again afterwards.
 
     `tell` hears each step before it is taken. Raises what stood in the way of a step.
     """

@@ -127,7 +127,7 @@ async def _orphans(account: _Account) -> tuple[list[Resource], frozenset[str]]:
     standing: set[str] = set()
     for worker in names.values():
         provider = cloud_or_none(worker) if worker.desired != WorkerDesired.GONE else None
-        standing |= provider.stands_on() if provider is not None else set()
+        standing |= provider.shared_groups() if provider is not None else set()
     # Machines first: a disk in use cannot go.
     orphans.sort(key=lambda one: (one.kind != "instance", one.kind, one.name))
     asked = frozenset(
@@ -146,8 +146,8 @@ async def sweep(
 ) -> Swept:
     """Find resources with our labels that no row stands for, and rows whose machine is gone.
 
-    Rows are mended at once; orphans are only removed with `remove`. Among them is what other homes made only
-    with `other_homes`, and a data disk only `with_disks`, or when a row asked for its deletion. `extra`:
+    Rows are corrected at once; orphans are only removed with `remove`. Among them is what other homes made
+    only with `other_homes`, and a data disk only `with_disks`, or when a row asked for its deletion. `extra`:
     workers that are no rows, for accounts that no row names.
     """
     swept = Swept()

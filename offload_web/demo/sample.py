@@ -1,6 +1,6 @@
 """The sample repository of the tour: a small shop, and pull request #123.
 
-The pull request mends the rounding of discounts, with tests that prove it, and on the way takes free
+The pull request fixes the rounding of discounts, with tests that prove it, and on the way takes free
 shipping away from discounted orders. Its review finds both.
 """
 

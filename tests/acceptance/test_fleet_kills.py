@@ -236,8 +236,8 @@ def test_doctor_mends(stage: Stage, tmp_path: Path, configured: bool) -> None:
     make_key(tmp_path / ".ssh" / "google_compute_engine")
     path = f"{gcloud.folder}{os.pathsep}{stage.cli.env['PATH']}"
     with stage.at_google(HOME=str(tmp_path), PATH=path, NO_GCE_CHECK="true"):
-        mend = ("doctor", "--gcp", "--apply", "--yes")
+        repair = ("doctor", "--gcp", "--apply", "--yes")
         points = everywhere(
-            stage, "bare", mend, check, kinds=("ahead", "after") if configured else ("after",)
+            stage, "bare", repair, check, kinds=("ahead", "after") if configured else ("after",)
         )
     assert (points.kills["after"] >= 12, len(points.states) >= 7) == (True, True)

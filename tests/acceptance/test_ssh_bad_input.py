@@ -170,11 +170,11 @@ def test_doctor_mends_a_machine(tmp_path: Path) -> None:
             assert "`manage.py doctor far --apply` can do it" in found
             assert "WARN  worker far: root:" in found
             assert not installed.exists(), "nothing is installed without being asked"
-            mended = far.cli.run("doctor", "far", "--apply")
-            assert "Installing tmux with apt-get" in mended.stderr
+            repaired = far.cli.run("doctor", "far", "--apply")
+            assert "Installing tmux with apt-get" in repaired.stderr
             assert installed.read_text().split() == ["install", "-y", "--no-install-recommends", "tmux"]
-            assert "PASS  worker far: tmux: tmux " in mended.stdout
-            assert "PASS  worker far: The runner answers" in mended.stdout
+            assert "PASS  worker far: tmux: tmux " in repaired.stdout
+            assert "PASS  worker far: The runner answers" in repaired.stdout
             assert far.root.stat().st_mode & 0o777 == 0o755
         checks = far.cli.json("doctor", "far", code=4)["doctor"]["checks"]
         assert checks[-1]["severity"] == "fail"

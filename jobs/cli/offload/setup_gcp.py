@@ -64,12 +64,12 @@ async def setup_gcp(request: Request) -> int:
     wanted, seen = await operations.check_google(doctor_gcp.read_google_request(request, **known))
     if request.apply:
         seen = await doctor_gcp.repair(request, wanted, seen)
-    mendable = any(one.mend for one in seen.problems)
+    repairable = any(one.repair for one in seen.problems)
     if not request.json:
         say("")
         doctor_gcp.print_title(wanted)
         check_output.print_checks(seen.problems)
-    if mendable and not request.apply and await request.confirm("\nRepair what can be repaired now?"):
+    if repairable and not request.apply and await request.confirm("\nRepair what can be repaired now?"):
         before = set(seen.problems)
         seen = await doctor_gcp.repair(request, wanted, seen)
         if not request.json:

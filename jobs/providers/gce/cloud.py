@@ -92,7 +92,7 @@ class GceCloud(CloudProvider):
         """Return networks with their parts, and snapshot schedules."""
         return await self._inventory.shared()
 
-    def stands_on(self) -> frozenset[str]:
+    def shared_groups(self) -> frozenset[str]:
         """Return the network and its part in each region, and the snapshot schedule if there is one."""
         return grounds(
             self.machines.settings, int((self._config.get("spec") or {}).get("snapshot_days") or 0)
@@ -108,11 +108,11 @@ class GceCloud(CloudProvider):
         else:
             await self._inventory.remove(resource)
 
-    async def remains(self, resource: Resource) -> bool:
+    async def still_exists(self, resource: Resource) -> bool:
         """Return whether a resource is still there."""
         return await self._inventory.find(resource) is not None
 
-    async def trouble(self, name: str) -> OffloadError | None:
+    async def find_failure(self, name: str) -> OffloadError | None:
         """Return why the newest operation on the machine failed."""
         return await self.machines.failure(name)
 
@@ -153,7 +153,7 @@ class GceCloud(CloudProvider):
         parts = {"machine": found.machine_hour, "disks": hour}
         return Price(found.machine_hour + hour, hour, found.as_of, found.source, parts=parts)
 
-    async def hollow(self, name: str) -> str:
+    async def why_unreachable(self, name: str) -> str:
         """Return why nothing answers: an endpoint that knows nothing of guests has no machines behind it."""
         if not self.machines.api.is_elsewhere or await self.machines.has_guest(name):
             return ""
@@ -164,7 +164,7 @@ class GceCloud(CloudProvider):
         """Return the keys that the guest published."""
         return await self.machines.host_keys(name)
 
-    async def ground(self, zone: str) -> str | None:
+    async def create_shared(self, zone: str) -> str | None:
         """Ask for the next missing part of the network, then for the snapshot schedule."""
         if zone not in self._grounds:
             self._grounds[zone] = Ground(self._in_zone(zone), self._config)

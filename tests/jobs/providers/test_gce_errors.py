@@ -46,7 +46,7 @@ async def test_refusals(simulator: Simulator, fault: str, error: type[OffloadErr
     assert remedy in caught.value.hint
     assert "Making the machine worker in us-central1-a failed" in caught.value.message
     assert await provider().get("worker") is None
-    await provider().create({}, "worker")  # and once it is mended, the same call works
+    await provider().create({}, "worker")  # and once it is fixed, the same call works
     assert await provider().get("worker")
 
 

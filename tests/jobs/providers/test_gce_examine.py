@@ -129,7 +129,7 @@ LINK = f"gcloud billing projects link {PROJECT} --billing-account ACCOUNT"
         (no_gcloud, {}, "gcloud", "not on the PATH", "https://cloud.google.com/sdk/docs/install"),
         (gcloud_is(account=""), {}, "gcloud", "logged in to no account", "gcloud auth login"),
         (gcloud_is(accounts=()), {}, "gcloud", "logged in to no account", "gcloud auth login"),
-        (gcloud_is(broken="ERROR: (gcloud) Python is too old."), {}, "gcloud", "too old", "install it anew"),
+        (gcloud_is(broken="ERROR: (gcloud) Python is too old."), {}, "gcloud", "too old", "install it again"),
         (account_is(projects={"x": "ACTIVE"}), {}, "project", f"no project {PROJECT}", "projects list"),
         (
             account_is(projects={PROJECT: "DELETE_REQUESTED"}),
@@ -346,13 +346,13 @@ async def test_the_key_that_ends_is_renewed(simulator: Simulator) -> None:
         seen = await examine(wanted())
         (line,) = [one for one in seen.problems if one.subject == "OS Login"]
         assert (line.severity, "ssh-keys update" in line.command) == (severity, True)
-        assert await repair.mend(wanted(), seen, print, no)
+        assert await repair.apply_repairs(wanted(), seen, print, no)
         assert "expirationTimeUsec" not in entry
     assert (await at(wanted()))["OS Login"].severity is Severity.PASS
 
 
 async def test_mending_from_nothing(simulator: Simulator, stub: StubGcloud) -> None:
-    """APIs off (and slow to be known), no key, a role missing: one round mends all of it."""
+    """APIs off (and slow to be known), no key, a role missing: one round repairs all of it."""
     simulator.world.seconds = 0.1
     simulator.world.account.update(
         off=["compute.googleapis.com", "oslogin.googleapis.com", "cloudbuild.googleapis.com"], lag=3,
@@ -361,11 +361,11 @@ async def test_mending_from_nothing(simulator: Simulator, stub: StubGcloud) -> N
     )  # fmt: skip
     said: list[str] = []
     seen = await examine(wanted())
-    assert {one.mend for one in seen.problems if one.mend} == {"apis", "roles", "ssh-key"}
-    assert await repair.mend(wanted(), seen, said.append, no)
+    assert {one.repair for one in seen.problems if one.repair} == {"apis", "roles", "ssh-key"}
+    assert await repair.apply_repairs(wanted(), seen, said.append, no)
     assert (await at(wanted()))["roles"].severity is Severity.FAIL, "nothing is granted without a yes"
     assert simulator.world.account["bindings"][1:] == []
-    assert await repair.mend(wanted(), await examine(wanted()), said.append, yes)
+    assert await repair.apply_repairs(wanted(), await examine(wanted()), said.append, yes)
     assert {one.severity for one in (await examine(wanted())).problems} == {Severity.PASS}
     assert simulator.world.account["bindings"] == [
         {"role": "roles/owner", "members": ["user:boss@example.com"]},
@@ -375,14 +375,14 @@ async def test_mending_from_nothing(simulator: Simulator, stub: StubGcloud) -> N
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert "Waiting until Google knows it everywhere ..." in said
     before = key.read_bytes()
-    await repair.mend(wanted(), replace_mends(await examine(wanted())), said.append, yes)
+    await repair.apply_repairs(wanted(), replace_repairs(await examine(wanted())), said.append, yes)
     assert key.read_bytes() == before, "a key that is there is never overwritten"
 
 
-def replace_mends(seen: Seen) -> Seen:
-    """Pretend that everything is to be mended again."""
+def replace_repairs(seen: Seen) -> Seen:
+    """Pretend that everything is to be repaired again."""
     names = ("apis", "ssh-key", "login-key")
-    return replace(seen, problems=[Problem(Severity.FAIL, "x", "x", mend=name) for name in names])
+    return replace(seen, problems=[Problem(Severity.FAIL, "x", "x", repair=name) for name in names])
 
 
 async def test_what_cannot_be_mended_is_said(simulator: Simulator) -> None:
@@ -390,7 +390,7 @@ async def test_what_cannot_be_mended_is_said(simulator: Simulator) -> None:
     said: list[str] = []
     simulator.world.account.update(off=["compute.googleapis.com"], billing="")
     seen = await examine(wanted())
-    await repair.mend(wanted(), seen, said.append, yes)
+    await repair.apply_repairs(wanted(), seen, said.append, yes)
     (refusal,) = [one for one in said if "Billing account for project" in one]
     assert "https://console.cloud.google.com/billing/linkedaccount" in refusal
     assert "compute.googleapis.com" in simulator.world.account["off"]
@@ -402,7 +402,7 @@ async def test_the_api_that_turns_on_apis_is_turned_on_by_gcloud(
     simulator.world.account["off"] = ["serviceusage.googleapis.com"]
     stub.set(does={"services enable serviceusage.googleapis.com": ""})
     said: list[str] = []
-    await repair.mend(wanted(), await examine(wanted()), said.append, yes)
+    await repair.apply_repairs(wanted(), await examine(wanted()), said.append, yes)
     (asked,) = [one for one in stub.asked() if one.startswith("services enable")]
     assert asked.startswith("services enable serviceusage.googleapis.com compute.googleapis.com")
     assert asked.endswith(f"--project={PROJECT}")

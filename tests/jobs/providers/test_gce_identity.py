@@ -38,11 +38,11 @@ async def test_it_may_read_the_image_and_nothing_else(simulator: Simulator) -> N
     what = wanted(image=IMAGE)
     seen = await examine(what)
     (line,) = [one for one in seen.problems if one.subject == SUBJECT]
-    assert (line.severity, line.mend) == (Severity.WARN, "identity")
-    assert not await repair.mend(what, seen, said.append, no)
+    assert (line.severity, line.repair) == (Severity.WARN, "identity")
+    assert not await repair.apply_repairs(what, seen, said.append, no)
     assert simulator.world.account["accounts"] == {}, "nothing is made without a yes"
     for _ in range(2):  # the second finds everything there, as after a death before it was noted
-        assert await repair.mend(what, seen, said.append, yes)
+        assert await repair.apply_repairs(what, seen, said.append, yes)
         assert (seen.identity, seen.made_identity) == (WORKER, True)
         assert list(simulator.world.account["accounts"]) == [WORKER]
         ours = {"role": reader, "members": [f"serviceAccount:{WORKER}"]}
@@ -53,7 +53,7 @@ async def test_it_may_read_the_image_and_nothing_else(simulator: Simulator) -> N
     what = wanted(image=IMAGE, service_account=WORKER)
     assert (await at(what))[SUBJECT].severity is Severity.PASS
     simulator.world.account["accounts"][WORKER]["bindings"] = []
-    assert await repair.mend(what, await examine(what), said.append, yes)
+    assert await repair.apply_repairs(what, await examine(what), said.append, yes)
     assert (await at(what))[SUBJECT].severity is Severity.PASS
 
 
@@ -68,7 +68,7 @@ async def test_a_death_or_a_lost_answer_anywhere_costs_a_repetition(simulator: S
     else:
         simulator.world.account.update(accounts={WORKER: {}}, bindings=[ours])
     seen = await examine(wanted(image=IMAGE))
-    assert await repair.mend(wanted(image=IMAGE), seen, print, yes)
+    assert await repair.apply_repairs(wanted(image=IMAGE), seen, print, yes)
     assert seen.made_identity
     assert [one.times for one in simulator.faults] == [0] * len(simulator.faults)
     assert simulator.world.account["bindings"] == [ours]
@@ -83,12 +83,12 @@ async def test_one_that_was_made_and_not_let_read_the_image_is_seen_and_mended(s
     what = wanted(image=IMAGE, service_account=WORKER)
     seen = await examine(what)
     (line,) = [one for one in seen.problems if one.subject == SUBJECT]
-    assert (line.severity, line.mend) == (Severity.WARN, "reader")
+    assert (line.severity, line.repair) == (Severity.WARN, "reader")
     assert f"{WORKER} has no role in {PROJECT} that lets it read the image." in line.detail
     assert line.command.endswith(f"--member serviceAccount:{WORKER} --role roles/artifactregistry.reader")
-    assert not await repair.mend(what, seen, print, no)
+    assert not await repair.apply_repairs(what, seen, print, no)
     simulator.world.account["unknown"] = 1  # it is as new as that
-    assert await repair.mend(what, seen, print, yes)
+    assert await repair.apply_repairs(what, seen, print, yes)
     both = ["user:boss@example.com", f"serviceAccount:{WORKER}"]
     assert simulator.world.account["bindings"] == [{**theirs, "members": both}]
     assert (await at(what))[SUBJECT].severity is Severity.PASS
@@ -113,7 +113,7 @@ async def test_who_may_not_make_one_is_told_so(simulator: Simulator) -> None:
     await ready(simulator)
     simulator.world.account["lacks"] = ["iam.serviceAccounts.create"]
     said: list[str] = []
-    await repair.mend(wanted(image=IMAGE), await examine(wanted(image=IMAGE)), said.append, yes)
+    await repair.apply_repairs(wanted(image=IMAGE), await examine(wanted(image=IMAGE)), said.append, yes)
     (refusal,) = [one for one in said if "'iam.serviceAccounts.create' denied" in one]
     assert "roles/iam.serviceAccountAdmin" in refusal
     simulator.world.account["off"] = ["iam.googleapis.com"]

@@ -116,7 +116,7 @@ async def test_its_data_disk_is_saved_by_a_schedule(simulator: Simulator) -> Non
     spec = {"snapshot_days": 7}
     cloud = GceCloud(config(spec=spec))
     said = []
-    while step := await cloud.ground(ZONE):
+    while step := await cloud.create_shared(ZONE):
         said.append(step)
         simulator.settle()
     assert said[-1] == "Making the snapshot schedule offload-snapshots-7d."

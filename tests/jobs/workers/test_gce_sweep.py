@@ -37,9 +37,9 @@ class GceSweep(TransactionTestCase):
     def home(self) -> str:
         return home_id(settings.OFFLOAD.home)
 
-    async def ground(self, zone: str = ZONE, **more: Any) -> None:
+    async def create_shared(self, zone: str = ZONE, **more: Any) -> None:
         cloud = GceCloud(self.config(**more))
-        while await cloud.ground(zone) is not None:
+        while await cloud.create_shared(zone) is not None:
             pass
 
     async def make(self, name: str, **more: Any) -> None:
@@ -69,7 +69,7 @@ class GceSweep(TransactionTestCase):
         days = {"spec": {"machine_type": "e2-standard-2", "snapshot_days": 7}}
         mine = {**self.config(), **days}
         cloud = GceCloud(mine)
-        while await cloud.ground(ZONE) is not None:
+        while await cloud.create_shared(ZONE) is not None:
             pass
         await self.make("kept")
         await Worker.objects.acreate(name="kept", provider="gce-cos", root="/r", config=mine, desired="up")
@@ -80,7 +80,7 @@ class GceSweep(TransactionTestCase):
         zone = f"zones/{ZONE}"
         self.add(f"{zone}/disks/gone-data", "disk", {"labels": labels, "sizeGb": "200", "status": "READY"})
         self.add(f"{zone}/disks/gone", "disk", {"labels": labels, "sizeGb": "20", "status": "READY"})
-        await self.ground("us-east1-b")
+        await self.create_shared("us-east1-b")
         ours = naming.description("Me", self.home())
         self.add(
             "global/firewalls/old-offload-ssh",
@@ -149,7 +149,7 @@ class GceSweep(TransactionTestCase):
         self.assertEqual((await sweep.sweep(remove=True)).orphans, [])
 
     async def test_the_network_goes_when_nobody_stands_on_it(self) -> None:
-        await self.ground()
+        await self.create_shared()
         worker = await self.row("box")
         self.assertEqual((await sweep.sweep()).orphans, [])
         await Worker.objects.filter(id=worker.id).aupdate(desired="gone")
@@ -209,7 +209,7 @@ class GceSweep(TransactionTestCase):
         self.assertEqual([path for path in self.left() if "/disks/" in path], [])
 
     async def test_the_network_under_a_machine_of_another_home_stays(self) -> None:
-        await self.ground()
+        await self.create_shared()
         await GceCloud(self.config(home_id="another0home")).create({"machine_type": "e2-standard-2"}, "box")
         extra = [Worker(name="sweep", provider="gce-cos", config=self.config(network="elsewhere"))]
         found = await sweep.sweep(remove=True, extra=extra)

@@ -76,7 +76,7 @@ def _about_absent(seen: Seen, wanted: Wanted) -> None:
     named = wanted.spec.service_account
     text = f"There is no service account {named}."
     if named == email_of(wanted.project):
-        seen.add(FAIL, SUBJECT, text, command=_create(wanted), mend="identity")
+        seen.add(FAIL, SUBJECT, text, command=_create(wanted), repair="identity")
         return
     command = f"gcloud iam service-accounts list --project {wanted.project}"
     seen.add(FAIL, SUBJECT, text, "Name another with --service-account, of:", command)
@@ -90,8 +90,8 @@ def _about_use(seen: Seen, wanted: Wanted, found: Any) -> None:
         f"gcloud iam service-accounts add-iam-policy-binding {named} --project {wanted.project} "
         f"--member {roles.member(seen.email)} --role {USER_ROLE}"
     )
-    mend = "act-as" if seen.may_grant and isinstance(found, dict) else ""
-    seen.add(FAIL, SUBJECT, text, "" if mend else "Ask an owner of the project for:", command, mend)
+    repair = "act-as" if seen.may_grant and isinstance(found, dict) else ""
+    seen.add(FAIL, SUBJECT, text, "" if repair else "Ask an owner of the project for:", command, repair)
 
 
 async def _about_reading(seen: Seen, wanted: Wanted, account: Account) -> bool:

@@ -29,11 +29,11 @@ async def about_key(seen: Seen, wanted: Wanted, account: Account) -> None:
     try:
         seen.key = await asyncio.to_thread(login_key.find, wanted.key, known)
     except OffloadError as error:
-        seen.add(FAIL, "ssh key", error.message, command=login_key.command(wanted.key), mend="ssh-key")
+        seen.add(FAIL, "ssh key", error.message, command=login_key.command(wanted.key), repair="ssh-key")
         return
     if seen.key is None:
         text = "There is none for Google on this machine."
-        seen.add(FAIL, "ssh key", text, command=login_key.command(), mend="ssh-key")
+        seen.add(FAIL, "ssh key", text, command=login_key.command(), repair="ssh-key")
     else:
         await _about_passphrase(seen, seen.key)
     if isinstance(profile, NotAsked):
@@ -69,14 +69,14 @@ def _about_profile(seen: Seen, project: str, profile: Json) -> None:
         seen.fingerprint = login_key.fingerprint(profile, seen.key.public)
     if end is None:
         text = f"Google does not know this key for {seen.email}."
-        seen.add(FAIL, "OS Login", text, command=command, mend="login-key")
+        seen.add(FAIL, "OS Login", text, command=command, repair="login-key")
     elif login_key.has_expired(end):
-        seen.add(FAIL, "OS Login", "The key has expired there.", command=renew, mend="login-key")
+        seen.add(FAIL, "OS Login", "The key has expired there.", command=renew, repair="login-key")
     elif not seen.username:
         text = f"{seen.email} has no user name in {project} yet."
-        seen.add(FAIL, "OS Login", text, command=command, mend="login-key")
+        seen.add(FAIL, "OS Login", text, command=command, repair="login-key")
     elif end - time.time() < SOON:
         text = f"The key of {seen.username} ends on {time.strftime('%Y-%m-%d', time.gmtime(end))}."
-        seen.add(WARN, "OS Login", text, command=renew, mend="login-key")
+        seen.add(WARN, "OS Login", text, command=renew, repair="login-key")
     else:
         seen.add(PASS, "OS Login", f"The key is known; you are {seen.username} on machines.")

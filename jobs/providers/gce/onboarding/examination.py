@@ -131,7 +131,7 @@ def _about_credentials(seen: Seen, project: str, program: gcloud.Gcloud | None, 
     if found.kind == "a user" and not found.quota_project:
         text = f"They are those of {who}, and name no project for requests that belong to none."
         command = f"gcloud auth application-default set-quota-project {project}"
-        seen.add(WARN, "credentials", text, command=command, mend="quota-project")
+        seen.add(WARN, "credentials", text, command=command, repair="quota-project")
     elif active and seen.email and active != seen.email:
         text = f"They are those of {seen.email}, and gcloud (the tunnel) works as {active}."
         command = f"gcloud config set account {seen.email}"
@@ -207,11 +207,11 @@ def _about_apis(seen: Seen, project: str, services: Any, compute: Any, apis: Seq
     if off:
         names = _short(off)
         command = enable_command(project, *seen.apis)
-        seen.add(FAIL, "APIs", f"Off, and needed: {names}.", command=command, mend="apis")
+        seen.add(FAIL, "APIs", f"Off, and needed: {names}.", command=command, repair="apis")
     elif seen.apis:
         why = ", ".join(f"{_short([one])} ({OPTIONAL[one]})" for one in seen.apis)
         command = enable_command(project, *seen.apis)
-        seen.add(WARN, "APIs", f"Off, and useful: {why}.", command=command, mend="apis")
+        seen.add(WARN, "APIs", f"Off, and useful: {why}.", command=command, repair="apis")
     else:
         seen.add(PASS, "APIs", f"On: {_short(apis)}.")
 

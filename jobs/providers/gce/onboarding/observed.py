@@ -51,7 +51,7 @@ class Seen:
         detail: str,
         remedy: str = "",
         command: str = "",
-        mend: str = "",
+        repair: str = "",
     ) -> None:
         """Add a line."""
-        self.problems.append(Problem(severity, subject, detail, remedy, command, mend))
+        self.problems.append(Problem(severity, subject, detail, remedy, command, repair))

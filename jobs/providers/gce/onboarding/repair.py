@@ -20,13 +20,15 @@ SETTLE_SECONDS = 180.0  # "wait a few minutes for the action to propagate", says
 SETTLE_PAUSE = 3.0
 
 
-def mendable(seen: Seen) -> frozenset[str]:
-    """Return what of what was seen `mend` has a step for."""
-    return frozenset(one.mend for one in seen.problems if one.mend)
+def repairable(seen: Seen) -> frozenset[str]:
+    """Return what of what was seen `apply_repairs` has a step for."""
+    return frozenset(one.repair for one in seen.problems if one.repair)
 
 
-async def mend(wanted: Wanted, seen: Seen, say: Say, confirm: Confirm, skip: Collection[str] = ()) -> bool:
-    """Mend what can be mended, without the steps to `skip`; return whether anything was done.
+async def apply_repairs(
+    wanted: Wanted, seen: Seen, say: Say, confirm: Confirm, skip: Collection[str] = ()
+) -> bool:
+    """Repair what can be repaired, without the steps to `skip`; return whether anything was done.
 
     What grants something is asked about by `confirm` first; the rest costs nothing and takes nothing away.
     What fails is told by `say`, with its remedy, and the next is tried.
@@ -42,7 +44,7 @@ async def mend(wanted: Wanted, seen: Seen, say: Say, confirm: Confirm, skip: Col
         "reader": _reader,
         "act-as": _act_as,
     }
-    todo = mendable(seen) - set(skip)
+    todo = repairable(seen) - set(skip)
     if "ssh-key" in todo:
         todo |= {"login-key"}  # a new key is unknown there
     done = False

@@ -12,7 +12,7 @@ from jobs.errors import OffloadError
 from jobs.remote.layout import Layout
 from jobs.transport.local import LocalTransport
 from jobs.workers.probe import Machine, look_at
-from jobs.workers.repair import mend
+from jobs.workers.repair import repair_machine
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="Only root can give a directory to another user.")
 PERSON = 1234
@@ -58,9 +58,9 @@ async def look(root: Path, *, container: bool = False) -> Machine:
     return await look_at(LocalTransport(), layout, root=str(root), container=container, power=True)
 
 
-async def mended(machine: Machine) -> tuple[bool, Sequence[str]]:
+async def repair_and_look(machine: Machine) -> tuple[bool, Sequence[str]]:
     told: list[str] = []
-    done = await mend(LocalTransport(), machine, told.append)
+    done = await repair_machine(LocalTransport(), machine, told.append)
     return done, told
 
 
@@ -82,7 +82,7 @@ async def test_packages_are_installed_with_the_power_there_is(
     machine = await look(tmp_path / "root", container=True)
     assert (machine.installer, machine.power) == (installer, power)
     assert stubs.said() == [], "looking changes nothing"
-    done, told = await mended(machine)
+    done, told = await repair_and_look(machine)
     assert done
     prefix = "sudo " if power == "sudo" else ""
     assert told[0] == f"Installing tmux, {engine} with {prefix}{installer}"
@@ -92,7 +92,7 @@ async def test_packages_are_installed_with_the_power_there_is(
 
 async def test_apt_that_knows_no_package_yet_is_told_to_look(stubs: Stubs, tmp_path: Path) -> None:
     stubs.put("apt-get", 'case $1 in update) touch "$BIN/.known";; *) test -e "$BIN/.known";; esac')
-    await mended(await look(tmp_path / "root"))
+    await repair_and_look(await look(tmp_path / "root"))
     install = "apt-get install -y --no-install-recommends tmux"
     assert stubs.said() == [install, "apt-get update", install]
 
@@ -100,7 +100,7 @@ async def test_apt_that_knows_no_package_yet_is_told_to_look(stubs: Stubs, tmp_p
 async def test_a_failed_installation_says_its_last_line(stubs: Stubs, tmp_path: Path) -> None:
     stubs.put("dnf", "echo Error: Unable to find a match: tmux >&2; exit 1")
     with pytest.raises(OffloadError, match=r"Installing packages .* failed: Error: Unable to find a match"):
-        await mended(await look(tmp_path / "root"))
+        await repair_and_look(await look(tmp_path / "root"))
 
 
 async def test_a_root_of_somebody_else_is_taken_back_by_sudo(stubs: Stubs, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ async def test_a_root_of_somebody_else_is_taken_back_by_sudo(stubs: Stubs, tmp_p
     stubs.put("sudo", SUDO)
     machine = await look(root)
     assert any("belongs to user 0, and we are ada" in problem.detail for problem in machine.failures)
-    assert await mended(machine) == (True, [f"Making {root} a directory of ada alone"])
+    assert await repair_and_look(machine) == (True, [f"Making {root} a directory of ada alone"])
     assert (root.stat().st_uid, root.stat().st_mode & 0o777) == (PERSON, 0o755)
     assert (root / "jobs" / "old").stat().st_uid == PERSON
     assert (root / "theirs").stat().st_uid == 0, "what is not ours stays whose it is"
@@ -127,6 +127,6 @@ async def test_sudo_that_asks_for_a_password_is_no_power(stubs: Stubs, tmp_path:
     root.mkdir()
     machine = await look(root)
     assert machine.power == ""
-    assert await mended(machine) == (False, [])
+    assert await repair_and_look(machine) == (False, [])
     assert stubs.said() == []
     assert root.stat().st_uid == 0
