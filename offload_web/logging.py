@@ -1,4 +1,4 @@
-"""Logs: one readable line each, on stderr, with nothing that would let somebody in."""
+"""Logs: one readable line each, on stderr, without tokens, session ids and passwords."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ class WithoutReapedChildren(logging.Filter):
     """Leaves out that asyncio did not get the exit status of a process whose transport was closed.
 
     Closing it polls the process (`BaseSubprocessTransport.close`), which takes the status from asyncio's own
-    watcher when the process ends at that moment. Nobody asks for it then: it was a tunnel, as a rule.
+    watcher when the process ends at that moment. The status is not needed: it is
+    that of a tunnel, as a rule.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:

@@ -50,7 +50,7 @@ def read_serving(home: Path) -> Serving | None:
     """Return the dashboard that runs on this home, or None. A dead one's note does not count."""
     try:
         with (home / "serve.lock").open("rb") as lock:
-            # The lock dies with its holder, where a process id may be somebody else's by now.
+            # The lock ends with its holder; a process id may belong to another process by now.
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return None
@@ -88,7 +88,7 @@ def only_one(home: Path) -> Iterator[None]:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket. Raises `NotConfigured` saying what is in the way."""
+    """Return a listening socket. Raises `NotConfigured` with the cause."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, family=socket.AF_INET, type=socket.SOCK_STREAM
@@ -135,7 +135,7 @@ class Child:
         self.started = time.monotonic()
 
     def died(self) -> int | None:
-        """Return the exit status if the process has ended since the last look, and take note of it."""
+        """Return the exit status if the process ended since the last call; plan its next start."""
         if self.process is None or (status := self.process.poll()) is None:
             return None
         self._forget()
@@ -192,9 +192,7 @@ class Supervisor:
             web = self.children[0].process
             if web is None or web.poll() is not None or time.monotonic() > deadline:
                 self.stop()
-                raise OffloadError(
-                    "Starting the dashboard failed.", hint="What it said about it stands above."
-                )
+                raise OffloadError("Starting the dashboard failed.", hint="Its own message is printed above.")
             if self._stop_signal:
                 return
         os.read(self._ready_read, 64)
@@ -209,11 +207,11 @@ class Supervisor:
                 if select.select([self._wake_read], [], [], TICK_SECONDS)[0]:
                     os.read(self._wake_read, 64)
                 for child in self.children:
-                    self._look_after(child)
+                    self._restart_if_ended(child)
         finally:
             self.stop()
 
-    def _look_after(self, child: Child) -> None:
+    def _restart_if_ended(self, child: Child) -> None:
         status = child.died()
         if status is not None:
             pause = max(0.0, child.next_start - time.monotonic())
@@ -226,7 +224,7 @@ class Supervisor:
             child.start()
 
     def handle_signal(self, number: int, _frame: FrameType | None = None) -> None:
-        """Take note that we shall stop (a second signal changes nothing)."""
+        """Request the stop (a second signal changes nothing)."""
         self._stop_signal = self._stop_signal or number
         with contextlib.suppress(BlockingIOError):
             os.write(self._wake_write, b"!")

@@ -1,7 +1,8 @@
-"""Live pages: one tail of the event table per process tells every open page what changed.
+"""Live pages: one reader of the event table per process reports changes to every open page.
 
-The page gets `{"type": "changed", "jobs": [ids], "workers": [ids]}` and fetches what it shows;
-`{"type": "seen", ...}` only moves the age of an observation; `{"type": "ping"}` proves the line.
+The page gets `{"type": "changed", "jobs": [ids], "workers": [ids]}` and fetches its content again;
+`{"type": "seen", ...}` only updates the age of an observation; `{"type": "ping"}` shows that the connection
+works.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ POLL_SECONDS = 0.3
 SEEN_SECONDS = 3.0
 PING_SECONDS = 15.0
 BACKOFF_SECONDS = 5.0
-# PostgreSQL commits ids out of order: a little is read again, and what was told already is left out.
+# PostgreSQL commits ids out of order: some ids are read again, and those already reported are left out.
 OVERLAP = 64
 BATCH = 500
 
@@ -35,7 +36,7 @@ Message = dict[str, Any]
 
 
 class Tail:
-    """Reads the event table while somebody listens, and tells all listeners."""
+    """Reads the event table while a page is open, and reports changes to all open pages."""
 
     def __init__(self) -> None:
         self._listeners: set[asyncio.Queue[Message]] = set()
@@ -57,7 +58,7 @@ class Tail:
         return queue
 
     def leave(self, queue: asyncio.Queue[Message]) -> None:
-        """Stop telling this listener; the last one out ends the reading."""
+        """Stop reporting to this queue; the reading ends with the last one."""
         self._listeners.discard(queue)
         if not self._listeners and self._task is not None:
             self._task.cancel()
@@ -102,7 +103,7 @@ class Tail:
             self._tell({"type": "changed", "jobs": sorted(jobs), "workers": sorted(workers)})
 
     async def _observations(self, since: Any) -> Any:
-        """Tell which jobs and workers were looked at; this leaves no event."""
+        """Report which jobs and workers were observed; an observation has no event."""
         newest = timezone.now() - timedelta(seconds=1)
         jobs = Job.objects.filter(observed_at__gt=since).values_list("id", "observed_at")
         workers = Worker.objects.filter(observed_at__gt=since).values_list("id", "observed_at")
@@ -125,7 +126,7 @@ class FeedConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     _sender: asyncio.Task[None] | None = None
 
     async def connect(self) -> None:
-        """Accept, and start telling changes."""
+        """Accept, and start reporting changes."""
         await self.accept()
         queue = await TAIL.listen()
         self._sender = asyncio.create_task(self._send(queue), name="feed page")
@@ -139,10 +140,10 @@ class FeedConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             TAIL.leave(queue)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        """Ignore what a page says: it has nothing to say here."""
+        """Ignore messages of the page: it only listens."""
 
     async def disconnect(self, code: int) -> None:
-        """Stop telling."""
+        """Stop reporting."""
         if self._sender is not None:
             self._sender.cancel()
             await asyncio.wait([self._sender])

@@ -14,7 +14,7 @@ from jobs.dashboard.job.presenters import JobView, event_text
 from jobs.dashboard.pages import actor_of, load_job, render_page
 from jobs.dashboard.workers.presenters import KEEP_HOURS, JobCostView, StopView
 from jobs.errors import OffloadError, Refused
-from jobs.models import Job, JobEvent
+from jobs.models import Job, JobEvent, WorkerRequest
 from jobs.workers.costs import cost_of_job
 
 TIMELINE = 200
@@ -35,7 +35,13 @@ async def _present_cost(job: Job) -> JobCostView | None:
     return JobCostView.of(cost) if cost is not None else None
 
 
-def _job_context(job: Job, cost: JobCostView | None) -> dict[str, object]:
+async def _load_context(job_id: int) -> dict[str, object]:
+    job = await load_job(job_id)
+    removal = await execution.removal_of(job) if job.removed_at is None else None
+    return await sync_to_async(_job_context)(job, await _present_cost(job), removal)
+
+
+def _job_context(job: Job, cost: JobCostView | None, removal: WorkerRequest | None) -> dict[str, object]:
     stop = StopView.of(job.worker) if job.removed_at is None else None
     events = list(JobEvent.objects.filter(job=job).order_by("-id")[:TIMELINE])
     return {
@@ -46,6 +52,7 @@ def _job_context(job: Job, cost: JobCostView | None) -> dict[str, object]:
         "timeline": [(event, event_text(event)) for event in events],
         "assessment": render_markdown(job.assessment) if job.assessment else "",
         "cost": cost,
+        "removal": removal,
         "keep_hours": KEEP_HOURS,
         "stop": stop if stop is not None and stop.ends else None,
     }
@@ -54,17 +61,13 @@ def _job_context(job: Job, cost: JobCostView | None) -> dict[str, object]:
 @require_GET
 async def job_page(request: HttpRequest, job_id: int) -> HttpResponse:
     """Show one job: reason, verdict, findings, tasks, assessment, commands and events."""
-    job = await load_job(job_id)
-    context = await sync_to_async(_job_context)(job, await _present_cost(job))
-    return await render_page(request, "job/job.html", context)
+    return await render_page(request, "job/job.html", await _load_context(job_id))
 
 
 @require_GET
 async def job_live(request: HttpRequest, job_id: int) -> HttpResponse:
     """Return the part of a job's page that changes."""
-    job = await load_job(job_id)
-    context = await sync_to_async(_job_context)(job, await _present_cost(job))
-    return await render_page(request, "job/_job.html", context)
+    return await render_page(request, "job/_job.html", await _load_context(job_id))
 
 
 def _back(job_id: int) -> HttpResponse:
@@ -109,20 +112,18 @@ async def job_trust(request: HttpRequest, job_id: int) -> HttpResponse:
 
 @require_http_methods(["GET", "POST"])
 async def job_remove(request: HttpRequest, job_id: int) -> HttpResponse:
-    """Ask for confirmation, then remove the job's files. A refusal to lose work is confirmed separately."""
+    """Ask for confirmation, then request the removal of the job's files. Its page shows what comes of it."""
     job = await load_job(job_id)
     force = request.POST.get("force") == "yes"
     refusal: OffloadError | None = None
     if request.method == "POST":
         try:
-            removal = await execution.remove(job_id, force=force, actor=actor_of(request))
+            await execution.request_removal(job_id, actor_of(request), force=force)
         except Refused as error:
             refusal = error
         except OffloadError as error:
             return await _show_error(request, job_id, error)
         else:
-            rescued = f" Unsaved work was rescued to {removal.bundle}." if removal.bundle else ""
-            await sync_to_async(messages.success)(request, f"Removed from {job.worker}.{rescued}")
             return _back(job_id)
     context: dict[str, object] = {"view": JobView.of(job), "job": job, "refusal": refusal}
     return await render_page(request, "job/remove.html", context, status=409 if refusal is not None else 200)

@@ -6,8 +6,9 @@ from django.conf import settings
 from django.test import TransactionTestCase
 from django.utils import timezone
 
-from jobs.models import Job, JobEvent, Repository
+from jobs.models import Job, JobEvent, Repository, WorkerRequest
 from jobs.states import JobState, TaskState, Verdict
+from jobs.workers.requests import finish_request
 from offload_web.login import local_user
 from tests.support.factories import make_job, make_repository, make_task
 
@@ -135,6 +136,19 @@ class PageTests(TransactionTestCase):
         answer = self.client.post(f"/jobs/{job.id}/remove/")
         self.assertContains(answer, 'name="force" value="yes"', status_code=409)
         assert Job.objects.get().removed_at is None
+        assert not WorkerRequest.objects.exists()
+
+    def test_removing_is_requested_and_its_failure_offers_force(self) -> None:
+        job = make_job(verdict=Verdict.PASS)
+        answer = self.client.post(f"/jobs/{job.id}/remove/", follow=True)
+        self.assertContains(answer, "Removing… requested by local (dashboard).")
+        request = WorkerRequest.objects.get()
+        assert (request.job_id, request.parameters) == (job.id, {"force": False})
+        finish_request(request.id, "1 commit exists nowhere else.")
+        answer = self.client.get(f"/jobs/{job.id}/")
+        self.assertContains(answer, "Removing it failed: 1 commit exists nowhere else.")
+        self.client.post(f"/jobs/{job.id}/remove/", {"force": "yes"})
+        assert WorkerRequest.objects.latest("id").parameters == {"force": True}
 
     def test_an_unknown_page_has_the_header(self) -> None:
         for path in ("/nope/", "/jobs/999/"):
