@@ -12,20 +12,21 @@ import io
 import shutil
 import tarfile
 import tempfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from django.conf import settings
 from django.utils import timezone
 
-from jobs.errors import NotFound, Refused, UsageError
+from jobs.errors import NotFound, Refused, UsageError, WorkerUnavailable
 from jobs.models import Job
 from jobs.states import JOB_ENDED
 from jobs.workers import Connection, connect, get_job
 
 RECORDING = "recording.cast"
 ARCHIVE_DEADLINE = 300.0
-# Scratch of the tasks, not evidence.
-LEFT_OUT = ("home", "tmp", "env", "run.lock")
+ARCHIVE_BYTES = 2 * 1024**3
+# What the runner works with, not evidence.
+LEFT_OUT = ("reserve", "run.lock", "start.lock", "supervisor.lock", "steps.sock")
 
 
 def archive_dir(job_id: int) -> Path:
@@ -75,8 +76,7 @@ def _unpack(data: bytes, target: Path, session: str) -> None:
     # A draft of our own: several commands may bring the same job's evidence home at once.
     with tempfile.TemporaryDirectory(prefix=f"{target.name}.", dir=target.parent) as draft:
         with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-            # The "data" filter refuses absolute names, links that lead out, and devices.
-            tar.extractall(draft, filter="data")
+            _extract(tar, Path(draft))
         while True:
             shutil.rmtree(target, ignore_errors=True)
             try:
@@ -86,6 +86,33 @@ def _unpack(data: bytes, target: Path, session: str) -> None:
                 # Another command's copy came between; ours is as new, and takes its place.
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
+
+
+def _extract(tar: tarfile.TarFile, target: Path) -> None:
+    """Write the regular files and directories of an archive below `target`; links and devices are left out.
+
+    Raises `WorkerUnavailable` when the files are too large.
+    """
+    room = ARCHIVE_BYTES
+    for member in tar:
+        name = PurePosixPath(member.name)
+        if name.is_absolute() or ".." in name.parts:
+            continue
+        path = target / name
+        if member.isdir():
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        elif member.isreg():
+            room -= member.size
+            if room < 0:
+                raise WorkerUnavailable(
+                    f"The evidence on the worker is larger than {ARCHIVE_BYTES} bytes: {member.name}.",
+                    hint="Remove large files from the job's directory on the worker.",
+                )
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            source = tar.extractfile(member)
+            if source is not None:
+                with path.open("xb") as file:
+                    shutil.copyfileobj(source, file)
 
 
 def _task_known(job: Job, task: str) -> None:

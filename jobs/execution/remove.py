@@ -13,7 +13,14 @@ from jobs.execution.archive import archive_dir, archive_over
 from jobs.execution.cancel import cancel
 from jobs.models import Job, JobEvent
 from jobs.states import JobState, Reason
-from jobs.workers import Connection, connect, ensure_container, get_job, remove_job_container
+from jobs.workers import (
+    Connection,
+    connect,
+    ensure_container,
+    ensure_job_container,
+    get_job,
+    remove_job_container,
+)
 
 
 @dataclass(frozen=True)
@@ -48,10 +55,11 @@ async def remove(job_id: int, *, force: bool = False, actor: str = "") -> Remova
         return Removal(job.session, None)
     async with connect(job.worker) as connection:
         await ensure_container(connection, job)
+        await ensure_job_container(connection, job, lambda text: None)
         await connection.client.clean(job.session, force=force, check=True)
         await archive_over(connection, job)
-        await remove_job_container(connection, job)
         cleaned = await connection.client.clean(job.session, force=force)
+        await remove_job_container(connection, job)
         bundle = await _bring_home(connection, job, cleaned.get("bundle"))
     await _mark_removed(job, actor, bundle)
     return Removal(job.session, bundle)

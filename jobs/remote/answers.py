@@ -20,6 +20,9 @@ from jobs.errors import (
 from jobs.remote.layout import Layout
 from jobs.remote.offload_runner.protocol import MAGIC, PROTOCOL
 
+# The facts of a repository with very many files are some megabytes.
+LONGEST_LINE = 32 * 1024 * 1024
+
 
 class Incomplete(WorkerUnavailable):
     """What was sent to the worker was not enough: it has fewer commits than it said."""
@@ -56,10 +59,10 @@ def translate(line: Mapping[str, Any]) -> OffloadError:
 
 
 def parse(line: bytes) -> dict[str, Any]:
-    """Return a line of the runner as data. Raises `ProtocolMismatch`."""
+    """Return a line of the runner as data. Raises `ProtocolMismatch`, for too long a line too."""
     try:
-        data = json.loads(line)
-    except ValueError:
+        data = json.loads(line) if len(line) <= LONGEST_LINE else None
+    except (ValueError, RecursionError):
         data = None
     if not isinstance(data, dict):
         raise ProtocolMismatch(

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import posixpath
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, suppress
-from dataclasses import replace
 from typing import Any
 
 from jobs.errors import (
@@ -35,10 +33,9 @@ from jobs.remote.answers import (
     silent,
     translate,
 )
-from jobs.remote.container_commands import PYTHON, Inside, engine_is_away, not_running
-from jobs.remote.layout import Layout, side_session
-from jobs.remote.offload_runner.commands.secrets import READERS, RECORD, RUN
-from jobs.remote.offload_runner.engine.process import MARK
+from jobs.remote.container_commands import Inside, engine_is_away, not_running
+from jobs.remote.layout import Layout
+from jobs.remote.offload_runner.commands.secrets import READERS
 from jobs.remote.offload_runner.protocol import EXIT_NOT_FOUND, EXIT_USAGE, Plan
 from jobs.transport.base import Completed, Process, Transport
 
@@ -48,9 +45,8 @@ PREPARE_DEADLINE = 1800.0
 CLEAN_DEADLINE = 300.0
 # Read by the container's user too.
 PUT_MODE = 0o755
-# What works on files and processes of jobs runs where they do; what needs tmux runs on the host.
-_INSIDE = frozenset({"prepare", "stop", "clean", "diff", "secrets"})
-_OF_THE_JOB = frozenset({"stop", "secrets"})
+# What the runner on the host hands to git in the control container.
+_IN_CONTROL = frozenset({"prepare", "diff"})
 # The runner pings each 2.5 seconds. What is shown must be true within ten, so silence is told first, and
 # the line given up (which takes its time on a line that does not answer) later.
 _SILENCE_TOLD = 6.0
@@ -118,9 +114,6 @@ class RunnerClient:
             "cwd": cwd,
             "env": dict(env or {}),
         }
-        if command is None and self.inside is not None:
-            words = ["run", "--session", session, "--inside"]
-            command = self.way_in(self.inside, session, "pane", words, cwd)
         if command is not None:
             spec["command"] = command
         answer = await self._call(["start"], spec)
@@ -131,14 +124,8 @@ class RunnerClient:
 
         In place of what was kept before; without `values`, what was not taken is deleted.
         """
-        words = ["secrets", "--session", session]
         spec = {"secrets": dict(values), "for": list(READERS)}
-        if self.inside is None:
-            await self._call(words, spec)
-            return
-        # The runner reads them in the container, the recorder on the host.
-        await self._call(words, {**spec, "for": [RUN]})
-        await self._call(words, {**spec, "for": [RECORD]}, outside=True)
+        await self._call(["secrets", "--session", session], spec)
 
     async def profile(self, name: str, files: Mapping[str, str]) -> None:
         """Make an agent's profile on the worker exactly these files. On the host: jobs only read it."""
@@ -168,11 +155,7 @@ class RunnerClient:
         """End everything that runs for a job; return once that is verified."""
         words = ["stop", "--session", session, "--grace", f"{grace:g}"]
         deadline = CALL_DEADLINE + 3 * grace
-        try:
-            return one(await self._call(words, deadline=deadline), "stopped")
-        except ContainerDown:
-            # Nothing runs in a container that does not run; what is left to do is to write that down.
-            return one(await self._call(words, deadline=deadline, outside=True), "stopped")
+        return one(await self._call(words, deadline=deadline), "stopped")
 
     async def clean(
         self, session: str, *, force: bool = False, check: bool = False, keep_files: bool = False
@@ -188,28 +171,7 @@ class RunnerClient:
             if wanted
         ]
         words = ["clean", "--session", session]
-        if self.inside is None or check:
-            return one(await self._call([*words, *flags], deadline=CLEAN_DEADLINE), "cleaned")
-        # What runs inside is ended there; sessions are ended here, where tmux is; files go last.
-        if not force:
-            await self._call([*words, *flags, "--check"], deadline=CLEAN_DEADLINE)
-        with suppress(NotFound):
-            await self.stop(session)
-        answer = one(await self._call([*words, *flags], deadline=CLEAN_DEADLINE), "cleaned")
-        await self._end_sessions(session)
-        return answer
-
-    async def _end_sessions(self, session: str) -> None:
-        for name in (session, side_session(session)):
-            await self.transport.run(self.layout.tmux_argv("kill-session", "-t", f"={name}"), check=False)
-            left = await self.transport.run(
-                self.layout.tmux_argv("has-session", "-t", f"={name}"), check=False
-            )
-            if left.exit_status == 0:
-                raise WorkerUnavailable(
-                    f"The tmux session {name} is still there after it was killed.",
-                    hint="Look at the tmux server on the worker.",
-                )
+        return one(await self._call([*words, *flags], deadline=CLEAN_DEADLINE), "cleaned")
 
     async def log(self, session: str, task: str, *, offset: int = 0, limit: int | None = None) -> bytes:
         """Return a task's log from byte `offset`, at most `limit` bytes."""
@@ -228,38 +190,19 @@ class RunnerClient:
 
     # The line
 
-    def _argv(self, words: list[str], *, outside: bool = False) -> list[str]:
-        if self.inside is not None and words[0] in _INSIDE and not outside:
-            return self.inside.argv(self._container(words, self.inside), self._runner_inside(words))
-        tmux = ["--tmux", self.layout.tmux]
+    def _argv(self, words: list[str], session: str = "") -> list[str]:
+        options = ["--tmux", self.layout.tmux]
         if self.layout.tmux_socket:
-            tmux += ["--tmux-socket", self.layout.tmux_socket]
-        return self.layout.runner_argv(bundle.current().digest, *tmux, *words)
+            options += ["--tmux-socket", self.layout.tmux_socket]
+        if self.inside is not None:
+            if "--session" in words:
+                session = words[words.index("--session") + 1]
+            options += ["--containers", self.inside.option(session)]
+        return self.layout.runner_argv(bundle.current().digest, *options, *words)
 
-    def _runner_inside(self, words: list[str]) -> list[str]:
-        return replace(self.layout, python=PYTHON).runner_argv(bundle.current().digest, *words)
-
-    def _container(self, words: list[str], inside: Inside) -> str:
-        if words[0] in _OF_THE_JOB:
-            return inside.container_of(words[words.index("--session") + 1])
-        return inside.name
-
-    def way_in(self, inside: Inside, session: str, lock: str, words: list[str], cwd: str) -> list[str]:
-        """Return the command of a pane on the host that runs the runner's `words` inside the container.
-
-        `lock`: `pane` for the job's own session, `side` for its side shell.
-        """
-        job_dir = self.layout.job_dir(session)
-        env = {
-            "TERM": "tmux-256color",
-            "COLORTERM": "truecolor",
-            "HOME": posixpath.join(job_dir, "home"),
-            MARK: posixpath.join(job_dir, "pane"),
-        }
-        inner = inside.argv(
-            inside.container_of(session), self._runner_inside(words), tty=True, cwd=cwd, env=env
-        )
-        return self._argv(["enter", "--session", session, "--lock", lock, "--", *inner])
+    def shell_argv(self, session: str) -> list[str]:
+        """Return the command of a pane on the host that runs a shell where the job's tasks run."""
+        return self._argv(["shell", "--session", session])
 
     async def _upload(self) -> None:
         runner = bundle.current()
@@ -293,10 +236,10 @@ class RunnerClient:
         data: bytes,
         deadline: float,
         *,
-        outside: bool = False,
         greets: bool = True,
+        session: str = "",
     ) -> Completed:
-        argv = self._argv(words, outside=outside)
+        argv = self._argv(words, session)
         for attempt in (1, 2):
             done = await self.transport.run(argv, input=data, deadline=deadline, check=False)
             self._check_container(words, done.exit_status, done.stdout, done.stderr)
@@ -308,11 +251,11 @@ class RunnerClient:
         return done
 
     def _check_container(self, words: list[str], status: int, stdout: bytes, stderr: bytes) -> None:
-        if self.inside is None or words[0] not in _INSIDE or stdout:
+        if self.inside is None or words[0] not in _IN_CONTROL or stdout:
             return
         if not_running(status, stderr) or engine_is_away(status, stderr):
             raise ContainerDown(
-                f"The container {self._container(words, self.inside)} does not run: "
+                f"The container {self.inside.control} does not run: "
                 + stderr.decode(errors="replace").strip().splitlines()[-1],
                 hint="Launching a job starts it; `manage.py doctor` looks at the worker's engine.",
             )
@@ -323,10 +266,11 @@ class RunnerClient:
         spec: Mapping[str, Any] | None = None,
         *,
         deadline: float = CALL_DEADLINE,
-        outside: bool = False,
     ) -> list[dict[str, Any]]:
         data = json.dumps(spec).encode() if spec is not None else b""
-        done = await self._run(words, data, deadline, outside=outside)
+        # `start` names its session in the request; the pane's command names the containers.
+        session = str((spec or {}).get("session", ""))
+        done = await self._run(words, data, deadline, session=session)
         if python_is_missing(done.exit_status, done.stdout):
             raise no_python(self.layout, done.stderr)
         lines = [parse(line) for line in done.stdout.splitlines()]

@@ -1,21 +1,19 @@
-"""How commands get into a worker's container: command lines only, nothing here does I/O."""
+"""The containers of a worker by name, and what their engine says when one is down. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
 from dataclasses import dataclass
 
 CONTAINER = "maintainer-worker"
-# In the container the interpreter is the image's, whatever the host calls its own.
-PYTHON = "python3"
 
 
 @dataclass(frozen=True)
 class Inside:
-    """The way in: the engine's command line, and the name of the worker's container.
+    """The engine's command line, and the name of the worker's containers.
 
-    With `per_job`, each job's plan runs in a container of its own; worktrees are still made in the
-    worker's.
+    The jobs' code runs in the container `name`, or, with `per_job`, in one container for each job. git runs
+    in the control container, which runs no job's code.
     """
 
     engine: tuple[str, ...] = ("docker",)
@@ -23,25 +21,18 @@ class Inside:
     per_job: bool = False
 
     def container_of(self, session: str) -> str:
-        """Return the container that a job's plan runs in."""
+        """Return the container that a job's tasks run in."""
         return f"{self.name}-{session}" if self.per_job else self.name
 
-    def argv(
-        self,
-        container: str,
-        command: Sequence[str],
-        *,
-        tty: bool = False,
-        cwd: str = "",
-        env: Mapping[str, str] | None = None,
-    ) -> list[str]:
-        """Return the command that runs `command` in a container."""
-        words = [*self.engine, "exec", "-it" if tty else "-i"]
-        for name, value in (env or {}).items():
-            words += ["-e", f"{name}={value}"]
-        if cwd:
-            words += ["-w", cwd]
-        return [*words, container, *command]
+    @property
+    def control(self) -> str:
+        """Return the container that git runs in."""
+        return f"{self.name}-control"
+
+    def option(self, session: str) -> str:
+        """Return the value of the runner's option `--containers` for a job."""
+        names = {"engine": list(self.engine), "jobs": self.container_of(session), "control": self.control}
+        return json.dumps(names)
 
 
 def not_running(status: int, stderr: bytes) -> bool:

@@ -152,13 +152,7 @@ async def _side_command(connection: Connection, job: Job) -> list[str]:
     if connection.container is None:
         return []
     await connection.client.hello()  # The runner of this version may not be there yet.
-    return connection.client.way_in(
-        connection.container.inside,
-        job.session,
-        "side",
-        ["shell", "--session", job.session],
-        job.worktree or connection.layout.root,
-    )
+    return connection.client.shell_argv(job.session)
 
 
 async def _require_session(connection: Connection, job: Job) -> None:

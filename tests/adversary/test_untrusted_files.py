@@ -79,6 +79,9 @@ def test_a_linked_directory_on_the_way_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tree" / "reports").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(UntrustedFile):
         read(tmp_path / "tree", "reports/result.xml", limit=LIMIT)
+    (tmp_path / "other").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UntrustedFile):
+        read(tmp_path / "other", "result.xml", limit=LIMIT)
 
 
 def test_a_regular_file_is_read(tmp_path: Path) -> None:

@@ -190,7 +190,9 @@ async def test_a_second_boot_takes_everything_up_again(box: Box) -> None:
     assert after["State"]["Running"]
     assert after["State"]["StartedAt"] > before["State"]["StartedAt"]
     assert machine.run("blkid", "-o", "value", "-s", "UUID", machine.disk.device) == uuid
-    inside = machine.run("docker", "exec", "maintainer-worker", "cat", f"{cloud_init.MOUNT}/jobs/kept")
+    inside = machine.run(
+        "docker", "exec", "maintainer-worker-control", "cat", f"{cloud_init.MOUNT}/jobs/kept"
+    )
     assert inside == "kept\n"
     assert (len(box.machine.cloud.blobs), machine.cloud.refused) == asked  # nothing was pulled again
     async with job(box, f"offload-demo-3-review-{machine.boots}"):

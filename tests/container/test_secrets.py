@@ -32,7 +32,7 @@ class SecretsInside(ContainerTest):
         return path.read_text(errors="replace") if path.exists() else ""
 
     def in_memory_inside(self) -> str:
-        return self.docker("exec", self.name, "sh", "-c", "find /run/offload -type f -exec cat {} +")
+        return self.docker("exec", self.name, "sh", "-c", "find /run /dev/shm /tmp -type f -exec cat {} +")
 
     async def test_a_planted_secret_is_in_nothing_that_the_engine_knows(self) -> None:
         await asyncio.to_thread(execution.secret_store().set, "DEPLOY_TOKEN", VALUE)
@@ -45,6 +45,7 @@ class SecretsInside(ContainerTest):
         self.assertEqual(processes_with_it(tasks), [])
         self.assertEqual(await asyncio.to_thread(self.in_memory_inside), "")
         known = self.docker("inspect", self.name) + self.docker("logs", self.name)
+        # With the supervisor's, whose input is in no argv and no environment.
         execs = self.inspected()["ExecIDs"] or []
         self.assertTrue(execs)
         known += "".join(self.docker("exec", self.name, "cat", "/proc/1/environ"))
@@ -81,5 +82,5 @@ class SecretsInside(ContainerTest):
         self.assertEqual(files, clean)
         # The image of this test has no agent: its task says so, and had a clean copy to start from.
         self.assertIn("gemini is not installed", self.log(job, "agent"))
-        copy = self.root / "jobs" / job.session / "home" / PROFILE / ".gemini" / "settings.json"
+        copy = self.root / "home" / job.session / PROFILE / ".gemini" / "settings.json"
         self.assertEqual(copy.read_text(), clean[".gemini/settings.json"])

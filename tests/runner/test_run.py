@@ -94,8 +94,8 @@ def test_tasks_get_a_home_of_their_own_and_no_secrets(
     seen = dict(line.split("=", 1) for line in root.log("env").splitlines())
     assert "hunter2" not in root.log("env")
     assert "OFFLOAD_HOME" not in seen
-    assert seen["HOME"] == str(job / "home")
-    assert seen["TMPDIR"] == str(job / "tmp")
+    assert seen["HOME"] == str(root.path / "home" / job.name)
+    assert seen["TMPDIR"] == str(root.path / "home" / job.name / ".tmp")
     assert seen["PIP_CACHE_DIR"] == str(root.path / "cache" / "pip")
     assert seen["MINE"] == str(root.path / "cache" / "x")
     assert (seen["CI"], seen["GIT_TERMINAL_PROMPT"], seen["PATH"]) == ("1", "0", os.environ["PATH"])

@@ -51,7 +51,8 @@ def assert_whole(bench: Bench, shop: RepoBuilder) -> None:
     assert git(bench.worktree(), "rev-parse", "HEAD") == shop.sha("refs/pull/1/head")
     assert git(bench.worktree(), "status", "--porcelain") == ""
     assert (bench.worktree() / "cart.py").read_text() == "2"
-    assert len(list((bench.mirror / "worktrees").iterdir())) == 1
+    assert not (bench.mirror / "worktrees").exists()
+    assert not list((bench.root / "making").iterdir())
     assert not list((bench.root / "worktrees").glob("*.making"))
     assert not list((bench.root / "repos" / "acme").glob(".*.new"))
 
@@ -134,7 +135,7 @@ def test_the_base_comes_back_to_its_commit(bench: Bench, shop: RepoBuilder) -> N
     (base / "cart.py").write_text("something else")
     (base / "new.py").write_text("left")
     (base / "node_modules").mkdir()
-    (bench.mirror / "worktrees" / base.name / "index.lock").touch()
+    (base / ".git" / "index.lock").touch()
     worktree.reset_base(bench.root, session_of(1))
     assert sorted(entry.name for entry in base.iterdir()) == [".git", "cart.py", "node_modules"]
     assert (base / "cart.py").read_text() == "1"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -119,7 +120,7 @@ def test_a_branch_of_another_job_does_not_count(bench: Bench, shop: RepoBuilder,
     commit(bench.worktree(2), "theirs.py")
     assert worktree.check_clean(bench.root, S) == CLEAN
     worktree.remove(bench.root, S)
-    assert git(bench.mirror, "for-each-ref", "--format=%(refname)", "refs/heads") == "refs/heads/theirs"
+    assert git(bench.worktree(2), "branch", "--show-current") == "theirs"
 
 
 def test_the_bundle_brings_everything_back(
@@ -176,11 +177,11 @@ def test_removal_leaves_nothing_and_is_repeatable(bench: Bench, shop: RepoBuilde
     worktree.ensure_base(bench.root, S)
     git(tree, "switch", "--quiet", "-c", "mine")
     answer = worktree.remove(bench.root, S)
-    assert answer == {"worktree": True, "refs": 2, "branches": ["mine"]}
+    assert answer == {"worktree": True, "refs": 2}
     assert list((bench.root / "worktrees").iterdir()) == []
     assert git(bench.mirror, "for-each-ref") == ""
     assert not list((bench.mirror / "worktrees").glob("*"))
-    assert worktree.remove(bench.root, S) == {"worktree": True, "refs": 0, "branches": []}
+    assert worktree.remove(bench.root, S) == {"worktree": True, "refs": 0}
 
 
 def test_removal_takes_read_only_directories(bench: Bench, tree: Path) -> None:
@@ -209,7 +210,7 @@ def test_removal_finds_the_mirror_without_the_job_directory(bench: Bench, tree: 
 
 def test_a_half_made_worktree_holds_nobodys_work(bench: Bench, tree: Path) -> None:
     worktree.marker(tree).touch()
-    (tree / ".git").write_text("gitdir: /nowhere\n")
+    shutil.rmtree(tree / ".git")
     assert worktree.check_clean(bench.root, S) == CLEAN
     worktree.remove(bench.root, S)
     assert not tree.exists()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import List, Sequence
 
 from jobs.remote.offload_runner import wire
+from jobs.remote.offload_runner.engine.containers import Containers
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.protocol import EXIT_OK, EXIT_SOFTWARE, EXIT_UNAVAILABLE, EXIT_USAGE
 
@@ -25,12 +26,12 @@ COMMANDS = {
     "prepare": ("prepare", True),
     "secrets": ("secrets", True),
     "profile": ("profile", True),
+    "copy-profile": ("profile", False),
     "start": ("start", True),
     "run": ("run", False),
     "follow": ("follow", True),
     "status": ("follow", True),
     "record": ("record", False),
-    "enter": ("enter", False),
     "shell": ("shell", False),
     "stop": ("stop", True),
     "clean": ("clean", True),
@@ -38,9 +39,16 @@ COMMANDS = {
     "peek": ("show", False),
     "diff": ("show", False),
     "step": ("step", False),
+    "supervise": ("supervise", False),
+    "unsaved": ("unsaved", False),
+    "trees": ("trees", True),
     "watchdog": ("watchdog", False),
 }
 # A second hello line in a stream of raw bytes would be part of the bytes; `run` and `step` speak to people.
+
+
+# git runs in the control container, where there is one.
+_IN_CONTROL = ("prepare", "diff")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -49,18 +57,24 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--root", required=True, help="absolute path of Offload's directory on this machine")
     top.add_argument("--tmux", default="tmux", help="the tmux program")
     top.add_argument("--tmux-socket", default="", help="name of the tmux server; empty: the default one")
+    top.add_argument("--containers", default="", help="JSON: where tasks and git run; empty: here")
     commands = top.add_subparsers(dest="command", required=True)
     commands.add_parser("hello", help="say who this is")
     commands.add_parser("prepare", help="fetch a commit and lay out its worktree (request on stdin)")
     _on_job(commands, "secrets", "keep a job's secrets in memory for its start (request on stdin)")
     commands.add_parser("profile", help="make an agent's profile what it must be (request on stdin)")
+    _on_job(commands, "copy-profile", "copy an agent's profile into a job's HOME (request on stdin)")
     commands.add_parser("start", help="start a plan in a tmux session (request on stdin)")
     run = _on_job(commands, "run", "work through a job's plan in this terminal")
     run.add_argument("--retry", action="store_true", help="after the job ended: run again what failed")
-    run.add_argument("--inside", action="store_true", help="end when the pane on the host does")
-    enter = _on_job(commands, "enter", "hold a lock and become a command: a pane's way into the container")
-    enter.add_argument("--lock", choices=("pane", "side"), required=True)
-    _on_job(commands, "shell", "a side shell inside the container")
+    _on_job(commands, "shell", "a shell where the job's tasks run")
+    supervise = _on_job(commands, "supervise", "start tasks for a runner (frames on stdin and stdout)")
+    supervise.add_argument("--in-container", action="store_true", help="run tasks as the container's user")
+    supervise.add_argument("--shell", action="store_true", help="for a shell beside the job's tasks")
+    supervise.add_argument("--sweep", action="store_true", help="only end what an earlier one left")
+    unsaved = _on_job(commands, "unsaved", "list or bundle work that is nowhere else")
+    unsaved.add_argument("what", choices=("list", "bundle"))
+    _on_job(commands, "trees", "remove a job's worktrees, HOME and refs")
     _on_job(commands, "record", "record a session's pane (output on stdin)")
     follow = commands.add_parser("follow", help="stream the events of every job (request on stdin)")
     follow.add_argument("--once", action="store_true", help="end after what is known now")
@@ -80,7 +94,6 @@ def parser() -> argparse.ArgumentParser:
     peek.add_argument("--lines", type=int, default=200, help="of the history above the screen")
     diff = _on_job(commands, "diff", "print the change under review")
     diff.add_argument("--stat", action="store_true")
-    enter.add_argument("argv", nargs=argparse.REMAINDER)
     watchdog = commands.add_parser("watchdog", help="turn this machine off when nobody needs it")
     watchdog.add_argument("--idle-minutes", type=float, default=30.0, help="how long it waits")
     watchdog.add_argument("--off-command", default="systemctl poweroff", help="what turns it off")
@@ -107,8 +120,15 @@ def main(argv: Sequence[str]) -> int:
         return EXIT_USAGE if stop.code else EXIT_OK
     _heed_signals()
     options.root = Path(options.root)
+    try:
+        options.containers = Containers.parse(options.containers)
+    except RunnerError as error:
+        return _fail(error, False)
     module, greets = COMMANDS[options.command]
     os.umask(0o077)
+    if options.containers is not None and options.command in _IN_CONTROL:
+        words = list(argv)[list(argv).index(options.command) :]
+        return _become(options.containers.in_control(options.root, words))
     try:
         if greets:
             wire.emit(wire.hello())
@@ -130,6 +150,14 @@ def main(argv: Sequence[str]) -> int:
         )
         failure.exit_code = EXIT_SOFTWARE
         return _fail(failure, greets)
+
+
+def _become(argv: List[str]) -> int:
+    try:
+        os.execvp(argv[0], argv)  # noqa: S606 - a list of words
+    except OSError as error:
+        sys.stderr.write("Starting %s failed: %s.\n" % (argv[0], error.strerror))
+        return EXIT_UNAVAILABLE
 
 
 def _heed_signals() -> None:

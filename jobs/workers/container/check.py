@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from jobs.errors import OffloadError
 from jobs.providers.base import Problem, Severity
+from jobs.remote.offload_runner.commands.supervise import USER
 from jobs.transport.base import Transport
 from jobs.workers.container.engine import Engine, kind_of, name_of, version_of
 from jobs.workers.container.spec import ContainerSpec, EngineKind, faults, is_unsafe
@@ -12,6 +16,8 @@ from jobs.workers.container.spec import ContainerSpec, EngineKind, faults, is_un
 async def check_container(transport: Transport, spec: ContainerSpec) -> list[Problem]:
     """Return what is right and wrong with the engine, the image and the container of a worker."""
     engine = Engine(transport, spec)
+    if spec.isolation == "job":
+        spec = spec.for_control()
     try:
         info = await engine.info()
         image = await engine.inspect("image", spec.image)
@@ -32,7 +38,7 @@ async def check_container(transport: Transport, spec: ContainerSpec) -> list[Pro
         return [*problems, Problem(Severity.PASS, "container", text)]
     config = found.get("Config") or {}
     # Who owns the root was looked at when the container was made; the check compares the rest.
-    said = faults(_as_made(spec.on(kind), str(config.get("User") or "")), found, str(image["Id"]))
+    said = faults(_as_made(spec.on(kind), _user_of(config)), found, str(image["Id"]))
     if said:
         severity = Severity.FAIL if is_unsafe(said) else Severity.WARN
         text = f"{spec.container} is not what it must be: {', '.join(said)}."
@@ -48,6 +54,15 @@ def _how(kind: EngineKind) -> str:
     if not kind.rootless:
         return ""
     return ", without root: user 0 of its containers is you" if kind.is_you else ", without root"
+
+
+def _user_of(config: Mapping[str, Any]) -> str:
+    """Return the user that the container's jobs run as, as its environment says."""
+    for variable in config.get("Env") or ():
+        name, _, value = str(variable).partition("=")
+        if name == USER:
+            return value
+    return ""
 
 
 def _as_made(spec: ContainerSpec, user: str) -> ContainerSpec:

@@ -38,7 +38,7 @@ async def ensure_job_container(connection: Connection, job: Job, step: Callable[
     if spec is None or spec.isolation != "job":
         return
     step(f"Making the container {spec.for_job(job.session).container}")
-    paths = [f"worktrees/{job.session}", f"worktrees/{job.session}.base"]
+    paths = [f"worktrees/{job.session}", f"worktrees/{job.session}.base", f"home/{job.session}"]
     await lifecycle.ensure_job(connection.transport, connection.layout, spec, job.session, paths)
 
 

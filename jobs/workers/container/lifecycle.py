@@ -13,6 +13,7 @@ from jobs.remote.layout import Layout
 from jobs.transport.base import Transport
 from jobs.workers.container.engine import ENGINE_DEADLINE, Engine, kind_of, name_of
 from jobs.workers.container.spec import (
+    OWN,
     READ_ONLY,
     ROOT_LABEL,
     SPEC_LABEL,
@@ -34,8 +35,8 @@ own = (1000, 1000) if me == 0 else (me, group)
 for part in [""] + sys.argv[3:]:
     path = os.path.join(root, part) if part else root
     os.makedirs(path, mode=0o755 if me == 0 else 0o700, exist_ok=True)
-    if me == 0 and part in ("bin", "state"):
-        os.chmod(path, 0o755)
+    if part == "bin" or (me == 0 and part == "state"):
+        os.chmod(path, 0o755)  # user 0 of a container, who has no power over files, runs what is in bin
     elif me == 0 and part and os.stat(path).st_uid == 0:
         os.chown(path, *own)
 line = "maintainer:x:%d:%d::%s:/bin/bash\\n" % (own[0], own[1], "/tmp")
@@ -64,7 +65,7 @@ async def lay_out(engine: Engine, layout: Layout, spec: ContainerSpec) -> Contai
     """
     spec = spec.on(kind_of(await engine.info()))
     argv = [layout.python, "-c", _LAY_OUT, spec.root, "" if spec.kind.is_you else spec.passwd_file]
-    done = await engine.transport.run([*argv, *READ_ONLY, *WRITABLE])
+    done = await engine.transport.run([*argv, *READ_ONLY, *WRITABLE, *OWN])
     owner = json.loads(done.stdout)
     if spec.kind.rootless and owner["root"]:
         raise NotConfigured(
@@ -99,7 +100,9 @@ async def ensure(
     is_idle: bool,
     step: Callable[[str], None] = lambda text: None,
 ) -> Found:
-    """Bring the worker's container to what it must be, and return what runs.
+    """Bring the worker's containers to what they must be, and return what runs.
+
+    Those are the control container and, unless each job has its own, the one of the jobs.
 
     `is_idle`: no job runs in it, so it may be made anew. A container that is only stale is kept while jobs
     run; one that is unsafe is refused. Raises `NotConfigured` (no engine, no image), `WorkerUnavailable`.
@@ -107,6 +110,13 @@ async def ensure(
     engine = Engine(transport, spec)
     spec = await lay_out(engine, layout, spec)
     image = await image_of(engine, spec)
+    control = await _ensure_one(engine, spec.for_control(), image, is_idle, step)
+    return control if spec.isolation == "job" else await _ensure_one(engine, spec, image, is_idle, step)
+
+
+async def _ensure_one(
+    engine: Engine, spec: ContainerSpec, image: Mapping[str, Any], is_idle: bool, step: Callable[[str], None]
+) -> Found:
     found = await engine.inspect("container", spec.container)
     note = ""
     if found is not None:
@@ -192,9 +202,8 @@ async def ensure_job(
     spec = await lay_out(engine, layout, spec)
     job = spec.for_job(session)
     image = await image_of(engine, job)
-    await transport.run(
-        spec.inside.argv(spec.name, ["mkdir", "-p", *(f"{spec.root}/{path}" for path in paths)])
-    )
+    made = [f"{spec.root}/{path}" for path in paths]
+    await transport.run([*spec.engine, "exec", spec.inside.control, "mkdir", "-p", "-m", "0700", *made])
     found = await engine.inspect("container", job.container)
     if found is not None:
         running = (found.get("State") or {}).get("Running")

@@ -5,25 +5,33 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from jobs.errors import NotConfigured
 from jobs.remote.container_commands import CONTAINER, Inside
+from jobs.remote.offload_runner.commands.supervise import USER
 
 DEFAULT_IMAGE = "maintainer:latest"
 SPEC_LABEL = "offload.spec"
 ROOT_LABEL = "offload.root"
-SECRETS_DIR = "/run/offload"
 IMAGE_USER = "1000:1000"
 DEFAULT_NETWORK = "bridge"
 _ISOLATIONS = ("worker", "job")
 _TMP = "/tmp:rw,nosuid,nodev,exec,mode=1777"  # noqa: S108 - the container's own, in memory
 _RUN = "/run:rw,nosuid,nodev,noexec,size=64m"
-# What jobs may write, and what they may only read: the runner and tmux.conf are read by the host too.
-WRITABLE = ("jobs", "worktrees", "repos", "cache", "state/rescue")
-READ_ONLY = ("bin", "state", "gemini-cli-config")
+# What a job's code may write, and what it may only read.
+WRITABLE = ("worktrees", "home", "cache")
+READ_ONLY = ("bin", "repos", "gemini-cli-config")
+# What only the runner and git write.
+OWN = ("jobs", "state", "state/rescue", "making")
+
+
+# What the supervisor, user 0, needs to start tasks as the job's user and to end them. The tasks have none.
+SUPERVISOR_CAPABILITIES = ("KILL", "SETGID", "SETUID")
+SUPERVISOR_USER = "0:0"
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,7 @@ class ContainerSpec:
     user: str = IMAGE_USER
     passwd: bool = False
     session: str = ""  # of the one job, for a container of a job
+    control: bool = False  # the container of git, which runs no job's code
     kind: EngineKind = EngineKind()
 
     @property
@@ -80,6 +89,8 @@ class ContainerSpec:
     @property
     def container(self) -> str:
         """Return the container's name."""
+        if self.control:
+            return self.inside.control
         return self.inside.container_of(self.session) if self.session else self.name
 
     def owned_by(self, user: str) -> ContainerSpec:
@@ -101,14 +112,20 @@ class ContainerSpec:
         """Return the spec of one job's own container."""
         return replace(self, session=session)
 
+    def for_control(self) -> ContainerSpec:
+        """Return the spec of the container that git runs in."""
+        return replace(self, control=True)
+
     def mounts(self) -> list[Mount]:
         """Return what is mounted, in the order in which it must be."""
+        if self.control:
+            # One mount, so that a worktree that is made in it can be moved into place.
+            return [Mount(self.root, True), Mount(self._path("bin"), False)]
+        shown = [Mount(self._path(part), False) for part in READ_ONLY]
         if not self.session:
-            shown = [Mount(self._path(part), False) for part in READ_ONLY]
             return shown + [Mount(self._path(part), True) for part in WRITABLE]
-        own = [f"jobs/{self.session}", f"worktrees/{self.session}", f"worktrees/{self.session}.base"]
-        shown = [Mount(self._path(part), False) for part in ("bin", "gemini-cli-config")]
-        return shown + [Mount(self._path(part), True) for part in (*own, "repos", "cache")]
+        own = (f"worktrees/{self.session}", f"worktrees/{self.session}.base", f"home/{self.session}")
+        return shown + [Mount(self._path(part), True) for part in (*own, "cache")]
 
     def _path(self, part: str) -> str:
         return posixpath.join(self.root, part)
@@ -117,15 +134,6 @@ class ContainerSpec:
     def passwd_file(self) -> str:
         """Return the file that gives the container's user a name."""
         return self._path("state/container.passwd")
-
-    def _secrets_mount(self) -> list[str]:
-        if self.kind.podman:
-            # Podman's --tmpfs takes no owner; `U` gives the mount to the container's user.
-            options = "tmpfs-size=16m,tmpfs-mode=0700,U=true,nosuid,nodev,noexec"
-            return ["--mount", f"type=tmpfs,destination={SECRETS_DIR},{options}"]
-        user, _, group = self.user.partition(":")
-        options = f"rw,nosuid,nodev,noexec,size=16m,mode=0700,uid={user},gid={group}"
-        return ["--tmpfs", f"{SECRETS_DIR}:{options}"]
 
     def _namespaces(self) -> list[str]:
         """Return the words for the network, and for users where numbers would not be the host's."""
@@ -137,6 +145,17 @@ class ContainerSpec:
         elif self.kind.remapped:
             words += ["--userns", "host"]
         return words
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """Return the capabilities that user 0 of the container keeps."""
+        # With a rootless Docker the job's user is user 0, who would have them.
+        return () if self.control or self.kind.is_you else SUPERVISOR_CAPABILITIES
+
+    @property
+    def main_user(self) -> str:
+        """Return the user that the container is made with: the supervisor's, whom no task can signal."""
+        return self.user if self.control else SUPERVISOR_USER
 
     def canonical(self) -> str:
         """Return everything but the image (which is compared by itself) as one text."""
@@ -150,12 +169,14 @@ class ContainerSpec:
         """Return the command that makes and starts the container from `image` (a digest or an id)."""
         words = [
             *self.engine, "run", "--detach", "--name", self.container, "--hostname", self.name, "--init",
-            "--read-only", "--tmpfs", _TMP, "--tmpfs", _RUN, *self._secrets_mount(),
-            "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--pids-limit", str(self.pids),
-            "--user", self.user, *self._namespaces(),
+            "--read-only", "--tmpfs", _TMP, "--tmpfs", _RUN,
+            "--cap-drop", "ALL", *(word for name in self.capabilities for word in ("--cap-add", name)),
+            "--security-opt", "no-new-privileges", "--pids-limit", str(self.pids),
+            "--user", self.main_user, *self._namespaces(),
             "--restart", "no" if self.session else "always",
             "--label", f"{SPEC_LABEL}={self.digest()}", "--label", f"{ROOT_LABEL}={self.root}",
             "--env", "LANG=C.UTF-8", "--env", "SHELL=/bin/bash",
+            "--env", f"{USER}={self.user}",
         ]  # fmt: skip
         if self.memory:
             words += ["--memory", self.memory]
@@ -221,11 +242,12 @@ def faults(spec: ContainerSpec, found: Mapping[str, Any], image_id: str) -> list
         said.append("its root file system is writable")
     if host.get("Privileged"):
         said.append("it is privileged")
-    if host.get("CapAdd") or not host.get("CapDrop"):
+    added = {str(name).removeprefix("CAP_") for name in host.get("CapAdd") or ()}
+    if not added <= set(spec.capabilities) or not host.get("CapDrop"):
         said.append("it has capabilities")
     if not any(str(option).startswith("no-new-privileges") for option in host.get("SecurityOpt") or ()):
         said.append("it may gain privileges")
-    if str(config.get("User") or "") != spec.user:
+    if str(config.get("User") or "") != spec.main_user:
         said.append(f"it runs as user {config.get('User') or 'root'!r}")
     there = {
         str(mount.get("Destination")): bool(mount.get("RW"))
@@ -253,6 +275,10 @@ UNSAFE = (
 )
 
 
+# The engine's socket, and what decides about jobs: an earlier version mounted the latter.
+_OUT_OF_REACH = re.compile(r"\.sock is mounted|/jobs(/\S+)? is mounted|/repos is mounted writable")
+
+
 def is_unsafe(said: list[str]) -> bool:
     """Tell whether a difference must not be lived with, even while jobs run."""
-    return any(line in UNSAFE or ".sock is mounted" in line for line in said)
+    return any(line in UNSAFE or _OUT_OF_REACH.search(line) for line in said)

@@ -82,7 +82,7 @@ class Agents(ExecutionTest):
         self.assertEqual({key for key, _ in asked}, {KEY})
         for text in ("+two", "Mind the callers.", "test: succeeded"):
             self.assertIn(text, asked[-1][1])
-        own = self.root / "jobs" / job.session / "home" / PROFILE
+        own = self.root / "home" / job.session / PROFILE
         self.assertTrue(list(own.rglob("session-*.json*")), "the agent keeps its sessions with the job")
         kept = [path for path in self.root.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
         self.assertEqual(kept, [])
@@ -98,7 +98,7 @@ class Agents(ExecutionTest):
         self.assertEqual(self.api.asked, [])
         job = await self.run_job("1", agent="gemini")
         self.assertEqual(self.template(), clean)
-        own = self.root / "jobs" / job.session / "home" / PROFILE / ".gemini"
+        own = self.root / "home" / job.session / PROFILE / ".gemini"
         self.assertEqual((own / "settings.json").read_text(), clean[".gemini/settings.json"])
         self.assertFalse((own / "extensions").exists())
         self.assertEqual({t["id"]: t["state"] for t in job.tasks}["agent"], "succeeded")

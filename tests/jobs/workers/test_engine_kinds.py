@@ -28,11 +28,11 @@ def made_on(info: dict[str, Any], owner: str = ME) -> tuple[ContainerSpec, str]:
 @pytest.mark.parametrize(
     ("info", "user", "words", "not_words"),
     [
-        (DOCKER, ME, ["--network bridge", "uid=1003,gid=1004"], ["--userns"]),
-        (REMAPPED, ME, ["--userns host", "uid=1003,gid=1004"], []),
-        (ROOTLESS_DOCKER, "0:0", ["--network bridge", "uid=0,gid=0"], ["--userns", "/etc/passwd"]),
-        (PODMAN, ME, ["type=tmpfs,destination=/run/offload", "U=true"], ["--userns", "--network", "uid="]),
-        (ROOTLESS_PODMAN, ME, ["--userns keep-id", "U=true"], ["--network", "uid="]),
+        (DOCKER, ME, ["--network bridge", "--cap-add KILL"], ["--userns"]),
+        (REMAPPED, ME, ["--userns host"], []),
+        (ROOTLESS_DOCKER, "0:0", ["--network bridge"], ["--userns", "/etc/passwd", "--cap-add"]),
+        (PODMAN, ME, [], ["--userns", "--network"]),
+        (ROOTLESS_PODMAN, ME, ["--userns keep-id"], ["--network"]),
     ],
     ids=["docker", "remapped-docker", "rootless-docker", "podman", "rootless-podman"],
 )
@@ -40,7 +40,8 @@ def test_what_jobs_write_belongs_to_the_caller(
     info: dict[str, Any], user: str, words: list[str], not_words: list[str]
 ) -> None:
     spec, line = made_on(info)
-    assert f"--user {user} " in line
+    assert "--user 0:0 " in line
+    assert f"--env OFFLOAD_USER={user}" in line
     assert [
         word for word in [*words, "--cap-drop ALL", "no-new-privileges", "--init"] if word not in line
     ] == []
@@ -76,11 +77,11 @@ def found(**host: Any) -> dict[str, Any]:
     mounts = [*((mount.path, mount.writable) for mount in spec.mounts()), ("/etc/passwd", False)]
     usual = {
         "ReadonlyRootfs": True, "Privileged": False, "SecurityOpt": ["no-new-privileges"],
-        "CapAdd": [], "CapDrop": ["CAP_CHOWN", "CAP_KILL"],
+        "CapAdd": [], "CapDrop": ["CAP_CHOWN", "CAP_FOWNER"],
     }  # fmt: skip
     return {
         "Image": "ab12",
-        "Config": {"User": ME, "Labels": {"offload.spec": spec.digest()}},
+        "Config": {"User": "0:0", "Labels": {"offload.spec": spec.digest()}},
         "HostConfig": {**usual, **host},
         "Mounts": [{"Type": "bind", "Destination": path, "RW": rw} for path, rw in mounts],
     }

@@ -7,23 +7,29 @@ worktrees, remove the job's files. Whatever fails stops the rest; the same call 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from jobs.remote.offload_runner import wire
-from jobs.remote.offload_runner.commands.stop import left, stop
-from jobs.remote.offload_runner.engine.process import Ending
+from jobs.remote.offload_runner.commands.stop import stop
+from jobs.remote.offload_runner.engine.containers import PYTHON, Containers
+from jobs.remote.offload_runner.engine.link import SupervisorProcess
 from jobs.remote.offload_runner.engine.run_lock import is_held
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files.paths import JobPaths, job_paths
-from jobs.remote.offload_runner.git import worktree
-from jobs.remote.offload_runner.git.mirror import remove_tree
-from jobs.remote.offload_runner.protocol import EXIT_OK, EXIT_REFUSED, EXIT_SOFTWARE
+from jobs.remote.offload_runner.files.removal import remove_tree
+from jobs.remote.offload_runner.git import unsaved, worktree
+from jobs.remote.offload_runner.protocol import EXIT_OK, EXIT_REFUSED, EXIT_SOFTWARE, ISOLATED
 from jobs.remote.offload_runner.screen.tmux import Tmux, from_options
 
 _GRACE_SECONDS = 5.0
 _LISTED = 5
+_GIT_SECONDS = 600.0
+_SURVEY_BYTES = 16 * 1024 * 1024
+_BUNDLE_BYTES = 512 * 1024 * 1024
 
 
 def main(options: argparse.Namespace) -> int:
@@ -33,34 +39,104 @@ def main(options: argparse.Namespace) -> int:
     """
     paths = job_paths(options.root, options.session)
     if not options.force:
-        _refuse_to_lose(paths)
+        _refuse_to_lose(paths, options.containers)
     if options.check:
         wire.emit({"type": "cleaned", "session": paths.session, "checked": True, "bundle": None})
         return EXIT_OK
     bundle: Optional[str] = None
-    if paths.job_dir.is_dir():
-        stop(paths, _GRACE_SECONDS)
-    if options.force:
-        bundle = worktree.rescue(options.root, paths.session)
-    _end_panes(paths)
     tmux = from_options(options)
+    if paths.job_dir.is_dir():
+        stop(paths, _GRACE_SECONDS, options.containers, tmux)
+    if options.force:
+        bundle = _rescue(paths, options.containers)
     _end_sessions(tmux, paths.session)
-    worktree.remove(options.root, paths.session)
+    _remove_trees(paths, options.containers)
     if not options.keep_files:
         _remove_files(paths)
     answer: Dict[str, Any] = {"type": "cleaned", "session": paths.session, "worktree": True, "tmux": True}
-    wire.emit({**answer, "processes": len(left(paths)), "bundle": bundle})
+    wire.emit({**answer, "processes": 0, "bundle": bundle})
     return EXIT_OK
 
 
-def _refuse_to_lose(paths: JobPaths) -> None:
+def survey(paths: JobPaths, containers: Optional[Containers]) -> Dict[str, Any]:
+    """Return what the worktree holds that is nowhere else; git runs where the job's code does."""
+    if containers is None:
+        return unsaved.survey(paths.root, paths.session)
+    said = _in_job(paths, containers, ["unsaved", "list", "--session", paths.session], b"", _SURVEY_BYTES)
+    try:
+        return unsaved.checked(json.loads(said))
+    except (ValueError, RecursionError):
+        raise RunnerError(
+            "unsaved_unknown",
+            "What is unsaved in the worktree of %s is unknown: git answered nonsense." % paths.session,
+            "Use --force to remove it all the same.",
+        ) from None
+
+
+def _rescue(paths: JobPaths, containers: Optional[Containers]) -> Optional[str]:
+    if not os.path.lexists(str(paths.worktree)):
+        return None
+    if containers is None:
+        return worktree.rescue(paths.root, paths.session)
+    try:
+        seen = survey(paths, containers)
+    except RunnerError as error:
+        # Where git does not work in a worktree that was only reviewed, a forced removal goes on. What an
+        # agent wrote for the user is not given up for that.
+        if error.code not in ("unsaved_unknown", "job_git_failed") or unsaved.keeps_everything(paths):
+            raise
+        return None
+    files = unsaved.uncommitted(paths, seen)
+    if not files and not seen["commits"]:
+        return None
+    target = unsaved.rescue_path(paths.root, paths.session)
+    words = ["unsaved", "bundle", "--session", paths.session]
+    data = _in_job(paths, containers, words, json.dumps({"files": files}).encode(), _BUNDLE_BYTES)
+    if not data.startswith(b"# v"):
+        raise RunnerError("rescue_failed", "Saving the work of %s failed: no bundle came." % paths.session)
+    partial = target.with_suffix(".partial")
+    partial.write_bytes(data)
+    os.replace(str(partial), str(target))
+    return str(target)
+
+
+def _in_job(paths: JobPaths, containers: Containers, words: List[str], data: bytes, limit: int) -> bytes:
+    """Run a command of the runner as the job; return what it prints, at most `limit` bytes."""
+    link = SupervisorProcess([*containers.supervisor(paths.root, paths.session), "--shell"])
+    argv = [PYTHON, *ISOLATED, wire.runner_path(), "--root", str(paths.root), *words]
+    env = {"HOME": str(paths.home)}
+    try:
+        code, said = link.call(argv, str(paths.root), env, _GIT_SECONDS, limit + 1, data)
+        complaint = link.complaint
+    finally:
+        link.close()
+    if code != 0 or len(said) > limit:
+        why = complaint or said[-500:].decode("utf-8", "replace").strip() or "it did not answer in time"
+        raise RunnerError("job_git_failed", "Reading the worktree of %s failed: %s" % (paths.session, why))
+    return said
+
+
+def _remove_trees(paths: JobPaths, containers: Optional[Containers]) -> None:
+    if containers is None:
+        worktree.remove(paths.root, paths.session)
+        return
+    argv = containers.in_control(paths.root, ["trees", "--session", paths.session])
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if done.returncode != 0:
+        message, _, hint = done.stderr.decode("utf-8", "replace").strip().partition("\n")
+        raise RunnerError("remove_failed", message, hint, EXIT_SOFTWARE)
+
+
+def _refuse_to_lose(paths: JobPaths, containers: Optional[Containers]) -> None:
     """Raise `RunnerError` when removing the job now would lose work or end a run."""
     insist = "Use --force: the work is bundled first."
     if paths.job_dir.is_dir() and is_held(paths.lock):
         raise RunnerError(
             "running", "%s is at work." % paths.session, "Cancel it first, or use --force.", EXIT_REFUSED
         )
-    found = worktree.check_clean(paths.root, paths.session)
+    if not os.path.lexists(str(paths.worktree)):
+        return
+    found = unsaved.check_clean(paths.root, paths.session, survey(paths, containers))
     for code, words in (
         ("unpushed", "commits that are nowhere else"),
         ("uncommitted", "uncommitted changes"),
@@ -79,11 +155,6 @@ def _refuse_to_lose(paths: JobPaths) -> None:
 def _listed(items: List[str]) -> str:
     more = len(items) - _LISTED
     return ", ".join(items[:_LISTED]) + (" and %d more" % more if more > 0 else "")
-
-
-def _end_panes(paths: JobPaths) -> None:
-    """End what panes run inside a container: killing a pane on the host does not reach it."""
-    Ending(0, paths.pane_mark, _GRACE_SECONDS).wait()
 
 
 def _end_sessions(tmux: Tmux, session: str) -> None:

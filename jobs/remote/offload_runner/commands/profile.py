@@ -19,8 +19,8 @@ from typing import Dict, Iterable, Mapping
 from jobs.remote.offload_runner import wire
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files.locks import held
-from jobs.remote.offload_runner.files.paths import state_dir
-from jobs.remote.offload_runner.git.mirror import remove_tree
+from jobs.remote.offload_runner.files.paths import job_paths, state_dir
+from jobs.remote.offload_runner.files.removal import remove_tree
 from jobs.remote.offload_runner.protocol import EXIT_DATA, EXIT_USAGE
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
@@ -28,6 +28,8 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 
 def main(options: argparse.Namespace) -> int:
     """Make the template `{"name", "files": {path: text}}` what it must be; answer `{"type": "profile"}`."""
+    if options.command == "copy-profile":
+        return _copy(options)
     spec = wire.read_spec()
     name, files = str(spec.get("name", "")), spec.get("files")
     if not _NAME.fullmatch(name) or not isinstance(files, dict) or not all(map(_is_below, files)):
@@ -37,6 +39,16 @@ def main(options: argparse.Namespace) -> int:
     with held(str(state / "profile.lock"), what="The profile %s" % name):
         make_template(options.root / name, files)
     wire.emit({"type": "profile", "name": name})
+    return 0
+
+
+def _copy(options: argparse.Namespace) -> int:
+    about = wire.read_spec()
+    name = str(about.get("name", ""))
+    if not _NAME.fullmatch(name):
+        raise RunnerError("usage", "%r is not a profile." % name, exit_code=EXIT_USAGE)
+    job = job_paths(options.root, options.session)
+    copy(options.root / name, job.home / name, about["keep"], str(about["digest"]))
     return 0
 
 

@@ -12,7 +12,7 @@ from jobs.remote.offload_runner.commands import secrets
 from jobs.remote.offload_runner.engine import schedule
 from jobs.remote.offload_runner.engine.environment import placeholders
 from jobs.remote.offload_runner.engine.execute import Engine
-from jobs.remote.offload_runner.engine.run_lock import HungUp, RunLock, holder
+from jobs.remote.offload_runner.engine.run_lock import RunLock, holder
 from jobs.remote.offload_runner.engine.signals import Signals
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files.paths import JobPaths, existing_job, read_json
@@ -63,25 +63,24 @@ def main(options: argparse.Namespace) -> int:
         )
     signals = Signals()
     values = placeholders(paths, wire.runner_path(), sys.executable)
-    hung_up = HungUp(paths, options.inside)
     display: Display = Pane() if sys.stdin.isatty() and sys.stdout.isatty() else Display()
-    engine = Engine(paths, plan, values, display.changed)
+    engine = Engine(paths, plan, values, display.changed, options.containers)
     engine.load()
     engine.secrets = secrets.take(paths, secrets.RUN)
     try:
         display.open(engine)
         if engine.finished is None or options.retry:
-            _work(engine, signals, display, options, hung_up)
+            _work(engine, signals, display, options)
+        engine.close()
         lock.release()
-        return display.stay(signals, hung_up)
+        return display.stay(signals)
     finally:
+        engine.close()
         display.close()
         lock.release()
 
 
-def _work(
-    engine: Engine, signals: Signals, display: Display, options: argparse.Namespace, hung_up: HungUp
-) -> None:
+def _work(engine: Engine, signals: Signals, display: Display, options: argparse.Namespace) -> None:
     stop_request = engine.paths.stop_request
     if stop_request.exists():
         stop_request.unlink()
@@ -99,8 +98,6 @@ def _work(
         ending = any(task.is_ending for task in engine.running.values())
         for key, _ in engine.selector.select(_ENDING_TICK_SECONDS if ending else _TICK_SECONDS):
             key.data()
-        if hung_up():
-            _end(engine, signal.SIGHUP)
         for number in signals.take():
             if number in Signals.ENDING and not (number == signal.SIGINT and display.has_child):
                 _end(engine, number)

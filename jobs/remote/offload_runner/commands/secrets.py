@@ -26,8 +26,6 @@ from jobs.remote.offload_runner.protocol import EXIT_DATA, EXIT_UNAVAILABLE, EXI
 RUN = "run"
 RECORD = "record"
 READERS = (RUN, RECORD)
-# In the container: a tmpfs of the container's user, part of its specification.
-CONTAINER_PLACE = Path("/run/offload")
 # Elsewhere there is no tmpfs: a directory that only the user can enter has to do, and the answer says so.
 _ON_LINUX = platform.system() == "Linux"
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - what is used in it is checked to be ours
@@ -131,7 +129,7 @@ def _places() -> List[Path]:
     user = os.geteuid()
     if _ON_LINUX:
         login = Path("/run/user/%d" % user)
-        return [CONTAINER_PLACE, login / "offload", _SHARED_MEMORY / ("offload-%d" % user)]
+        return [login / "offload", _SHARED_MEMORY / ("offload-%d" % user)]
     try:
         temporary = os.confstr(_DARWIN_USER_TEMP_DIR)
     except (ValueError, OSError):
@@ -142,9 +140,8 @@ def _places() -> List[Path]:
 def _make_place() -> Path:
     """Return a directory that only we can enter: in memory where the system has such a place."""
     for place in _places():
-        if place != CONTAINER_PLACE:
-            with contextlib.suppress(OSError):
-                os.mkdir(str(place), 0o700)
+        with contextlib.suppress(OSError):
+            os.mkdir(str(place), 0o700)
         if _is_ours(place) and (not _ON_LINUX or _is_in_memory(place)):
             return place
     raise RunnerError(

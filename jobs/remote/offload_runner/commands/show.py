@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
 
 from jobs.remote.offload_runner import wire
 from jobs.remote.offload_runner.errors import RunnerError
-from jobs.remote.offload_runner.files.paths import JobPaths, existing_job, read_json
+from jobs.remote.offload_runner.files.paths import JobPaths, existing_job, mirror, read_json
+from jobs.remote.offload_runner.git.command import Git
 from jobs.remote.offload_runner.protocol import EXIT_NOT_FOUND, EXIT_OK, EXIT_USAGE, load_plan
 from jobs.remote.offload_runner.screen.tmux import from_options
 
@@ -73,14 +73,8 @@ def _diff(paths: JobPaths, options: argparse.Namespace) -> int:
             "Its head shares no commit with the base branch, or it was prepared without one.",
             EXIT_NOT_FOUND,
         )
-    argv = ["git", "-c", "safe.directory=*", "-C", str(paths.worktree), "diff", "--no-color", "--no-ext-diff"]
-    if options.stat:
-        argv.append("--stat")
-    done = subprocess.run([*argv, base, head], capture_output=True, check=False)
-    if done.returncode != 0:
-        raise RunnerError(
-            "git_failed",
-            "git diff in %s failed: %s" % (paths.session, done.stderr.decode(errors="replace").strip()),
-        )
-    wire.emit_bytes(done.stdout)
+    words = ["diff", "--no-color", "--no-ext-diff", "--no-textconv", *(["--stat"] if options.stat else [])]
+    # From the mirror, by commit: nothing in the worktree has a say in it.
+    git = Git(str(mirror(paths.root, str(prepared["repository"]))))
+    wire.emit_bytes(git.out(*words, str(base), str(head), "--"))
     return EXIT_OK

@@ -33,9 +33,7 @@ def main(options: argparse.Namespace) -> int:
     with held(str(paths.job_dir / "start.lock"), what="The job %s" % paths.session, seconds=60):
         _keep_plan(paths, spec.get("plan"))
         tmux.write_config()
-        created = _start(
-            paths, tmux, spec, default_command(options, paths.session), recorder(options, paths.session)
-        )
+        created = _start(options, paths, tmux, spec, recorder(options, paths.session))
     wire.emit({"type": "started", "session": paths.session, "created": created})
     return 0
 
@@ -43,6 +41,7 @@ def main(options: argparse.Namespace) -> int:
 def recorder(options: argparse.Namespace, session: str) -> str:
     """Return the shell command that records a pane: this runner, on the host."""
     words = [*wire.runner_argv(options.root), "--tmux", options.tmux]
+    # tmux expands formats in this command; ours has none.
     if options.tmux_socket:
         words += ["--tmux-socket", options.tmux_socket]
     return "exec " + " ".join(shlex.quote(word) for word in [*words, "record", "--session", session])
@@ -50,7 +49,10 @@ def recorder(options: argparse.Namespace, session: str) -> str:
 
 def default_command(options: argparse.Namespace, session: str) -> List[str]:
     """Return the command of the pane when the request names none: this runner, here."""
-    return [*wire.runner_argv(options.root), "run", "--session", session]
+    words = wire.runner_argv(options.root)
+    if options.containers is not None:
+        words += ["--containers", options.containers.to_json()]
+    return [*words, "run", "--session", session]
 
 
 def _keep_plan(paths: JobPaths, plan: Any) -> None:
@@ -64,13 +66,13 @@ def _keep_plan(paths: JobPaths, plan: Any) -> None:
     write_atomically(paths.plan, json.dumps(plan, indent=1, sort_keys=True) + "\n")
 
 
-def _start(paths: JobPaths, tmux: Tmux, spec: Dict[str, Any], default: List[str], pipe: str) -> bool:
+def _start(options: argparse.Namespace, paths: JobPaths, tmux: Tmux, spec: Dict[str, Any], pipe: str) -> bool:
     if _is_at_work(paths):
         return False
-    argv = [str(word) for word in spec.get("command") or default]
+    argv = [str(word) for word in spec.get("command") or default_command(options, paths.session)]
     env = harmless({str(name): str(value) for name, value in (spec.get("env") or {}).items()})
     env["PATH"] = os.environ.get("PATH", os.defpath)
-    cwd = str(spec.get("cwd") or paths.worktree)
+    cwd = str(spec.get("cwd") or paths.worktree) if options.containers is None else str(paths.job_dir)
     events = Journal(paths.journal).read()
     turns = [event for event in events if event["kind"] in _TURNS]
     ended = turns[-1]["state"] if turns and turns[-1]["kind"] == protocol.FINISHED else ""
@@ -94,17 +96,12 @@ def _start(paths: JobPaths, tmux: Tmux, spec: Dict[str, Any], default: List[str]
 
 
 def _is_at_work(paths: JobPaths) -> bool:
-    """Tell whether a runner is at work; one that is about to let go is waited for.
-
-    That is a runner that wrote its end, and one inside a container whose pane has gone.
-    """
+    """Tell whether a runner is at work; one that wrote its end is about to let go and is waited for."""
     end = time.monotonic() + _LETTING_GO_SECONDS
-    pane = paths.way_in("pane")
     while is_held(paths.lock):
         turns = [event["kind"] for event in Journal(paths.journal).read() if event["kind"] in _TURNS]
-        alone = pane.exists() and not is_held(pane)
         ended = bool(turns) and turns[-1] == protocol.FINISHED
-        if not (alone or ended) or time.monotonic() > end:
+        if not ended or time.monotonic() > end:
             return True
         time.sleep(_POLL_SECONDS)
     return False

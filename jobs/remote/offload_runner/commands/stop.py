@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import argparse
 import signal
+import subprocess
 import time
-from typing import Dict, Set
+from typing import Dict, Optional, Set
 
 from jobs.remote.offload_runner import protocol, wire
 from jobs.remote.offload_runner.commands import secrets
-from jobs.remote.offload_runner.engine.environment import mark_of
+from jobs.remote.offload_runner.commands.supervise import EXIT_STILL_THERE
+from jobs.remote.offload_runner.engine.containers import Containers
 from jobs.remote.offload_runner.engine.journal import Journal
-from jobs.remote.offload_runner.engine.process import Ending, is_same, marked, signal_all
-from jobs.remote.offload_runner.engine.run_lock import RunLock, holder, is_held
+from jobs.remote.offload_runner.engine.process import is_same, marked, signal_all
+from jobs.remote.offload_runner.engine.run_lock import RunLock, holder, is_held, wait_until_free
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files.paths import JobPaths, existing_job, read_json, write_json
 from jobs.remote.offload_runner.protocol import CANCELLED, EXIT_SOFTWARE, INTERRUPTED, RUNNING
+from jobs.remote.offload_runner.screen.tmux import Tmux, from_options
 
 _POLL_SECONDS = 0.02
 # Beyond the grace: SIGKILL is looked after for five seconds, and the end is written.
 _RUNNER_SECONDS = 7.0
+_IS_RUNNING = ("inspect", "--type", "container", "--format", "{{.State.Running}}")
 
 
 def main(options: argparse.Namespace) -> int:
     """Answer `{"type": "stopped", "session", "was_running", "processes"}`."""
     paths = existing_job(options.root, options.session)
-    was_running = stop(paths, options.grace)
+    was_running = stop(paths, options.grace, options.containers, from_options(options))
     wire.emit(
         {
             "type": "stopped",
@@ -38,14 +42,14 @@ def main(options: argparse.Namespace) -> int:
 
 
 def left(paths: JobPaths) -> Set[int]:
-    """Return the processes of the job's tasks that still run."""
+    """Return the processes of a bare worker's tasks that still run."""
     return marked(str(paths.tasks) + "/", prefix=True)
 
 
-def stop(paths: JobPaths, grace: float) -> bool:
+def stop(paths: JobPaths, grace: float, containers: Optional[Containers], tmux: Tmux) -> bool:
     """End the runner and all tasks; return whether a runner was at work.
 
-    Raises `RunnerError` when something survives even SIGKILL.
+    Raises `RunnerError` when something survives even SIGKILL, or when nothing can be said of it.
     """
     was_running = is_held(paths.lock)
     secrets.drop(paths)
@@ -54,10 +58,11 @@ def stop(paths: JobPaths, grace: float) -> bool:
     except OSError:
         # A full disk: the runner then ends as interrupted, and we write the rest.
         pass
-    if was_running:
-        _end_runner(paths, grace)
+    if was_running and not _end_runner(paths, grace):
+        # A runner of an earlier version, inside the container: it ends when its pane does.
+        tmux.kill(paths.session)
     lock = RunLock(paths.lock)
-    if not lock.acquire(patience=2.0):
+    if not lock.acquire(patience=_RUNNER_SECONDS):
         raise RunnerError(
             "still_running",
             "Stopping %s failed: a runner (process %s) still holds its lock."
@@ -66,7 +71,7 @@ def stop(paths: JobPaths, grace: float) -> bool:
             EXIT_SOFTWARE,
         )
     try:
-        _end_tasks(paths, grace)
+        _end_tasks(paths, containers)
         _write_end(paths)
     finally:
         lock.release()
@@ -77,38 +82,70 @@ def stop(paths: JobPaths, grace: float) -> bool:
     return was_running
 
 
-def _end_runner(paths: JobPaths, grace: float) -> None:
+def _end_runner(paths: JobPaths, grace: float) -> bool:
+    """End the runner; return whether it is a process of this machine."""
     known = holder(paths.lock)
     pid = known.get("pid")
     if not isinstance(pid, int) or not is_same(pid, str(known.get("identity", ""))):
-        return
+        return not is_held(paths.lock)
     signal_all({pid}, signal.SIGTERM)
     end = time.monotonic() + grace + _RUNNER_SECONDS
     while is_held(paths.lock) and is_same(pid, known["identity"]):
         if time.monotonic() > end:
             signal_all({pid}, signal.SIGKILL)
-            return
+            break
         time.sleep(_POLL_SECONDS)
+    return True
 
 
-def _end_tasks(paths: JobPaths, grace: float) -> None:
-    """End what a dead runner left behind."""
-    status = read_json(paths.status) or {}
-    for task in status.get("tasks", ()):
-        if task.get("state") == RUNNING and isinstance(task.get("pid"), int):
-            ours = is_same(task["pid"], str(task.get("identity", "")))
-            Ending(task["pid"] if ours else 0, mark_of(paths, task["id"]), grace).wait()
+def _end_tasks(paths: JobPaths, containers: Optional[Containers]) -> None:
+    """See to it that what a dead runner left is ended: its supervisor does that when the runner is gone."""
+    gone = wait_until_free(paths.supervisor_lock)
+    if gone and containers is not None:
+        gone = _sweep(paths, containers)
     end = time.monotonic() + 5.0
-    while left(paths):
+    while gone and containers is None and left(paths):
         signal_all(left(paths), signal.SIGKILL)
-        if time.monotonic() > end:
-            raise RunnerError(
-                "still_running",
-                "Stopping %s failed: processes %s survive SIGKILL." % (paths.session, sorted(left(paths))),
-                "They hang in the kernel (a dead network disk does this); restart the machine.",
-                EXIT_SOFTWARE,
-            )
+        gone = time.monotonic() <= end
         time.sleep(_POLL_SECONDS)
+    if not gone:
+        raise RunnerError(
+            "still_running",
+            "Stopping %s failed: processes of its tasks survive SIGKILL." % paths.session,
+            "They hang in the kernel (a dead network disk does this); restart the machine.",
+            EXIT_SOFTWARE,
+        )
+
+
+def _sweep(paths: JobPaths, containers: Containers) -> bool:
+    """Return whether nothing of the job's tasks runs in its container, or the container is down."""
+    argv = [*containers.supervisor(paths.root, paths.session), "--sweep"]
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if done.returncode in (0, EXIT_STILL_THERE) and not done.stderr:
+        return done.returncode == 0
+    seen = subprocess.run(
+        [
+            *containers.engine,
+            "inspect",
+            "--type",
+            "container",
+            "--format",
+            "{{.State.Running}}",
+            containers.jobs,
+        ],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    said = seen.stderr.lower()
+    if seen.stdout.strip() == b"false" or b"no such" in said or b"no container with name" in said:
+        return True
+    raise RunnerError(
+        "unknown",
+        "Stopping %s failed: it is unknown whether its tasks still run: %s."
+        % (paths.session, done.stderr.decode("utf-8", "replace").strip() or "the engine did not answer"),
+        "Check the container engine on the worker, and repeat.",
+    )
 
 
 def _write_end(paths: JobPaths) -> None:

@@ -31,15 +31,15 @@ _KEPT = frozenset(_KEPT_TEXT.split())
 _KEPT_PREFIXES = ("LC_",)
 # Programs that look below HOME for themselves do not find it in a job's own HOME.
 _BELOW_HOME = {"RUSTUP_HOME": ".rustup", "PYENV_ROOT": ".pyenv", "RBENV_ROOT": ".rbenv", "NVM_DIR": ".nvm"}
+# Set for steps in a control container: the job's commands are run by way of the runner's socket.
+STEP_SOCKET = "OFFLOAD_STEP_SOCKET"
 _CACHES = {
     "npm_config_cache": "npm",
     "YARN_CACHE_FOLDER": "yarn",
     "PIP_CACHE_DIR": "pip",
     "UV_CACHE_DIR": "uv",
-    "CARGO_HOME": "cargo",
     "GOCACHE": "go/build",
     "GOMODCACHE": "go/mod",
-    "GRADLE_USER_HOME": "gradle",
     "COMPOSER_CACHE_DIR": "composer",
 }
 
@@ -71,27 +71,49 @@ def mark_of(paths: JobPaths, task: str) -> str:
     return str(paths.tasks / task)
 
 
-def task_environment(paths: JobPaths, task: Task, values: Mapping[str, str]) -> Dict[str, str]:
-    """Return the whole environment of a task."""
-    env = harmless(os.environ)
-    real_home = Path(env.get("HOME", "/"))
-    for name, folder in _BELOW_HOME.items():
-        if name not in env and (real_home / folder).is_dir():
-            env[name] = str(real_home / folder)
+def task_environment(
+    paths: JobPaths, task: Task, values: Mapping[str, str], *, in_container: bool = False
+) -> Dict[str, str]:
+    """Return the variables of a task, which its supervisor adds to those of the machine or container."""
+    env: Dict[str, str] = {}
+    if not in_container:
+        here = harmless(os.environ)
+        real_home = Path(here.get("HOME", "/"))
+        for name, folder in _BELOW_HOME.items():
+            if name not in here and (real_home / folder).is_dir():
+                env[name] = str(real_home / folder)
     for name, folder in _CACHES.items():
         env[name] = str(cache(paths.root) / folder)
-    env.update(
-        HOME=str(paths.home),
-        TMPDIR=str(paths.tmp),
-        CI="1",
-        GIT_TERMINAL_PROMPT="0",
-        TERM=env.get("TERM", "xterm-256color"),
-        OFFLOAD_SESSION=paths.session,
-        OFFLOAD_ROOT=str(paths.root),
-        OFFLOAD_WORKTREE=str(paths.worktree),
-        OFFLOAD_RESULTS=str(paths.results(task.id)),
-    )
+    env.update(HOME=str(paths.home), TMPDIR=str(paths.tmp), **_of_the_job(paths))
+    # Not shared: both obey configuration that a job can leave there. A hard link into uv's cache could be
+    # written to from a job's environment.
+    env.update(CARGO_HOME=str(paths.home / ".cargo"), GRADLE_USER_HOME=str(paths.home / ".gradle"))
+    env["UV_LINK_MODE"] = "copy"
+    env["OFFLOAD_RESULTS"] = str(paths.results(task.id))
     env.update({name: expand(text, dict(values)) for name, text in task.env.items()})
     env.update({name: str(port) for name, port in (read_json(paths.ports) or {}).items()})
     env[MARK] = mark_of(paths, task.id)
     return env
+
+
+def step_environment(
+    paths: JobPaths, task: Task, values: Mapping[str, str], *, in_container: bool = False
+) -> Dict[str, str]:
+    """Return the variables of one of our own steps: as a task's, but with a HOME that no job can write."""
+    env = task_environment(paths, task, values, in_container=in_container)
+    env["HOME"] = "/tmp" if in_container else os.environ.get("HOME", "/")  # noqa: S108 - the container's own
+    del env["TMPDIR"]
+    if in_container:
+        env[STEP_SOCKET] = "1"
+    return env
+
+
+def _of_the_job(paths: JobPaths) -> Dict[str, str]:
+    return {
+        "CI": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "TERM": os.environ.get("TERM", "xterm-256color"),
+        "OFFLOAD_SESSION": paths.session,
+        "OFFLOAD_ROOT": str(paths.root),
+        "OFFLOAD_WORKTREE": str(paths.worktree),
+    }

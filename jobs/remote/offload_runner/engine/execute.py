@@ -7,6 +7,7 @@ reads them and goes on at the first unfinished task.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import selectors
 import shutil
@@ -17,9 +18,13 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 
 from jobs.remote.offload_runner import protocol
 from jobs.remote.offload_runner.engine import ports, schedule
-from jobs.remote.offload_runner.engine.environment import mark_of
+from jobs.remote.offload_runner.engine.containers import PYTHON, Containers
+from jobs.remote.offload_runner.engine.environment import step_environment, task_environment
 from jobs.remote.offload_runner.engine.journal import Journal
-from jobs.remote.offload_runner.engine.process import end_recorded, identity, marked, signal_all
+from jobs.remote.offload_runner.engine.link import SupervisorProcess
+from jobs.remote.offload_runner.engine.process import identity, marked, signal_all
+from jobs.remote.offload_runner.engine.run_lock import wait_until_free
+from jobs.remote.offload_runner.engine.step_commands import StepCommands
 from jobs.remote.offload_runner.engine.task import GRACE_SECONDS, RunningTask
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files.paths import JobPaths, cache, read_json, write_json
@@ -28,6 +33,7 @@ from jobs.remote.offload_runner.protocol import (
     CANCELLED,
     FAILED,
     INTERRUPTED,
+    ISOLATED,
     PENDING,
     RUNNING,
     SKIPPED,
@@ -35,12 +41,21 @@ from jobs.remote.offload_runner.protocol import (
     Plan,
     Task,
 )
-from jobs.remote.offload_runner.wire import now
+from jobs.remote.offload_runner.wire import now, runner_argv, runner_path
 
 HEARTBEAT_SECONDS = 5.0
 RESERVE_BYTES = 64 * 1024
 NO_SPACE = "no_space"
+_SURVEY_SECONDS = 60.0
+_SURVEY_BYTES = 16 * 1024 * 1024
+_JOB = "job"
+_CONTROL = "control"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def _is_step(task: Task) -> bool:
+    """Tell whether a task is one of the runner's own steps; no command of a repository has an argv."""
+    return task.argv is not None and "{runner}" in task.argv
 
 
 @dataclass
@@ -59,9 +74,15 @@ class Engine:
     """Works through one plan. `step` never blocks; `selector` says when to call it again."""
 
     def __init__(
-        self, paths: JobPaths, plan: Plan, values: Mapping[str, str], changed: Callable[[], None]
+        self,
+        paths: JobPaths,
+        plan: Plan,
+        values: Mapping[str, str],
+        changed: Callable[[], None],
+        containers: Optional[Containers] = None,
     ) -> None:
         self.paths = paths
+        self.containers = containers
         self.plan = plan
         self.views = {task.id: TaskView(task) for task in plan.tasks}
         self.running: Dict[str, RunningTask] = {}
@@ -73,7 +94,9 @@ class Engine:
         self.began = time.monotonic()
         self.disk_full = False
         self.secrets: Dict[str, str] = {}  # by name; each task gets those that it names
-        self._values = values
+        self._supervisors: Dict[str, SupervisorProcess] = {}
+        self._step_commands: Optional[StepCommands] = None
+        self._values = {**values, "python": PYTHON} if containers else values
         self._changed = changed
         self._ending_as = ""
         self._next_heartbeat = 0.0
@@ -105,8 +128,10 @@ class Engine:
 
     def begin(self, retry: bool = False) -> None:
         """Clear up after a killed runner, and write that this one starts."""
-        for folder in (self.paths.tasks, self.paths.home, self.paths.tmp, cache(self.paths.root)):
-            folder.mkdir(parents=True, exist_ok=True)
+        self.paths.tasks.mkdir(parents=True, exist_ok=True)
+        if self.containers is None:
+            for folder in (self.paths.home, self.paths.tmp, cache(self.paths.root)):
+                folder.mkdir(parents=True, exist_ok=True)
         self._keep_reserve()
         self._end_leftovers()
         self._adopt_exits()
@@ -115,6 +140,7 @@ class Engine:
             if state == PENDING:
                 self.views[name] = TaskView(self.views[name].task)
         ports.of_job(self.paths, self.plan.ports)
+        self._start_supervisors()
         self.journal.append(
             protocol.STARTED,
             attempt=self.attempt + 1,
@@ -143,12 +169,67 @@ class Engine:
         }
 
     def _end_leftovers(self) -> None:
-        status = read_json(self.paths.status) or {}
-        recorded = {item.get("id"): item for item in status.get("tasks", ()) if item.get("state") == RUNNING}
-        for name in self.views:
-            if self.views[name].state == RUNNING or name in recorded:
-                end_recorded(recorded.get(name, {}), mark_of(self.paths, name), GRACE_SECONDS)
-        signal_all(marked(str(self.paths.tasks) + "/", prefix=True), 9)
+        """Wait until the supervisors of a killed runner have ended its tasks."""
+        if not wait_until_free(self.paths.supervisor_lock):
+            raise RunnerError(
+                "still_running",
+                "Tasks of an earlier start of %s are still being ended." % self.paths.session,
+                "Start it again in a moment, or cancel it.",
+            )
+        if self.containers is None:
+            signal_all(marked(str(self.paths.tasks) + "/", prefix=True), 9)
+
+    # Where tasks run
+
+    def _supervisor(self, kind: str) -> SupervisorProcess:
+        """Return the supervisor for `job` or `control`, started when it is needed first."""
+        found = self._supervisors.get(kind)
+        if found is None:
+            found = SupervisorProcess(self._supervisor_argv(kind), self.paths.supervisor_lock)
+            found.watch(self.selector)
+            self._supervisors[kind] = found
+        return found
+
+    def _supervisor_argv(self, kind: str) -> List[str]:
+        root, session = self.paths.root, self.paths.session
+        if self.containers is None:
+            return [*runner_argv(root), "supervise", "--session", session]
+        if kind == _CONTROL:
+            return self.containers.in_control(root, ["supervise", "--session", session])
+        return self.containers.supervisor(root, session)
+
+    def _kind_of(self, task: Task) -> str:
+        # Our own steps run beside git, out of the job's reach.
+        return _CONTROL if self.containers is not None and _is_step(task) else _JOB
+
+    def _start_supervisors(self) -> None:
+        """Start what the plan needs at once, so that their starts overlap."""
+        waiting = [v.task for v in self.views.values() if v.state not in protocol.TASK_FINAL]
+        for kind in sorted({self._kind_of(task) for task in waiting}):
+            self._supervisor(kind)
+        if self.containers is not None and _CONTROL in self._supervisors:
+            self._step_commands = StepCommands(self.paths, lambda: self._supervisor(_JOB), self.selector)
+
+    def close(self) -> None:
+        """End the supervisors. Idempotent."""
+        if self._step_commands is not None:
+            self._step_commands.close()
+            self._step_commands = None
+        for supervisor in self._supervisors.values():
+            supervisor.close()
+        self._supervisors = {}
+
+    def _check_supervisors(self) -> None:
+        for kind, supervisor in self._supervisors.items():
+            if supervisor.is_lost and not self._ending_as:
+                where = "container" if self.containers else "supervisor"
+                text = "The line to the %s of the %s's tasks was lost: %s" % (
+                    where,
+                    kind,
+                    supervisor.complaint,
+                )
+                self.journal.append(protocol.NOTE, text=text.rstrip(": "))
+                self.end_all(INTERRUPTED)
 
     def _adopt_exits(self) -> None:
         """Finish tasks whose runner was killed after the exit file and before the journal."""
@@ -188,6 +269,10 @@ class Engine:
         for running in list(self.running.values()):
             if running.step():
                 self._finish_task(running)
+            elif running.failure is not None:
+                failure, running.failure = running.failure, None
+                raise failure
+        self._check_supervisors()
         if self._ending_as:
             if not self.running:
                 self._conclude_early()
@@ -209,33 +294,23 @@ class Engine:
         view = self.views[task.id]
         view.state, view.exit_code, view.seconds, view.reason, view.tail = RUNNING, None, None, "", ""
         self.journal.append(protocol.TASK_STARTED, task=task.id)
-        running = RunningTask(self.paths, task, self._values, self.secrets)
-        self.running[task.id] = running
-        if running.output >= 0:
-            self.selector.register(running.output, selectors.EVENT_READ, lambda: self._read(running))
+        make = step_environment if _is_step(task) else task_environment
+        env = make(self.paths, task, self._values, in_container=self.containers is not None)
+        link = self._supervisor(self._kind_of(task))
+        self.running[task.id] = RunningTask(
+            self.paths, task, self._values, env, link, self.secrets, self._changed
+        )
         self._beat(RUNNING)
         self._changed()
 
-    def _read(self, running: RunningTask) -> None:
-        descriptor = running.output
-        try:
-            running.read()
-        except OSError as error:
-            if error.errno not in _FULL:
-                raise
-            self._give_up_full()
-        if running.output < 0:
-            self.selector.unregister(descriptor)
-        self._changed()
-
     def _finish_task(self, running: RunningTask) -> None:
-        if running.output >= 0:
-            self.selector.unregister(running.output)
         del self.running[running.task.id]
         seconds = running.seconds
         reason = running.reason
         cut_off = reason in (CANCELLED, INTERRUPTED)
         try:
+            if running.failure is not None:
+                raise running.failure
             running.finish(keep_exit=not cut_off)
         except OSError as error:
             if error.errno not in _FULL:
@@ -247,6 +322,8 @@ class Engine:
         tail = running.log.tail() if state == FAILED else ""
         self._record(self.views[running.task.id], state, running.exit_code, seconds, reason, tail)
         self._beat(RUNNING)
+        if state == INTERRUPTED:
+            self.end_all(INTERRUPTED)
 
     def _record(
         self,
@@ -323,12 +400,27 @@ class Engine:
     def _note_artefacts(self) -> None:
         """Remember what the tasks left in the worktree: it is not the user's work."""
         try:
-            unsaved.snapshot(self.paths.root, self.paths.session)
+            seen = None
+            if self.containers is not None and not unsaved.keeps_everything(self.paths):
+                seen = self._survey()
+            unsaved.snapshot(self.paths.root, self.paths.session, seen)
         except RunnerError as error:
             self.journal.append(protocol.NOTE, text=error.message)
         except OSError as error:
             # Without the list every file counts as the user's, which loses nothing.
             self.journal.append(protocol.NOTE, text="Listing what the tasks left failed: %s." % error)
+
+    def _survey(self) -> Dict[str, Any]:
+        """Return what is in the worktree, as the job's side of the boundary tells it."""
+        argv = [PYTHON, *ISOLATED, runner_path(), "--root", str(self.paths.root)]
+        argv += ["unsaved", "list", "--session", self.paths.session]
+        env = {"HOME": str(self.paths.home)}
+        link = self._supervisor(_JOB)
+        code, said = link.call(argv, str(self.paths.root), env, _SURVEY_SECONDS, _SURVEY_BYTES)
+        try:
+            return unsaved.checked(json.loads(said) if code == 0 else None)
+        except (ValueError, RecursionError):
+            return unsaved.checked(None)
 
     def _give_up_full(self) -> None:
         if self._ending_as and self.disk_full:
@@ -362,7 +454,7 @@ class Engine:
             item["seconds"] = view.seconds
             running = self.running.get(name)
             if running is not None:
-                item.update(pid=running.pid, identity=running.identity, seconds=round(running.seconds, 3))
+                item.update(seconds=round(running.seconds, 3))
             tasks.append(item)
         status = {
             "session": self.paths.session,

@@ -8,11 +8,9 @@ never trusted: it is killed only while its start time is the one that was record
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
-import time
 from pathlib import Path
-from typing import Dict, List, Optional, Set
+from typing import List, Optional, Set
 
 MARK = "OFFLOAD_TASK"
 _PROC = Path("/proc")
@@ -101,63 +99,3 @@ def signal_all(pids: Set[int], number: int) -> None:
             os.kill(pid, number)
         except (ProcessLookupError, PermissionError):
             continue
-
-
-class Ending:
-    """Ends the processes of one task: SIGTERM, after `grace` seconds SIGKILL, until none is left.
-
-    `step` never waits, so that several endings and a screen can go on side by side.
-    """
-
-    def __init__(self, leader: int, mark: str, grace: float) -> None:
-        self.leader = leader
-        self.mark = mark
-        self._kill_at = time.monotonic() + grace
-        self._give_up_at = self._kill_at + _KILL_SECONDS
-        self._told: Set[int] = set()
-        self._next_look = 0.0
-        self.done = False
-        self.survivors: Set[int] = set()
-
-    def alive(self) -> Set[int]:
-        """Return what still runs of the task."""
-        found = members(self.leader) if self.leader else set()
-        return found | marked(self.mark)
-
-    def step(self) -> bool:
-        """Look, signal, and return whether nothing is left (or nothing more can be done: `survivors`)."""
-        if self.done:
-            return True
-        clock = time.monotonic()
-        if clock < self._next_look:
-            return False
-        self._next_look = clock + _STEP_SECONDS
-        alive = self.alive()
-        if not alive:
-            self.done = True
-        elif clock >= self._give_up_at:
-            self.survivors, self.done = alive, True
-        elif clock >= self._kill_at:
-            signal_all(alive, signal.SIGKILL)
-        else:
-            # Once each: a program that cleans up must not be told again and again.
-            signal_all(alive - self._told, signal.SIGTERM)
-            self._told |= alive
-        return self.done
-
-    def wait(self) -> Set[int]:
-        """Run to the end; return what could not be ended."""
-        while not self.step():
-            time.sleep(_STEP_SECONDS)
-        return self.survivors
-
-
-def end_recorded(task: Dict[str, object], mark: str, grace: float) -> Set[int]:
-    """End what a killed runner left of a task; `task` holds the `pid` and `identity` it recorded."""
-    pid = task.get("pid")
-    leader = 0
-    # The group lives on when its first process is gone, and the number cannot be given away meanwhile;
-    # but then only the mark proves that the group is ours.
-    if isinstance(pid, int) and is_same(pid, str(task.get("identity", ""))):
-        leader = pid
-    return Ending(leader, mark, grace).wait()

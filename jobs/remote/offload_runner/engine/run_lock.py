@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, Optional
 
 from jobs.remote.offload_runner.engine.process import identity
-from jobs.remote.offload_runner.files.paths import JobPaths, give_away
+from jobs.remote.offload_runner.files.paths import give_away
 
 # A look at the lock holds it for some microseconds; who wants it for good tries a little longer.
 _PATIENCE_SECONDS = 1.0
@@ -71,31 +71,24 @@ def is_held(path: Path) -> bool:
     return False
 
 
-class HungUp:
-    """Tells whether the pane on the host, which this runner inside a container works for, has gone."""
-
-    def __init__(self, paths: JobPaths, inside: bool, name: str = "pane") -> None:
-        self._lock = paths.way_in(name) if inside else None
-        self._inode = self._look()
-        self._said = False
-
-    def _look(self) -> int:
-        try:
-            return 0 if self._lock is None else os.stat(str(self._lock)).st_ino
-        except FileNotFoundError:
-            return -1
-
-    def __call__(self) -> bool:
-        """Return True once, when the pane has gone."""
-        if self._lock is None or self._said or (self._look() == self._inode and is_held(self._lock)):
-            return False
-        self._said = True
+def wait_until_free(path: Path, seconds: float = 15.0) -> bool:
+    """Wait until no process holds a lock on the file; return whether that is so."""
+    end = time.monotonic() + seconds
+    try:
+        descriptor = os.open(str(path), os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
         return True
-
-    @property
-    def watches(self) -> bool:
-        """Whether there is a pane to lose without a signal."""
-        return self._lock is not None
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    return False
+                time.sleep(_POLL_SECONDS)
+    finally:
+        os.close(descriptor)
 
 
 def holder(path: Path) -> Dict[str, Any]:

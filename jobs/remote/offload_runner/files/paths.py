@@ -58,14 +58,15 @@ class JobPaths:
         """Return the file that tells a dying runner that it was cancelled, not interrupted."""
         return self.job_dir / "stop.json"
 
-    def way_in(self, name: str) -> Path:
-        """Return the lock that a pane on the host holds while its way into the container lives."""
-        return self.job_dir / ("%s.lock" % name)
+    @property
+    def supervisor_lock(self) -> Path:
+        """Return the file that is locked while a supervisor of the job lives."""
+        return self.job_dir / "supervisor.lock"
 
     @property
-    def pane_mark(self) -> str:
-        """Return the mark of what runs in the job's panes, beside its tasks."""
-        return str(self.job_dir / "pane")
+    def step_socket(self) -> Path:
+        """Return the socket over which a step in the control container has commands run."""
+        return self.job_dir / "steps.sock"
 
     @property
     def ports(self) -> Path:
@@ -107,13 +108,13 @@ class JobPaths:
 
     @property
     def home(self) -> Path:
-        """Return the HOME of the job's tasks."""
-        return self.job_dir / "home"
+        """Return the HOME of the job's tasks, outside the job's directory: the job writes it."""
+        return self.root / "home" / self.session
 
     @property
     def tmp(self) -> Path:
         """Return the TMPDIR of the job's tasks."""
-        return self.job_dir / "tmp"
+        return self.home / ".tmp"
 
     def results(self, task: str) -> Path:
         """Return where a task's commands may leave test reports."""
@@ -167,6 +168,11 @@ def mirror(root: Path, slug: str) -> Path:
 def carried(root: Path, session: str) -> Path:
     """Return the bundle that was sent for a job, until it is taken."""
     return root / "repos" / (".%s.bundle" % session)
+
+
+def making(root: Path, name: str) -> Path:
+    """Return where a worktree is laid out before it is moved into place: no job's code reaches it."""
+    return root / "making" / name
 
 
 def cache(root: Path) -> Path:

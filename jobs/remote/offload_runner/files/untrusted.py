@@ -45,7 +45,8 @@ def open_regular(root: Path, relative: str) -> int:
     parts = _parts(relative)
     folder = -1
     try:
-        folder = os.open(str(root), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        # Not through a link either: a job of a shared container can exchange another job's directory.
+        folder = os.open(str(root), _FOLDER)
         for part in parts[:-1]:
             inner = os.open(part, _FOLDER, dir_fd=folder)
             os.close(folder)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import sys
 import time
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Callable, Iterator, List
 
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files import locks, paths
+from jobs.remote.offload_runner.files.removal import remove_tree
 from jobs.remote.offload_runner.git.command import Git, raw, without_credentials
 from jobs.remote.offload_runner.protocol import EXIT_SOFTWARE, EXIT_USAGE
 
@@ -251,19 +251,3 @@ def of_job(root: Path, session: str) -> List[Mirror]:
         or mirror.worktree_entries(job.worktree)
         or mirror.worktree_entries(job.base_worktree)
     ]
-
-
-def remove_tree(path: Path) -> None:
-    """Remove a directory and all below it, read-only parts too. Absent is success."""
-    try:
-        shutil.rmtree(path)
-    except FileNotFoundError:
-        if path.exists():  # something else was removing files at the same time
-            shutil.rmtree(path, ignore_errors=True)
-    except OSError:
-        for directory, names, _ in os.walk(path):
-            for name in [directory, *(os.path.join(directory, name) for name in names)]:
-                if not os.path.islink(name):
-                    with contextlib.suppress(OSError):
-                        os.chmod(name, 0o700)
-        shutil.rmtree(path)

@@ -8,14 +8,12 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Mapping, Optional
 
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files import paths
 from jobs.remote.offload_runner.files.paths import JobPaths
-from jobs.remote.offload_runner.git import mirror
 from jobs.remote.offload_runner.git.command import Git, is_no_space, out_of_space, raw, shown, split, text
-from jobs.remote.offload_runner.git.mirror import Mirror
 from jobs.remote.offload_runner.protocol import EXIT_SOFTWARE
 
 _SHOWN_COMMITS = 50
@@ -29,31 +27,66 @@ _IDENTITY = {
 }
 
 
-def snapshot(root: Path, session: str) -> Dict[str, List[Any]]:
-    """Return what differs from the commit now: path -> [git's two status letters, bytes, mtime in ns].
+def survey(root: Path, session: str) -> Dict[str, Any]:
+    """Return what a worktree holds that its repository does not: `commits` (lines) and `status`.
 
-    Taken at the end of a run and kept in `artefacts.json`, it tells what the plan's own tasks left from
-    what the user does later. Empty for actions whose tasks write for the user (fix, implement, open).
+    `status` is path -> [git's two status letters, bytes, mtime in ns]. git obeys the job's repository here:
+    call it where the job's code runs, and take the answer as data.
     """
     job = paths.job_paths(root, session)
-    plan = paths.read_json(job.plan) or {}
-    action = (plan.get("job") or {}).get("action", "")
-    left = {} if action in _KEEPING_ACTIONS else _status(job.worktree)
+    if _marker(job).exists() or not os.path.lexists(str(job.worktree / ".git")):
+        return {"commits": [], "status": {}}
+    return {"commits": _unpushed(job), "status": _status(job.worktree)}
+
+
+def checked(data: Any) -> Dict[str, Any]:
+    """Return a survey that came from the job's side, with everything dropped that is not as expected."""
+    found: Dict[str, Any] = {"commits": [], "status": {}}
+    if isinstance(data, dict):
+        commits, status = data.get("commits"), data.get("status")
+        if isinstance(commits, list):
+            found["commits"] = [shown(str(line))[:200] for line in commits[:_SHOWN_COMMITS]]
+        if isinstance(status, dict):
+            found["status"] = {str(path): state for path, state in status.items()}
+    return found
+
+
+def snapshot(root: Path, session: str, seen: Optional[Mapping[str, Any]] = None) -> Dict[str, Any]:
+    """Keep what differs from the commit now in `artefacts.json`, and return it.
+
+    Taken at the end of a run, it tells what the plan's own tasks left from what the user does later. Empty
+    for actions whose tasks write for the user (fix, implement, open). `seen`: a survey, if there is one.
+    """
+    job = paths.job_paths(root, session)
+    left: Dict[str, Any] = {}
+    if not keeps_everything(job):
+        left = dict((survey(root, session) if seen is None else seen)["status"])
     if job.job_dir.is_dir():
         paths.write_json(_artefacts(job), left)
     return left
 
 
-def check_clean(root: Path, session: str) -> Dict[str, List[str]]:
-    """Return what removing the job would lose: `unpushed` commits and `uncommitted` files, for display."""
-    job = paths.job_paths(root, session)
-    half_made = job.worktree.with_name(job.worktree.name + ".making").exists()
-    if half_made or not (job.worktree / ".git").is_file():
-        return {"unpushed": [], "uncommitted": []}
-    commits: List[str] = []
-    for mirrored in mirror.of_job(root, session):
-        commits += _unpushed(mirrored, job)
-    return {"unpushed": commits, "uncommitted": [shown(path) for path in _uncommitted(job)]}
+def keeps_everything(job: JobPaths) -> bool:
+    """Tell whether what the tasks of a job left in the worktree counts as the user's work."""
+    plan = paths.read_json(job.plan) or {}
+    return (plan.get("job") or {}).get("action", "") in _KEEPING_ACTIONS
+
+
+def check_clean(root: Path, session: str, seen: Optional[Mapping[str, Any]] = None) -> Dict[str, List[str]]:
+    """Return what removing the job would lose: `unpushed` commits and `uncommitted` files, for display.
+
+    `seen`: a survey, if there is one.
+    """
+    seen = survey(root, session) if seen is None else seen
+    files = uncommitted(paths.job_paths(root, session), seen)
+    return {"unpushed": list(seen["commits"]), "uncommitted": [shown(path) for path in files]}
+
+
+def uncommitted(job: JobPaths, seen: Mapping[str, Any]) -> List[str]:
+    """Return the files of a survey that are the user's."""
+    left = paths.read_json(_artefacts(job))
+    left = left if isinstance(left, dict) else {}
+    return [path for path, state in sorted(seen["status"].items()) if left.get(path) != state]
 
 
 def rescue(root: Path, session: str) -> "str | None":
@@ -64,17 +97,39 @@ def rescue(root: Path, session: str) -> "str | None":
     `RunnerError` is raised, and nothing may be removed.
     """
     job = paths.job_paths(root, session)
-    found = check_clean(root, session)
-    if not found["unpushed"] and not found["uncommitted"]:
+    seen = survey(root, session)
+    files = uncommitted(job, seen)
+    if not files and not seen["commits"]:
         return None
+    target = rescue_path(root, session)
+    bundle(root, session, files, target)
+    return str(target)
+
+
+def rescue_path(root: Path, session: str) -> Path:
+    """Return a name in `state/rescue/` that is not taken."""
+    directory = paths.rescue_dir(root)
+    directory.mkdir(parents=True, exist_ok=True)
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    target = directory / ("%s-%s.bundle" % (session, stamp))
+    number = 1
+    while target.exists():
+        number += 1
+        target = directory / ("%s-%s-%d.bundle" % (session, stamp, number))
+    return target
+
+
+def bundle(root: Path, session: str, files: List[str], target: Path) -> None:
+    """Write a bundle of a worktree's commits and of these uncommitted files, and verify it."""
+    job = paths.job_paths(root, session)
     git = Git(str(job.worktree))
     names = {"head": git.commit("HEAD")}
     for branch in session_branches(git):
         names["branch/" + branch] = git.commit("refs/heads/" + branch)
     try:
-        if found["uncommitted"]:
-            names["wip"] = _commit_of(git, _uncommitted(job), session)
-        return _bundle(root, git, session, names)
+        if files:
+            names["wip"] = _commit_of(git, files, session)
+        _bundle(git, session, names, target)
     except OSError as exc:
         if is_no_space(exc):
             raise out_of_space("Saving the work of %s" % session) from exc
@@ -82,21 +137,16 @@ def rescue(root: Path, session: str) -> "str | None":
 
 
 def session_branches(git: Git) -> List[str]:
-    """Return the local branches that were checked out in a worktree at some time, and still exist."""
-    # Read as a file: git cannot walk the log of a HEAD that has no commit yet.
-    log = os.path.join(git.directory, git.line("rev-parse", "--git-path", "logs/HEAD"))
-    visited: List[str] = []
-    with suppress(FileNotFoundError), open(log, encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            moved = re.search(r"\tcheckout: moving from (\S+) to (\S+)$", line)
-            visited += moved.groups() if moved else []
-    current = git.run("symbolic-ref", "--quiet", "--short", "HEAD", check=False).stdout
-    visited.append(text(current).strip())
+    """Return the local branches of a job's repository: all were made in its worktree."""
     existing = git.out("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads/")
-    return sorted(set(visited) & set(text(existing).split("\n")) - {""})
+    return sorted(set(text(existing).split("\n")) - {""})
 
 
-def _unpushed(mirrored: Mirror, job: JobPaths) -> List[str]:
+def _marker(job: JobPaths) -> Path:
+    return job.worktree.with_name(job.worktree.name + ".making")
+
+
+def _unpushed(job: JobPaths) -> List[str]:
     git = Git(str(job.worktree))
     tips = ["refs/heads/" + branch for branch in session_branches(git)]
     if git.commit("HEAD"):  # on an unborn branch there is none
@@ -111,19 +161,11 @@ def _unpushed(mirrored: Mirror, job: JobPaths) -> List[str]:
     return [line for line in lines if not re.fullmatch(r"commit [0-9a-f]{40,64}", line)]
 
 
-def _uncommitted(job: JobPaths) -> List[str]:
-    left = paths.read_json(_artefacts(job))
-    left = left if isinstance(left, dict) else {}
-    return [path for path, state in sorted(_status(job.worktree).items()) if left.get(path) != state]
-
-
 def _artefacts(job: JobPaths) -> Path:
     return job.job_dir / "artefacts.json"
 
 
 def _status(worktree: Path) -> Dict[str, List[Any]]:
-    if not (worktree / ".git").is_file():
-        return {}
     found: Dict[str, List[Any]] = {}
     output = Git(str(worktree)).out(
         "status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=all", "--ignore-submodules=none"
@@ -158,15 +200,7 @@ def _commit_of(git: Git, files: List[str], session: str) -> str:
         return made.stdout.decode("ascii").strip()
 
 
-def _bundle(root: Path, git: Git, session: str, names: Dict[str, str]) -> "str | None":
-    directory = paths.rescue_dir(root)
-    directory.mkdir(parents=True, exist_ok=True)
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    target = directory / ("%s-%s.bundle" % (session, stamp))
-    number = 1
-    while target.exists():
-        number += 1
-        target = directory / ("%s-%s-%d.bundle" % (session, stamp, number))
+def _bundle(git: Git, session: str, names: Dict[str, str], target: Path) -> None:
     partial = target.with_suffix(".partial")
     prefix = "refs/offload/%s/rescue/" % session
     refs = {prefix + name: commit for name, commit in names.items() if commit}
@@ -186,4 +220,3 @@ def _bundle(root: Path, git: Git, session: str, names: Dict[str, str]) -> "str |
         git.run("update-ref", "--stdin", input=raw("".join("delete %s\n" % ref for ref in refs)), check=False)
     if not target.exists():
         raise RunnerError("rescue_failed", "The bundle %s was not written." % target, exit_code=EXIT_SOFTWARE)
-    return str(target)

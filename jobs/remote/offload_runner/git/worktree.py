@@ -8,28 +8,48 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Mapping, Optional
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence
 
+from jobs.remote.offload_runner.engine.job_command import run_as_job
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files import locks, paths
 from jobs.remote.offload_runner.files.paths import JobPaths
+from jobs.remote.offload_runner.files.removal import empty_tree, remove_tree
+from jobs.remote.offload_runner.files.untrusted import UntrustedFile, read
 from jobs.remote.offload_runner.git import bundles, facts, fetch, mirror
 from jobs.remote.offload_runner.git.command import (
     FETCH_SECONDS,
+    LOCAL_SECONDS,
+    Completed,
     Git,
+    command_line,
+    environment,
+    fail,
     is_no_space,
     out_of_space,
+    text,
     without_credentials,
 )
 from jobs.remote.offload_runner.git.fetch import Remote, RemoteRefs
-from jobs.remote.offload_runner.git.mirror import Emit, Mirror, remove_tree
+from jobs.remote.offload_runner.git.mirror import Emit, Mirror
 from jobs.remote.offload_runner.git.removal import remove
 from jobs.remote.offload_runner.git.unsaved import check_clean, rescue, snapshot
 from jobs.remote.offload_runner.protocol import EXIT_NOT_FOUND, EXIT_SOFTWARE, EXIT_USAGE
 
-__all__ = ["check_clean", "ensure_base", "marker", "prepare", "remove", "rescue", "reset_base", "snapshot"]
+__all__ = [
+    "check_clean",
+    "ensure_base",
+    "head_of",
+    "marker",
+    "prepare",
+    "remove",
+    "rescue",
+    "reset_base",
+    "snapshot",
+]
 
 
 @dataclass(frozen=True)
@@ -86,6 +106,7 @@ def prepare(root: Path, spec: Mapping[str, Any], emit: Callable[[Dict[str, Any]]
     lock = job.job_dir / "prepare.lock"
     try:
         job.job_dir.mkdir(parents=True, exist_ok=True)
+        _make_home(job)
         with locks.held(str(lock), what="The worktree of %s" % request.session):
             try:
                 return _prepare(root, request, job, lambda text: emit({"type": "step", "text": text}))
@@ -104,6 +125,18 @@ def prepare(root: Path, spec: Mapping[str, Any], emit: Callable[[Dict[str, Any]]
         if is_no_space(exc):
             raise out_of_space("Preparing the worktree") from exc
         raise RunnerError("prepare_failed", "Preparing the worktree failed: %s." % exc) from exc
+
+
+def _make_home(job: JobPaths) -> None:
+    job.home.parent.mkdir(exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        job.home.mkdir(mode=0o700)
+    with contextlib.suppress(FileExistsError, NotADirectoryError):
+        folder = os.open(str(job.home), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.mkdir(job.tmp.name, 0o700, dir_fd=folder)
+        finally:
+            os.close(folder)
 
 
 def _prepare(root: Path, request: Request, job: JobPaths, emit: Emit) -> Dict[str, Any]:
@@ -143,13 +176,12 @@ def _prepare(root: Path, request: Request, job: JobPaths, emit: Emit) -> Dict[st
             sha = mirrored.git.commit(mirrored.ref(request.session, "head"))
             if not sha:
                 raise RunnerError("ref_not_found", "%s is not a commit." % name, exit_code=EXIT_NOT_FOUND)
-            _add(mirrored, job.worktree, sha)
+            _begin(job.worktree)
         except BaseException as exc:
             _give_up(mirrored, job, created, exc)
             raise
     try:
-        _fill(job.worktree, sha, emit)
-        _submodules(job.worktree, request.remote, emit)
+        _lay_out(mirrored, job, job.worktree, sha, request.remote, emit)
         answer = _describe(request, mirrored, job, name, base, emit)
         paths.write_json(job.prepared, answer)
     except BaseException as exc:
@@ -243,32 +275,55 @@ def ensure_base(root: Path, session: str, emit: Optional[Emit] = None) -> Path:
         if _whole(job.base_worktree):
             return job.base_worktree
         mirrored = Mirror(paths.mirror(root, recorded["repository"]))
-        with mirror.locked(mirrored.path, say):
-            _discard(mirrored, job.base_worktree)
-            try:
-                _add(mirrored, job.base_worktree, sha)
-            except BaseException:
-                _discard(mirrored, job.base_worktree)
-                raise
-        _fill(job.base_worktree, sha, say)
+        _discard(mirrored, job.base_worktree)
+        _begin(job.base_worktree)
         source = Remote(recorded["url"], recorded["repository"], bool(recorded.get("carried")))
-        _submodules(job.base_worktree, source, say)
+        try:
+            _lay_out(mirrored, job, job.base_worktree, sha, source, say)
+        except BaseException:
+            _discard(mirrored, job.base_worktree)
+            raise
         marker(job.base_worktree).unlink()
     return job.base_worktree
 
 
 def reset_base(root: Path, session: str) -> None:
-    """Bring the base worktree back to its commit; what git ignores stays (installed packages, caches)."""
+    """Bring the base worktree back to its commit; what git ignores stays (installed packages, caches).
+
+    Nothing in the tree can configure the git that does it.
+    """
     job = paths.existing_job(root, session)
-    git = Git(str(job.base_worktree))
-    with locks.held(str(job.job_dir / "base.lock"), what="The base worktree of %s" % session):
-        for entry in Mirror(paths.mirror(root, _recorded(job)["repository"])).worktree_entries(
-            job.base_worktree
-        ):
-            with contextlib.suppress(FileNotFoundError):
-                (entry / "index.lock").unlink()  # of a git that was killed here; nobody else works here
-        git.run("reset", "--hard", "--quiet", _recorded(job)["merge_base"])
-        git.run("clean", "--quiet", "-d", "--force")
+    merge_base = str(_recorded(job)["merge_base"])
+    _in_base(job, ["read-tree", "--reset", "-u", merge_base])
+    _in_base(job, ["checkout-index", "--all", "--force"])
+    _in_base(job, ["clean", "--quiet", "-d", "--force", "--exclude=/.git"])
+
+
+def _in_base(job: JobPaths, words: Sequence[str]) -> None:
+    """Run git on the base worktree as the job, with the mirror as its repository."""
+    env = {
+        **environment(),
+        "GIT_DIR": str(paths.mirror(job.root, str(_recorded(job)["repository"]))),
+        "GIT_WORK_TREE": str(job.base_worktree),
+        "GIT_INDEX_FILE": str(job.home / ".base.index"),
+    }
+    env.pop("HOME", None)
+    said = bytearray()
+    argv = command_line(words, ["core.bare=false"])
+    code = run_as_job(job, argv, cwd=job.base_worktree, env=env, timeout=LOCAL_SECONDS, output=said.extend)
+    if code != 0:
+        fail("Writing the base worktree of %s" % job.session, Completed(code, b"", bytes(said)))
+
+
+def head_of(tree: Path) -> str:
+    """Return the commit that a job's worktree stands at, read as data; "" when it cannot be told."""
+    try:
+        text = read(tree, ".git/HEAD", limit=1000).decode("ascii", "replace").strip()
+        if text.startswith("ref: "):
+            text = read(tree, ".git/" + text[5:], limit=1000).decode("ascii", "replace").strip()
+    except UntrustedFile:
+        return ""
+    return text if fetch.is_sha(text) else ""
 
 
 def _recorded(job: JobPaths) -> Dict[str, Any]:
@@ -282,24 +337,80 @@ def marker(worktree: Path) -> Path:
 
 
 def _whole(worktree: Path) -> bool:
-    if marker(worktree).exists() or not (worktree / ".git").is_file():
+    if marker(worktree).exists():
         return False
-    return Git(str(worktree)).ok("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+    try:
+        found = os.lstat(str(worktree / ".git"))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    if stat.S_ISREG(found.st_mode):
+        raise RunnerError(
+            "worktree_old",
+            "%s was made by an earlier version of Offload, which laid worktrees out differently." % worktree,
+            hint="Remove the job (`rm --force` saves its work first) and start it again.",
+            exit_code=EXIT_SOFTWARE,
+        )
+    return stat.S_ISDIR(found.st_mode)
 
 
-def _add(mirrored: Mirror, worktree: Path, sha: str) -> None:
-    # Only the records of git, with the mirror's lock held; the files come after it is released.
+def _begin(worktree: Path) -> None:
     worktree.parent.mkdir(parents=True, exist_ok=True)
     marker(worktree).touch()
-    mirrored.git.run(
-        "worktree", "add", "--quiet", "--force", "--detach", "--no-checkout", "--", str(worktree), sha,
-        doing="Making the worktree %s" % worktree,
-    )  # fmt: skip
 
 
-def _fill(worktree: Path, sha: str, emit: Emit) -> None:
-    emit("Checking out %s" % sha[:10])
-    Git(str(worktree)).run("reset", "--hard", "--quiet", sha, doing="Checking out %s" % sha[:10])
+def _lay_out(mirrored: Mirror, job: JobPaths, worktree: Path, sha: str, source: Remote, emit: Emit) -> None:
+    """Check a commit out where no job reaches, then move it into place, `.git` last."""
+    draft = paths.making(job.root, worktree.name)
+    remove_tree(draft)
+    draft.mkdir(parents=True, mode=0o700)
+    try:
+        emit("Checking out %s" % sha[:10])
+        _make_repository(mirrored, draft, sha, job.session)
+        Git(str(draft)).run("reset", "--hard", "--quiet", sha, doing="Checking out %s" % sha[:10])
+        _submodules(draft, source, emit)
+        _move_in(draft, worktree)
+    finally:
+        remove_tree(draft)
+
+
+def _make_repository(mirrored: Mirror, draft: Path, sha: str, session: str) -> None:
+    """Make the job's own repository, which borrows the objects of the mirror."""
+    git = Git(str(draft))
+    wide = "sha256" if len(sha) == 64 else "sha1"
+    git.run("init", "--quiet", "--template=", "--object-format=" + wide)
+    own = draft / ".git"
+    (own / "objects" / "info").mkdir(exist_ok=True)
+    (own / "objects" / "info" / "alternates").write_text("%s/objects\n" % mirrored.path)
+    (own / "info").mkdir(exist_ok=True)
+    (own / "info" / "exclude").write_bytes((mirrored.path / "info" / "exclude").read_bytes())
+    if (mirrored.path / "shallow").exists():
+        (own / "shallow").write_bytes((mirrored.path / "shallow").read_bytes())
+    url = mirrored.git.run("config", "--get", "remote.origin.url", check=False).stdout
+    if url.strip():
+        git.run("config", "remote.origin.url", text(url.rstrip(b"\n")))
+        git.run("config", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*")
+    changes = "".join(
+        "update %s %s\n" % (ref, mirrored.git.line("rev-parse", ref))
+        for ref in mirrored.session_refs(session)
+    )
+    git.run("update-ref", "--no-deref", "--stdin", input=changes.encode())
+    (own / "HEAD").write_text(sha + "\n")
+
+
+def _move_in(draft: Path, worktree: Path) -> None:
+    """Move everything in `draft` into `worktree`, made if need be, never through a link."""
+    worktree.mkdir(mode=0o700, exist_ok=True)
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    source = os.open(str(draft), flags)
+    try:
+        target = os.open(str(worktree), flags)
+        try:
+            for name in sorted(os.listdir(source), key=lambda name: name == ".git"):
+                os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
+        finally:
+            os.close(target)
+    finally:
+        os.close(source)
 
 
 def _submodules(worktree: Path, source: Remote, emit: Emit) -> None:
@@ -328,7 +439,11 @@ def _discard(mirrored: Mirror, worktree: Path) -> None:
     """Take away what stands where a worktree is to be made; refuse when it may be somebody's work."""
     if worktree.exists() and not marker(worktree).exists() and os.listdir(worktree):
         raise _damaged(worktree)
-    remove_tree(worktree)
+    if worktree.is_dir() and not worktree.is_symlink():
+        # The directory stays: it may be mounted into the job's container.
+        empty_tree(worktree)
+    else:
+        remove_tree(worktree)
     mirrored.drop_worktree(worktree)
     with contextlib.suppress(FileNotFoundError):
         marker(worktree).unlink()

@@ -11,7 +11,6 @@ from jobs.remote.offload_runner.screen.text import SIGNS, duration, outcome_sent
 
 if TYPE_CHECKING:
     from jobs.remote.offload_runner.engine.execute import Engine
-    from jobs.remote.offload_runner.engine.run_lock import HungUp
     from jobs.remote.offload_runner.engine.signals import Signals
 
 
@@ -50,7 +49,7 @@ class Display:
             elif view.state not in (RUNNING, INTERRUPTED):
                 self._shown.setdefault(name, view.state)
 
-    def stay(self, signals: "Signals", hung_up: "HungUp") -> int:
+    def stay(self, signals: "Signals") -> int:
         """Show the end; return the exit code of the run."""
         self.draw()
         finished = self.engine.finished

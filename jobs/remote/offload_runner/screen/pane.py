@@ -16,17 +16,16 @@ from jobs.remote.offload_runner.files.paths import read_json
 from jobs.remote.offload_runner.protocol import FAILED, RUNNING
 from jobs.remote.offload_runner.screen import table
 from jobs.remote.offload_runner.screen.lines import Display
+from jobs.remote.offload_runner.wire import runner_argv
 
 if TYPE_CHECKING:
     from jobs.remote.offload_runner.engine.execute import Engine
-    from jobs.remote.offload_runner.engine.run_lock import HungUp
     from jobs.remote.offload_runner.engine.signals import Signals
 
 _ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l"
 _LEAVE = "\x1b[?7h\x1b[?25h\x1b[?1049l"
 _DRAW_SECONDS = 0.1
 _NOTE_SECONDS = 6.0
-_LOOK_SECONDS = 1.0
 _STDIN, _STDOUT = 0, 1
 _SUMMARY_COLUMNS = 78
 _UP = ("\x1b[A", "\x1bOA", "k")
@@ -149,11 +148,11 @@ class Pane(Display):
 
     # The end
 
-    def stay(self, signals: "Signals", hung_up: "HungUp") -> int:
+    def stay(self, signals: "Signals") -> int:
         """Leave the summary on the screen, and take keys until the session is killed."""
         engine = self.engine
         finished = engine.finished
-        while self._child is not None and not self._ending(signals, hung_up):
+        while self._child is not None and not self._ending(signals):
             self._mind_child()
             time.sleep(0.05)
         if self._live:
@@ -171,16 +170,15 @@ class Pane(Display):
                 self._shell()
             else:
                 self._prompt()
-            while not self._ending(signals, hung_up):
-                watching = _LOOK_SECONDS if hung_up.watches else None
-                for key, _ in selector.select(0.2 if self._child is not None else watching):
+            while not self._ending(signals):
+                for key, _ in selector.select(0.2 if self._child is not None else None):
                     key.data()
                 self._mind_child()
         return 0 if finished.get("state") == "succeeded" else 1
 
-    def _ending(self, signals: "Signals", hung_up: "HungUp") -> bool:
+    def _ending(self, signals: "Signals") -> bool:
         heard = signals.take()
-        return signal.SIGHUP in heard or signal.SIGTERM in heard or hung_up()
+        return signal.SIGHUP in heard or signal.SIGTERM in heard
 
     def _print_summary(self) -> None:
         width, _ = self._room()
@@ -247,11 +245,15 @@ class Pane(Display):
 
     def _shell(self) -> None:
         paths = self.engine.paths
-        shell = os.environ.get("SHELL") or "/bin/sh"
+        containers = self.engine.containers
+        argv = [os.environ.get("SHELL") or "/bin/sh"]
+        if containers is not None:
+            words = ["--containers", containers.to_json(), "shell", "--session", paths.session]
+            argv = [*runner_argv(paths.root), *words]
         more = "" if self._ended else "; the run goes on"
         hint = "\r\n A shell in the worktree. `exit` comes back%s.\r\n" % more
         cwd = paths.worktree if paths.worktree.is_dir() else paths.root
-        self._lend([shell], str(cwd), hint, self._cooked)
+        self._lend(argv, str(cwd), hint, self._cooked)
 
     def _log(self) -> None:
         name = list(self.engine.views)[self._selected]

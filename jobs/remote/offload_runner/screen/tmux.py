@@ -133,7 +133,7 @@ class Tmux:
             "-s",
             name,
             "-c",
-            cwd,
+            _literal(cwd),
             *_given(env),
             "--",
             *argv,
@@ -150,7 +150,7 @@ class Tmux:
     ) -> None:
         """Run a program in the dead first pane of a session."""
         target = "=%s:^" % name
-        words = ["respawn-pane", "-t", target, "-c", cwd, *_given(env), "--", *argv]
+        words = ["respawn-pane", "-t", target, "-c", _literal(cwd), *_given(env), "--", *argv]
         done = self.call(*words, *_piped(target, pipe))
         if done.returncode != 0:
             raise _failed("Starting again in the tmux session %s" % name, done)
@@ -159,7 +159,7 @@ class Tmux:
         self, name: str, cwd: str, env: Mapping[str, str], argv: Sequence[str], pipe: str = ""
     ) -> None:
         """Run a program in a further window of a session."""
-        words = ["new-window", "-t", "=%s:" % name, "-c", cwd, *_given(env), "--", *argv]
+        words = ["new-window", "-t", "=%s:" % name, "-c", _literal(cwd), *_given(env), "--", *argv]
         done = self.call(*words, *_piped("=%s:" % name, pipe))
         if done.returncode != 0:
             raise _failed("Opening a window in the tmux session %s" % name, done)
@@ -187,8 +187,13 @@ class Tmux:
         return done.stdout if done.returncode == 0 else None
 
 
+def _literal(text: str) -> str:
+    """Return a text that tmux, which expands formats in it, reads as it is."""
+    return text.replace("#", "##")
+
+
 def _piped(target: str, command: str) -> List[str]:
-    return [";", "pipe-pane", "-O", "-t", target, command] if command else []
+    return [";", "pipe-pane", "-O", "-t", target, _literal(command)] if command else []
 
 
 def _given(env: Mapping[str, str]) -> List[str]:

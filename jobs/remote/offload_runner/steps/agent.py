@@ -10,20 +10,29 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
 from typing import Any, Dict, Optional
 
-from jobs.remote.offload_runner.commands import profile
+from jobs.remote.offload_runner.engine.job_command import run_as_job
 from jobs.remote.offload_runner.engine.redact import BytesRedactor
+from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.git.command import shown
-from jobs.remote.offload_runner.protocol import FAILED
+from jobs.remote.offload_runner.protocol import FAILED, ISOLATED
 from jobs.remote.offload_runner.steps.context import render
 from jobs.remote.offload_runner.steps.evidence import read_outcomes
 from jobs.remote.offload_runner.steps.record import Job, say
+from jobs.remote.offload_runner.wire import runner_path
 
 EXIT_NO_PROGRAM = 127
 _DIFF_BYTES = 400_000
+_ANSWER_BYTES = 4 * 1024 * 1024
+# The task's own limit ends the step, and the agent with it.
+_SECONDS = 24 * 3600.0
+# $0: a line between what the agent says on stderr and on stdout, $1: its working directory.
+_START = """mkdir -p -- "$1" && cd -- "$1" || exit
+shift; exec 3>&1
+said=$("$@" 2>&3 3>&-); code=$?
+printf '\\n%s\\n%s\\n' "$0" "$said"; exit $code"""
 _MOST_FINDINGS = 50
 _MESSAGE = 600
 _SUMMARY = 2000
@@ -36,31 +45,35 @@ def run(job: Job) -> int:
     about: Optional[Dict[str, Any]] = call["profile"]
     if about is not None:
         home = job.paths.home / str(about["name"])
-        profile.copy(job.paths.root / str(about["name"]), home, about["keep"], str(about["digest"]))
-    # Not in the worktree: its settings and hooks are the change's.
-    work = home / "work"
-    work.mkdir(parents=True, exist_ok=True)
+        _copy_profile(job, about)
     places = {"{home}": str(home), "{worktree}": str(job.paths.worktree)}
     argv = [_placed(word, places) for word in call["argv"]]
-    env = {**os.environ, "HOME": str(home)}
+    env = {"HOME": str(home)}
     env.update({name: _placed(text, places) for name, text in call["env"].items()})
     prompt = "\n".join([_placed(call["prompt"], places), _material(job)])
     say("Asking %s; it reads %d characters." % (call["name"], len(prompt)))
     sys.stdout.flush()
-    try:
-        done = subprocess.run(
-            argv, cwd=str(work), env=env, input=prompt.encode("utf-8", "replace"), stdout=subprocess.PIPE,
-            check=False,
-        )  # fmt: skip
-    except FileNotFoundError:
+    # Not in the worktree: its settings and hooks are the change's.
+    mark = os.urandom(16).hex()
+    words = ["/bin/sh", "-c", _START, mark, str(home / "work"), *argv]
+    written = bytearray()
+    code = run_as_job(
+        job.paths, words, cwd=job.paths.home, env=env, timeout=_SECONDS,
+        output=lambda data: written.extend(data[: _ANSWER_BYTES - len(written)]),
+        given=prompt.encode("utf-8", "replace"),
+    )  # fmt: skip
+    if code == EXIT_NO_PROGRAM:
         say("%s is not installed on this worker." % argv[0])
         return EXIT_NO_PROGRAM
     secrets = [os.environ[name] for name in call["secrets"] if os.environ.get(name)]
     redactor = BytesRedactor(secrets)
-    said = (redactor.feed(done.stdout) + redactor.flush()).decode("utf-8", "replace")
-    if done.returncode != 0:
+    text = (redactor.feed(bytes(written)) + redactor.flush()).decode("utf-8", "replace")
+    complaints, _, said = text.partition("\n%s\n" % mark)
+    if complaints.strip():
+        say(complaints.strip("\n"))
+    if code != 0:
         say(said)
-        say("%s ended with exit code %d." % (argv[0], done.returncode))
+        say("%s ended with exit code %d." % (argv[0], code))
         return 1
     answer = read(said, str(call["answer"]))
     if answer is None:
@@ -73,6 +86,19 @@ def run(job: Job) -> int:
         where = "%s:%s: " % (finding["file"], finding["line"]) if finding["line"] else ""
         say("  %s: %s%s" % (finding["severity"], where, finding["message"]))
     return 0
+
+
+def _copy_profile(job: Job, about: Dict[str, Any]) -> None:
+    """Make the agent's profile afresh in the job's HOME, as the job: what is there may be a trap."""
+    words = [sys.executable, *ISOLATED, runner_path(), "--root", str(job.paths.root), "copy-profile"]
+    said = bytearray()
+    code = run_as_job(
+        job.paths, [*words, "--session", job.paths.session], cwd=job.paths.root, env={},
+        timeout=60, output=said.extend, given=json.dumps(about).encode(),
+    )  # fmt: skip
+    if code != 0:
+        message, _, hint = said.decode("utf-8", "replace").strip().partition("\n")
+        raise RunnerError("profile_changed", message, hint)
 
 
 def _placed(text: str, places: Dict[str, str]) -> str:

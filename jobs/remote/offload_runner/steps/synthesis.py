@@ -7,7 +7,8 @@ all of the evidence; `docs/playbooks.md` describes it.
 
 from __future__ import annotations
 
-from jobs.remote.offload_runner.git.command import Git, shown
+from jobs.remote.offload_runner.git import worktree
+from jobs.remote.offload_runner.git.command import shown
 from jobs.remote.offload_runner.steps import judge
 from jobs.remote.offload_runner.steps.assessment import headline, render, to_json
 from jobs.remote.offload_runner.steps.evidence import read_evidence
@@ -39,7 +40,7 @@ def run(job: Job) -> int:
 
 def _about_the_commit(job: Job, judgement: Judgement) -> Judgement:
     # The verdict is about one commit: say so when the worktree stands at another one by now.
-    here = Git(str(job.paths.worktree)).commit("HEAD") if job.paths.worktree.is_dir() else ""
+    here = worktree.head_of(job.paths.worktree)
     if here == job.sha:
         return judgement
     told = "The worktree is at %s now, so it is not certain that every task saw %s." % (

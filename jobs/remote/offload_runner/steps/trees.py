@@ -211,7 +211,7 @@ def put(
     `data` None removes the file. A link's data is its target.
     """
     parts = [raw(part) for part in name.split("/")]
-    folder = os.open(str(tree), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    folder = os.open(str(tree), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     owner = os.fstat(folder)
     try:
         for part in parts[:-1]:

@@ -1,0 +1,148 @@
+"""A job in a container that does everything to get its review past us, or out of its container."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+from jobs import execution
+from jobs.models import Job
+from jobs.states import JobState
+from jobs.workers import connect
+from tests.container.base import ContainerTest
+
+# One line of output for each attack that worked. `own`: a command that proves that it ran outside.
+HOSTILE = r"""
+exec 2>/dev/null
+job=$OFFLOAD_ROOT/jobs/$OFFLOAD_SESSION
+try() { name=$1; shift; if "$@"; then echo "WORKED: $name"; fi; }
+put() { mkdir -p "$(dirname "$1")" && echo evil > "$1"; }
+
+for file in verdict.json events.jsonl plan.json prepared.json status.json run.lock stop.json assessment.md \
+  recording.cast artefacts.json tasks/test.exit tasks/test.log proof.json conflicts.json supervisor.lock; do
+  try "wrote $file" put "$job/$file"
+done
+for file in bin/x state/tmux.conf state/rescue/x gemini-cli-config/x making/x; do
+  try "wrote $file" put "$OFFLOAD_ROOT/$file"
+done
+mirror=$(ls -d "$OFFLOAD_ROOT"/repos/*.git | head -1)
+for file in config hooks/post-checkout info/attributes objects/info/alternates refs/replace/x refs/heads/x \
+  objects/00/x packed-refs shallow HEAD; do
+  try "wrote the mirror's $file" put "$mirror/$file"
+done
+for pid in 1 $PPID $(ls /proc | grep '^[0-9]*$'); do
+  [ "$(awk '/^Uid/{print $2}' /proc/$pid/status)" = 0 ] || continue
+  for signal in KILL STOP TERM; do try "sent SIG$signal to root's $pid" kill -$signal $pid; done
+  try "read the environment of $pid" grep -q . /proc/$pid/environ
+  try "saw the files of $pid" ls /proc/$pid/fd/0
+  try "saw the root of $pid" ls /proc/$pid/root/
+  try "opened the memory of $pid" sh -c ": < /proc/$pid/mem"
+done
+try "became root" sh -c '[ "$(id -u)" = 0 ]'
+try "made a device" mknod "$HOME/disk" b 8 0
+try "mounted" mount -t tmpfs none /mnt
+try "made a namespace" unshare -m true
+try "found an engine" sh -c 'ls /var/run/docker.sock /run/podman/podman.sock | grep -q sock'
+try "has a capability" grep -q 'Cap\(Prm\|Eff\|Amb\|Inh\):.*[1-9a-f]' /proc/self/status
+try "may gain privileges" grep -q 'NoNewPrivs:.*0' /proc/self/status
+try "wrote to a supervisor" sh -c 'for fd in /proc/[0-9]*/fd/1; do [ -w $fd ] && case $(readlink $fd) in
+  pipe:*) [ "$(awk "/^Uid/{print \$2}" ${fd%fd/1}status)" = 0 ] && exit 0;; esac; done; exit 1'
+
+env -i setsid sh -c 'trap "" TERM; (sleep 777777 &) ; sleep 777777' &
+(setsid python3 -c 'import os, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0: time.sleep(777777)' &)
+
+# Traps for whoever reads the worktree: a command that leaves its mark where only we can write.
+own="touch $OFFLOAD_ROOT/jobs/PWNED"
+cd "$OFFLOAD_WORKTREE"
+git config core.fsmonitor "$own"; git config core.hooksPath "$PWD/hooks"; git config diff.evil.textconv "$own"
+git config diff.evil.command "$own"; git config filter.evil.clean "$own"; git config filter.evil.smudge "$own"
+git config diff.external "$own"; git config core.sshCommand "$own"; git config core.pager "$own"
+git config core.alternateRefsCommand "$own"; git config include.path /etc/passwd
+mkdir -p hooks .git/hooks
+for hook in post-checkout post-index-change reference-transaction pre-commit; do
+  printf '#!/bin/sh\n%s\n' "$own" | tee hooks/$hook > .git/hooks/$hook
+done
+chmod -R +x hooks .git/hooks
+echo '* filter=evil diff=evil' > .gitattributes
+cp .git/config "$HOME/.gitconfig"; mkdir -p "$HOME/.config/git"
+cp .gitattributes "$HOME/.config/git/attributes"
+echo /etc > .git/objects/info/alternates.more
+mkfifo fifo; ln -s /etc/passwd link; truncate -s 3G sparse
+mkdir -p a/b && chmod 000 a
+rm -f .git/HEAD; mkfifo .git/HEAD
+ln -sfn "$OFFLOAD_ROOT/jobs" "$HOME/.tmp-link"
+i=0; while [ $i -lt 400 ]; do mkdir d && cd d || break; i=$((i+1)); done
+printf '{"seq":99,"kind":"finished","state":"succeeded","verdict":"pass"}\n'
+printf '\033]52;c;ZXZpbA==\007#{pid}#(touch %s)\n' "$OFFLOAD_ROOT/jobs/PWNED"
+head -c 3000000 /dev/zero | tr '\0' x
+exit 1
+"""
+
+
+class SharedContainer(ContainerTest):
+    async def test_a_hostile_review_fails_reaches_nothing_and_is_removed(self) -> None:
+        bystander = await self.run_job()
+        self.assertEqual(bystander.verdict, "pass")
+        self.shop.pull(2, {"test.sh": HOSTILE})
+        job = await self.run_job("2")
+        log = (self.root / "jobs" / job.session / "tasks" / "test.log").read_text(errors="replace")
+        self.assertIn('"seq":99', log, "the script ran to its end")
+        self.assertEqual([line for line in log.splitlines() if line.startswith("WORKED")], [])
+
+        tasks = {task["id"]: (task["state"], task["exit_code"]) for task in job.tasks}
+        self.assertEqual(tasks["test"][0], "failed")
+        self.assertNotEqual(job.verdict, "pass")
+        self.assertEqual(job.state, JobState.SUCCEEDED)
+        verdict = json.loads((self.root / "jobs" / job.session / "verdict.json").read_text())
+        self.assertEqual((verdict["verdict"], verdict["sha"]), (job.verdict, job.sha))
+        self.assertIn("not certain", str(job.findings), "the worktree's HEAD is no commit any more")
+        own = f"{self.name}-{job.session}" if self.isolation == "job" else self.name
+        self.assertEqual([p for p in await asyncio.to_thread(self.processes, own) if "777777" in p], [])
+
+        async with connect(job.worker) as connection:
+            diff = await connection.client.diff(job.session)
+        self.assertIn(b"+exec 2>/dev/null", diff)
+        await self._removed(job)
+        self.assertFalse((self.root / "jobs" / "PWNED").exists())
+        self.assertTrue((self.root / "jobs" / bystander.session / "verdict.json").exists())
+        again = await self.run_job("1", name="again")
+        self.assertEqual(again.verdict, "pass")
+
+    async def _removed(self, job: Job) -> None:
+        await execution.remove(job.id, force=True)
+        for part in ("jobs", "worktrees", "home"):
+            self.assertFalse((self.root / part / job.session).exists(), part)
+
+    async def test_a_worktree_that_became_a_link_takes_nothing_with_it(self) -> None:
+        kept = await self.run_job()
+        swap = 'mv "$OFFLOAD_WORKTREE" "$OFFLOAD_WORKTREE.away"; ln -s ../jobs "$OFFLOAD_WORKTREE"\n'
+        swap += 'rm -rf "$HOME"; ln -s "$OFFLOAD_ROOT/jobs" "$HOME"; exit 0\n'
+        self.shop.pull(3, {"test.sh": swap})
+        job = await self.run_job("3")
+        self.assertNotEqual((job.state, job.verdict), (JobState.SUCCEEDED, "pass"))
+        await self._removed(job)
+        self.assertTrue(Path(self.root / "jobs" / kept.session / "events.jsonl").exists())
+
+
+class OneContainerPerJob(SharedContainer):
+    isolation = "job"
+
+    async def test_a_worktree_that_became_a_link_takes_nothing_with_it(self) -> None:
+        """Only the job's own directories are there: they are mount points and cannot be exchanged."""
+        self.shop.pull(
+            3, {"test.sh": 'mv "$OFFLOAD_WORKTREE" /tmp/x || echo kept; ls "$OFFLOAD_ROOT/worktrees"\n'}
+        )
+        job = await self.run_job("3")
+        log = (self.root / "jobs" / job.session / "tasks" / "test.log").read_text()
+        self.assertIn("kept\n", log)
+        self.assertEqual(log.split("kept\n")[1].split(), [job.session, f"{job.session}.base"])
+
+    async def test_the_base_is_tested_too(self) -> None:
+        self.shop.pull(4, {"test.sh": "exit 1\n"})
+        job = await self.run_job("4")
+        states = {task["id"]: task["state"] for task in job.tasks}
+        self.assertEqual((states["test"], states["test-base"]), ("failed", "succeeded"))
