@@ -31,7 +31,7 @@ class ByDefault(ContainerTest):
         self.enterContext(mock.patch.dict(os.environ, engine))
         self.docker("tag", self.engine.image, DEFAULT_IMAGE)
         self.addCleanup(self.docker, "rmi", DEFAULT_IMAGE)
-        self.addCleanup(self.docker, "rm", "-f", "maintainer-worker-local")
+        self.addCleanup(self.docker, "rm", "-f", "maintainer-worker-local", "maintainer-worker-local-control")
         self.far = self.serve()
 
     def serve(self) -> str:

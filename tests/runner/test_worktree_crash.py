@@ -12,7 +12,8 @@ import pytest
 
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files import locks
-from jobs.remote.offload_runner.git import mirror, worktree
+from jobs.remote.offload_runner.files.removal import remove_tree
+from jobs.remote.offload_runner.git import worktree
 from tests.support.bench import Bench, git_stub, session_of
 from tests.support.git_repos import RepoBuilder, git
 
@@ -71,9 +72,9 @@ def test_killed_before_any_git_command(
         bench.prepare(shop)
         assert_whole(bench, shop)
         worktree.remove(bench.root, session_of(1))
-        mirror.remove_tree(bench.job_dir())
+        remove_tree(bench.job_dir())
         if number % 2:  # with and without a mirror that was there before
-            mirror.remove_tree(bench.mirror)
+            remove_tree(bench.mirror)
     assert number > 10
     assert_whole(bench, shop)
 
@@ -106,7 +107,7 @@ def test_stale_locks_of_a_killed_fetch_do_not_stop_the_next(bench: Bench, shop: 
     pack.write_bytes(b"cut short")
     for file in (old, pack):
         os.utime(file, (1, 1))
-    mirror.remove_tree(bench.job_dir())
+    remove_tree(bench.job_dir())
     bench.prepare(shop)
     assert_whole(bench, shop)
     assert not pack.exists()
@@ -114,7 +115,7 @@ def test_stale_locks_of_a_killed_fetch_do_not_stop_the_next(bench: Bench, shop: 
 
 def test_a_worktree_deleted_by_hand_is_made_again(bench: Bench, shop: RepoBuilder) -> None:
     bench.prepare(shop)
-    mirror.remove_tree(bench.worktree())
+    remove_tree(bench.worktree())
     bench.prepare(shop)
     assert_whole(bench, shop)
 

@@ -73,7 +73,8 @@ class _Connection(Sink):
         self._others = others
         self._reader = frames.Reader()
         self._given: List[bytes] = []
-        self._number = 0
+        self._theirs = 0  # the step's number of its command
+        self._number = 0  # the runner's
         self._over = False
         selector.register(found, selectors.EVENT_READ, self._receive)
 
@@ -87,11 +88,12 @@ class _Connection(Sink):
                 self._link.end(self._number, _GRACE_SECONDS)
             self.close()
             return
-        for _, kind, payload in self._reader.feed(data):
+        for number, kind, payload in self._reader.feed(data):
             if kind == frames.INPUT:
                 self._given.append(payload)
             elif kind == frames.START and self._link is None:
                 spec = json.loads(payload)
+                self._theirs = number
                 self._link = self._link_for()
                 given = b"".join(self._given) if self._given else None
                 self._number = self._link.start(self, spec["argv"], spec["cwd"], spec["env"], given=given)
@@ -114,21 +116,21 @@ class _Connection(Sink):
 
     def on_output(self, data: bytes) -> None:
         """Pass it on."""
-        self._send(frames.pack(0, frames.OUTPUT, data))
+        self._send(frames.pack(self._theirs, frames.OUTPUT, data))
 
     def on_left(self, count: int) -> None:
         """Pass it on."""
-        self._send(frames.pack_json(0, frames.LEFT, count))
+        self._send(frames.pack_json(self._theirs, frames.LEFT, count))
 
     def on_failed(self, number: int, error: str) -> None:
         """Pass it on."""
         self._over = True
-        self._send(frames.pack_json(0, frames.FAILED, {"errno": number, "error": error}))
+        self._send(frames.pack_json(self._theirs, frames.FAILED, {"errno": number, "error": error}))
 
     def on_exit(self, code: Optional[int], survivors: List[int]) -> None:
         """Pass it on."""
         self._over = True
-        self._send(frames.pack_json(0, frames.EXIT, {"code": code, "survivors": survivors}))
+        self._send(frames.pack_json(self._theirs, frames.EXIT, {"code": code, "survivors": survivors}))
 
     def on_lost(self) -> None:
         """Hang up."""
