@@ -238,7 +238,7 @@ def test_each_conflicting_file_is_named() -> None:
     assert judgement.verdict == "needs_work"
     assert [finding.file for finding in judgement.findings] == ["a.py", "b.py"]
     unknown = judge(Evidence(but(task("conflicts", "failed", exit_code=70))))
-    assert "could not be found out" in unknown.findings[0].message
+    assert "could not be determined" in unknown.findings[0].message
     island = {"clean": False, "files": [], "reason": "the two have no common history"}
     judgement = judge(Evidence(but(task("conflicts", "failed")), conflicts=island))
     assert "no common history" in judgement.findings[0].message

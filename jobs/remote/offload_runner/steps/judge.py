@@ -344,7 +344,7 @@ def _conflicts(task: Outcome, answer: Optional[Mapping[str, Any]]) -> List[Findi
     if task.state == FAILED and answer and answer.get("clean") is False:
         return [Finding(WARNING, task.id, "The head conflicts with the base: %s." % answer.get("reason", ""))]
     if task.state == FAILED:
-        return [Finding(WARNING, task.id, "Whether the head conflicts with the base could not be found out.")]
+        return [Finding(WARNING, task.id, "Whether the head conflicts with the base could not be determined.")]
     return _missing(task)
 
 
