@@ -221,7 +221,7 @@ def _compare(
     if not context.merge_base:
         return
     if not old.replay:
-        evidence.note(f"The change alters how `{step.name}` tests, so it ran on the base as well.", "warning")
+        evidence.note(f"The change alters how `{step.name}` tests, so it ran on the base as well.")
         return
     evidence.note(f"The change alters how `{step.name}` tests; the base's command ran on the head as well.")
     again = replace(there, shell=old.replay, reported="", name=f"{step.name} as on the base")

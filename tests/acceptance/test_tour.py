@@ -67,7 +67,8 @@ def page(link: str) -> Iterator[Page]:
 def test_the_list_says_what_the_review_found(page: Page) -> None:
     page.get_by_role("link", name="Jobs", exact=True).first.click()
     expect(page.get_by_text("Round discounted prices to the nearest cent")).to_be_visible()
-    expect(page.get_by_text("The test run (pytest) fails on the head").first).to_be_visible()
+    named = "test_a_discount_does_not_cost_the_free_shipping passes on the base and fails on the head"
+    expect(page.get_by_text(named).first).to_be_visible()
 
 
 def test_the_job_page_shows_verdict_and_proof(page: Page) -> None:

@@ -158,6 +158,14 @@ def test_success_with_failing_results_is_not_a_pass() -> None:
     assert (verdict, "exit code 0 although 1 test fails" in " ".join(messages)) == ("needs_work", True)
 
 
+def test_an_altered_test_command_that_names_no_test_does_not_pass() -> None:
+    verdict, messages = against(run(0, OK), run(0), state="succeeded")
+    assert (verdict, "names no test; on the base it names 1" in messages[0]) == ("needs_work", True)
+    assert against(run(0), run(0), state="succeeded")[0] == "needs_work"
+    assert against(None, run(0), state="succeeded")[0] == "pass"
+    assert against(run(0, OK), run(0, OK), state="succeeded")[0] == "pass"
+
+
 def test_fewer_failures_than_the_log_counts_are_not_believed() -> None:
     verdict, messages = against(run(1, BAD), run(1, BAD), tail="2 failed, 3 passed in 0.1s")
     assert (verdict, messages[0]) == (

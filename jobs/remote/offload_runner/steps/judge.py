@@ -100,7 +100,7 @@ def _tests(task: Outcome, evidence: Evidence, differences: Dict[str, Difference]
     base = compared.base if compared.base is not None and not compared.base.timed_out else None
     if not results.known:
         if passed:
-            return []
+            return _without_results(task, compared.base)
         return _by_exit_code(task, evidence, results, base, compared.reruns)
     difference = compare(results, base.results if base else None, [run.results for run in compared.reruns])
     differences[task.id] = difference
@@ -123,6 +123,18 @@ def _tests(task: Outcome, evidence: Evidence, differences: Dict[str, Difference]
     elif not passed and not difference.to_blame:
         findings += _unexplained(task, results, difference, base, compared.reruns)
     return findings
+
+
+def _without_results(task: Outcome, base: Optional[Run]) -> List[Finding]:
+    """Return a finding when a test command succeeds, names no test, and is another than the base's."""
+    if base is None or task.of_base:
+        return []  # the base runs for a success only where the change alters the command
+    name = _name(task)
+    if base.results.cases:
+        told = "%s succeeds and names no test; on the base it names %d." % (name, len(base.results.cases))
+    else:
+        told = "%s was altered, and without test results nothing tells whether it still tests." % name
+    return [Finding(WARNING, task.id, told)]
 
 
 def _named(task: Outcome, difference: Difference) -> List[Finding]:
@@ -344,7 +356,9 @@ def _conflicts(task: Outcome, answer: Optional[Mapping[str, Any]]) -> List[Findi
     if task.state == FAILED and answer and answer.get("clean") is False:
         return [Finding(WARNING, task.id, "The head conflicts with the base: %s." % answer.get("reason", ""))]
     if task.state == FAILED:
-        return [Finding(WARNING, task.id, "Whether the head conflicts with the base could not be determined.")]
+        return [
+            Finding(WARNING, task.id, "Whether the head conflicts with the base could not be determined.")
+        ]
     return _missing(task)
 
 
