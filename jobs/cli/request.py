@@ -10,11 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from jobs.cli.verbs import LAUNCH, VERBS
+
 if TYPE_CHECKING:
     import asyncio
 
     from jobs.forges.target import Target
     from jobs.models import Job, Repository
+
+
+_OPTIONS = frozenset(option for verb in (LAUNCH, *VERBS.values()) for option in verb.options)
 
 
 def actor() -> str:
@@ -42,7 +47,10 @@ class Request:
     if_interrupted: str = "Interrupted."
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.options, name)
+        # An option that this verb does not have counts as not given.
+        if name in _OPTIONS:
+            return getattr(self.options, name, None)
+        raise AttributeError(name)
 
     @property
     def interactive(self) -> bool:

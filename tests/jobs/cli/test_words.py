@@ -6,7 +6,7 @@ from importlib import import_module
 import pytest
 
 from jobs.cli.durations import read_seconds
-from jobs.cli.main import module_of
+from jobs.cli.main import make_command, module_of
 from jobs.cli.parser import find_verb, parse
 from jobs.cli.verbs import OFFLOAD, VERBS
 from jobs.errors import UsageError
@@ -130,3 +130,10 @@ def test_a_broken_configuration_names_its_key(cli: Cli) -> None:
     assert "prot" in done.stderr
     assert "Traceback" not in done.stderr
     assert cli.json("offload", "ls", code=4)["error"]["code"] == "not_configured"
+
+
+def test_an_option_that_a_verb_lacks_counts_as_not_given() -> None:
+    request = make_command("attach", ["12"])
+    assert (request.json, request.read_only) == (None, False)
+    with pytest.raises(AttributeError):
+        _ = request.no_such_option
