@@ -22,8 +22,6 @@ LONGEST_LIST = 1_000
 LONGEST_RAW = 200_000
 
 _FILE = re.compile(rb"^diff --git ", re.MULTILINE)
-_ADDED = re.compile(rb"^\+", re.MULTILINE)
-_REMOVED = re.compile(rb"^-", re.MULTILINE)
 _NEW_NAME = re.compile(rb'^\+\+\+ (?:"?b/(?P<new>[^\n\t]*?)"?\t?$|/dev/null)', re.MULTILINE)
 _RENAMED = re.compile(r"^rename from (?P<was>.*)$", re.MULTILINE)
 _HUNK = re.compile(rb"@@ -(?P<old>\d{1,9})(?:,\d+)? \+(?P<new>\d{1,9})(?:,\d+)? @@")
@@ -106,7 +104,7 @@ def _split(data: bytes) -> list[_Piece]:
         text = data[start:end]
         hunks = text.find(b"\n@@ ")
         body = text[hunks + 1 :] if hunks >= 0 else b""
-        added, removed = len(_ADDED.findall(body)), len(_REMOVED.findall(body))
+        added, removed = body.count(b"\n+"), body.count(b"\n-")
         pieces.append(_Piece(text, _path(text), hunks, body.count(b"\n"), added, removed))
     return pieces
 

@@ -68,10 +68,10 @@ def test_every_line_of_a_large_diff_is_on_one_page_of_bounded_size() -> None:
     header = b"diff --git a/f b/f\nnew file mode 100644\n--- /dev/null\n+++ b/f\n@@ -0,0 +1,20000 @@\n"
     data = header + b"".join(b"+line %d <b>\n" % number for number in range(20_000))
     data += DIFF + header + b"+" + b"<" * 5_000_000 + b"\n"
-    started = time.perf_counter()
+    started = time.process_time()
     first = parse_diff(data)
     pages = [first, *(parse_diff(data, number) for number in range(2, first.pages + 1))]
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     shown = "".join(file.rows for page in pages for file in page.files)
     assert all(f"line {number} &lt;b&gt;" in shown for number in (0, 2_999, 3_000, 19_999))
     assert shown.count("<tr ") == 20_000 + 1 + 4 + 2
