@@ -59,9 +59,9 @@ class Attachment:
                 await self.pty.aclose()
 
 
-def role_beside(wish: Role, info: SessionInfo | None) -> Role:
+def choose_role(requested: Role, info: SessionInfo | None) -> Role:
     """Return the role a viewer gets: a second driver follows the first."""
-    return Role.FOLLOW if wish is Role.DRIVE and leading_size(info) is not None else wish
+    return Role.FOLLOW if requested is Role.DRIVE and leading_size(info) is not None else requested
 
 
 def leading_size(info: SessionInfo | None) -> Size | None:
@@ -73,7 +73,7 @@ def leading_size(info: SessionInfo | None) -> Size | None:
 def shown_size(info: SessionInfo | None) -> Size | None:
     """Return the size at which a viewer that does not drive shows the session.
 
-    Of the client that decides; if nobody does, of the session as it was left, and tmux's status line.
+    Of the client that decides; without one, of the session as it was left, plus tmux's status line.
     """
     if info is None:
         return None

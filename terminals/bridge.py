@@ -18,7 +18,7 @@ from jobs import workers
 from jobs.errors import NotFound, OffloadError, Refused, TransportError
 from jobs.workers import Kind, Pty, SessionInfo, Size, TerminalRequest
 from terminals import frames
-from terminals.attachment import Attachment, Role, as_scrollback, role_beside, shown_size
+from terminals.attachment import Attachment, Role, as_scrollback, choose_role, shown_size
 from terminals.frames import Close, FrameError
 from terminals.inbox import Inbox
 from terminals.outbox import Outbox, Send
@@ -36,9 +36,31 @@ class Bridge:
     """
 
     __slots__ = (
-        "_attach_lock", "_attachment", "_closed", "_confirmed", "_inbox", "_number", "_outbox", "_paused",
-        "_pulse", "_refused_input", "_tasks", "_was_attached", "actor", "job_id", "kind", "noting",
-        "on_change", "on_take", "pump", "role", "say", "since", "size", "tab", "wish",
+        "_attach_lock",
+        "_attachment",
+        "_closed",
+        "_confirmed",
+        "_inbox",
+        "_number",
+        "_outbox",
+        "_paused",
+        "_pulse",
+        "_refused_input",
+        "_tasks",
+        "_was_attached",
+        "actor",
+        "job_id",
+        "kind",
+        "noting",
+        "on_change",
+        "on_take",
+        "pump",
+        "requested",
+        "role",
+        "say",
+        "since",
+        "size",
+        "tab",
     )  # fmt: skip
 
     def __init__(
@@ -56,8 +78,8 @@ class Bridge:
         self.kind: Kind = kind
         self.actor = actor
         self.tab = opening.tab
-        self.wish = Role(opening.mode)
-        self.role = self.wish
+        self.requested = Role(opening.mode)
+        self.role = self.requested
         self.size = Size(opening.size.columns, opening.size.rows)
         self.since = time.time()
         self.on_change: Callable[[], None] = lambda: None
@@ -184,15 +206,15 @@ class Bridge:
             await workers.request_attention(self.job_id, text or "The terminal rang.")
 
     async def attach(self, role: Role | None = None) -> None:
-        """Attach to the session, or attach anew: history first, then what tmux draws.
+        """Attach to the session, or attach again: history first, then what tmux draws.
 
-        Without a `role` the viewer gets the one it wished for, except that a second driver follows the first.
+        Without a `role` the viewer gets the one it requested, except that a second driver follows the first.
         """
         async with self._attach_lock:
             await self._let_go(READ_OUT_SECONDS if role is self.role else 0.0)
             try:
                 info = await self._session()
-                self.role = role or role_beside(self.wish, info)
+                self.role = role or choose_role(self.requested, info)
                 await self._open(info)
             except OffloadError as error:
                 self._attach_failed(error)

@@ -104,7 +104,7 @@ class TerminalApp:
         await self._note(bridge, "detached")
 
     async def _note_attached(self, bridge: Bridge) -> None:
-        # Once; whoever leaves meanwhile waits for it, so that nobody is written down as gone before he came.
+        # Once. A viewer that leaves meanwhile waits for it: "detached" is never recorded before "attached".
         if bridge.noting is None:
             bridge.noting = asyncio.ensure_future(self._note(bridge, "attached"))
         await asyncio.shield(bridge.noting)
@@ -143,7 +143,7 @@ def _take(bridge: Bridge, message: bytes | str, who: str) -> None:
 
 def _actor(scope: Scope) -> str:
     user = scope.get("user")
-    return user.get_username() if user is not None and user.is_authenticated else "nobody"
+    return user.get_username() if user is not None and user.is_authenticated else "anonymous"
 
 
 async def authorize(scope: Scope, job_id: int, mode: str) -> None:

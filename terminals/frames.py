@@ -91,7 +91,7 @@ class Take:
 
 @dataclass(frozen=True)
 class Attach:
-    """Attach (again): after the end of a terminal, or to load the history anew."""
+    """Attach (again): after the end of a terminal, or to load the history again."""
 
 
 @dataclass(frozen=True)

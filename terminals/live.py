@@ -64,7 +64,7 @@ class Registry:
 
         An older socket of the same browser tab (its network went away, and we have not noticed) is closed.
         """
-        for other in self._beside(bridge):
+        for other in self._others(bridge):
             if bridge.tab and other.tab == bridge.tab:
                 other.close(Close.REPLACED, "replaced", "This tab has connected again.")
                 break
@@ -85,16 +85,16 @@ class Registry:
 
     def older(self, bridge: Bridge) -> list[Bridge]:
         """Return the older terminals of the same browser tab."""
-        return [other for other in self._beside(bridge) if bridge.tab and other.tab == bridge.tab]
+        return [other for other in self._others(bridge) if bridge.tab and other.tab == bridge.tab]
 
     def remove(self, entry: Entry) -> None:
         """Forget a terminal that is closed; if it drove the session, the longest follower does now."""
         self._entries.remove(entry)
         bridge = entry.bridge
         bridge.on_change = lambda: None
-        beside = self._beside(bridge)
-        if not any(other.role is Role.DRIVE for other in beside):
-            heir = next((o for o in beside if o.role is Role.FOLLOW and o.wish is Role.DRIVE), None)
+        others = self._others(bridge)
+        if not any(other.role is Role.DRIVE for other in others):
+            heir = next((o for o in others if o.role is Role.FOLLOW and o.requested is Role.DRIVE), None)
             if heir is not None:
                 heir.start(heir.attach(Role.DRIVE))
         self.tell_viewers(bridge)
@@ -102,7 +102,7 @@ class Registry:
             self._heart.cancel()
             self._heart = None
 
-    def _beside(self, bridge: Bridge) -> list[Bridge]:
+    def _others(self, bridge: Bridge) -> list[Bridge]:
         return [
             entry.bridge
             for entry in self._entries
@@ -128,8 +128,8 @@ class Registry:
                 viewer.lead(driver.size)
 
     async def take(self, bridge: Bridge) -> None:
-        """Let this viewer's size count; whoever drove before follows now."""
-        for other in self._beside(bridge):
+        """Let this viewer's size count; the viewer that drove before follows now."""
+        for other in self._others(bridge):
             if other.role is Role.DRIVE:
                 # In the other's own task: it must not stay half attached when this viewer leaves now.
                 await asyncio.shield(other.start(other.attach(Role.FOLLOW)))

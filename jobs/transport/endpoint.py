@@ -27,7 +27,7 @@ class LocalEndpoint:
 class ProxyWords:
     """What a proxy command says (`pattern`, a regular expression) when a connection does not come about.
 
-    `refused`: somebody answered and said no; else nobody answered. `hint`: what to do about it.
+    `refused`: the other side answered and refused; else there was no answer. `hint`: what to do next.
     """
 
     pattern: str

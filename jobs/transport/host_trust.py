@@ -36,9 +36,9 @@ def refusal(
         expected = ", ".join(f"{one.fingerprint} ({one.kind})" for one in known)
         return HostKeyMismatch(
             f"{start} is {offered.fingerprint} ({offered.kind}), and {expected} is pinned in {where}.",
-            hint="If the machine was made anew, check the new fingerprint on the machine itself, then "
+            hint="If the machine was created again, check the new fingerprint on the machine itself, then "
             f"forget the old key: ssh-keygen -f '{where}' -R '{name}'. "
-            "If it was not, somebody may be in between.",
+            "If it was not, another machine may be intercepting the connection.",
         )
     if not endpoint.pin_new_host:
         return HostKeyMismatch(

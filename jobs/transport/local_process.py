@@ -190,7 +190,7 @@ class ChildProtocol(asyncio.SubprocessProtocol):
         return self._process.get_pipe_transport(fd) if self._process and fd not in self.ended else None
 
     def send(self, data: bytes) -> None:
-        """Queue bytes for stdin; nothing happens once nobody reads."""
+        """Queue bytes for stdin; does nothing once the command has closed it."""
         pipe = self._pipe(0)
         if data and pipe is not None and not pipe.is_closing():
             pipe.write(data)

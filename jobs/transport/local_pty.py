@@ -104,7 +104,7 @@ class LocalPty(Pty):
         except (BlockingIOError, InterruptedError):
             pass
         except OSError:
-            self._queue.clear()  # nobody is there to read it; the reading side tells the rest
+            self._queue.clear()  # the command has ended; the reading side reports it
         if not self._queue:
             self._loop.remove_writer(self._fd)
         if len(self._queue) <= LOW_WATER:
@@ -152,7 +152,7 @@ class LocalPty(Pty):
         except (BlockingIOError, InterruptedError):
             pass
         except OSError as error:
-            if error.errno != errno.EIO:  # EIO: nobody has the other side open any more
+            if error.errno != errno.EIO:  # EIO: no process has the other side open
                 self._child.error = error
             ended = True
         try:

@@ -2,7 +2,7 @@
 
 `borrow` is the way in. What was started on a borrowed transport may outlive the borrowing (a terminal
 does): a connection is closed when nothing runs on it for a while. Connecting is tried again, with growing
-pauses, when somebody needs the machine; a command is never repeated.
+pauses, when a caller needs the machine; a command is never repeated.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class SshLines:
                 self._release(session)
                 raise self.lost(error) from error
             except BaseException:
-                if not session.opened:  # else the command may run: whoever asked for it ends it
+                if not session.opened:  # else the command may run: the caller ends it
                     self._release(session)
                 raise
 
@@ -189,7 +189,7 @@ class SshLines:
     def _connected(self, task: asyncio.Task[None]) -> None:
         self._connecting = None
         if not task.cancelled():
-            task.exception()  # whoever waited has it; if nobody waited any more, nobody needs it
+            task.exception()  # callers that still wait get it; marks it as retrieved
 
     def _note_failure(self, error: TransportError) -> None:
         limit = self.timing.back_off_limit if error.retryable else self.timing.refused_limit
@@ -240,7 +240,7 @@ async def borrow(endpoint: Endpoint) -> AsyncIterator[Transport]:
 
 
 async def reach(endpoint: Endpoint) -> None:
-    """Have a connection to the endpoint, for whoever borrows it next. Raises why there is none."""
+    """Have a connection to the endpoint, for the next caller that borrows it. Raises why there is none."""
     if isinstance(endpoint, SshEndpoint):
         await _pool.lines(endpoint).ready()
 

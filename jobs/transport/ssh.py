@@ -59,8 +59,8 @@ class Timing:
     missed: int = 3
     idle: float = 300.0
     back_off: float = 0.5
-    back_off_limit: float = 5.0  # nobody answers: asking again costs nothing, and it may be back
-    refused_limit: float = 30.0  # it said no: asking often would look like an attack
+    back_off_limit: float = 5.0  # no answer: another try costs nothing, and the machine may be back
+    refused_limit: float = 30.0  # refused: frequent tries would look like an attack
 
 
 _NO_COMMON = re.compile(r"No matching (.+) algorithm found, sent .* and received (.*)")
@@ -153,14 +153,14 @@ class SshLine:
 async def _to_its_end(opening: asyncio.Future[Any]) -> Any:
     """Wait for a channel. A cancelled wait ends when the channel is open all the same, or refused.
 
-    The server opens what it was asked to open. A channel that nobody knows of would stay for good and count
-    against MaxSessions; so whoever gives up gets it, to end it.
+    The server opens what it was asked to open. A channel that no caller knows of would stay open and
+    count against MaxSessions; so a caller that gives up still gets it, to end it.
     """
     try:
         return await asyncio.shield(opening)
     except asyncio.CancelledError:
         await asyncio.wait([opening], timeout=OPEN_PATIENCE)
-        opening.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody else asks
+        opening.add_done_callback(lambda done: done.cancelled() or done.exception())  # marks it as retrieved
         raise
 
 
@@ -236,7 +236,7 @@ async def connect(endpoint: SshEndpoint, timing: Timing | None = None) -> SshLin
     try:
         await asyncio.to_thread(_pin, endpoint, connection, client.port)
     except BaseException as error:
-        await line.close()  # nobody else knows of it
+        await line.close()  # no caller has it yet
         if isinstance(error, OSError):
             raise NotConfigured(
                 f"Pinning the host key of {endpoint} in {endpoint.known_hosts} failed: {error.strerror}.",

@@ -40,7 +40,7 @@ exit 1
 
 
 class Lines(Protocol):
-    """Whoever opens channels: the pool."""
+    """What opens channels: the pool."""
 
     async def open(
         self, session: RemoteSession, command: str, *, term: str = "", size: Size | None = None
@@ -149,7 +149,7 @@ class SshProcess(Process):
             raise self._lines.lost(self.session.error)
 
     async def write(self, data: bytes) -> None:
-        """Write to stdin. Raises `ConnectionLost` when nobody reads any more."""
+        """Write to stdin. Raises `ConnectionLost` when the command reads no more."""
         self.session.write(data)
         await self.session.writable.wait()
         self._require_line()

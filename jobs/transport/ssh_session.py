@@ -190,7 +190,7 @@ class RemoteSession:
     def resume(self) -> None:
         """Hand on output again.
 
-        asyncssh opens the window anew with each piece that a paused reader takes, although earlier ones
+        asyncssh opens the window again with each piece that a paused reader takes, although earlier ones
         still wait; so the channel goes on only when nothing waits here.
         """
         self._paused = False
@@ -215,7 +215,7 @@ class RemoteSession:
                 return
 
     def _is_paused(self) -> bool:
-        return self._paused  # asked anew each time: the receiver may pause from within its call
+        return self._paused  # read each time: the receiver may pause from within its call
 
     def discard(self) -> None:
         """Throw away all further output, so that nothing holds up the end."""
@@ -226,7 +226,7 @@ class RemoteSession:
             self._channel.resume_reading()
 
     def write(self, data: bytes) -> None:
-        """Queue bytes for stdin; nothing happens when nobody reads any more."""
+        """Queue bytes for stdin; does nothing when the command reads no more."""
         if data and not self.closed.is_set():
             with contextlib.suppress(OSError):
                 self._channel.write(data)

@@ -319,7 +319,7 @@ def test_full_screen_and_back(page: Page) -> None:
 
 def test_copying_on_plain_http(chromium: Browser, server: TerminalServer) -> None:
     context = new_context(chromium, server)
-    url = f"http://{NAMED}:{server.port}"
+    url = f"http://{NAMED}:{server.port}{server.prefix}"
     context.add_cookies([{"name": server.cookie_name, "value": server.cookies["local"], "url": url}])
     page = context.new_page()
     page.goto(f"{url}/terminals/{server.jobs[0]}/")
@@ -342,7 +342,7 @@ def test_copying_on_plain_http(chromium: Browser, server: TerminalServer) -> Non
 def test_a_copy_that_nobody_asked_for_waits_for_a_click(chromium: Browser, server: TerminalServer) -> None:
     """Without a key or a click before it, the page does not take the focus to try what is refused."""
     context = new_context(chromium, server)
-    url = f"http://{NAMED}:{server.port}"
+    url = f"http://{NAMED}:{server.port}{server.prefix}"
     context.add_cookies([{"name": server.cookie_name, "value": server.cookies["local"], "url": url}])
     page = context.new_page()
     # The browser's own word for it ends five seconds after a key; the keys of this test are newer.

@@ -48,7 +48,7 @@ def cookie(user):
     return store.session_key
 guest, _ = get_user_model().objects.get_or_create(username="guest")
 print(json.dumps({"jobs": ids, "name": settings.SESSION_COOKIE_NAME, "cookie": cookie(local_user()),
-                  "guest": cookie(guest)}))
+                  "guest": cookie(guest), "path": settings.DASHBOARD_PATH}))
 """
 
 
@@ -123,6 +123,7 @@ class TerminalServer:
         made = json.loads(seeded.stdout)
         self.jobs: list[int] = made["jobs"]
         self.cookie_name: str = made["name"]
+        self.prefix: str = made["path"]
         self.cookies: dict[str, str] = {"local": made["cookie"], "guest": made["guest"]}
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.port = int(self.listener.getsockname()[1])
@@ -138,7 +139,7 @@ class TerminalServer:
     @property
     def url(self) -> str:
         """Return the server's address, without a slash at the end."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://127.0.0.1:{self.port}{self.prefix}"
 
     def start(self) -> None:
         """Start the web process and wait until it serves."""
@@ -176,7 +177,7 @@ class TerminalServer:
     def path(self, job: int = 0, kind: str = "session", **query: object) -> str:
         """Return the WebSocket's path for the n-th job."""
         fields = "&".join(f"{key}={value}" for key, value in query.items())
-        return f"/ws/terminals/{self.jobs[job]}/{kind}/" + (f"?{fields}" if fields else "")
+        return f"{self.prefix}/ws/terminals/{self.jobs[job]}/{kind}/" + (f"?{fields}" if fields else "")
 
     async def connect(
         self, job: int = 0, kind: str = "session", *, who: str = "local", **query: object

@@ -50,7 +50,9 @@ async def test_a_wrong_address_is_refused(server: TerminalServer, query: dict[st
 
 
 async def test_a_job_that_is_not_there_is_refused(server: TerminalServer) -> None:
-    socket = await WebSocket.connect(server.port, "/ws/terminals/999/session/", server.headers())
+    socket = await WebSocket.connect(
+        server.port, f"{server.prefix}/ws/terminals/999/session/", server.headers()
+    )
     error = await refusal(socket)
     assert (error["close"], error["code"]) == (4404, "not_found")
 

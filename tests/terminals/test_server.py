@@ -71,7 +71,7 @@ async def test_a_second_driver_follows_until_it_takes_over(server: TerminalServe
     assert (await control(driver, "ready"))["role"] == "follow"
     assert (await control(phone, "ready"))["role"] == "drive"
     await phone.aclose()
-    # Nobody drives any more: the one who wished to does again.
+    # Without a driver, the viewer that requested it drives again.
     assert (await control(driver, "ready"))["role"] == "drive"
     await driver.aclose()
 

@@ -13,7 +13,7 @@ const SILENT_AFTER = 45_000;
 const PROBE_WAIT = 4_000;
 const SLEPT = 6_000;
 const BACKOFF = { first: 250, most: 15_000 };
-// The page cannot mend these by trying again.
+// Trying again does not fix these.
 const FINAL = new Map([
   [4400, "gone"], [4401, "login"], [4403, "gone"], [4404, "gone"], [4409, "replaced"], [4413, "gone"],
   [4422, "gone"], [4429, "gone"],

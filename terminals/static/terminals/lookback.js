@@ -1,4 +1,4 @@
-// Before the user looks back, the page's scrollback is filled anew.
+// Before the user scrolls back, the page's scrollback is filled again.
 //
 // tmux draws what is on the screen, not what rushed past it; but tmux has every line. So looking back first
 // attaches again, which brings the history, unless nothing new can have rushed past since the last time.
@@ -12,7 +12,7 @@ export class LookBack {
    * @param {import("./screen.js").Screen} screen
    * @param {import("./draw.js").Drawing} drawing
    * @param {{attached: boolean}} session
-   * @param {() => void} attach asks the server to attach anew
+   * @param {() => void} attach asks the server to attach again
    */
   constructor(screen, drawing, session, attach) {
     this.term = screen.term;
@@ -54,7 +54,7 @@ export class LookBack {
     this.freshUpTo = 0;
     this.typed = false;
     const look = () => {
-      if (turn !== this.turn) return; // attached anew, or about to be
+      if (turn !== this.turn) return; // attached again, or about to be
       if (this.drawing.drawn < whole && performance.now() < end) {
         setTimeout(look, LOOK_MS);
         return;

@@ -1,7 +1,7 @@
 // Who gets the mouse: the program behind tmux, or this page.
 //
 // tmux asks for mouse reports all the time, so that a plain terminal could neither select text nor scroll its
-// own history. The page keeps tmux's wish to itself and grants it only while a full-screen program is on
+// own history. The page holds tmux's request for the mouse back and grants it only while a full-screen program is on
 // (`auto`), always (`program`) or never (`page`). Shift gives the page the mouse in every case.
 // tmux also draws in the alternate screen, which has no scrollback: that switch is not followed at all.
 

@@ -50,7 +50,7 @@ export class Screen extends EventTarget {
     this.webgl = null;
     this.contextLosses = 0;
     /** @type {{cols: number, rows: number} | null} */
-    this.lead = null; // the size of whoever drives, when we follow
+    this.lead = null; // the size of the driving viewer, when we follow
     this.columnTimer = 0;
     /** @type {{cols: number, rows: number} | null} */
     this.told = null;
