@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shlex
 from pathlib import Path
 from unittest import mock
 
@@ -32,7 +33,8 @@ class SecretsInside(ContainerTest):
         return path.read_text(errors="replace") if path.exists() else ""
 
     def in_memory_inside(self) -> str:
-        return self.docker("exec", self.name, "sh", "-c", "find /run /dev/shm /tmp -type f -exec cat {} +")
+        search = f"find /run /dev/shm /tmp -type f -exec grep -l -e {shlex.quote(VALUE)} {{}} +"
+        return self.docker("exec", "-u", "1000", self.name, "sh", "-c", search)
 
     async def test_a_planted_secret_is_in_nothing_that_the_engine_knows(self) -> None:
         await asyncio.to_thread(execution.secret_store().set, "DEPLOY_TOKEN", VALUE)
