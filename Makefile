@@ -28,11 +28,11 @@ setup-test: .venv/.dev node_modules/.package-lock.json tests/support/gemini/node
 	@touch $@
 
 .venv/.runtime: .venv/.system requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@touch $@
 
 .venv/.dev: .venv/.runtime requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
 
 .venv/bin/npm: .venv/.system requirements-node.txt
@@ -72,8 +72,8 @@ lint: setup-test
 
 lock: .venv/.dev
 	$(BIN)/python -m pip install --quiet pip-tools
-	$(BIN)/pip-compile --quiet --strip-extras --no-header --no-emit-index-url --no-emit-find-links --upgrade --extra postgres --extra speed -o requirements.txt pyproject.toml
-	$(BIN)/pip-compile --quiet --strip-extras --no-header --no-emit-index-url --no-emit-find-links --upgrade --extra dev -c requirements.txt -o requirements-dev.txt
+	$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-index-url --no-emit-find-links --upgrade --extra postgres --extra speed -o requirements.txt pyproject.toml
+	$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-index-url --no-emit-find-links --upgrade --extra dev -c requirements.txt -o requirements-dev.txt
 
 clean: demo-stop
 	rm -rf .venv node_modules .demo
