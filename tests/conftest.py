@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # A machine that forbids it (container images like to) has each of the hundreds of command lines that the
-# tests start compile Offload anew: a third of what such a start costs. Nobody's own machine does.
+# tests start compile Offload again: a third of what such a start costs. A user's machine does not.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 

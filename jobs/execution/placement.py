@@ -12,7 +12,7 @@ from enum import Enum
 from jobs.errors import Refused
 from jobs.execution.repositories import is_local_path
 from jobs.models import Job, Repository, Worker
-from jobs.workers import ensure_beside, look_beside
+from jobs.workers import ensure_sibling, find_sibling
 
 
 class Exposure(Enum):
@@ -53,12 +53,12 @@ async def place(repository: Repository, worker: Worker) -> Placement:
     """
     if assess_exposure(repository, worker) is Exposure.NONE:
         return Placement(repository, worker)
-    beside = await look_beside(worker)
-    if not beside.contained:
-        why = f"Without a container, because {beside.why}. {beside.remedy}".rstrip()
+    sibling = await find_sibling(worker)
+    if not sibling.contained:
+        why = f"Without a container, because {sibling.why}. {sibling.remedy}".rstrip()
         return Placement(repository, worker, why)
-    why = f"In a container, because the code comes from elsewhere and {beside.why}."
-    return Placement(repository, await ensure_beside(worker, beside), why)
+    why = f"In a container, because the code comes from elsewhere and {sibling.why}."
+    return Placement(repository, await ensure_sibling(worker, sibling), why)
 
 
 def require_trust(placement: Placement) -> None:

@@ -20,7 +20,7 @@ from jobs.playbooks import registry as playbooks
 from jobs.remote.layout import session_name
 from jobs.states import JobState, Reason
 from jobs.transitions import move_job
-from jobs.workers import beside_name, find_worker
+from jobs.workers import find_worker, sibling_name
 
 JOB_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
@@ -73,7 +73,7 @@ def _look_up(request: JobRequest) -> tuple[Job | None, Worker]:
         .first()
     )
     if existing is not None:
-        if request.worker and existing.worker.name not in (request.worker, beside_name(request.worker)):
+        if request.worker and existing.worker.name not in (request.worker, sibling_name(request.worker)):
             raise Refused(
                 f"{existing.session} is on the worker {existing.worker}, not on {request.worker}.",
                 hint="Leave --worker out to attach to it, or add a name (like "

@@ -21,16 +21,16 @@ from jobs.transport.host_keys import SSH_PORT, host_name
 from jobs.workers import (
     Connection,
     Machine,
-    beside_name,
     check_worker,
     connect,
     ensure_local_worker,
+    find_sibling,
     forget_pins,
     look_at,
-    look_beside,
     observe_worker,
     pins_of,
     repair_machine,
+    sibling_name,
 )
 from jobs.workers.container.check import check_container
 
@@ -207,11 +207,13 @@ async def _check_worker(worker: Worker, progress: Progress = silent, *, apply: b
 
 async def _code_from_elsewhere(worker: Worker) -> Problem:
     """Return where jobs of remote repositories run, and why."""
-    beside = await look_beside(worker)
-    if beside.contained:
-        text = f"Code from elsewhere runs in a container ({beside_name(worker.name)}), because {beside.why}."
+    sibling = await find_sibling(worker)
+    if sibling.contained:
+        text = (
+            f"Code from elsewhere runs in a container ({sibling_name(worker.name)}), because {sibling.why}."
+        )
     else:
-        text = f"Code from elsewhere runs as you, once you trust it, because {beside.why}. {beside.remedy}"
+        text = f"Code from elsewhere runs as you, once you trust it, because {sibling.why}. {sibling.remedy}"
     return Problem(Severity.PASS, "container", text.rstrip())
 
 

@@ -69,7 +69,7 @@ class Layout:
         return self.path("worktrees", session)
 
     def base_worktree(self, session: str) -> str:
-        """Return the worktree of the base commit, beside the head's."""
+        """Return the worktree of the base commit, next to the head's."""
         return self.path("worktrees", f"{session}.base")
 
     def task_log(self, session: str, task: str) -> str:

@@ -8,7 +8,7 @@ from jobs.transport.base import Pty, PtyReceiver, Size
 from jobs.transport.pool import aclose_all as close_lines
 from jobs.workers.connection import Connection, connect, layout_of
 from jobs.workers.container.jobs import ensure_container, ensure_job_container, remove_job_container
-from jobs.workers.container.sibling import beside_name, ensure_beside, look_beside
+from jobs.workers.container.sibling import ensure_sibling, find_sibling, sibling_name
 from jobs.workers.host_keys import forget_pins, pins_of
 from jobs.workers.idle import Parts
 from jobs.workers.lifecycle import check_worker, ensure_local_worker, find_worker, get_job, observe_worker
@@ -43,22 +43,21 @@ __all__ = [
     "TerminalJob",
     "TerminalRequest",
     "Viewer",
-    "beside_name",
     "check_worker",
     "close_lines",
     "connect",
     "download_file",
     "ending",
-    "ensure_beside",
     "ensure_container",
     "ensure_job_container",
     "ensure_local_worker",
+    "ensure_sibling",
+    "find_sibling",
     "find_worker",
     "forget_pins",
     "get_job",
     "layout_of",
     "look_at",
-    "look_beside",
     "note_terminal",
     "observe_worker",
     "open_terminal",
@@ -67,6 +66,7 @@ __all__ = [
     "remove_job_container",
     "repair_machine",
     "request_attention",
+    "sibling_name",
     "terminal_job",
     "upload_file",
     "words_for_ssh",

@@ -55,7 +55,7 @@ if os.fork() == 0:
     os.setsid()
     if os.fork() == 0: time.sleep(777777)' &)
 
-# Traps for whoever reads the worktree: a command that leaves its mark where only we can write.
+# Traps for a reader of the worktree: a command that leaves its mark where only we can write.
 own="touch $OFFLOAD_ROOT/jobs/PWNED"
 cd "$OFFLOAD_WORKTREE"
 git config core.fsmonitor "$own"; git config core.hooksPath "$PWD/hooks"; git config diff.evil.textconv "$own"

@@ -53,7 +53,7 @@ make_job(worker=Worker.objects.get(), state="running", worktree="", number=31)
 
 @dataclass
 class Far:
-    """A dashboard, the cloud beside it, the root on its one machine, and since when that is idle."""
+    """A dashboard, the cloud next to it, the root on its one machine, and since when that is idle."""
 
     served: Dashboard
     cloud: Simulator

@@ -1,6 +1,6 @@
 """A boot that goes wrong, or is killed: said clearly, nothing destroyed, and the next one ends well.
 
-On a disk and with a container of its own, beside the machine's, which stay as they are.
+On a disk and with a container of its own, apart from the machine's, which stay as they are.
 """
 
 from __future__ import annotations

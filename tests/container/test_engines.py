@@ -63,7 +63,7 @@ class AsRoot(ContainerTest):
         self.assertEqual(slow.state, JobState.CANCELLED)
         self.assertFalse([line for line in self.processes() if "sleep 300" in line])
 
-        # Stopped by hand, it says so; one that could change itself is made anew.
+        # Stopped by hand, it says so; one that could change itself is replaced.
         await asyncio.to_thread(self.docker, "stop", "-t", "0", self.name)
         async with connect(self.box) as line:
             with self.assertRaisesRegex(ContainerDown, "does not run"):

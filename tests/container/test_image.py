@@ -205,8 +205,8 @@ class TheVerbs(ContainerTest):
         self.assertEqual(data["workers"][0]["problem"], "own has no image no-such-image:1.")
         with self.assertRaisesRegex(NotConfigured, "no image no-such-image:1 on this machine"):
             await self.verb("check", image="no-such-image:1")
-        with self.assertRaisesRegex(NotFound, "nobody"):
-            await self.verb("check", name="nobody")
+        with self.assertRaisesRegex(NotFound, "missing"):
+            await self.verb("check", name="missing")
 
     async def test_check_finds_an_image_of_another_dockerfile(self) -> None:
         code, data = await self.verb("check", image=DEBIAN)

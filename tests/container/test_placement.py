@@ -76,7 +76,7 @@ class ByDefault(ContainerTest):
         job = await execution.wait(job.id, timeout=60)
         self.assertEqual((job.state, job.verdict), (JobState.SUCCEEDED, "pass"))
         self.assertEqual(job.image, self.inspected("maintainer-worker-local")["Image"])
-        self.assertIsNone((await Repository.objects.aget(url=self.far)).trusted_at, "nobody was asked")
+        self.assertIsNone((await Repository.objects.aget(url=self.far)).trusted_at, "not asked")
 
         # A path of this machine stays bare, and the same words come back to the same job.
         self.assertEqual((await self.placed(str(self.shop.path))).worker.name, "local")

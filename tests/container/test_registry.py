@@ -81,7 +81,7 @@ class FromARegistry(ContainerTest):
         said = data["workers"][0]["problem"]
         self.assertEqual(said, f"box has {first} as {first}, and here it is {second}.")
 
-        # A digest that nobody pushed, and a registry that is not there.
+        # A digest that was never pushed, and a registry that is not there.
         wrong = f"{self.pushed_name}@sha256:{'0' * 64}"
         for image, why in ((wrong, "manifest unknown"), ("127.0.0.1:1/team/worker:latest", "refused")):
             await self.use(image)

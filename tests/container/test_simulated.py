@@ -64,7 +64,7 @@ def test_from_provision_to_delete(tour: Tour, docker_engine: DockerEngine) -> No
     image = docker_engine.ask("image", "inspect", "--format", "{{.Id}}", docker_engine.image).strip()
     assert processes_under(f"{tour.root_of('tour')}/jobs/{session}")
 
-    # Taken away; whoever kept the machine is another process than the one that made it.
+    # Taken away; the process that kept the machine is another process than the one that made it.
     os.kill(tour.simulator()[1], signal.SIGKILL)
     tour.warm.run("fleet", "preempt", "tour")
     assert containers(docker_engine) - others == {twin}
@@ -85,7 +85,7 @@ def test_from_provision_to_delete(tour: Tour, docker_engine: DockerEngine) -> No
     log = tour.root_of("tour") / "jobs" / session / "tasks" / "test.log"
     assert log.read_text().rstrip().endswith("\n1000"), "it ran as the container's user"
 
-    # A machine that is switched on has its container; one that is made anew gets it with the next job.
+    # A machine that is switched on has its container; one that was rebuilt gets it with the next job.
     tour.fleet("stop", "tour")
     assert containers(docker_engine) - others == {twin}
     tour.fleet("start", "tour")

@@ -34,7 +34,7 @@ async def pool() -> AsyncIterator[Pool]:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show the server's log beside a failure."""
+    """Show the server's log with a failure."""
     report = yield
     server = getattr(item, "funcargs", {}).get("sshd") or getattr(item, "funcargs", {}).get("fresh_sshd")
     if report.failed and server is not None:

@@ -32,7 +32,7 @@ class TestGceOfLessOffer(ProviderContract):
             yield Harness(provider(), "worker", {"machine_type": "n2-standard-4"})
 
     async def test_what_the_endpoint_lacks_is_no_guest_and_no_disk(self, harness: Harness) -> None:
-        """A machine that nobody is behind is told from one whose guest says nothing yet."""
+        """A machine without a guest is told from one whose guest has not answered yet."""
         await harness.made()
         assert isinstance(harness.provider, GceCosProvider)
         assert not await harness.provider.has_guest(harness.name)

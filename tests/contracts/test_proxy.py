@@ -55,9 +55,9 @@ async def test_the_first_words_that_fit_decide(tmp_path: Path) -> None:
     with pytest.raises(AuthRefused, match="Not Allowed") as caught:
         await ssh.connect(through(tmp_path, "sh", "-c", f"echo '{said}' >&2", words=words))
     assert caught.value.hint == "Ask for it."
-    with pytest.raises(ConnectFailed, match="backend 17") as nobody:
+    with pytest.raises(ConnectFailed, match="backend 17") as failed:
         await ssh.connect(through(tmp_path, "sh", "-c", "echo 'backend 17' >&2", words=words))
-    assert nobody.value.hint == "Start it."
+    assert failed.value.hint == "Start it."
 
 
 async def test_its_error_is_told_and_not_the_advice_below_it(tmp_path: Path) -> None:

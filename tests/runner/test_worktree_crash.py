@@ -156,7 +156,7 @@ def test_a_lock_is_waited_for_with_a_word_and_a_bound(tmp_path: Path) -> None:
     with locks.held(path, what="The mirror", seconds=0.1):
         os.unlink(path)
         with locks.held(path, what="The mirror", seconds=0.1):
-            pass  # a lock on a file that is gone holds nobody back
+            pass  # a lock on a file that is gone holds no process back
 
 
 def test_waiting_for_the_mirror_is_said(bench: Bench, shop: RepoBuilder) -> None:

@@ -10,8 +10,8 @@ A *plan* is JSON, never code:
             "timeout": seconds, "cwd", "env": {}, "secrets": [names], "agent": null, "evidence": bool,
             "outputs": {}}
 
-`outputs` is what a task's step needs to know beside its command; `outputs["shown"]`, where there is one, is
-what people see as the command.
+`outputs` is what a task's step needs to know in addition to its command; `outputs["shown"]`, where
+there is one, is what people see as the command.
 
 A *journal event* is one JSON line `{"seq": n, "at": RFC 3339 UTC, "kind": ..., ...}`, n from 1 without gaps.
 """

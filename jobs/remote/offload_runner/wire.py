@@ -18,7 +18,7 @@ _DIGEST_LENGTH = 16
 
 
 def emit(message: Dict[str, Any]) -> None:
-    """Write one line, at once. Raises `BrokenPipeError` when nobody reads any more."""
+    """Write one line, at once. Raises `BrokenPipeError` when the reader has gone."""
     data = (json.dumps(message, separators=(",", ":")) + "\n").encode()
     emit_bytes(data)
 

@@ -1,4 +1,4 @@
-"""The container beside a bare local worker: where code from elsewhere runs, when an engine has the image.
+"""The sibling container of a bare local worker, where code from elsewhere runs, when an engine has the image.
 
 It is a worker of its own, with a root of its own: what its jobs write (package caches, mirrors) is never
 run by jobs of the bare worker, as the user.
@@ -26,7 +26,7 @@ ANSWER_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Beside:
+class Sibling:
     """What was found: whether there can be a container, why (a clause), and what would change it."""
 
     contained: bool
@@ -35,29 +35,29 @@ class Beside:
     engine: tuple[str, ...] = ()
 
 
-def beside_name(worker: str) -> str:
-    """Return the name of the worker that is the container beside a bare one."""
+def sibling_name(worker: str) -> str:
+    """Return the name of the worker that is the sibling container of a bare one."""
     return f"{worker}-container"
 
 
-async def look_beside(worker: Worker) -> Beside:
+async def find_sibling(worker: Worker) -> Sibling:
     """Tell whether jobs of a bare local worker can run in a container instead; nothing is changed."""
-    name = beside_name(worker.name)
+    name = sibling_name(worker.name)
     if settings.OFFLOAD.container == "never":
-        return Beside(False, "the setting `container` is `never`", "`offload setup --set container=auto`.")
+        return Sibling(False, "the setting `container` is `never`", "`offload setup --set container=auto`.")
     if worker.config.get("container") is False:
-        return Beside(False, f"{worker} was added with --no-container")
+        return Sibling(False, f"{worker} was added with --no-container")
     if sys.platform != "linux":
         # Elsewhere the engine runs in a virtual machine, through which locks on files do not reach.
-        return Beside(False, "a container is the default on Linux only")
+        return Sibling(False, "a container is the default on Linux only")
     row = await Worker.objects.filter(name=name).afirst()
     spec = spec_of(row.config, row.root) if row is not None and row.provider == "local" else None
     if row is not None and spec is None:
-        return Beside(False, f"{name} is the name of another worker")
+        return Sibling(False, f"{name} is the name of another worker")
     return await _ask(worker, spec)
 
 
-async def _ask(worker: Worker, spec: ContainerSpec | None) -> Beside:
+async def _ask(worker: Worker, spec: ContainerSpec | None) -> Sibling:
     image = spec.image if spec else DEFAULT_IMAGE
     answers = ""
     async with connect(worker) as line:
@@ -70,12 +70,12 @@ async def _ask(worker: Worker, spec: ContainerSpec | None) -> Beside:
             except OffloadError:
                 continue
             if found.exit_status == 0:
-                return Beside(True, f"{_name(words)} has the image {image}", engine=words)
+                return Sibling(True, f"{_name(words)} has the image {image}", engine=words)
             answers = answers or _name(words)
     if answers:
         build = "Build the image with `manage.py fleet image build`; then a container is used."
-        return Beside(False, f"{answers} has no image {image}", build)
-    return Beside(False, "no container engine answers here", "Install Docker or Podman for a container.")
+        return Sibling(False, f"{answers} has no image {image}", build)
+    return Sibling(False, "no container engine answers here", "Install Docker or Podman for a container.")
 
 
 def _name(words: tuple[str, ...]) -> str:
@@ -84,19 +84,19 @@ def _name(words: tuple[str, ...]) -> str:
     return next((name for name in names if name in ("docker", "podman")), words[0])
 
 
-def _ensure(worker: Worker, beside: Beside) -> Worker:
-    name = beside_name(worker.name)
+def _ensure(worker: Worker, sibling: Sibling) -> Worker:
+    name = sibling_name(worker.name)
     container = {
         "image": DEFAULT_IMAGE,
-        "engine": list(beside.engine),
+        "engine": list(sibling.engine),
         "name": f"{CONTAINER}-{worker.name}",
     }
     defaults = {"provider": "local", "root": f"{worker.root}-container", "config": {"container": container}}
     row, created = Worker.objects.get_or_create(name=name, defaults=defaults)
     if created:
-        move_worker(row.id, WorkerState.READY, detail=f"The container beside {worker}.")
+        move_worker(row.id, WorkerState.READY, detail=f"The sibling container of {worker}.")
         row.refresh_from_db()
     return row
 
 
-ensure_beside = sync_to_async(_ensure)
+ensure_sibling = sync_to_async(_ensure)

@@ -175,7 +175,7 @@ def _end_sessions(tmux: Tmux, session: str) -> None:
 
 
 def _remove_files(paths: JobPaths) -> None:
-    # Renamed first: nobody who looks at jobs sees half of one.
+    # Renamed first, so that no reader of jobs sees half of one.
     trash = Path(os.path.join(str(paths.root), "jobs", ".removing-" + paths.session))
     for _ in range(2):
         if trash.exists():

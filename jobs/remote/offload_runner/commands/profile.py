@@ -96,7 +96,7 @@ def copy(template: Path, home: Path, keep: Iterable[str], digest: str) -> None:
         raise RunnerError(
             "profile_changed",
             "The agent's profile %s is not what Offload put there, so it is not used." % template,
-            "Something on this worker changed it. Start the job again: that makes it anew.",
+            "Something on this worker changed it. Start the job again: that writes it again.",
             EXIT_DATA,
         )
     aside = home.with_name(home.name + ".kept")

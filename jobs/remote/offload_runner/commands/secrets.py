@@ -2,7 +2,7 @@
 
 `secrets` keeps what came on stdin in files of mode 0600 on a tmpfs, one for each reader: the runner, which
 gives each task what it names, and the recorder, which must know what to leave out. A reader deletes its
-file as it reads it. What nobody read goes with `stop`, `clean`, or the next delivery.
+file as it reads it. An unread file goes with `stop`, `clean`, or the next delivery.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def check(plan: Plan, unfinished: Iterable[str], values: Iterable[str]) -> None:
             raise RunnerError(
                 "secrets_missing",
                 "The task %s needs the secret %s, which was not delivered." % (task.id, ", ".join(missing)),
-                "Start the job again with `manage.py offload`: secrets come anew with each start.",
+                "Start the job again with `manage.py offload`: secrets are delivered at each start.",
                 EXIT_DATA,
             )
 

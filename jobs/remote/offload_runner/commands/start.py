@@ -88,7 +88,7 @@ def _start(options: argparse.Namespace, paths: JobPaths, tmux: Tmux, spec: Dict[
     elif ended == SUCCEEDED:
         return False
     else:
-        # Somebody may be reading the summary, or work in a shell: that window stays.
+        # A user may be reading the summary or working in a shell: that window stays.
         tmux.new_window(paths.session, cwd, env, argv, pipe)
     if ended != SUCCEEDED:
         _wait_for_runner(paths, tmux, len(events))

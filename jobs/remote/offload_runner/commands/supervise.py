@@ -21,7 +21,7 @@ _POLL_SECONDS = 0.05
 def main(options: argparse.Namespace) -> int:
     """Serve until stdin ends and nothing that was started runs any more.
 
-    With `--in-container` the tasks run as the job's user, whoever this process is, and it first
+    With `--in-container` the tasks run as the job's user, whatever user this process has, and it first
     waits for the end of an earlier supervisor of the session. With `--sweep` that is all: exit code 1 says
     that something of the session still runs.
     """

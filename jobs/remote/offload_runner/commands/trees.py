@@ -1,4 +1,4 @@
-"""`trees`: remove a job's worktrees, HOME and refs; runs beside git, where no job's code is."""
+"""`trees`: remove a job's worktrees, HOME and refs; runs where git runs, where no job's code is."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ class Engine:
         return self.containers.supervisor(root, session)
 
     def _kind_of(self, task: Task) -> str:
-        # Our own steps run beside git, out of the job's reach.
+        # Our own steps run where git runs, out of the job's reach.
         return _CONTROL if self.containers is not None and _is_step(task) else _JOB
 
     def _start_supervisors(self) -> None:

@@ -57,7 +57,7 @@ class Watched:
         with open(self._journal, "rb") as file:
             there = os.fstat(file.fileno())
             if there.st_size < self._offset or there.st_ino != self._inode:
-                # A job of the same name was made anew.
+                # A job of the same name was created since.
                 self._inode = there.st_ino
                 self._offset, self.seq, self._ended, self._begun = 0, 0, "", False
             file.seek(self._offset)

@@ -1,7 +1,7 @@
 """Ports of a job's own: jobs side by side on one machine do not fight over the port that a plan declares.
 
 A port is chosen once per job and kept in its directory, so that a resumed job has the same. It is free of
-other jobs, and nobody listened there when it was chosen.
+other jobs, and no program listened there when it was chosen.
 """
 
 from __future__ import annotations

@@ -236,7 +236,7 @@ class _Task:
 
 
 def _open_terminal(user: Optional[Tuple[int, int]]) -> Tuple[int, int]:
-    # A terminal belongs to whoever opens it. The real user stays root, so that no task can signal us.
+    # A terminal belongs to the user that opens it. The real user stays root: no task can signal us.
     before = os.geteuid()
     if user is not None and user[0] != before:
         os.seteuid(user[0])

@@ -33,7 +33,7 @@ def plain(text: str) -> str:
 class TaskLog:
     """Writes a log. Beyond the cap only the end is kept; what was left out is said in the log.
 
-    `secrets` are values that must not be in it, whoever prints them.
+    `secrets` are values that must not be in it, whichever program prints them.
     """
 
     def __init__(self, path: Path, cap: int = LOG_CAP, secrets: Iterable[str] = ()) -> None:

@@ -21,8 +21,8 @@ def held(
 ) -> Iterator[None]:
     """Hold the lock at `path` for the body, after at most `seconds` of waiting (then `RunnerError` `locked`).
 
-    `on_wait` is called once if somebody else holds it. The file may be removed while somebody waits for it:
-    a lock counts only when it is on the file that has the name now.
+    `on_wait` is called once if another process holds it. The file may be removed while a process
+    waits for it: a lock counts only when it is on the file that has the name now.
     """
     os.makedirs(os.path.dirname(path), exist_ok=True)
     end = time.monotonic() + seconds

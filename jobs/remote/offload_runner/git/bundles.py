@@ -1,7 +1,8 @@
 """Commits that were sent with the request, because the worker cannot reach the repository.
 
-`look_up` is the half that runs at home, beside the repository; the rest runs here, on the mirror. The
-request's `carried` is `{"refs": {name: commit}, "head": name, "shallow": [commits], "file": path or ""}`.
+`look_up` is the half that runs on the local computer, where the repository is; the rest runs here, on the
+mirror. The request's `carried` is
+`{"refs": {name: commit}, "head": name, "shallow": [commits], "file": path or ""}`.
 """
 
 from __future__ import annotations

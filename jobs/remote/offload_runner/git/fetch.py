@@ -114,9 +114,9 @@ class RemoteRefs:
         return ""
 
     def default_base(self, head_ref: str) -> str:
-        """Return the branch that a change is compared with when nobody says.
+        """Return the branch that a change is compared with by default.
 
-        That is the remote's HEAD. A clone somebody works in has the change itself checked out: there the
+        That is the remote's HEAD. A working clone has the change itself checked out: there the
         branch that its origin calls HEAD, or a branch of the usual name, is the better answer.
         """
         ours = self.origin_head.replace("refs/remotes/origin/", "refs/heads/", 1)

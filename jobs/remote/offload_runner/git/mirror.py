@@ -200,7 +200,7 @@ def _restore(path: Path, url: str, object_format: str) -> None:
         if (path / name).is_symlink():
             raise _damaged(path, "its %s lead elsewhere" % name)
     for name in ("info", "objects/info"):
-        # A link here would have us remove files of somebody else's below.
+        # A link here would make us remove files elsewhere.
         if (path / name).is_symlink():
             (path / name).unlink()
     for name in _NOT_OURS:

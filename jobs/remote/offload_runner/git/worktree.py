@@ -1,7 +1,7 @@
 """A job's worktrees: made whole or not at all, one per job, with a second one for the base.
 
-A worktree that is being made or removed has a marker beside it, `worktrees/<name>.making`; whoever finds
-the marker with nobody at work finds half a worktree, and starts it over.
+A worktree that is being made or removed has a marker next to it, `worktrees/<name>.making`. A marker
+without a process at work means half a worktree, which is made again.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def prepare(root: Path, spec: Mapping[str, Any], emit: Callable[[Dict[str, Any]]
             finally:
                 if request.sent is not None:
                     bundles.drop(root, request.session)
-    except BrokenPipeError:  # nobody listens any more
+    except BrokenPipeError:  # the reader has gone
         raise
     except OSError as exc:
         if is_no_space(exc):

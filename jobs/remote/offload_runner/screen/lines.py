@@ -1,4 +1,4 @@
-"""Showing a run where nobody watches: one line for each thing that happens."""
+"""Show a run without a terminal: one line for each event."""
 
 from __future__ import annotations
 
@@ -64,5 +64,5 @@ class Display:
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
         except OSError:
-            # Nobody reads any more; the journal says the same.
+            # The reader has gone; the journal says the same.
             pass

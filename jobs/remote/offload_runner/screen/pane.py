@@ -136,7 +136,7 @@ class Pane(Display):
         return rows
 
     def _follow_the_work(self, rows: List[table.Row]) -> None:
-        """Until somebody chooses, the first task at work is the selected one."""
+        """Until the user selects one, the first task at work is the selected one."""
         if not self._chosen:
             at_work = [index for index, row in enumerate(rows) if row.state == RUNNING]
             self._selected = at_work[0] if at_work else self._selected
