@@ -123,7 +123,7 @@ def test_ctrl_c_in_a_resize_is_not_silent(stage: Stage) -> None:
     assert ended.status == 130
     assert "Interrupted while changing box. box is stopped." in ended.err
     assert "offload fleet resize box n2-standard-16` continues" in ended.err
-    assert "`manage.py fleet start box`" in ended.err
+    assert "offload fleet start box` starts it" in ended.err
     stage.zygote.run(*words)
     is_up_once(stage)
     assert stage.there("instances")["box"]["machineType"].endswith("/n2-standard-16")
