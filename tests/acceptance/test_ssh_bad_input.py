@@ -152,7 +152,7 @@ def test_a_changed_host_key_explains_itself_and_is_forgotten_on_word(tmp_path: P
         )
 
 
-def test_doctor_mends_a_machine(tmp_path: Path) -> None:
+def test_doctor_repairs_a_machine(tmp_path: Path) -> None:
     """tmux is missing (apt-get puts it there), and the root is open to others."""
     installed = tmp_path / "apt.log"
     real = subprocess.run(["sh", "-c", "command -v tmux"], capture_output=True, text=True, check=True).stdout
@@ -167,7 +167,7 @@ def test_doctor_mends_a_machine(tmp_path: Path) -> None:
             far.change_worker("far", {**config, "port": bare.port, "key": str(bare.client_key)})
             found = far.cli.run("doctor", "far", code=4).stdout
             assert "FAIL  worker far: tmux: There is no tmux on the PATH." in found
-            assert "`manage.py doctor far --apply` can do it" in found
+            assert "offload doctor far --apply` can do it" in found
             assert "WARN  worker far: root:" in found
             assert not installed.exists(), "nothing is installed without being asked"
             repaired = far.cli.run("doctor", "far", "--apply")

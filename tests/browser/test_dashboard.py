@@ -1,8 +1,7 @@
 """The dashboard in a real Chromium, against a real `serve`."""
 
-from __future__ import annotations
-
 import http.server
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -245,6 +244,6 @@ def test_a_command_is_copied(served: Dashboard, page: Page) -> None:
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     assert served.serving is not None
     page.goto(f"{served.serving.url}/jobs/1/")
-    page.get_by_role("button", name="Copy: manage.py offload 123").click()
+    page.get_by_role("button", name=re.compile(r"^Copy: .*offload 123")).first.click()
     expect(page.locator("#announce")).to_have_text("Copied.")
-    assert page.evaluate("navigator.clipboard.readText()").startswith("manage.py offload 123 review")
+    assert "offload 123 review" in page.evaluate("navigator.clipboard.readText()")
