@@ -164,7 +164,7 @@ class Cancelling(ExecutionTest):
         job = await self.submit("5")
         await execution.launch(job.id)
         await self.task_running(job.id, "test")
-        self.assertEqual(len(processes_under("sleep\x008600")), 2)
+        await until(lambda: len(processes_under("sleep\x008600")) == 2)
         job = await execution.cancel(job.id, "mira")
         self.assertEqual((job.state, job.reason), ("cancelled", "cancelled_by_user"))
         self.assertEqual(processes_under("sleep\x008600"), [])
