@@ -74,6 +74,7 @@ async def plan_provision(request: ProvisionRequest, progress: Progress) -> Provi
         config |= {key: worker.config[key] for key in kept if worker.config.get(key)}
     planned = Worker(name=request.name, provider=CLOUD_KIND, root=root, config=config)
     if request.simulate:
+        await asyncio.to_thread(simulation.start)  # its provider answers for the price
         price = await price_of(planned)
         effects = (*_describe(planned, price), *_describe_simulation(planned))
         return ProvisionPlan(planned, True, price, effects=effects)
