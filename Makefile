@@ -57,7 +57,7 @@ serve: setup
 	@$(BIN)/python manage.py serve
 
 test: setup-test lint
-	$(BIN)/python -m pytest -n 5 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: setup-test
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(QUICK) -m "not slow"
