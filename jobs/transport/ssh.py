@@ -298,8 +298,9 @@ async def _connect(
             file.write(text)
             file.flush()
             connection = await asyncssh.connect(endpoint.config_host, **{**options, "config": [file.name]})
-    except (asyncssh.KeyExchangeFailed, asyncssh.ConnectionLost, ConnectionResetError):
-        if not client.knows_host:
+    except (asyncssh.KeyExchangeFailed, asyncssh.ConnectionLost, ConnectionResetError) as error:
+        # A proxy program that ended is not started again: another route may lead to the machine.
+        if not client.knows_host or (proxy and not isinstance(error, asyncssh.KeyExchangeFailed)):
             raise
         # The server may have no key of a type that we know of it. Ask for any: its refusal says which.
         options["server_host_key_algs"] = "default"

@@ -39,8 +39,9 @@ def provision(tour: Tour, engine: DockerEngine, name: str) -> str:
 
 
 def containers(engine: DockerEngine, *words: str) -> set[str]:
-    """Return the names of the containers of simulated machines: those that run, or with `--all` all."""
-    return set(engine.ask("ps", "--filter", "label=offload.root", "--format", "{{.Names}}", *words).split())
+    """Return the containers of jobs on simulated machines: those that run, or with `--all` all."""
+    found = engine.ask("ps", "--filter", "label=offload.root", "--format", "{{.Names}}", *words).split()
+    return {name for name in found if not name.endswith("-control")}
 
 
 def test_without_image_or_engine_nothing_is_made(tour: Tour, docker_engine: DockerEngine) -> None:

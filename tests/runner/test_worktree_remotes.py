@@ -143,7 +143,7 @@ def test_an_unreachable_remote_leaves_a_prepared_job_alone(
     assert (bench.job_dir() / "prepared.json").is_file()
 
 
-@pytest.mark.parametrize("command", ["fetch", "worktree", "reset"])
+@pytest.mark.parametrize("command", ["fetch", "reset"])
 def test_a_full_disk_leaves_nothing_half_made(
     bench: Bench, shop: RepoBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
