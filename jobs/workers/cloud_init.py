@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from jobs.errors import NotConfigured
 from jobs.installation import gcp_directory
-from jobs.workers.container.spec import READ_ONLY, SPEC_LABEL, WRITABLE, ContainerSpec, spec_of
+from jobs.workers.container.spec import OWN, READ_ONLY, SPEC_LABEL, WRITABLE, ContainerSpec, spec_of
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -63,7 +63,7 @@ class Boot:
             "network": self.spec.network,
             "run_argv": _run_argv(self.spec, self.docker, self.image),
             "passwd_file": self.spec.passwd_file,
-            "directories": [*READ_ONLY, *WRITABLE],
+            "directories": [*READ_ONLY, *WRITABLE, *OWN],
             "registry": self.image.partition("/")[0] if "/" in self.image else "",
         }
 

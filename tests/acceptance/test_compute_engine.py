@@ -127,7 +127,7 @@ def test_rebuild_keeps_the_data_disk_and_delete_asks_first(tour: Tour) -> None:
     assert found.read_text() == "work that is nowhere else\n"
 
     refused = tour.warm.run("fleet", "delete", "box", "--yes", code=5)
-    assert "work that is nowhere else" in refused.err
+    assert "work that exists nowhere else" in refused.err
     assert session in refused.err
     tour.fleet("stop", "box")
     unknown = tour.warm.run("fleet", "delete", "box", "--yes", code=5)

@@ -283,7 +283,12 @@ class CosMachine:
 
     def until_said(self, line: str) -> None:
         """Wait until a line was on the serial console."""
-        wait_for(lambda: line in self.console.decode(errors="replace"))
+        try:
+            wait_for(lambda: line in self.console.decode(errors="replace"))
+        except AssertionError as error:
+            raise AssertionError(
+                "the console says:\n" + self.console.decode(errors="replace")[-3000:]
+            ) from error
 
     def fault(self, program: str, script: str = "") -> None:
         """Put a script before a program of the machine; without a script, take it away.
