@@ -82,7 +82,10 @@ def test_the_main_job_and_the_dashboard_without_a_source_tree(offload: Path, tmp
     )
     try:
         assert server.stdout is not None
-        url = next(found[0] for line in server.stdout if (found := re.search(r"http://[^/\s]+", line)))
+        # The address of the dashboard ends in a path of its own, which the pages are below.
+        url = next(
+            found[1] for line in server.stdout if (found := re.search(r"(http://[^/\s]+/[^/\s]+)/", line))
+        )
         for path in ("/login/", "/static/vendor/htmx.js", "/static/offload/app.css"):
             with urllib.request.urlopen(url + path, timeout=30) as answer:
                 assert answer.status == 200, path

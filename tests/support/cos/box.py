@@ -80,7 +80,7 @@ class Box:
 @asynccontextmanager
 async def job(box: Box, session: str) -> AsyncIterator[None]:
     """A job at work in the container, in a session of the tmux from the image. Ended at last."""
-    wait = f"echo begun; while [ ! -e {LAYOUT.job_dir(session)}/go ]; do sleep 0.05; done"
+    wait = f"echo begun; while [ ! -e {LAYOUT.worktree(session)}/go ]; do sleep 0.05; done"
     plan = Plan(job={"target": "#1", "action": "review"}, tasks=[Task(id="work", name="Work", shell=wait)])
     await box.line.run(["mkdir", "-p", LAYOUT.worktree(session), LAYOUT.job_dir(session)])
     assert await box.client.start(session, plan)
@@ -88,7 +88,7 @@ async def job(box: Box, session: str) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await box.line.run(["touch", f"{LAYOUT.job_dir(session)}/go"])
+        await box.line.run(["touch", f"{LAYOUT.worktree(session)}/go"])
         await until(lambda: kinds(box, session), "finished")
         await box.line.run(LAYOUT.tmux_argv("kill-session", "-t", f"={session}"))
 
