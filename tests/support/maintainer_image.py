@@ -7,7 +7,6 @@ under `tests/.cache`, by the content of the Dockerfile; continuous integration a
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -22,7 +21,7 @@ from typing import Any
 
 from tests.support.cli import ROOT
 from tests.support.cli import Cli as ManagePy
-from tests.support.docker_engine import BASE, CACHE, RELEASE, DockerEngine
+from tests.support.docker_engine import BASE, CACHE, RELEASE, DockerEngine, locked
 
 DOCKERFILE = ROOT / ".gcp" / "Dockerfile.maintainer"
 DEBIAN = "offload-test-debian:1"
@@ -112,8 +111,7 @@ def static_tmux(engine: Callable[[], DockerEngine]) -> Path:
     """Return /opt/offload of the real image as a tar file; at first use its stage is built on `engine()`."""
     archive = tmux_archive()
     if not archive.exists():
-        with (CACHE / "maintainer.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(CACHE / "maintainer.lock"):
             if not archive.exists():
                 builder = engine()
                 make_debian(builder)
@@ -143,8 +141,7 @@ class MaintainerImage:
         key = hashlib.sha256(DOCKERFILE.read_bytes() + Path(__file__).read_bytes()).hexdigest()[:16]
         archive = CACHE / f"maintainer-{key}.tar"
         CACHE.mkdir(parents=True, exist_ok=True)
-        with (CACHE / "maintainer.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(CACHE / "maintainer.lock"):
             if archive.exists():
                 docker(self.engine, "load", "--quiet", "--input", str(archive))
             else:

@@ -5,7 +5,6 @@ The real image is built and looked at by `tests/container/test_image.py`; to pul
 
 from __future__ import annotations
 
-import fcntl
 import gzip
 import hashlib
 import io
@@ -15,7 +14,7 @@ import tarfile
 from pathlib import Path
 
 from tests.support.cos.cloud import REGISTRY, Cloud
-from tests.support.docker_engine import CACHE, base_archive
+from tests.support.docker_engine import CACHE, base_archive, locked
 
 _KIND = "application/vnd.docker.distribution.manifest.v2+json"
 _CONFIG = "application/vnd.docker.container.image.v1+json"
@@ -41,8 +40,7 @@ def _debian_layer() -> bytes:
         :16
     ]
     kept = CACHE / f"boot-layer-{key}.tar.gz"
-    with (CACHE / "boot-layer.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(CACHE / "boot-layer.lock"):
         if not kept.exists():
             for old in CACHE.glob("boot-layer-*.tar.gz"):
                 old.unlink()
