@@ -27,8 +27,13 @@ def paths(tmp_path: Path) -> JobPaths:
 
 
 @pytest.fixture
-def tmux(tmp_path: Path) -> Iterator[Tmux]:
-    server = Tmux(tmp_path, "tmux", f"record-{tmp_path.name}-{tmp_path.parent.name}"[-60:])
+def socket(tmp_path: Path) -> str:
+    return f"record-{tmp_path.name}-{tmp_path.parent.name}"[-60:]
+
+
+@pytest.fixture
+def tmux(tmp_path: Path, socket: str) -> Iterator[Tmux]:
+    server = Tmux(tmp_path, "tmux", socket)
     server.write_config()
     yield server
     server.call("kill-server")
@@ -57,10 +62,10 @@ def recorder_command(root: Path, socket: str) -> str:
 
 
 def test_a_pane_is_recorded_from_its_first_byte(
-    paths: JobPaths, tmux: Tmux, monkeypatch: pytest.MonkeyPatch
+    paths: JobPaths, tmux: Tmux, socket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(Path(__file__).resolve().parents[2])
-    pipe = recorder_command(paths.root, tmux._argv[2])
+    pipe = recorder_command(paths.root, socket)
     token = "ghp_" + "Zz09" * 9
     script = f"printf 'first \\033[31mré\\033[0m {token}\\n'; sleep 0.1; printf 'last\\n'"
     tmux.new_session(SESSION, str(Path.cwd()), {"PYTHONPATH": str(Path.cwd())}, ["sh", "-c", script], pipe)
