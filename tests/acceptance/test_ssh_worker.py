@@ -124,7 +124,7 @@ def test_sshd_stops_and_comes_back_in_the_middle_of_a_job(far: FarWorker) -> Non
             assert until(lambda: state(far) == "unreachable", "it is unreachable") < TRUE_WITHIN
             # What is shown says that it is old, once it is.
             status = ("offload", "status", *far.target(12))
-            until(lambda: "far cannot be asked" in far.cli.run(*status).stderr, "status could not look")
+            until(lambda: "far cannot be reached" in far.cli.run(*status).stderr, "status could not look")
             assert job_state(far, job["session"]) == "running"
         finally:
             far.sshd.start()

@@ -21,7 +21,7 @@ def server() -> Iterator[TerminalServer]:
         yield running
 
 
-LOG_OUT = """() => fetch('/logout/', {method: 'POST', headers:
+LOG_OUT = """() => fetch(document.querySelector('form[action$="/logout/"]').action, {method: 'POST', headers:
   {'X-CSRFToken': document.querySelector('[name=csrfmiddlewaretoken]').value}})"""
 NEWS = {
     "network": "dispatchEvent(new Event('online'))",
