@@ -40,6 +40,7 @@ MIDDLEWARE = [
     "offload_web.security.ChangesNeedPermission",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "jobs.dashboard.live.note_newest_event",
 ]
 ROOT_URLCONF = "offload_web.urls"
 ASGI_APPLICATION = "offload_web.asgi.application"

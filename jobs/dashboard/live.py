@@ -12,13 +12,18 @@ import json
 import logging
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
+from urllib.parse import parse_qs
 
+from asgiref.sync import iscoroutinefunction, sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db.models import Max
+from django.http import HttpRequest
 from django.urls import path
 from django.utils import timezone
+from django.utils.decorators import sync_and_async_middleware
 
 from jobs.models import Job, JobEvent, Worker
 
@@ -35,6 +40,37 @@ BATCH = 500
 Message = dict[str, Any]
 
 
+def _newest() -> int:
+    return JobEvent.objects.aggregate(newest=Max("id"))["newest"] or 0
+
+
+@sync_and_async_middleware
+def note_newest_event(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
+    """Note the newest event before a page is read, as `request.newest_event`.
+
+    The page names it when it opens its connection, and hears of what came between.
+    """
+    if not iscoroutinefunction(get_response):
+
+        def noting(request: HttpRequest) -> Any:
+            if _is_page(request):
+                request.newest_event = _newest()  # type: ignore[attr-defined]
+            return get_response(request)
+
+        return noting
+
+    async def anoting(request: HttpRequest) -> Any:
+        if _is_page(request):
+            request.newest_event = await sync_to_async(_newest)()  # type: ignore[attr-defined]
+        return await get_response(request)
+
+    return anoting
+
+
+def _is_page(request: HttpRequest) -> bool:
+    return request.method == "GET" and "HX-Request" not in request.headers
+
+
 class Tail:
     """Reads the event table while a page is open, and reports changes to all open pages."""
 
@@ -48,8 +84,7 @@ class Tail:
         """Return a queue that gets every change from now on."""
         queue: asyncio.Queue[Message] = asyncio.Queue()
         if not self._listeners:
-            newest = await JobEvent.objects.aaggregate(newest=Max("id"))
-            self._last = newest["newest"] or 0
+            self._last = await sync_to_async(_newest)()
             recent = JobEvent.objects.order_by("-id").values_list("id", flat=True)[:OVERLAP]
             self._told.extend([number async for number in recent])
         self._listeners.add(queue)
@@ -88,19 +123,14 @@ class Tail:
     async def _changes(self) -> None:
         rows = JobEvent.objects.filter(id__gt=self._last - OVERLAP).order_by("id")
         told = set(self._told)
-        jobs: set[int] = set()
-        workers: set[int] = set()
+        new = []
         async for number, job, worker in rows.values_list("id", "job_id", "worker_id")[:BATCH]:
-            if number in told:
-                continue
-            self._told.append(number)
-            self._last = max(self._last, number)
-            if job is not None:
-                jobs.add(job)
-            if worker is not None:
-                workers.add(worker)
-        if jobs or workers:
-            self._tell({"type": "changed", "jobs": sorted(jobs), "workers": sorted(workers)})
+            if number not in told:
+                self._told.append(number)
+                self._last = max(self._last, number)
+                new.append((job, worker))
+        if message := _changed(new):
+            self._tell(message)
 
     async def _observations(self, since: Any) -> Any:
         """Report which jobs and workers were observed; an observation has no event."""
@@ -117,6 +147,19 @@ class Tail:
         return newest
 
 
+def _changed(rows: Sequence[tuple[int | None, int | None]]) -> Message | None:
+    """Return the message about events, each given by its job and its worker; None when there is no news."""
+    jobs = sorted({job for job, _ in rows if job is not None})
+    workers = sorted({worker for _, worker in rows if worker is not None})
+    return {"type": "changed", "jobs": jobs, "workers": workers} if jobs or workers else None
+
+
+async def _changes_since(event: int) -> Message | None:
+    """Return what changed after an event; past `BATCH` events, the newest of them."""
+    rows = JobEvent.objects.filter(id__gt=event).order_by("-id").values_list("job_id", "worker_id")
+    return _changed([row async for row in rows[:BATCH]])
+
+
 TAIL = Tail()
 
 
@@ -126,9 +169,12 @@ class FeedConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     _sender: asyncio.Task[None] | None = None
 
     async def connect(self) -> None:
-        """Accept, and start reporting changes."""
+        """Accept, and start reporting changes; at first those since the event that the page names."""
         await self.accept()
         queue = await TAIL.listen()
+        since = parse_qs(self.scope["query_string"]).get(b"since", [b""])[0]
+        if since.isdigit() and len(since) < 19 and (missed := await _changes_since(int(since))):
+            queue.put_nowait(missed)
         self._sender = asyncio.create_task(self._send(queue), name="feed page")
 
     async def _send(self, queue: asyncio.Queue[Message]) -> None:

@@ -34,7 +34,9 @@ export function listen(badge, onMessage, onGap) {
   function connect() {
     clearTimeout(retry);
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    const mine = new WebSocket(`${scheme}//${location.host}${document.body.dataset.base ?? "/"}ws/feed/`);
+    // The first connection hears of what happened since the page was made; after a later one all is asked.
+    const since = opened ? "" : `?since=${badge?.dataset.since ?? ""}`;
+    const mine = new WebSocket(`${scheme}//${location.host}${document.body.dataset.base ?? "/"}ws/feed/${since}`);
     socket = mine;
     heard = Date.now();
     mine.onmessage = (event) => {

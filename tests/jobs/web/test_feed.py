@@ -1,9 +1,11 @@
 """The feed: a change in the table reaches every open page."""
 
+import re
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from channels.testing import WebsocketCommunicator
+from django.contrib.auth.models import User
 from django.test import TransactionTestCase
 from django.utils import timezone
 
@@ -14,8 +16,8 @@ from jobs.transitions import aset_attention
 from tests.support.factories import make_job
 
 
-async def page() -> Any:
-    line = WebsocketCommunicator(FeedConsumer.as_asgi(), "/ws/feed/")
+async def page(query: str = "") -> Any:
+    line = WebsocketCommunicator(FeedConsumer.as_asgi(), f"/ws/feed/{query}")
     connected, _ = await line.connect()
     assert connected
     assert await line.receive_json_from(5) == {"type": "hello"}
@@ -47,6 +49,20 @@ class FeedTests(TransactionTestCase):
         other = await sync_to_async(make_job)(state="queued")
         assert (await line.receive_json_from(5))["jobs"] == [other.id]
         await line.disconnect()
+
+    async def test_a_page_hears_of_what_came_while_it_was_on_its_way(self) -> None:
+        await self.async_client.aforce_login(await User.objects.acreate_superuser("ann"))
+        answer = await self.async_client.get("/")
+        found = re.search(r'data-since="(\d+)"', answer.content.decode())
+        assert found is not None
+        other = await sync_to_async(make_job)(state="queued")
+        line = await page(f"?since={found[1]}")
+        assert (await line.receive_json_from(5))["jobs"] == [other.id]
+        await line.disconnect()
+        for nonsense in ("?since=", "?since=x", f"?since={'9' * 40}", "?since=%00"):
+            line = await page(nonsense)
+            assert await line.receive_nothing(0.1)
+            await line.disconnect()
 
     async def test_an_observation_moves_the_age_only(self) -> None:
         line = await page()
