@@ -236,8 +236,11 @@ async def delete(worker: Worker, step: Step = silent, *, with_disk: bool = False
     `with_disk` deletes that too. Whether work would be lost is the caller's question.
     """
     provider = cloud_of(worker, "Deleting")
-    worker = await set_row(worker, WorkerDesired.GONE)
-    request = await abegin_operation(worker.id, RequestKind.DELETE, parameters={"with_disk": with_disk})
+    # At once: a sweep must know what was to go, wherever this ends.
+    request = await abegin_operation(
+        worker.id, RequestKind.DELETE, parameters={"with_disk": with_disk}, desired=WorkerDesired.GONE
+    )
+    worker = await Worker.objects.aget(id=worker.id)
     await _delete_machine(provider, worker, step)
     kept = []
     for resource in await _belongings(provider, worker):

@@ -15,7 +15,8 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from jobs.models import JobEvent, Worker, WorkerRequest
-from jobs.states import REQUEST_OPEN, RequestKind, RequestState
+from jobs.states import REQUEST_OPEN, RequestKind, RequestState, WorkerDesired
+from jobs.transitions import set_desired
 
 POWER = frozenset({RequestKind.START, RequestKind.STOP})
 _REPLACES: Mapping[RequestKind, frozenset[RequestKind]] = {
@@ -84,11 +85,21 @@ def record_command(worker_id: int, kind: RequestKind, actor: str) -> None:
 
 
 def begin_operation(
-    worker_id: int, kind: RequestKind, *, parameters: Mapping[str, Any] | None = None, actor: str = ""
+    worker_id: int,
+    kind: RequestKind,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    actor: str = "",
+    desired: WorkerDesired | None = None,
 ) -> WorkerRequest:
-    """Return the row of an operation that starts now, or that an earlier process began and did not finish."""
+    """Return the row of an operation that starts now, or that an earlier process began and did not finish.
+
+    `desired`: what the operation wants of the worker, saved in the same transaction.
+    """
     with transaction.atomic():
         Worker.objects.select_for_update().get(id=worker_id)
+        if desired is not None:
+            set_desired(worker_id, desired)
         others = _REPLACES.get(kind, frozenset({kind})) - {kind}
         replace_requests(worker_id, others)
         request = open_requests([kind]).filter(worker_id=worker_id).last()
