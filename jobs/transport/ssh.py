@@ -302,9 +302,17 @@ async def _connect(
         # A proxy program that ended is not started again: another route may lead to the machine.
         if not client.knows_host or (proxy and not isinstance(error, asyncssh.KeyExchangeFailed)):
             raise
+        if (found := _NO_COMMON.search(str(error))) and "host key" not in found[1]:
+            raise
         # The server may have no key of a type that we know of it. Ask for any: its refusal says which.
+        # It may close before its list was read, so that asking once more tells why.
         options["server_host_key_algs"] = "default"
-        connection = await asyncssh.connect(endpoint.config_host, **options)
+        try:
+            connection = await asyncssh.connect(endpoint.config_host, **options)
+        except (asyncssh.ConnectionLost, ConnectionResetError):
+            if proxy is not None:
+                raise error from None
+            connection = await asyncssh.connect(endpoint.config_host, **options)
     _quieten(connection)
     return connection
 
