@@ -35,7 +35,7 @@ export function listen(badge, onMessage, onGap) {
     clearTimeout(retry);
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
     // The first connection hears of what happened since the page was made; after a later one all is asked.
-    const since = opened ? "" : `?since=${badge?.dataset.since ?? ""}`;
+    const since = opened ? "" : `?since=${badge?.dataset.event ?? ""}`;
     const mine = new WebSocket(`${scheme}//${location.host}${document.body.dataset.base ?? "/"}ws/feed/${since}`);
     socket = mine;
     heard = Date.now();

@@ -53,7 +53,7 @@ class FeedTests(TransactionTestCase):
     async def test_a_page_hears_of_what_came_while_it_was_on_its_way(self) -> None:
         await self.async_client.aforce_login(await User.objects.acreate_superuser("ann"))
         answer = await self.async_client.get("/")
-        found = re.search(r'data-since="(\d+)"', answer.content.decode())
+        found = re.search(r'data-event="(\d+)"', answer.content.decode())
         assert found is not None
         other = await sync_to_async(make_job)(state="queued")
         line = await page(f"?since={found[1]}")
