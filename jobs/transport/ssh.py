@@ -63,6 +63,7 @@ class Timing:
     refused_limit: float = 30.0  # refused: frequent tries would look like an attack
 
 
+HANDSHAKES = 4
 _NO_COMMON = re.compile(r"No matching (.+) algorithm found, sent .* and received (.*)")
 
 
@@ -305,16 +306,23 @@ async def _connect(
         if (found := _NO_COMMON.search(str(error))) and "host key" not in found[1]:
             raise
         # The server may have no key of a type that we know of it. Ask for any: its refusal says which.
-        # It may close before its list was read, so that asking once more tells why.
         options["server_host_key_algs"] = "default"
-        try:
-            connection = await asyncssh.connect(endpoint.config_host, **options)
-        except (asyncssh.ConnectionLost, ConnectionResetError):
-            if proxy is not None:
-                raise error from None
-            connection = await asyncssh.connect(endpoint.config_host, **options)
+        connection = await _connect_again(endpoint, options, 1 if proxy else HANDSHAKES)
     _quieten(connection)
     return connection
+
+
+async def _connect_again(
+    endpoint: SshEndpoint, options: dict[str, Any], tries: int
+) -> asyncssh.SSHClientConnection:
+    """Connect; a server that hung up before it sent its lists of algorithms is asked again."""
+    while True:
+        tries -= 1
+        try:
+            return await asyncssh.connect(endpoint.config_host, **options)
+        except (asyncssh.ConnectionLost, ConnectionResetError):
+            if not tries:
+                raise
 
 
 async def _plain_config(endpoint: SshEndpoint, error: Exception) -> str | None:
