@@ -117,6 +117,9 @@ LAUNCH = Verb(
     {
         "repo": REPO,
         "worker": Option("worker to run on (default: the configured one)", "WORKER", "-w", complete="worker"),
+        "base": Option(
+            "branch or commit to compare with (default: chosen, and the assessment says why)", "BRANCH"
+        ),
         "detach": Option("start it and return without attaching", short="-d"),
         "fresh": Option("remove the existing job first and start again on the current head"),
         "wait": Option("wait for the end; the exit code is the outcome"),

@@ -63,7 +63,8 @@ async def prepare(
         return await connection.client.prepare(spec, on_step)
     on_step(f"Reading {source_of(job)} on this machine")
     wanted = await asyncio.to_thread(_look_up, job, spec)
-    spec = {**spec, "head": {"ref": wanted.pop("head_ref")}, "base": {"ref": wanted.pop("base_ref")}}
+    base = {"ref": wanted.pop("base_ref"), "because": wanted.pop("base_because")}
+    spec = {**spec, "head": {"ref": wanted.pop("head_ref")}, "base": base}
     for known in (await _known_there(connection, job), []):
         path = connection.layout.path("repos", f".{job.session}.bundle")
         try:
@@ -93,6 +94,7 @@ def _look_up(job: Job, spec: Mapping[str, Any]) -> dict[str, Any]:
                 "head": "",
                 "head_ref": str(spec["head"]["ref"]),
                 "base_ref": "",
+                "base_because": "",
                 "shallow": [],
             }
         found = translate(error.to_json())

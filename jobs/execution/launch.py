@@ -229,10 +229,19 @@ async def _spec(job: Job) -> dict[str, Any]:
         "session": job.session,
         "repository": {"slug": job.repository.short, "url": job.repository.url},
         "head": {"ref": job.ref},
-        "base": {"ref": f"refs/heads/{job.repository.base}" if job.repository.base else ""},
+        "base": _base(job),
         "needs_base": playbooks.get(job.action).needs_base,
         "fresh": False,
     }
+
+
+def _base(job: Job) -> dict[str, str]:
+    """Return the base that somebody named, and who; the runner chooses one when nobody did."""
+    if named := job.options.get("base"):
+        return {"ref": named, "because": "named with --base"}
+    if job.repository.base:
+        return {"ref": f"refs/heads/{job.repository.base}", "because": "set for this repository"}
+    return {"ref": ""}
 
 
 async def _save_prepared(job_id: int, prepared: dict[str, Any]) -> None:

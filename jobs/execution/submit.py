@@ -27,7 +27,10 @@ JOB_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
 @dataclass(frozen=True)
 class JobRequest:
-    """The job that a user asks for. `worker` empty: the configured default; `placed`: decided before."""
+    """The job that a user asks for.
+
+    `worker` empty: the configured default; `base` empty: chosen on the worker; `placed`: decided before.
+    """
 
     repository: Repository
     target: Target
@@ -36,6 +39,7 @@ class JobRequest:
     worker: str = ""
     agent: str = ""
     prompt: str = ""
+    base: str = ""
     secrets: tuple[str, ...] = ()
     actor: str = ""
     placed: Placement | None = None
@@ -106,6 +110,7 @@ def _create(request: JobRequest, placed: Placement) -> tuple[Job, bool]:
                 options={
                     "agent": request.agent,
                     "prompt": request.prompt,
+                    "base": request.base,
                     "secrets": list(request.secrets),
                     "placement": placed.why,
                 },

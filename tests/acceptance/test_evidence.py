@@ -71,6 +71,8 @@ def test_a_fourth_failure_on_a_red_base_is_named(corpus: Corpus) -> None:
     )
     assert (first["file"], first["line"]) == ("tests/test_price.py", 10)
     assert "test_two passes on the base and fails on the head" in review.text.splitlines()[2], review.told
+    assert review.assessment["base"]["chosen_because"] == "the default branch"
+    assert "(main), the default branch;" in review.text
 
 
 def test_a_typo_in_the_docs_is_not_blamed_for_a_red_base(corpus: Corpus) -> None:

@@ -81,8 +81,13 @@ def _refuse_near_verb(word: str) -> None:
 
 
 def _refuse_ignored_options(request: Request, job: Job) -> None:
-    """Raise `Refused` when options name an agent, a prompt or secrets that the existing job does not have."""
-    given = {"agent": request.agent, "prompt": request.prompt, "secrets": sorted(request.secret or ())}
+    """Raise `Refused` when options ask for what the existing job does not have: an agent, another base."""
+    given = {
+        "agent": request.agent,
+        "prompt": request.prompt,
+        "base": request.base,
+        "secrets": sorted(request.secret or ()),
+    }
     has = {**job.options, "secrets": sorted(job.options.get("secrets") or ())}
     ignored = [key for key, value in given.items() if value and value != has.get(key)]
     if ignored:
@@ -115,6 +120,7 @@ async def _submit(
             worker=request.worker or "",
             agent=request.agent or "",
             prompt=request.prompt or "",
+            base=request.base or "",
             secrets=tuple(request.secret or ()),
             actor=actor(),
             placed=placed,

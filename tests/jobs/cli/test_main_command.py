@@ -73,6 +73,8 @@ def test_from_launch_to_removal(cli: Cli, shop: RepoBuilder) -> None:
         "error"
     ]
     assert "--prompt cannot change it" in refusal["message"]
+    refusal = cli.json("offload", "1", "review", "--repo", shop.url, "--base", "v1", code=5)["error"]
+    assert "--base cannot change it" in refusal["message"]
     assert "--fresh" in refusal["hint"]
     assert "1:again" in refusal["hint"]
 
@@ -84,8 +86,11 @@ def test_from_launch_to_removal(cli: Cli, shop: RepoBuilder) -> None:
 
 
 def test_a_failing_review_is_exit_code_20_and_needs_you(cli: Cli, shop: RepoBuilder) -> None:
-    answer = cli.json("offload", "2", "--repo", shop.url, "--wait", code=20)
+    answer = cli.json("offload", "2", "--repo", shop.url, "--base", "main", "--wait", code=20)
     assert answer["job"]["verdict"] == "fail"
+    job_dir = Path(answer["job"]["worktree"]).parents[1] / "jobs" / answer["job"]["session"]
+    because = json.loads((job_dir / "assessment.json").read_text())["base"]["chosen_because"]
+    assert because == "named with --base"
     assert answer["job"]["findings"]
     done = cli.run("offload", "wait", "2", "--repo", shop.url, code=20)
     assert "error:" in done.stdout

@@ -15,6 +15,8 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files import paths
 from jobs.remote.offload_runner.git import fetch
+from jobs.remote.offload_runner.git.base import candidates
+from jobs.remote.offload_runner.git.base import choose as choose_base
 from jobs.remote.offload_runner.git.command import FETCH_SECONDS, Completed, Git, no_space, out_of_space
 from jobs.remote.offload_runner.git.fetch import Remote, RemoteRefs
 from jobs.remote.offload_runner.git.mirror import Mirror
@@ -22,20 +24,30 @@ from jobs.remote.offload_runner.protocol import EXIT_NOT_FOUND, EXIT_UNAVAILABLE
 
 
 def look_up(source: Path, spec: Mapping[str, Any]) -> Dict[str, Any]:
-    """Return `carried` without its file, and `head_ref` and `base_ref`: full names, or commits.
+    """Return `carried` without its file; `head_ref` and `base_ref`, full names or commits; `base_because`.
 
     Raises `RunnerError` for a ref that is not there, or a path that is no repository.
     """
     there = Remote(url=str(source), slug=str(spec["repository"]["slug"]))
     ref = str((spec.get("head") or {}).get("ref") or "HEAD")
     base = str((spec.get("base") or {}).get("ref") or "")
+    because = str((spec.get("base") or {}).get("because") or "")
     fetch.check_ref(ref)
     fetch.check_ref(base)
     refs = fetch.ask(Path("/"), there, [ref, base])
-    name, base = choose(Path("/"), there, refs, ref, base, bool(spec.get("needs_base", True)))
+    needs_base = bool(spec.get("needs_base", True))
+    git = Git(str(source))
+    asked = base
+    name, base = find(Path("/"), there, refs, ref, base, needs_base)
     if not name:
         raise fetch.not_found(Path("/"), there, ref)
-    git = Git(str(source))
+    if not asked and needs_base:
+        possible = candidates(refs, name)
+        merge = git.commit(refs.refs[possible.merge]) if possible.merge else ""
+        head = git.commit(name if fetch.is_sha(name) else refs.refs[name])
+        if possible.branches and head:
+            branches = {each: refs.refs[each] for each in possible.branches}
+            base, because = choose_base(git, refs, head, merge, branches)
     found = {}
     for each in {name, base} - {""}:
         sha = git.commit(each) if fetch.is_sha(each) else refs.refs[each]
@@ -47,11 +59,12 @@ def look_up(source: Path, spec: Mapping[str, Any]) -> Dict[str, Any]:
         "head": refs.head if refs.head in found else "",
         "head_ref": name,
         "base_ref": base,
+        "base_because": because,
         "shallow": _shallow(git, source),
     }
 
 
-def choose(
+def find(
     root: Path, source: Remote, refs: RemoteRefs, ref: str, base: str, needs_base: bool
 ) -> Tuple[str, str]:
     """Return the full names of head and base; the head is "" when it is not there. Commits stay."""

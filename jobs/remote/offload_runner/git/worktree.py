@@ -19,7 +19,7 @@ from jobs.remote.offload_runner.files import locks, paths
 from jobs.remote.offload_runner.files.paths import JobPaths
 from jobs.remote.offload_runner.files.removal import empty_tree, remove_tree
 from jobs.remote.offload_runner.files.untrusted import UntrustedFile, read
-from jobs.remote.offload_runner.git import bundles, facts, fetch, mirror
+from jobs.remote.offload_runner.git import base, bundles, facts, fetch, mirror
 from jobs.remote.offload_runner.git.command import (
     FETCH_SECONDS,
     LOCAL_SECONDS,
@@ -54,14 +54,20 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Request:
-    """What `prepare` is asked for. No `ref` means the remote's HEAD, no `base` its default branch."""
+    """What `prepare` is asked for. No `ref` means the remote's HEAD; no `base`: it is chosen here."""
 
     session: str
     remote: Remote
     ref: str
     base: str
     needs_base: bool
+    because: str = ""  # why that base
     sent: Optional[Dict[str, Any]] = None  # what came with the request; see `carried`
+
+    @property
+    def chooses_base(self) -> bool:
+        """Tell whether the base is to be chosen among the branches of the remote."""
+        return self.needs_base and not self.base and self.sent is None
 
     @classmethod
     def from_json(cls, root: Path, spec: Mapping[str, Any]) -> "Request":
@@ -82,6 +88,7 @@ class Request:
                 remote=found,
                 ref=str((spec.get("head") or {}).get("ref") or "HEAD"),
                 base=str((spec.get("base") or {}).get("ref") or ""),
+                because=str((spec.get("base") or {}).get("because") or "")[:200],
                 needs_base=bool(spec.get("needs_base", True)),
             )
         except (KeyError, TypeError, AttributeError) as exc:
@@ -142,7 +149,8 @@ def _make_home(job: JobPaths) -> None:
 def _prepare(root: Path, request: Request, job: JobPaths, emit: Emit) -> Dict[str, Any]:
     if request.sent is None:
         emit("Asking %s for %s" % (request.remote.shown, request.ref))
-        refs = fetch.ask(root, request.remote, [request.ref, request.base])
+        further = [base.ALL_BRANCHES, base.merge_ref(request.ref)] if request.chooses_base else []
+        refs = fetch.ask(root, request.remote, [request.ref, request.base, *further])
     else:
         refs = RemoteRefs(refs=request.sent["refs"], head=request.sent["head"])
     name = request.ref if fetch.is_sha(request.ref) else refs.find(request.ref)
@@ -155,7 +163,8 @@ def _prepare(root: Path, request: Request, job: JobPaths, emit: Emit) -> Dict[st
         if request.sent is not None:
             raise bundles.not_found(request.remote, request.ref)
         raise fetch.not_found(root, request.remote, request.ref)
-    _, base = bundles.choose(root, request.remote, refs, name, request.base, request.needs_base)
+    _, against = bundles.find(root, request.remote, refs, name, request.base, request.needs_base)
+    possible = base.candidates(refs, name) if request.chooses_base else base.Candidates([], "")
     mirror_path = paths.mirror(root, request.remote.slug)
     length = len(next(iter(refs.refs.values()), name))
     with mirror.locked(mirror_path, emit):
@@ -165,10 +174,12 @@ def _prepare(root: Path, request: Request, job: JobPaths, emit: Emit) -> Dict[st
         _discard(mirrored, job.worktree)
         try:
             doing = "Fetching" if request.sent is None else "Taking"
-            emit("%s %s" % (doing, " and ".join(sorted({name, base} - {""}))))
+            emit("%s %s" % (doing, " and ".join(sorted({name, against} - {""}))))
             ours = {mirrored.ref(request.session, "head"): name}
-            if base:
-                ours[mirrored.ref(request.session, "base")] = base
+            if against:
+                ours[mirrored.ref(request.session, "base")] = against
+            tried = {mirrored.ref(request.session, "try-%d" % n): r for n, r in enumerate(possible.names)}
+            ours.update(tried)
             if request.sent is not None:
                 bundles.take(mirrored, request.sent, ours)
             else:
@@ -176,13 +187,19 @@ def _prepare(root: Path, request: Request, job: JobPaths, emit: Emit) -> Dict[st
             sha = mirrored.git.commit(mirrored.ref(request.session, "head"))
             if not sha:
                 raise RunnerError("ref_not_found", "%s is not a commit." % name, exit_code=EXIT_NOT_FOUND)
+            because = request.because
+            if possible.branches:
+                against, because = _choose_base(mirrored, request.session, refs, possible, tried, sha)
+                if against != possible.branches[0]:
+                    emit("Comparing with %s, %s" % (against, because))
             _begin(job.worktree)
         except BaseException as exc:
             _give_up(mirrored, job, created, exc)
             raise
     try:
         _lay_out(mirrored, job, job.worktree, sha, request.remote, emit)
-        answer = _describe(request, mirrored, job, name, base, emit)
+        answer = _describe(request, mirrored, job, name, against, emit)
+        answer["base_reason"] = because if answer["base_sha"] else ""
         paths.write_json(job.prepared, answer)
     except BaseException as exc:
         with mirror.locked(mirror_path, lambda text: None):
@@ -190,6 +207,28 @@ def _prepare(root: Path, request: Request, job: JobPaths, emit: Emit) -> Dict[st
         raise
     marker(job.worktree).unlink()
     return answer
+
+
+def _choose_base(
+    mirrored: Mirror,
+    session: str,
+    refs: RemoteRefs,
+    possible: base.Candidates,
+    tried: Mapping[str, str],
+    head: str,
+) -> base.Base:
+    """Choose among the branches that were fetched as `tried`, and forget these. Call with the lock."""
+    git = mirrored.git
+    commits = {theirs: git.commit(ours) for ours, theirs in tried.items()}
+    branches = {name: commits[name] for name in possible.branches if commits[name]}
+    merge = commits.get(possible.merge, "")
+    if not branches:
+        return base.Base("", "")
+    chosen = base.choose(git, refs, head, merge, branches)
+    tip = commits.get(chosen.ref) or refs.refs[chosen.ref]
+    lines = ["update %s %s" % (mirrored.ref(session, "base"), tip), *("delete %s" % ours for ours in tried)]
+    git.run("update-ref", "--no-deref", "--stdin", input="".join(line + "\n" for line in lines).encode())
+    return chosen
 
 
 def _reuse(
@@ -217,23 +256,26 @@ def _record_again(root: Path, request: Request, job: JobPaths, name: str, emit: 
     refs = mirrored.session_refs(request.session) if mirrored.path.is_dir() else []
     if mirrored.ref(request.session, "head") not in refs:
         raise _damaged(job.worktree)
-    base = request.base if mirrored.ref(request.session, "base") in refs else ""
-    return _describe(request, mirrored, job, name or request.ref, base or "HEAD", emit)
+    against = request.base if mirrored.ref(request.session, "base") in refs else ""
+    return {
+        **_describe(request, mirrored, job, name or request.ref, against or "HEAD", emit),
+        "base_reason": request.because,
+    }
 
 
 def _describe(
-    request: Request, mirrored: Mirror, job: JobPaths, name: str, base: str, emit: Emit
+    request: Request, mirrored: Mirror, job: JobPaths, name: str, against: str, emit: Emit
 ) -> Dict[str, Any]:
     git = mirrored.git
     head_ref = mirrored.ref(request.session, "head")
     sha = git.commit(head_ref)
-    base_sha = git.commit(mirrored.ref(request.session, "base")) if base else ""
+    base_sha = git.commit(mirrored.ref(request.session, "base")) if against else ""
     merge_base = ""
     if base_sha:
         found = git.run("merge-base", base_sha, sha, check=False).stdout.split()
         merge_base = found[0].decode("ascii") if found else base_sha
         if not found:
-            emit("Note: the head and %s have no common history; they are compared as they are" % base)
+            emit("Note: the head and %s have no common history; they are compared as they are" % against)
     subject, author = git.out(
         "log", "-1", "--encoding=UTF-8", "--format=%s%x00%an <%ae>", sha
     ).decode("utf-8", "replace").rstrip("\n").split("\0")  # fmt: skip
@@ -247,7 +289,7 @@ def _describe(
         "remote_sha": git.line("rev-parse", head_ref),
         "sha": sha,
         "base_sha": base_sha,
-        "base_ref": base,
+        "base_ref": against,
         "merge_base": merge_base,
         "subject": subject,
         "author": author,
