@@ -79,7 +79,7 @@ def test_the_static_tmux_runs_where_there_is_nothing_else(maintainer: Maintainer
         ("tmux -V", r"tmux 3\."),
         ("python3 --version", r"Python 3\.(9|1\d)\."),
         ("node --version", rf"^v{re.escape(argument('NODE_VERSION'))}$"),
-        ("npm --version", rf"^{re.escape(argument('NPM_VERSION'))}$"),
+        ("npm --version", r"^1\d\."),
         ("gemini --version", rf"{re.escape(argument('AGENT_VERSION'))}$"),
         ("rg --version", r"ripgrep \d"),
         ("jq --version", r"jq-1"),
@@ -94,11 +94,22 @@ def test_a_tool_is_there(maintainer: MaintainerImage, command: str, expected: st
     assert re.search(expected, maintainer.run(command), re.MULTILINE)
 
 
+def test_it_is_small_and_the_agent_is_its_last_big_layer(maintainer: MaintainerImage) -> None:
+    found = json.loads(docker(maintainer.engine, "image", "inspect", MAINTAINER))[0]
+    assert found["Size"] < 900e6
+    history = docker(
+        maintainer.engine, "history", "--no-trunc", "--format", "{{.Size}} {{.CreatedBy}}", MAINTAINER
+    )
+    big = [line for line in history.splitlines() if re.match(r"\d+(\.\d+)?MB", line)]
+    assert "/opt/agents" in big[0]
+
+
 def test_packages_of_the_base_are_named_all_the_same() -> None:
     stages = re.split(r"^FROM ", DOCKERFILE.read_text(), flags=re.MULTILINE)
-    [first] = [stage for stage in stages if re.match(r"\S+ AS compilers\n", stage)]
-    assert stages[-1].startswith("compilers\n"), "jobs run in what grew from it"
-    named = set(re.findall(r"[a-z0-9-]+", first + stages[-1].partition("COPY")[0]))
+    [compilers] = [stage for stage in stages if re.match(r"\S+ AS compilers\n", stage)]
+    [tools] = [stage for stage in stages if stage.startswith("compilers AS tools\n")]
+    assert stages[-1].startswith("tools\n"), "jobs run in what grew from it"
+    named = set(re.findall(r"[a-z0-9-]+", compilers + tools))
     assert {"git", "python3", "tmux", "less", "procps", "ca-certificates", "build-essential"} <= named
 
 

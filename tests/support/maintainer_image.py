@@ -71,13 +71,15 @@ def make_debian(engine: DockerEngine) -> None:
 
 
 def _ways() -> dict[str, str]:
-    """Return the variables by which npm finds its registry and trusts it, as this machine does."""
+    """Return the variables by which npm and pip find and trust their registries, as this machine does."""
     registry = subprocess.run(
         ["npm", "config", "get", "registry"], capture_output=True, text=True, check=False
     ).stdout.strip()
-    ways = {"NODE_EXTRA_CA_CERTS": CERTIFICATES, "NPM_CONFIG_CAFILE": CERTIFICATES}
+    ways = dict.fromkeys(("NODE_EXTRA_CA_CERTS", "NPM_CONFIG_CAFILE", "PIP_CERT"), CERTIFICATES)
     if re.fullmatch(r"https?://[^@\s]+", registry):
         ways["NPM_CONFIG_REGISTRY"] = registry
+    if re.fullmatch(r"https?://[^@\s]+", os.environ.get("PIP_INDEX_URL", "")):
+        ways["PIP_INDEX_URL"] = os.environ["PIP_INDEX_URL"]
     return ways
 
 
