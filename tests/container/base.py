@@ -29,7 +29,7 @@ class ContainerTest(ExecutionTest):
         super().setUp()
         os.chmod(self.tmp, 0o755)
         self.root = Path(self.root)
-        self.name = f"box-{self.tmp.name.replace('_', '-')}"
+        self.name = f"box-{self.tmp.name.replace('_', 'x')}"  # an image is named so too
         self.addCleanup(self._remove_containers)
         self.box = self.worker("box", self.container())
 

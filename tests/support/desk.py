@@ -15,7 +15,7 @@ from typing import Any
 from jobs.remote.offload_runner import protocol
 from jobs.remote.offload_runner.engine.journal import Journal
 from tests.support.cli import Cli
-from tests.support.git_repos import RepoBuilder
+from tests.support.git_repos import NO_HUNKS, RepoBuilder
 
 PATIENCE = 30.0
 
@@ -32,7 +32,8 @@ def until(what: Callable[[], Any], why: str, seconds: float = PATIENCE) -> float
 def make_shop(path: Path) -> RepoBuilder:
     """Make a repository with one pull request, and a test that passes."""
     shop = RepoBuilder(path)
-    shop.commit({"Makefile": "test:\n\tsh ./test.sh\n", "test.sh": "test -f app.txt\n", "app.txt": "one\n"})
+    files = {"Makefile": "test:\n\tsh ./test.sh\n", "test.sh": "test -f app.txt\n", "app.txt": "one\n"}
+    shop.commit({**NO_HUNKS, **files})
     return shop.pull(1, {"app.txt": "two\n"})
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.cli import Cli, offload_cli
-from tests.support.git_repos import RepoBuilder
+from tests.support.git_repos import NO_HUNKS, RepoBuilder
 
 MAKEFILE = "test:\n\tsh ./test.sh\n"
 GATE = "test -f app.txt\n"
@@ -22,7 +22,7 @@ def cli(tmp_path: Path) -> Iterator[Cli]:
 def shop(tmp_path: Path) -> RepoBuilder:
     """#1 passes, #2 fails its test, #3 takes until `go` appears beside the repository (or is stopped)."""
     repo = RepoBuilder(tmp_path / "shop")
-    repo.commit({"Makefile": MAKEFILE, "test.sh": GATE, "app.txt": "one\n"})
+    repo.commit({**NO_HUNKS, "Makefile": MAKEFILE, "test.sh": GATE, "app.txt": "one\n"})
     repo.pull(1, {"app.txt": "two\n"})
     repo.pull(2, {"app.txt": None})
     go = tmp_path / "go"

@@ -15,11 +15,11 @@ from django.test import TransactionTestCase
 from jobs import execution
 from jobs.forges.target import parse_target
 from jobs.models import Job, Repository
-from tests.support.git_repos import RepoBuilder
+from tests.support.git_repos import NO_HUNKS, RepoBuilder
 from tests.support.offload_home import worker_root
 
 MAKEFILE = "test:\n\tsh ./test.sh\n"
-PASSING = {"Makefile": MAKEFILE, "test.sh": "test -f app.txt\n", "app.txt": "one\n"}
+PASSING = {**NO_HUNKS, "Makefile": MAKEFILE, "test.sh": "test -f app.txt\n", "app.txt": "one\n"}
 DEADLINE = 60.0
 
 
