@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.support.git_repos import Content, RepoBuilder
 
@@ -64,7 +65,9 @@ class Release:
             if entry.name != ".git":
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         with tempfile.TemporaryDirectory() as folder, tarfile.open(self.archive) as archive:
-            archive.extractall(folder, filter="data")
+            # Python 3.11.2, which Debian 12 has, knows no filter; the archives are pinned by version.
+            safe: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+            archive.extractall(folder, **safe)
             (top,) = Path(folder).iterdir()
             for entry in top.iterdir():
                 # Written by the packaging, and not in the project's own repository.
