@@ -19,7 +19,13 @@ RUNNER = ROOT / "jobs" / "remote" / "offload_runner"
 
 def test_the_runner_needs_no_newer_python_than_it_says() -> None:
     """By what its syntax and its calls to the standard library need."""
-    command = [Path(sys.executable).with_name("vermin"), "--target=3.9-", "--violations", "--no-tips", RUNNER]
+    command = [
+        str(Path(sys.executable).with_name("vermin")),
+        "--target=3.9-",
+        "--violations",
+        "--no-tips",
+        str(RUNNER),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
