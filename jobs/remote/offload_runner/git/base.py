@@ -12,6 +12,7 @@ from typing import Dict, List, NamedTuple
 
 from jobs.remote.offload_runner.git.command import Git
 from jobs.remote.offload_runner.git.fetch import RemoteRefs
+from jobs.remote.offload_runner.git.mirror import Mirror
 
 ALL_BRANCHES = "refs/heads/*"
 # Branches that changes are usually made for. Others are mostly changes themselves.
@@ -86,6 +87,28 @@ def choose(git: Git, refs: RemoteRefs, head: str, merge: str, branches: Dict[str
     if nearest != default and ahead[default] and able[nearest] < ahead[default]:
         return Base(nearest, "the long-lived branch that lacks the fewest commits of the change")
     return Base(default, "the default branch")
+
+
+def choose_fetched(
+    mirrored: Mirror,
+    session: str,
+    refs: RemoteRefs,
+    possible: Candidates,
+    tried: Dict[str, str],
+    head: str,
+) -> Base:
+    """Choose among the branches that were fetched as `tried`, and forget these. Call with the lock."""
+    git = mirrored.git
+    commits = {theirs: git.commit(ours) for ours, theirs in tried.items()}
+    branches = {name: commits[name] for name in possible.branches if commits[name]}
+    merge = commits.get(possible.merge, "")
+    if not branches:
+        return Base("", "")
+    chosen = choose(git, refs, head, merge, branches)
+    tip = commits.get(chosen.ref) or refs.refs[chosen.ref]
+    lines = ["update %s %s" % (mirrored.ref(session, "base"), tip), *("delete %s" % ours for ours in tried)]
+    git.run("update-ref", "--no-deref", "--stdin", input="".join(line + "\n" for line in lines).encode())
+    return chosen
 
 
 def _with_tip(refs: RemoteRefs, commit: str) -> Dict[str, str]:

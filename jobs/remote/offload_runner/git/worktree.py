@@ -189,7 +189,7 @@ def _prepare(root: Path, request: Request, job: JobPaths, emit: Emit) -> Dict[st
                 raise RunnerError("ref_not_found", "%s is not a commit." % name, exit_code=EXIT_NOT_FOUND)
             because = request.because
             if possible.branches:
-                against, because = _choose_base(mirrored, request.session, refs, possible, tried, sha)
+                against, because = base.choose_fetched(mirrored, request.session, refs, possible, tried, sha)
                 if against != possible.branches[0]:
                     emit("Comparing with %s, %s" % (against, because))
             _begin(job.worktree)
@@ -207,28 +207,6 @@ def _prepare(root: Path, request: Request, job: JobPaths, emit: Emit) -> Dict[st
         raise
     marker(job.worktree).unlink()
     return answer
-
-
-def _choose_base(
-    mirrored: Mirror,
-    session: str,
-    refs: RemoteRefs,
-    possible: base.Candidates,
-    tried: Mapping[str, str],
-    head: str,
-) -> base.Base:
-    """Choose among the branches that were fetched as `tried`, and forget these. Call with the lock."""
-    git = mirrored.git
-    commits = {theirs: git.commit(ours) for ours, theirs in tried.items()}
-    branches = {name: commits[name] for name in possible.branches if commits[name]}
-    merge = commits.get(possible.merge, "")
-    if not branches:
-        return base.Base("", "")
-    chosen = base.choose(git, refs, head, merge, branches)
-    tip = commits.get(chosen.ref) or refs.refs[chosen.ref]
-    lines = ["update %s %s" % (mirrored.ref(session, "base"), tip), *("delete %s" % ours for ours in tried)]
-    git.run("update-ref", "--no-deref", "--stdin", input="".join(line + "\n" for line in lines).encode())
-    return chosen
 
 
 def _reuse(
