@@ -80,16 +80,16 @@ def repository(path: Path, base: Release, head: Release) -> RepoBuilder:
     repo = RepoBuilder(path)
     base.unpack(path)
     repo.commit(message=f"{base.name} {base.version}")
-    repo.branch("next")
+    repo.branch("work")
     head.unpack(path)
     repo.commit(message=f"{head.name} {head.version}")
     repo.checkout("main")
-    return repo.pull(1, start="next", message="Release")
+    return repo.pull(1, start="work", message="Release")
 
 
 def broken(repo: RepoBuilder, number: int, files: Mapping[str | bytes, Content]) -> RepoBuilder:
     """Make a further pull request: the new release with some files changed again."""
-    return repo.pull(number, files, start="next", message="Break it")
+    return repo.pull(number, files, start="work", message="Break it")
 
 
 __all__ = ["CACHE", "Release", "broken", "repository"]
