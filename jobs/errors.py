@@ -18,6 +18,8 @@
     │   ├── MachineDown         its provider says that it does not run
     │   └── NoCapacity          the provider has no machine for us
     │       └── QuotaExceeded   the account's quota is used up; another zone does not help
+    ├── ForgeUnreachable        a forge's API did not answer, or not as it must
+    │   └── ForgeLimited        the forge refuses further requests for a while
     └── ProtocolMismatch        the runner on the worker speaks another version
 
 An error says what we were doing, to what, what happened, and what to do next. `code` is its short, stable
@@ -175,6 +177,20 @@ class QuotaExceeded(NoCapacity):
 
     code = "quota_exceeded"
     retryable = False
+
+
+class ForgeUnreachable(OffloadError):
+    """A forge's API did not answer, or not as it must; whether a post was made is unknown."""
+
+    code = "forge_unreachable"
+    exit_code = 15
+    retryable = True
+
+
+class ForgeLimited(ForgeUnreachable):
+    """A forge refuses further requests until a moment that the message names. Nothing was posted."""
+
+    code = "forge_limited"
 
 
 class ProtocolMismatch(OffloadError):

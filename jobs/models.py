@@ -189,6 +189,50 @@ class WorkerRequest(models.Model):
         return self.state in REQUEST_OPEN
 
 
+class PullRequest(models.Model):
+    """A pull request as its forge last described it. `jobs.execution.pull_requests` writes it.
+
+    All texts come from the forge. `details_at` is null until the fields from `mergeable` on were read; they
+    are about `details_sha`, which is older than `head_sha` when the head has moved since.
+    """
+
+    repository = models.ForeignKey(Repository, on_delete=models.CASCADE, related_name="pull_requests")
+    number = models.PositiveIntegerField()
+    title = models.CharField(max_length=500, blank=True)
+    author = models.CharField(max_length=100, blank=True)
+    state = models.CharField(max_length=16, default="open", help_text="open, closed or merged.")
+    draft = models.BooleanField(default=False)
+    url = models.CharField(max_length=1000, blank=True)
+    labels = models.JSONField(default=list, blank=True)
+    base_ref = models.CharField(max_length=255, blank=True)
+    head_ref = models.CharField(max_length=255, blank=True)
+    head_repository = models.CharField(max_length=300, blank=True)
+    head_sha = models.CharField(max_length=64, blank=True)
+    updated_at = models.DateTimeField(null=True, blank=True, help_text="The forge's time of the last change.")
+    fetched_at = models.DateTimeField(default=timezone.now)
+    details_at = models.DateTimeField(null=True, blank=True)
+    details_sha = models.CharField(max_length=64, blank=True)
+    mergeable = models.CharField(max_length=8, default="unknown", help_text="yes, no or unknown.")
+    merge_state = models.CharField(max_length=20, blank=True)
+    review_decision = models.CharField(max_length=20, blank=True)
+    can_push = models.BooleanField(default=False, help_text="Maintainers may push to the head branch.")
+    additions = models.PositiveIntegerField(default=0)
+    deletions = models.PositiveIntegerField(default=0)
+    changed_files = models.PositiveIntegerField(default=0)
+    linked_issues = models.JSONField(default=list, blank=True)
+    checks = models.JSONField(default=list, blank=True, help_text="name, outcome, required, url of each.")
+    unresolved_threads = models.PositiveIntegerField(null=True, blank=True, help_text="Null: unknown.")
+
+    class Meta:
+        ordering = ["-updated_at", "-number"]
+        constraints = [
+            models.UniqueConstraint(fields=["repository", "number"], name="one_row_per_pull_request")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.repository}#{self.number}"
+
+
 class JobEvent(models.Model):
     """One thing that happened: read from a journal (`seq` set) or done here (`seq` null)."""
 

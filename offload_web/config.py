@@ -105,6 +105,9 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("agent_secrets", _names, (), "Names of the secrets that the agent `generic` receives."),
     Setting("agent_url", _text, "", "Address of the model API of the agent `gemini`; empty: its default."),
+    Setting(
+        "forge_apis", _names, (), "API addresses of forges on other addresses than the usual: HOST=URL, ..."
+    ),
     Setting("gcp_project", _text, "", "Google Cloud project in which machines are created."),
     Setting("gcp_zones", _names, (), "Zones to try for a machine, in this order."),
     Setting("gcp_machine_type", _text, "", "Machine type of new machines (default n2-standard-8)."),

@@ -9,13 +9,16 @@ import re
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobs import invocation
 from jobs.formats import format_age, format_duration
 from jobs.models import Job
 from jobs.states import Attention, JobState, Verdict
 from jobs.terminal_text import TerminalText
+
+if TYPE_CHECKING:
+    from jobs.operations import ObservedPull
 
 SCHEMA = "offload/1"
 _COLOURS = {"green": "32", "red": "31", "yellow": "33", "blue": "34", "dim": "2", "bold": "1"}
@@ -191,6 +194,22 @@ def print_job(job: Job) -> None:
     print(f"  {state_words(job)}  {sha}on {job.worker}, {format_age(job.created_at)}{seen}")
     if job.reason_detail and (job.has_ended or job.state == JobState.QUEUED):
         print(f"  {plain(job.reason_text)} {plain(job.reason_detail)}")
+
+
+def print_pull(pull: ObservedPull) -> None:
+    """Print a pull request: title and author, the checks of its head, and what blocks the merge."""
+    row = pull.row
+    print(f"{colour(f'#{row.number}', 'bold')} {plain(' '.join(row.title.split()))}  by {plain(row.author)}")
+    size = f", +{row.additions} -{row.deletions} in {row.changed_files} files" if row.details_at else ""
+    refs = f"{plain(row.head_ref)} to {plain(row.base_ref)}"
+    print(f"  {row.state}, {refs}{size}, read {format_age(row.fetched_at)}")
+    outcomes = [check["outcome"] for check in row.checks]
+    counts = [f"{outcomes.count(name)} {name}" for name in ("failure", "pending", "success", "neutral")]
+    if row.details_at:
+        shown = ", ".join(count for count in counts if not count.startswith("0 ")) or "none"
+        print(f"  Checks of {row.details_sha[:10]}: {shown}")
+    for sentence in pull.blocks or ["Nothing is known to block the merge."]:
+        print(f"  {plain(sentence)}")
 
 
 def print_tasks(job: Job) -> None:

@@ -154,6 +154,7 @@ OFFLOAD: Mapping[str, Verb] = {
             "state": Option(
                 "only jobs in this state (repeatable)", "STATE", "-s", repeat=True, choices=STATES
             ),
+            "open": Option("list the open pull requests of the repository instead of jobs"),
             "limit": Option("at most so many, newest first", "NUMBER", "-L", read=_read_limit, default=0),
             "quiet": Option("print session names only", short="-q"),
             "json": JSON,
@@ -163,7 +164,7 @@ OFFLOAD: Mapping[str, Verb] = {
         "[TARGET [ACTION]]",
         "Show one job in full: its tasks, its verdict, and when its state was last observed.",
         {"repo": REPO, "json": JSON},
-        details="Without a target it lists every job.",
+        details="Without a target it lists every job. On GitHub it shows what blocks the merge.",
     ),
     "attach": Verb(
         _JOB,

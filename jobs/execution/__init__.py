@@ -26,6 +26,7 @@ from jobs.execution.machines import (
     wake,
 )
 from jobs.execution.placement import Placement, place, require_trust
+from jobs.execution.pull_requests import base_of, refresh_pull, refresh_pulls, what_blocks
 from jobs.execution.remove import Removal, discard, remove
 from jobs.execution.repositories import resolve_repository, trust
 from jobs.execution.requests import (
@@ -48,6 +49,7 @@ __all__ = [
     "Progress",
     "Removal",
     "archive",
+    "base_of",
     "busy_jobs",
     "cancel",
     "check_head",
@@ -70,6 +72,8 @@ __all__ = [
     "read_log",
     "read_recording",
     "refresh",
+    "refresh_pull",
+    "refresh_pulls",
     "refresh_worker",
     "removal_of",
     "remove",
@@ -91,4 +95,5 @@ __all__ = [
     "unsaved",
     "wait",
     "wake",
+    "what_blocks",
 ]

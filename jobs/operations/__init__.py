@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         plan_provision,
         provision_worker,
     )
+    from jobs.operations.pulls import ObservedPull, list_pulls, observe_pull
     from jobs.operations.simulation import start_if_used
     from jobs.operations.ssh_names import SshNames, include_ssh_names, plan_include, write_ssh_names
     from jobs.operations.sweeping import (
@@ -87,6 +88,7 @@ __all__ = [
     "JobFilter",
     "MachinePrice",
     "NewWorker",
+    "ObservedPull",
     "Progress",
     "ProvisionPlan",
     "ProvisionRequest",
@@ -109,10 +111,12 @@ __all__ = [
     "keep_machine",
     "list_jobs",
     "list_prices",
+    "list_pulls",
     "list_workers",
     "named_project",
     "named_zones",
     "observe_jobs",
+    "observe_pull",
     "owner_of",
     "plan_deletion",
     "plan_include",

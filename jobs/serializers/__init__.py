@@ -6,6 +6,7 @@ from jobs.lazy import load_on_first_use
 
 if TYPE_CHECKING:
     from jobs.serializers.job import JobJson, commands_for, job_json, shown_target
+    from jobs.serializers.pull import pull_json
     from jobs.serializers.times import utc
     from jobs.serializers.worker import (
         WorkerJson,
@@ -25,6 +26,7 @@ __all__ = [
     "job_cost_json",
     "job_json",
     "price_json",
+    "pull_json",
     "shown_target",
     "utc",
     "worker_json",

@@ -7,18 +7,29 @@ import sys
 from collections.abc import Sequence
 
 from jobs import operations
-from jobs.cli.output import colour, needs_you, plain, print_job_list_json, say, state_words, visible_width
+from jobs.cli.output import (
+    colour,
+    needs_you,
+    plain,
+    print_job_list_json,
+    print_json,
+    say,
+    state_words,
+    visible_width,
+)
 from jobs.cli.request import Request
 from jobs.formats import format_age
 from jobs.invocation import command
-from jobs.models import Job
+from jobs.models import Job, PullRequest
 from jobs.states import JobState
 
 _GAP = "  "
 
 
 async def run(request: Request) -> int:
-    """List the jobs."""
+    """List the jobs, or the open pull requests."""
+    if request.open:
+        return await _list_pulls(request)
     wanted = operations.JobFilter(request.repo or "", tuple(request.state or ()), request.limit)
     jobs = await operations.list_jobs(wanted, say)
     groups = (
@@ -36,6 +47,36 @@ async def run(request: Request) -> int:
     else:
         _print_table(groups)
     return 0
+
+
+async def _list_pulls(request: Request) -> int:
+    from pathlib import Path
+
+    from jobs import serializers
+
+    rows = await operations.list_pulls(request.repo or "", Path.cwd(), say)
+    rows = rows[: request.limit] if request.limit else rows
+    if request.json:
+        print_json("pull_requests", [serializers.pull_json(row) for row in rows])
+    elif request.quiet:
+        print("".join(f"{row.number}\n" for row in rows), end="")
+    elif not rows:
+        print("There is no open pull request.")
+    else:
+        cells = {row.number: _pull_cells(row) for row in rows}
+        widths = [max(map(visible_width, column)) for column in list(zip(*cells.values(), strict=True))[:-1]]
+        room = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+        for row in rows:
+            print(_line(cells[row.number], widths, room))
+    return 0
+
+
+def _pull_cells(row: PullRequest) -> tuple[str, ...]:
+    """Return number, author, base, age, and the title with draft and labels."""
+    labels = "".join(f" [{label}]" for label in row.labels)
+    title = f"{'draft: ' if row.draft else ''}{row.title}{labels}"
+    shown = (f"#{row.number}", row.author, row.base_ref, format_age(row.updated_at), title)
+    return tuple(plain(" ".join(cell.split())) for cell in shown)
 
 
 def _print_table(groups: Sequence[tuple[str, Sequence[Job]]]) -> None:

@@ -9,26 +9,47 @@ from jobs.cli.output import (
     print_commands,
     print_job,
     print_job_json,
+    print_json,
     print_outcome,
+    print_pull,
     print_tasks,
     say,
 )
 from jobs.cli.request import Request
+from jobs.errors import NotFound
 from jobs.formats import format_age
+from jobs.invocation import command
 from jobs.models import Job
-from jobs.operations import observe_jobs
-from jobs.serializers import job_cost_json
+from jobs.operations import observe_jobs, observe_pull
+from jobs.serializers import job_cost_json, pull_json
 from jobs.states import JobState, Reason
 
 
 async def run(request: Request) -> int:
     """Show the job. (`offload status` without a target runs `ls`.)"""
-    job = await request.job()
+    try:
+        job = await request.job()
+    except NotFound:
+        target = request.target()
+        repository = await request.repository(target)
+        pull = await observe_pull(repository, target.number, say) if target.kind == "pull" else None
+        if pull is None:
+            raise
+        if request.json:
+            print_json("pull_request", pull_json(pull.row, pull.blocks))
+        else:
+            print_pull(pull)
+            print(f"No job is about it. Start one: {command(f'{target.number} review')}")
+        return 0
     job = (await observe_jobs(execution.find_jobs().filter(id=job.id), say))[0]
     cost = await job_cost(job)
+    pull = await observe_pull(job.repository, job.number, say)
     if request.json:
-        print_job_json(job, cost=job_cost_json(cost))
+        shown = pull_json(pull.row, pull.blocks) if pull else None
+        print_job_json(job, cost=job_cost_json(cost), pull_request=shown)
         return 0
+    if pull is not None:
+        print_pull(pull)
     print_job(job)
     print(f"  {job.session}: {job.reason_text}")
     print(f"  {_source(job)}")

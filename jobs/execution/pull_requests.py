@@ -1,0 +1,131 @@
+"""Pull requests as rows: read from the forge, kept, and shown from here. The only writer of `PullRequest`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.db import transaction
+from django.db.models import Max
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from jobs.execution.forge_access import open_forge
+from jobs.forges.pulls import Pull
+from jobs.models import PullRequest, Repository
+
+FRESH_SECONDS = 60.0
+MOST_LISTED = 900  # a longer list may have been cut, and says nothing about what it lacks
+_LISTED = (
+    "title", "author", "state", "draft", "url", "labels", "base_ref", "head_ref", "head_repository",
+    "head_sha", "updated_at", "fetched_at",
+)  # fmt: skip
+
+
+async def refresh_pulls(repository: Repository, *, at_once: bool = False) -> None:
+    """Read the open pull requests from the forge unless that was done within a minute. Raises its errors."""
+    rows = PullRequest.objects.filter(repository=repository, state="open")
+    last = (await rows.aaggregate(last=Max("fetched_at")))["last"]
+    if not at_once and last is not None and last > timezone.now() - timedelta(seconds=FRESH_SECONDS):
+        return
+    async with open_forge(repository) as (client, slug):
+        pulls = await client.list_open(slug)
+    await sync_to_async(_write_list)(repository, pulls)
+
+
+async def refresh_pull(repository: Repository, number: int) -> Pull:
+    """Read one pull request with its details from the forge, keep it, and return it. Raises its errors."""
+    async with open_forge(repository) as (client, slug):
+        pull = await client.get(slug, number)
+    await sync_to_async(write_details)(repository, pull)
+    return pull
+
+
+def base_of(repository: Repository, number: int) -> tuple[str, str]:
+    """Return the base branch and the title of a pull request as last read; empty texts when it never was.
+
+    Both come from the forge: check the branch's name before it reaches git.
+    """
+    row = PullRequest.objects.filter(repository=repository, number=number).first()
+    return (row.base_ref, row.title) if row else ("", "")
+
+
+def what_blocks(row: PullRequest) -> list[str]:
+    """Return what is in the way of merging, as sentences; empty when nothing is known to be."""
+    if row.state != "open":
+        return [f"It is {row.state}."]
+    if row.details_at is None:
+        return ["Its details were not read yet."]
+    found = []
+    if row.details_sha != row.head_sha:
+        found.append("Its head moved after the details were read.")
+    if row.draft:
+        found.append("It is a draft.")
+    if row.mergeable == "no":
+        found.append(f"It has conflicts with {row.base_ref}.")
+    elif row.mergeable == "unknown":
+        found.append("The forge has not computed yet whether it can be merged.")
+    for outcome, words in (("failure", "failed"), ("pending", "is not finished")):
+        for check in row.checks:
+            if check["outcome"] == outcome and check["required"] is not False:
+                kind = "The required check" if check["required"] else "The check"
+                found.append(f"{kind} {check['name']} {words}.")
+    if row.review_decision == "changes_requested":
+        found.append("A reviewer requested changes.")
+    elif row.review_decision == "review_required":
+        found.append("A required review is missing.")
+    if row.merge_state == "behind":
+        found.append(f"It is behind {row.base_ref}, and the branch rules want it up to date.")
+    elif row.merge_state == "blocked" and not found:
+        found.append("A branch rule blocks it, which the forge does not name.")
+    if row.unresolved_threads:
+        plural = "s are" if row.unresolved_threads > 1 else " is"
+        found.append(f"{row.unresolved_threads} thread{plural} not resolved.")
+    return found
+
+
+def _write_list(repository: Repository, pulls: list[Pull]) -> None:
+    rows = [PullRequest(repository=repository, number=pull.number, **_listed(pull)) for pull in pulls]
+    with transaction.atomic():
+        PullRequest.objects.bulk_create(
+            rows, update_conflicts=True, unique_fields=["repository", "number"], update_fields=list(_LISTED)
+        )
+        if len(pulls) < MOST_LISTED:
+            gone = PullRequest.objects.filter(repository=repository, state="open")
+            gone.exclude(number__in=[pull.number for pull in pulls]).update(state="closed")
+
+
+def write_details(repository: Repository, pull: Pull) -> PullRequest:
+    """Keep what was read of one pull request; return its row."""
+    threads = pull.threads
+    details: dict[str, Any] = {
+        "details_at": timezone.now(),
+        "details_sha": pull.head_sha,
+        "mergeable": pull.mergeable,
+        "merge_state": pull.merge_state,
+        "review_decision": pull.review_decision,
+        "can_push": pull.can_push,
+        "additions": pull.additions,
+        "deletions": pull.deletions,
+        "changed_files": pull.changed_files,
+        "linked_issues": list(pull.linked_issues),
+        "checks": [asdict(check) for check in pull.checks],
+        "unresolved_threads": None if threads is None else sum(not thread.resolved for thread in threads),
+    }
+    row, _ = PullRequest.objects.update_or_create(
+        repository=repository, number=pull.number, defaults=_listed(pull) | details
+    )
+    return row
+
+
+def _listed(pull: Pull) -> dict[str, Any]:
+    try:
+        updated = parse_datetime(pull.updated_at)
+    except ValueError:
+        updated = None
+    values = {
+        name: getattr(pull, name) for name in _LISTED if name not in ("labels", "updated_at", "fetched_at")
+    }
+    return values | {"labels": list(pull.labels), "updated_at": updated, "fetched_at": timezone.now()}

@@ -1,0 +1,173 @@
+"""Read GitHub's answers into `jobs.forges.pulls`. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from jobs.forges.pulls import (
+    LONGEST_BODY,
+    MOST_LABELS,
+    Check,
+    LineComment,
+    Mergeable,
+    Pull,
+    Thread,
+    cut,
+)
+
+_MERGEABLE: Mapping[str, Mergeable] = {"MERGEABLE": "yes", "CONFLICTING": "no"}
+_OUTCOMES = {
+    "SUCCESS": "success",
+    "NEUTRAL": "neutral",
+    "SKIPPED": "neutral",
+    "PENDING": "pending",
+    "EXPECTED": "pending",
+}
+
+
+def read_listed(item: Mapping[str, Any]) -> Pull:
+    """Read a pull request as REST lists it."""
+    head, repository = item["head"], item["head"].get("repo") or {}
+    merged = bool(item.get("merged_at"))
+    return Pull(
+        number=int(item["number"]),
+        title=cut(item.get("title")),
+        author=cut((item.get("user") or {}).get("login"), 100),
+        state="merged" if merged else cut(item.get("state"), 16),
+        draft=bool(item.get("draft")),
+        url=_web(item.get("html_url")),
+        base_ref=cut(item["base"]["ref"], 255),
+        head_ref=cut(head.get("ref"), 255),
+        head_repository=cut(repository.get("full_name"), 300),
+        head_sha=cut(head["sha"], 64),
+        updated_at=cut(item.get("updated_at"), 40),
+        labels=tuple(cut(label["name"], 100) for label in item.get("labels") or ())[:MOST_LABELS],
+    )
+
+
+def read_rest_pull(item: Mapping[str, Any], runs: Mapping[str, Any], status: Mapping[str, Any]) -> Pull:
+    """Read one pull request, and the checks of its head, as REST answers them."""
+    checks = [
+        Check(cut(run["name"], 200), _outcome(run.get("status"), run.get("conclusion")),
+              url=_web(run.get("details_url")))
+        for run in runs.get("check_runs") or ()
+    ] + [
+        Check(cut(one["context"], 200), _outcome("completed", one["state"]), url=_web(one.get("target_url")))
+        for one in status.get("statuses") or ()
+    ]  # fmt: skip
+    mergeable: Mergeable = "unknown"
+    if item.get("mergeable") is not None:
+        mergeable = "yes" if item["mergeable"] else "no"
+    return replace(
+        read_listed(item),
+        detailed=True,
+        id=cut(item.get("node_id"), 100),
+        mergeable=mergeable,
+        merge_state=cut(item.get("mergeable_state"), 20).lower(),
+        can_push=bool(item.get("maintainer_can_modify")),
+        additions=int(item.get("additions") or 0),
+        deletions=int(item.get("deletions") or 0),
+        changed_files=int(item.get("changed_files") or 0),
+        checks=tuple(checks),
+    )
+
+
+def read_pull(node: Mapping[str, Any], checks: Sequence[Check], threads: Sequence[Thread]) -> Pull:
+    """Read one pull request as GraphQL answers it."""
+    return Pull(
+        number=int(node["number"]),
+        title=cut(node["title"]),
+        author=cut((node["author"] or {}).get("login"), 100),
+        state=cut(node["state"], 16).lower(),
+        draft=bool(node["isDraft"]),
+        url=_web(node["url"]),
+        base_ref=cut(node["baseRefName"], 255),
+        head_ref=cut(node["headRefName"], 255),
+        head_repository=cut((node["headRepository"] or {}).get("nameWithOwner"), 300),
+        head_sha=cut(node["headRefOid"], 64),
+        updated_at=cut(node["updatedAt"], 40),
+        labels=tuple(cut(label["name"], 100) for label in (node["labels"] or {}).get("nodes") or ()),
+        detailed=True,
+        id=cut(node["id"], 100),
+        mergeable=_MERGEABLE.get(node["mergeable"], "unknown"),
+        merge_state=cut(node["mergeStateStatus"], 20).lower(),
+        review_decision=cut(node["reviewDecision"], 20).lower(),
+        can_push=bool(node["maintainerCanModify"]),
+        additions=int(node["additions"]),
+        deletions=int(node["deletions"]),
+        changed_files=int(node["changedFiles"]),
+        linked_issues=tuple(
+            int(n["number"]) for n in (node["closingIssuesReferences"] or {}).get("nodes") or ()
+        ),
+        checks=tuple(checks),
+        threads=tuple(threads),
+    )
+
+
+def read_checks(node: Mapping[str, Any]) -> tuple[list[Check], str]:
+    """Return a page of the checks of exactly the head, and where the next begins (empty: nowhere)."""
+    commits = node["commits"]["nodes"]
+    commit = commits[-1]["commit"] if commits else {}
+    rollup = commit.get("statusCheckRollup")
+    if not rollup or commit.get("oid") != node["headRefOid"]:
+        return [], ""
+    found = []
+    for item in rollup["contexts"]["nodes"]:
+        if item["__typename"] == "CheckRun":
+            outcome = _outcome(item["status"], item["conclusion"])
+            found.append(Check(cut(item["name"], 200), outcome, item["isRequired"], _web(item["detailsUrl"])))
+        else:
+            outcome = _outcome("completed", item["state"])
+            found.append(
+                Check(cut(item["context"], 200), outcome, item["isRequired"], _web(item["targetUrl"]))
+            )
+    return found, _next(rollup["contexts"]["pageInfo"])
+
+
+def read_threads(node: Mapping[str, Any]) -> tuple[list[Thread], str]:
+    """Return a page of the review threads, and where the next begins."""
+    threads = node["reviewThreads"]
+    found = []
+    for item in threads["nodes"]:
+        comments = item["comments"]["nodes"]
+        author = (comments[0]["author"] or {}).get("login") if comments else ""
+        bodies = tuple(cut(comment["body"], LONGEST_BODY) for comment in comments)
+        found.append(
+            Thread(
+                item["id"],
+                cut(item["path"], 1000),
+                item["line"],
+                item["isResolved"],
+                cut(author, 100),
+                bodies,
+            )
+        )
+    return found, _next(threads["pageInfo"])
+
+
+def write_thread(comment: LineComment) -> dict[str, Any]:
+    """Return a comment on lines as GraphQL's `DraftPullRequestReviewThread`."""
+    thread: dict[str, Any] = {
+        "path": comment.path, "line": comment.line, "side": comment.side, "body": comment.body
+    }  # fmt: skip
+    if comment.start_line is not None and comment.start_line != comment.line:
+        thread |= {"startLine": comment.start_line, "startSide": comment.side}
+    return thread
+
+
+def _outcome(status: Any, conclusion: Any) -> str:
+    if str(status).upper() != "COMPLETED":
+        return "pending"
+    return _OUTCOMES.get(str(conclusion).upper(), "failure")
+
+
+def _next(page: Mapping[str, Any]) -> str:
+    return str(page["endCursor"] or "") if page["hasNextPage"] else ""
+
+
+def _web(value: Any) -> str:
+    """Return an address that a page may link to; empty for any other scheme."""
+    text = cut(value, 1000)
+    return text if text.startswith(("https://", "http://")) else ""

@@ -1,0 +1,311 @@
+"""The client of GitHub's API: REST for lists (each page has an ETag), GraphQL for one pull request.
+
+GraphQL needs a token. Without one, the details come from REST, and threads and required checks are unknown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, MutableMapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import gidgethub
+import gidgethub.abc
+import httpx
+
+from jobs.errors import ForgeLimited, ForgeUnreachable, NotConfigured, NotFound, OffloadError, Refused
+from jobs.forges.github import answers, queries
+from jobs.forges.pulls import (
+    MOST_CHECKS,
+    MOST_THREADS,
+    Api,
+    Check,
+    Event,
+    Limit,
+    LineComment,
+    Posted,
+    Pull,
+    Thread,
+    cut,
+)
+
+ACCEPT = "application/vnd.github+json"
+SECONDS = 20.0
+MOST_BYTES = 32 * 1024 * 1024
+PAGE = 100
+MOST_PAGES = 10  # requests that one refresh of a list may cost
+# What each token has left, for every client of this process; by API address and token.
+_limits: dict[tuple[str, str], Limit] = {}
+
+
+class GitHubClient:
+    """GitHub or GitHub Enterprise; see `jobs.forges.pulls.ForgeClient`."""
+
+    def __init__(self, api: Api, cache: MutableMapping[str, Any] | None = None) -> None:
+        self._api = api
+        self._gh = _Requests(api, cache)
+
+    @property
+    def limit(self) -> Limit | None:
+        """What the token (or this computer's address) has left, as the last answer said."""
+        return self._gh.limit
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._gh.client.aclose()
+
+    async def list_open(self, slug: str) -> list[Pull]:
+        """Return all open pull requests; at most `MOST_PAGES` requests."""
+        url = f"/repos/{_path(slug)}/pulls?state=open&sort=updated&direction=desc&per_page={PAGE}"
+        found: list[Pull] = []
+        more: str | None = url
+        for _ in range(MOST_PAGES):
+            if more is None:
+                break
+            data, more = await self._get_page(more, f"Listing the pull requests of {slug}")
+            if not isinstance(data, list):
+                raise ForgeUnreachable(f"{self._api.host} answered the list of {slug} with no list.")
+            found += [answers.read_listed(item) for item in data]
+        # A pull request that changes between two pages can be on both.
+        return list({pull.number: pull for pull in found}.values())
+
+    async def get(self, slug: str, number: int) -> Pull:
+        """Return one pull request with its details."""
+        what = f"Reading {slug}#{number}"
+        if not self._api.token:
+            return await self._get_without_token(slug, number, what)
+        owner, name = slug.split("/", 1)
+        node: Mapping[str, Any] = {}
+        checks: list[Check] = []
+        threads: list[Thread] = []
+        after: dict[str, str] = {}
+        while True:
+            data = await self._query(queries.PULL, what, owner=owner, name=name, number=number, **after)
+            page = (data.get("repository") or {}).get("pullRequest")
+            if not page:
+                raise NotFound(
+                    f"{slug} has no pull request #{number}.", hint="Compare the number on its page."
+                )
+            if node and page["headRefOid"] != node["headRefOid"]:
+                # The head moved between two pages: what was read so far is about another commit.
+                node, checks, threads, after = {}, [], [], {}
+                continue
+            node = page
+            first, asked, after = not after, after, {}
+            if first or "checks" in asked:
+                found, end = answers.read_checks(page)
+                checks += found
+                if end and len(checks) < MOST_CHECKS:
+                    after["checks"] = end
+            if first or "threads" in asked:
+                conversations, end = answers.read_threads(page)
+                threads += conversations
+                if end and len(threads) < MOST_THREADS:
+                    after["threads"] = end
+            if not after:
+                return answers.read_pull(node, checks, threads)
+
+    async def _get_without_token(self, slug: str, number: int, what: str) -> Pull:
+        pull, _ = await self._get_page(f"/repos/{_path(slug)}/pulls/{number}", what)
+        commit = f"/repos/{_path(slug)}/commits/{pull['head']['sha']}"
+        runs, _ = await self._get_page(f"{commit}/check-runs?per_page={PAGE}", what)
+        status, _ = await self._get_page(f"{commit}/status?per_page={PAGE}", what)
+        return answers.read_rest_pull(pull, runs, status)
+
+    async def files(self, slug: str, number: int) -> Mapping[str, str]:
+        """Return the changed files with their patch."""
+        found: dict[str, str] = {}
+        more: str | None = f"/repos/{_path(slug)}/pulls/{number}/files?per_page={PAGE}"
+        while more is not None:
+            data, more = await self._get_page(more, f"Reading the files of {slug}#{number}")
+            found |= {item["filename"]: cut(item.get("patch"), MOST_BYTES) for item in data}
+        return found
+
+    async def find_mark(self, slug: str, number: int, mark: str) -> Posted | None:
+        """Return the user's own review whose text contains `mark`.
+
+        A pending review with the mark is what an interrupted attempt left; it is discarded.
+        """
+        owner, name = slug.split("/", 1)
+        what = f"Reading the reviews of {slug}#{number}"
+        before: dict[str, str] = {}
+        while True:
+            data = await self._query(
+                queries.FIND_REVIEWS, what, owner=owner, name=name, number=number, **before
+            )
+            pull = (data.get("repository") or {}).get("pullRequest")
+            if not pull:
+                raise NotFound(
+                    f"{slug} has no pull request #{number}.", hint="Compare the number on its page."
+                )
+            for review in pull["reviews"]["nodes"]:
+                if not review["viewerDidAuthor"] or mark not in review["body"]:
+                    continue
+                if review["state"] != "PENDING":
+                    return Posted(cut(review["url"]))
+                await self._query(
+                    queries.DISCARD_REVIEW, "Discarding an unfinished review", review=review["id"]
+                )
+            page = pull["reviews"]["pageInfo"]
+            if not page["hasPreviousPage"]:
+                return None
+            before = {"before": page["startCursor"]}
+
+    async def post_review(
+        self, slug: str, pull: Pull, commit: str, event: Event, body: str, comments: Sequence[LineComment]
+    ) -> Posted:
+        """Post one review: a pending one with its comments first, then its submission, which publishes it.
+
+        Comments on files are possible in a pending review only, so all reviews take this way.
+        """
+        what = f"Posting a review of {slug}#{pull.number}"
+        started = await self._query(
+            queries.START_REVIEW, what, pull=pull.id, commit=commit, body=body,
+            threads=[answers.write_thread(comment) for comment in comments if comment.line is not None],
+        )  # fmt: skip
+        review = started["addPullRequestReview"]["pullRequestReview"]["id"]
+        for comment in comments:
+            if comment.line is None:
+                await self._query(
+                    queries.ADD_FILE_THREAD, what, review=review, path=comment.path, body=comment.body
+                )
+        done = await self._query(queries.SUBMIT_REVIEW, what, review=review, event=event, body=body)
+        return Posted(cut(done["submitPullRequestReview"]["pullRequestReview"]["url"]))
+
+    async def _get_page(self, url: str, what: str) -> tuple[Any, str | None]:
+        async with _Translated(self._api, what):
+            return await self._gh.get_page(url)
+        raise AssertionError("unreachable")  # `_Translated` raises what it catches
+
+    async def _query(self, query: str, what: str, **variables: Any) -> dict[str, Any]:
+        if not self._api.token:
+            raise NotConfigured(
+                f"{what} needs a token for {self._api.host}.",
+                hint="Run `gh auth login`, or store a token (docs/forges.md says how).",
+            )
+        async with _Translated(self._api, what):
+            data = await self._gh.graphql(query, endpoint=self._api.graphql, **variables)
+            return dict(data)
+        raise AssertionError("unreachable")
+
+
+class _Requests(gidgethub.abc.GitHubAPI):
+    """gidgethub over httpx, with bounds: one origin, a size, and no request when nothing is left."""
+
+    def __init__(self, api: Api, cache: MutableMapping[str, Any] | None) -> None:
+        super().__init__("offload", oauth_token=api.token or None, cache=cache, base_url=api.rest)
+        self._origins = {_origin(api.rest), _origin(api.graphql)}
+        self._key = (api.rest, api.token)
+        # A proxy of the environment cannot reach a forge on this computer.
+        here = urlsplit(api.rest).hostname in ("127.0.0.1", "::1", "localhost")
+        self.client = httpx.AsyncClient(timeout=SECONDS, trust_env=not here)
+
+    @property
+    def limit(self) -> Limit | None:
+        return _limits.get(self._key)
+
+    async def get_page(self, url: str) -> tuple[Any, str | None]:
+        data, more, _ = await self._make_request("GET", url, {}, b"", ACCEPT)
+        return data, more
+
+    async def _request(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes = b""
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        if _origin(url) not in self._origins:
+            # Addresses of further pages come from the forge; the token must not follow one elsewhere.
+            raise ForgeUnreachable(f"{urlsplit(self._key[0]).netloc} named a page on {urlsplit(url).netloc}.")
+        limit = self.limit
+        if limit is not None and limit.remaining <= 0 and limit.resets_at > time.time():
+            raise _limited(urlsplit(url).netloc, limit.resets_at)
+        sent = {name: value for name, value in headers.items() if name != "content-length"}
+        async with self.client.stream(method, url, headers=sent, content=body) as response:
+            chunks, size = [], 0
+            async for chunk in response.aiter_bytes():
+                size += len(chunk)
+                if size > MOST_BYTES:
+                    raise ForgeUnreachable(
+                        f"{urlsplit(url).netloc} answered with more than {MOST_BYTES} bytes."
+                    )
+                chunks.append(chunk)
+        # GraphQL is counted apart from REST, in points.
+        if response.headers.get("x-ratelimit-resource", "core") == "core":
+            _note_limit(self._key, response.headers)
+        return response.status_code, response.headers, b"".join(chunks)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class _Translated:
+    """Turns errors of gidgethub and httpx into ours."""
+
+    def __init__(self, api: Api, what: str) -> None:
+        self._api, self._what = api, what
+
+    async def __aenter__(self) -> None:
+        return None
+
+    async def __aexit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if isinstance(error, (gidgethub.GitHubException, httpx.HTTPError, ValueError, KeyError)):
+            raise _translate(self._api, self._what, error) from error
+
+
+def _translate(api: Api, what: str, error: Exception) -> OffloadError:
+    said = cut(str(error), 300)
+    status = int(getattr(error, "status_code", 0) or 0)
+    headers = getattr(error, "headers", None) or {}
+    if isinstance(error, gidgethub.RateLimitExceeded):
+        return _limited(api.host, error.rate_limit.reset_datetime.timestamp())
+    if status in (403, 429) and (headers.get("retry-after") or "rate limit" in said.lower()):
+        after = str(headers.get("retry-after") or "60")
+        return _limited(api.host, time.time() + (int(after) if after.isdecimal() else 60))
+    if status == 401 or isinstance(error, gidgethub.GraphQLAuthorizationFailure):
+        return NotConfigured(
+            f"{what} failed: {api.host} refused the token ({said}).",
+            hint="Renew it with `gh auth login`, or store a new one (docs/forges.md).",
+        )
+    if status == 404 or (isinstance(error, gidgethub.QueryError) and "Could not resolve" in said):
+        return NotFound(
+            f"{what} failed: {api.host} does not have it, or does not show it to you.",
+            hint="Check the number; a private repository needs a token (docs/forges.md).",
+        )
+    if isinstance(error, gidgethub.QueryError) or status in (403, 422):
+        return Refused(
+            f"{what} failed: {api.host} refused it ({said}).",
+            hint="Check what the token may do (docs/forges.md).",
+        )
+    return ForgeUnreachable(
+        f"{what} failed: {api.host} did not answer as it must ({said or type(error).__name__}).",
+        hint="Try again; see the forge's status page.",
+    )
+
+
+def _limited(host: str, resets_at: float) -> ForgeLimited:
+    at = datetime.fromtimestamp(resets_at, UTC).strftime("%H:%M:%S UTC")
+    return ForgeLimited(
+        f"{host} accepts no further request until {at}: its rate limit is used up.",
+        hint="Lists show what is known until then. With a token the limit is 5000 requests an hour.",
+    )
+
+
+def _note_limit(key: tuple[str, str], headers: Mapping[str, str]) -> None:
+    try:
+        _limits[key] = Limit(
+            int(headers["x-ratelimit-limit"]),
+            int(headers["x-ratelimit-remaining"]),
+            float(headers["x-ratelimit-reset"]),
+        )
+    except (KeyError, ValueError):
+        pass  # Enterprise servers can have no limit
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc
+
+
+def _path(slug: str) -> str:
+    return quote(slug, safe="/")

@@ -1,0 +1,151 @@
+"""What a forge's client answers: pull requests, their checks and threads; and the contract of a client. Pure.
+
+Every text in here was written by other people. It is cut to a length that pages and rows can hold, and it is
+never a command, a path or a format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+LONGEST_TITLE = 500
+LONGEST_BODY = 64 * 1024
+MOST_LABELS = 30
+MOST_CHECKS = 300
+MOST_THREADS = 300
+
+Mergeable = Literal["yes", "no", "unknown"]
+Event = Literal["COMMENT", "APPROVE", "REQUEST_CHANGES"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check of one commit. `outcome`: `success`, `failure`, `pending` or `neutral`.
+
+    `required`: whether the base's rules name it; None when the forge did not say.
+    """
+
+    name: str
+    outcome: str
+    required: bool | None = None
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class Thread:
+    """A conversation on a line or a file. `line` is None for a file's; `marks`: see `jobs.outbox`."""
+
+    id: str
+    path: str
+    line: int | None
+    resolved: bool
+    author: str = ""
+    bodies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pull:
+    """A pull request. `detailed`: whether the fields below it were asked for; a list does not have them."""
+
+    number: int
+    title: str
+    author: str
+    state: str
+    draft: bool
+    url: str
+    base_ref: str
+    head_ref: str
+    head_repository: str
+    head_sha: str
+    updated_at: str
+    labels: tuple[str, ...] = ()
+    detailed: bool = False
+    id: str = ""
+    mergeable: Mergeable = "unknown"
+    merge_state: str = ""
+    review_decision: str = ""
+    can_push: bool = False
+    additions: int = 0
+    deletions: int = 0
+    changed_files: int = 0
+    linked_issues: tuple[int, ...] = ()
+    checks: tuple[Check, ...] = ()
+    threads: tuple[Thread, ...] | None = None
+
+
+@dataclass(frozen=True)
+class LineComment:
+    """A comment of a review. `line` None: about the file. `start_line`: the first of several lines."""
+
+    path: str
+    body: str
+    line: int | None = None
+    start_line: int | None = None
+    side: Literal["LEFT", "RIGHT"] = "RIGHT"
+
+
+@dataclass(frozen=True)
+class Posted:
+    """What was posted: its page on the forge."""
+
+    url: str
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How many requests a token has left in this hour. `resets_at`: seconds since the epoch."""
+
+    limit: int
+    remaining: int
+    resets_at: float
+
+
+class ForgeClient(Protocol):
+    """Reads and writes pull requests of one host with at most one token.
+
+    Reading works without a token where the forge allows it. Each method raises `NotFound`,
+    `NotConfigured` (no token, or a refused one), `ForgeLimited` and `ForgeUnreachable`. A method that posts
+    may raise `ForgeUnreachable` although the post was made: the caller looks for its own mark before it
+    repeats.
+    """
+
+    @property
+    def limit(self) -> Limit | None:
+        """What the token has left, as the last answer said; None when it said nothing."""
+
+    async def list_open(self, slug: str) -> list[Pull]:
+        """Return all open pull requests, the last changed first, without details."""
+
+    async def get(self, slug: str, number: int) -> Pull:
+        """Return one pull request with its details."""
+
+    async def files(self, slug: str, number: int) -> Mapping[str, str]:
+        """Return the changed files with their patch (empty for a file without lines)."""
+
+    async def find_mark(self, slug: str, number: int, mark: str) -> Posted | None:
+        """Return the user's review or comment whose text contains `mark`."""
+
+    async def post_review(
+        self, slug: str, pull: Pull, commit: str, event: Event, body: str, comments: Sequence[LineComment]
+    ) -> Posted:
+        """Post one review with its comments, all or none."""
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+
+
+def cut(value: Any, longest: int = LONGEST_TITLE) -> str:
+    """Return a text of the forge, cut to `longest` characters; an empty one for anything else."""
+    return value.replace("\x00", "")[:longest] if isinstance(value, str) else ""
+
+
+@dataclass
+class Api:
+    """Where a host's API is, and the token for it. The token is in no representation."""
+
+    host: str
+    rest: str
+    graphql: str
+    token: str = field(default="", repr=False)

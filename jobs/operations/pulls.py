@@ -1,0 +1,56 @@
+"""Pull requests for interfaces: rows, refreshed when they are looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.errors import NotConfigured, OffloadError
+from jobs.models import PullRequest, Repository
+from jobs.operations.progress import Progress
+
+
+@dataclass(frozen=True)
+class ObservedPull:
+    """A pull request as last read, and what is in the way of merging it, as sentences."""
+
+    row: PullRequest
+    blocks: list[str]
+
+
+async def list_pulls(text: str, cwd: Path, warn: Progress) -> list[PullRequest]:
+    """Return the open pull requests of a repository, the last changed first.
+
+    `text` names the repository as `resolve_repository` takes it. A forge that does not answer costs a
+    warning: the rows are returned as last read. Raises `NotConfigured` when the forge has no client.
+    """
+    from jobs import execution  # loads the transports, which a list of jobs does not need
+
+    repository = await execution.resolve_repository(text, cwd)
+    try:
+        await execution.refresh_pulls(repository)
+    except NotConfigured:
+        raise
+    except OffloadError as error:
+        warn(f"{error} The list is shown as last read.")
+    rows = PullRequest.objects.filter(repository=repository, state="open").select_related("repository")
+    return [row async for row in rows]
+
+
+async def observe_pull(repository: Repository, number: int | None, warn: Progress) -> ObservedPull | None:
+    """Return a pull request as just read; as last read, with a warning, when the forge does not answer.
+
+    None when it is not a pull request, or its forge has no client.
+    """
+    from jobs import execution
+    from jobs.forges import registry
+
+    if number is None or not registry.has_client(repository.forge):
+        return None
+    try:
+        await execution.refresh_pull(repository, number)
+    except OffloadError as error:
+        warn(f"{error} The pull request is shown as last read.")
+    rows = PullRequest.objects.select_related("repository")
+    row = await rows.filter(repository=repository, number=number).afirst()
+    return ObservedPull(row, execution.what_blocks(row)) if row else None

@@ -1,0 +1,153 @@
+"""GitHub's client and the kept pull requests, against a strict fake over HTTP."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from graphql import build_schema, parse, validate
+
+from jobs.errors import ForgeLimited, ForgeUnreachable, NotConfigured, NotFound
+from jobs.forges import registry
+from jobs.forges.github.client import GitHubClient
+from jobs.forges.pulls import Api
+from tests.jobs.cli.conftest import cli as cli
+from tests.support.cli import Cli
+from tests.support.github import SCHEMA, SHA, TOKEN, GitHub, github
+from tests.support.github_schema import QUERIES
+
+SLUG = "acme/shop"
+FAILED = {
+    "__typename": "CheckRun", "name": "test", "status": "COMPLETED", "conclusion": "FAILURE",
+    "detailsUrl": "https://ci.test/1", "required": True,
+}  # fmt: skip
+PENDING = {
+    "__typename": "StatusContext", "context": "deploy", "state": "PENDING", "targetUrl": None,
+    "required": False,
+}  # fmt: skip
+THREAD = {"id": "T1", "isResolved": False, "path": "app.txt", "line": 2, "body": "Why?"}
+
+
+@pytest.fixture
+def forge() -> Iterator[GitHub]:
+    with github() as server:
+        yield server
+
+
+@asynccontextmanager
+async def client(
+    forge: GitHub, token: str = TOKEN, cache: dict[str, Any] | None = None
+) -> AsyncIterator[GitHubClient]:
+    opened = GitHubClient(Api("github.test", forge.url, f"{forge.url}/graphql", token), cache)
+    try:
+        yield opened
+    finally:
+        await opened.aclose()
+
+
+def configure(cli: Cli, forge: GitHub, token: str = TOKEN) -> None:
+    cli.env |= {"OFFLOAD_FORGE_APIS": f"github.test={forge.url}", "GIT_TOKEN_GITHUB_TEST": token}
+    cli.env["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"
+
+
+REPO = ("--repo", "https://github.test/acme/shop")
+
+
+def test_the_queries_fit_the_published_schema() -> None:
+    schema = build_schema(SCHEMA)
+    assert [error.message for query in QUERIES for error in validate(schema, parse(query))] == []
+
+
+async def test_a_list_of_500_costs_five_requests_and_nothing_when_unchanged(forge: GitHub) -> None:
+    for number in range(1, 501):
+        forge.add(number)
+    forge.add(501, state="CLOSED")
+    cache: dict[str, Any] = {}
+    for _ in range(2):
+        async with client(forge, cache=cache) as hub:
+            pulls = await hub.list_open(SLUG)
+        assert sorted(pull.number for pull in pulls) == list(range(1, 501))
+    assert [status for _, _, status in forge.requests] == [200] * 5 + [304] * 5
+    assert forge.used == 5
+
+
+async def test_details_are_complete_over_pages_and_about_exactly_the_head(forge: GitHub) -> None:
+    threads = [THREAD | {"id": f"T{n}", "isResolved": n > 150} for n in range(1, 203)]
+    checks = [FAILED | {"name": f"check {n}"} for n in range(130)] + [PENDING]
+    forge.add(3, threads=threads, checks=checks, reviewDecision="CHANGES_REQUESTED")
+    async with client(forge) as hub:
+        pull = await hub.get(SLUG, 3)
+        with pytest.raises(NotFound, match="does not have it"):
+            await hub.get(SLUG, 99)
+    assert pull.threads is not None
+    assert (len(pull.threads), len(pull.checks), pull.linked_issues) == (202, 131, (7,))
+    assert {check.outcome: check.required for check in pull.checks} == {"failure": True, "pending": False}
+    assert len({thread.id for thread in pull.threads}) == 202
+
+
+async def test_without_a_token_public_repositories_can_be_read(forge: GitHub) -> None:
+    forge.add(3, mergeable="CONFLICTING")
+    async with client(forge, token="") as hub:
+        pull = await hub.get(SLUG, 3)
+        assert (pull.mergeable, pull.threads, pull.checks[0].outcome) == ("no", None, "failure")
+        with pytest.raises(NotConfigured, match="needs a token"):
+            await hub.find_mark(SLUG, 3, "mark")
+
+
+async def test_a_used_up_limit_stops_requests_before_they_are_sent(forge: GitHub) -> None:
+    forge.add(3)
+    forge.limit = 1
+    async with client(forge) as one, client(forge) as two, client(forge, token="") as other:
+        await one.list_open(SLUG)
+        sent = len(forge.requests)
+        with pytest.raises(ForgeLimited, match="no further request until"):
+            await two.list_open(SLUG)  # another client of the same token
+        assert len(forge.requests) == sent
+        with pytest.raises(ForgeLimited):
+            await other.list_open(SLUG)
+
+
+async def test_the_token_follows_no_page_to_another_server(forge: GitHub) -> None:
+    for number in range(1, 102):
+        forge.add(number)
+    with github() as elsewhere:
+        forge.elsewhere = elsewhere.url
+        async with client(forge) as hub:
+            with pytest.raises(ForgeUnreachable, match="named a page on"):
+                await hub.list_open(SLUG)
+        assert elsewhere.requests == []
+
+
+@pytest.mark.parametrize("entry", ["github.test", "github.test=http://forge.example", "x=ftp://127.0.0.1"])
+def test_an_address_of_an_api_is_checked(entry: str) -> None:
+    with pytest.raises(NotConfigured, match="forge_apis"):
+        registry.api_of("github", "github.test", [entry], "")
+
+
+def test_the_command_line_lists_and_describes_pull_requests(cli: Cli, forge: GitHub) -> None:
+    configure(cli, forge)
+    hostile = "\x1b]0;owned\x07 \x1b[2J\nrm -rf <script>"
+    forge.add(1, title=hostile, threads=[THREAD], checks=[FAILED, PENDING])
+    forge.add(2, isDraft=True)
+    forge.unknown_mergeability = 1
+    listed = cli.run("offload", "ls", "--open", *REPO).stdout
+    assert not {"\x1b", "\x07"} & set(listed)
+    assert len(listed.splitlines()) == 2
+    assert "draft: Change 2 [bug]" in listed
+    told = cli.run("offload", "status", "1", *REPO).stdout
+    assert "has not computed yet" in told  # and the next answer knows
+    data = cli.json("offload", "status", "1", *REPO)["pull_request"]
+    assert data["blocks"] == ["The required check test failed.", "1 thread is not resolved."]
+    assert (data["mergeable"], data["head_sha"], data["author"]) == ("yes", SHA, "ada")
+    # The list comes from the rows when the forge refuses; what it lacks is closed.
+    del forge.pulls[2]
+    cli.env["GIT_TOKEN_GITHUB_TEST"] = "ghp_a-token-that-was-revoked"
+    assert "refused the token" in cli.run("offload", "status", "1", *REPO).stderr
+    assert TOKEN not in "".join(
+        path.read_text(errors="replace") for path in cli.home.rglob("*") if path.is_file()
+    )
+
+
+def test_a_forge_without_a_client_says_so(cli: Cli) -> None:
+    done = cli.run("offload", "ls", "--open", "--repo", "https://git.example/a/b", code=4)
+    assert "it is not a GitHub" in done.stderr

@@ -1,0 +1,295 @@
+"""A strict GitHub on loopback: REST lists and the GraphQL that the client uses, executed by graphql-core over
+a cut of the published schema (`github.graphql`).
+
+It pages, answers 304 to a known ETag, counts requests against a limit, and can lie about mergeability for a
+while, lose the answer of a mutation after it was carried out, and move a head.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from graphql import GraphQLError, build_schema, graphql_sync
+
+SCHEMA = Path(__file__).with_name("github.graphql").read_text()
+TOKEN = "ghp_a-token-that-only-the-fake-knows"
+SHA = "1" * 40
+PATCH = "@@ -1,2 +1,3 @@\n one\n+two\n three"
+
+
+class GitHub(ThreadingHTTPServer):
+    """One repository, acme/shop. Change `pulls` and the faults from a test."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.pulls: dict[int, dict[str, Any]] = {}
+        self.reviews: list[dict[str, Any]] = []
+        self.requests: list[tuple[str, str, int]] = []
+        self.limit = 5000
+        self.used = 0
+        self.unknown_mergeability = 0  # so many answers say UNKNOWN
+        self.lose_answers_of: set[str] = set()  # mutations that are carried out without an answer
+        self.elsewhere = ""  # the origin of further pages, when it is not this one
+        self.schema = build_schema(SCHEMA)
+        for name, kind in (("CheckRun", "CheckRun"), ("StatusContext", "StatusContext")):
+            self.schema.type_map[name].is_type_of = lambda v, _, k=kind: v["__typename"] == k  # type: ignore[attr-defined]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def add(self, number: int, **values: Any) -> dict[str, Any]:
+        """Add an open pull request; keys are GraphQL's."""
+        pull = {
+            "id": f"PR_{number}", "number": number, "title": f"Change {number}", "state": "OPEN",
+            "url": f"https://github.test/acme/shop/pull/{number}", "isDraft": False, "author": "ada",
+            "maintainerCanModify": True, "updatedAt": "2026-11-27T10:00:00Z", "baseRefName": "main",
+            "headRefName": f"topic-{number}", "headRefOid": SHA, "mergeable": "MERGEABLE",
+            "mergeStateStatus": "CLEAN", "reviewDecision": None, "additions": 1, "deletions": 0,
+            "changedFiles": 1, "labels": ["bug"], "issues": [7], "checks": [], "threads": [],
+            "files": {"app.txt": PATCH},
+        } | values  # fmt: skip
+        self.pulls[number] = pull
+        return pull
+
+
+@contextmanager
+def github() -> Iterator[GitHub]:
+    """Serve an empty repository."""
+    with GitHub() as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+
+
+def _slice(
+    items: list[Any], first: int | None, after: str | None, last: int | None, before: str | None
+) -> Any:
+    """A connection. Cursors are positions."""
+    if not (first or last) or max(first or 0, last or 0) > 100:
+        raise GraphQLError("You must provide a `first` or `last` value of at most 100.")
+    start, end = int(after or 0), int(before or len(items))
+    start, end = (start, min(end, start + first)) if first else (max(start, end - (last or 0)), end)
+    info = {
+        "hasNextPage": end < len(items), "endCursor": str(end),
+        "hasPreviousPage": start > 0, "startCursor": str(start),
+    }  # fmt: skip
+    return {"nodes": items[start:end], "pageInfo": info}
+
+
+def _connection(items: Any) -> Any:
+    def resolve(info: Any, first: Any = None, after: Any = None, last: Any = None, before: Any = None) -> Any:
+        return _slice(items, first, after, last, before)
+
+    return resolve
+
+
+class _Root:
+    """The resolvers of `Query` and `Mutation`."""
+
+    def __init__(self, server: GitHub) -> None:
+        self.server = server
+
+    def repository(self, info: Any, owner: str, name: str) -> Any:
+        if (owner, name) != ("acme", "shop"):
+            raise GraphQLError(f"Could not resolve to a Repository with the name '{owner}/{name}'.")
+        return {"nameWithOwner": "acme/shop", "pullRequest": self._pull}
+
+    def _pull(self, info: Any, number: int) -> Any:
+        pull = self.server.pulls.get(number)
+        if pull is None:
+            raise GraphQLError(f"Could not resolve to a PullRequest with the number of {number}.")
+        checks = [
+            {**check, "isRequired": lambda info, pullRequestNumber=None, r=check["required"]: r}
+            for check in pull["checks"]
+        ]  # fmt: skip
+        threads = [
+            {**thread, "comments": _connection([{"author": {"login": "bob"}, "body": thread["body"]}])}
+            for thread in pull["threads"]
+        ]  # fmt: skip
+        unknown = self.server.unknown_mergeability > 0
+        self.server.unknown_mergeability -= unknown
+        rollup = {"contexts": _connection(checks)} if checks else None
+        commit = {"commit": {"oid": pull["headRefOid"], "statusCheckRollup": rollup}}
+        return pull | {
+            "author": {"login": pull["author"]},
+            "headRepository": {"nameWithOwner": "ada/shop"},
+            "mergeable": "UNKNOWN" if unknown else pull["mergeable"],
+            "labels": _connection([{"name": name} for name in pull["labels"]]),
+            "closingIssuesReferences": _connection([{"number": n} for n in pull["issues"]]),
+            "reviewThreads": _connection(threads),
+            "commits": _connection([commit]),
+            "reviews": _connection([r for r in self.server.reviews if r["pull"] == pull["id"]]),
+        }
+
+    def addPullRequestReview(self, info: Any, input: dict[str, Any]) -> Any:
+        pull = next(p for p in self.server.pulls.values() if p["id"] == input["pullRequestId"])
+        if any(r["state"] == "PENDING" for r in self.server.reviews):
+            raise GraphQLError("User can only have one pending review per pull request")
+        if input["commitOID"] != pull["headRefOid"]:
+            raise GraphQLError("The commitOID is not part of the pull request")
+        review = {
+            "id": f"PRR_{len(self.server.reviews) + 1}", "pull": pull["id"], "state": "PENDING",
+            "body": input.get("body") or "", "viewerDidAuthor": True, "threads": [],
+            "url": f"{pull['url']}#pullrequestreview-{len(self.server.reviews) + 1}",
+        }  # fmt: skip
+        # As recorded of GitHub: comments outside of the hunks vanish without a word.
+        review["threads"] = [t for t in input.get("threads") or [] if t["line"] in (1, 2, 3)]
+        self.server.reviews.append(review)
+        return {"pullRequestReview": review}
+
+    def _review(self, id: str) -> dict[str, Any]:
+        found = next((r for r in self.server.reviews if r["id"] == id and r["state"] == "PENDING"), None)
+        if found is None:
+            raise GraphQLError(f"Could not resolve to a node with the global id of '{id}'")
+        return found
+
+    def addPullRequestReviewThread(self, info: Any, input: dict[str, Any]) -> Any:
+        self._review(input["pullRequestReviewId"])["threads"].append(input)
+        return {"thread": None}
+
+    def submitPullRequestReview(self, info: Any, input: dict[str, Any]) -> Any:
+        review = self._review(input["pullRequestReviewId"])
+        review["body"] = input.get("body") or review["body"]
+        review["state"] = {"COMMENT": "COMMENTED", "APPROVE": "APPROVED"}.get(
+            input["event"], "CHANGES_REQUESTED"
+        )
+        return {"pullRequestReview": review}
+
+    def deletePullRequestReview(self, info: Any, input: dict[str, Any]) -> Any:
+        review = self._review(input["pullRequestReviewId"])
+        self.server.reviews.remove(review)
+        return {"pullRequestReview": review}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: GitHub
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        parts = urlsplit(self.path)
+        words = parts.path.strip("/").split("/")
+        query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+        if not self._may():
+            return
+        if words[:3] != ["repos", "acme", "shop"]:
+            self._answer(404, {"message": "Not Found"})
+            return
+        match words[3:]:
+            case ["pulls"]:
+                opened = [p for p in self.server.pulls.values() if p["state"] == "OPEN"]
+                self._page([_rest(pull) for pull in opened], query)
+            case ["pulls", number] if int(number) in self.server.pulls:
+                self._answer(200, _rest_full(self.server.pulls[int(number)]))
+            case ["pulls", number, "files"] if int(number) in self.server.pulls:
+                files = self.server.pulls[int(number)]["files"]
+                self._page([{"filename": name, "patch": patch} for name, patch in files.items()], query)
+            case ["commits", _, "check-runs"]:
+                run = {
+                    "name": "test",
+                    "status": "completed",
+                    "conclusion": "failure",
+                    "details_url": "https://x.test/",
+                }
+                self._answer(200, {"total_count": 1, "check_runs": [run]})
+            case ["commits", _, "status"]:
+                self._answer(200, {"state": "success", "statuses": []})
+            case _:
+                self._answer(404, {"message": "Not Found"})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path != "/graphql" or self.headers.get("Authorization") is None:
+            return self._answer(401, {"message": "This endpoint requires you to be authenticated."})
+        if not self._may():
+            return None
+        done = graphql_sync(
+            self.server.schema, body["query"], _Root(self.server), variable_values=body.get("variables")
+        )
+        for name in list(self.server.lose_answers_of):
+            if f"{name}(" in body["query"] and not done.errors:
+                self.server.lose_answers_of.discard(name)
+                self.close_connection = True
+                self.server.requests.append(("POST", "lost", 0))
+                return None
+        answer: dict[str, Any] = {"data": done.data}
+        if done.errors:
+            answer["errors"] = [{"message": error.message, "type": "X"} for error in done.errors]
+        return self._answer(200, answer, resource="graphql")
+
+    def _may(self) -> bool:
+        given = self.headers.get("Authorization")
+        if given is not None and given not in (f"token {TOKEN}", f"Bearer {TOKEN}"):
+            self._answer(401, {"message": "Bad credentials"})
+            return False
+        if self.server.used >= self.server.limit:
+            self._answer(403, {"message": "API rate limit exceeded"})
+            return False
+        return True
+
+    def _page(self, items: list[Any], query: dict[str, str]) -> None:
+        size, page = min(100, int(query.get("per_page", 30))), int(query.get("page", 1))
+        more = {}
+        if page * size < len(items):
+            path = self.path.replace(f"&page={page}", "")
+            more["Link"] = f'<{self.server.elsewhere or self.server.url}{path}&page={page + 1}>; rel="next"'
+        self._answer(200, items[(page - 1) * size : page * size], more)
+
+    def _answer(
+        self, status: int, value: Any, headers: dict[str, str] | None = None, resource: str = "core"
+    ) -> None:
+        body = json.dumps(value).encode()
+        etag = f'"{sha256(body).hexdigest()}"'
+        if self.command == "GET" and status == 200 and self.headers.get("If-None-Match") == etag:
+            status, body = 304, b""
+        elif resource == "core" and status == 200:
+            self.server.used += 1
+        self.server.requests.append((self.command, self.path, status))
+        self.send_response(status)
+        sent = {"Content-Type": "application/json; charset=utf-8", "Content-Length": str(len(body))}
+        if self.command == "GET" and status in (200, 304):
+            sent["ETag"] = etag
+        sent |= {
+            "X-RateLimit-Limit": str(self.server.limit),
+            "X-RateLimit-Remaining": str(self.server.limit - self.server.used),
+            "X-RateLimit-Reset": str(int(time.time()) + 3600), "X-RateLimit-Resource": resource,
+        } | (headers or {})  # fmt: skip
+        for name, text in sent.items():
+            self.send_header(name, text)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def _rest(pull: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "number": pull["number"], "node_id": pull["id"], "title": pull["title"],
+        "state": pull["state"].lower(),
+        "draft": pull["isDraft"], "html_url": pull["url"], "user": {"login": pull["author"]},
+        "labels": [{"name": name} for name in pull["labels"]], "updated_at": pull["updatedAt"],
+        "merged_at": None, "base": {"ref": pull["baseRefName"]},
+        "head": {"ref": pull["headRefName"], "sha": pull["headRefOid"], "repo": {"full_name": "ada/shop"}},
+    }  # fmt: skip
+
+
+def _rest_full(pull: dict[str, Any]) -> dict[str, Any]:
+    return _rest(pull) | {
+        "mergeable": {"MERGEABLE": True, "CONFLICTING": False}.get(pull["mergeable"]),
+        "mergeable_state": pull["mergeStateStatus"].lower(), "additions": pull["additions"],
+        "deletions": pull["deletions"], "changed_files": pull["changedFiles"], "maintainer_can_modify": True,
+    }  # fmt: skip
