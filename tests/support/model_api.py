@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import http.server
 import json
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 AGENT_BIN = Path(__file__).parent / "gemini" / "node_modules" / ".bin"
 
 
 @dataclass
 class ModelApi:
-    """`answer`: what the model says. `asked` holds (path, key, body) of each request."""
+    """`answer`: what the model says. `asked` holds (path, key, body) of each request.
+
+    `call`: given a request's body, returns the tool that the model calls (name, arguments), or None to answer.
+    """
 
     answer: str = "{}"
+    call: Callable[[str], tuple[str, dict[str, Any]] | None] | None = None
     port: int = 0
     asked: list[tuple[str, str, str]] = field(default_factory=list)
 
@@ -33,7 +39,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
         self.api.asked.append((self.path, self.headers.get("x-goog-api-key") or "", body))
-        part = {"content": {"parts": [{"text": self.api.answer}], "role": "model"}, "finishReason": "STOP"}
+        call = self.api.call(body) if self.api.call else None
+        said: dict[str, Any] = {"text": self.api.answer}
+        if call is not None:
+            said = {"functionCall": {"name": call[0], "args": call[1]}}
+        part = {"content": {"parts": [said], "role": "model"}, "finishReason": "STOP"}
         usage = {"promptTokenCount": 1, "candidatesTokenCount": 1, "totalTokenCount": 2}
         data = json.dumps({"candidates": [{**part, "index": 0}], "usageMetadata": usage}).encode()
         streams = "streamGenerateContent" in self.path
@@ -46,6 +56,26 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Keep the test's output quiet."""
+
+
+def leave_plan_mode(command: str) -> Callable[[str], tuple[str, dict[str, Any]] | None]:
+    """Return the calls of a model that leaves Gemini CLI's plan mode by its own tools and runs a command."""
+
+    def call(body: str) -> tuple[str, dict[str, Any]] | None:
+        used = re.findall(r'"functionResponse":.{0,200}?"name": ?"(\w+)"', body)
+        place = re.search(r"plans directory \(([^)]+)\)", body)
+        if used.count("write_file") == 0:
+            return "write_file", {"file_path": "/nowhere/plan.md", "content": "x"}
+        if used.count("write_file") == 1:
+            folder = place.group(1) if place else "/nowhere"
+            return "write_file", {"file_path": f"{folder}/plan.md", "content": "# Plan\n1. Run it.\n"}
+        if "exit_plan_mode" not in used:
+            return "exit_plan_mode", {"plan_filename": "plan.md", "plan_path": "plan.md"}
+        if "run_shell_command" not in used:
+            return "run_shell_command", {"command": command, "description": "look"}
+        return None
+
+    return call
 
 
 @contextmanager

@@ -15,13 +15,31 @@ PROFILE = "gemini-cli-config"
 KEY = "GEMINI_API_KEY"
 _SETTINGS: dict[str, Any] = {
     # A user's own login never counts, and a home without one is not asked for it.
-    "security": {"auth": {"selectedType": "gemini-api-key"}, "folderTrust": {"enabled": False}},
+    "security": {
+        "auth": {"selectedType": "gemini-api-key"},
+        "folderTrust": {"enabled": False},
+        # No command that the agent runs sees what looks like a key.
+        "environmentVariableRedaction": {"enabled": True},
+    },
     "general": {"enableAutoUpdate": False, "enableAutoUpdateNotification": False},
     "privacy": {"usageStatisticsEnabled": False},
     "telemetry": {"enabled": False},
     "hooksConfig": {"enabled": False},
     "context": {"loadMemoryFromIncludeDirectories": False},
 }
+# Plan mode alone does not hold: without a terminal its own tool leaves it, for a mode that asks for nothing.
+# What is not allowed here is denied in every mode. Priorities: 999 is the highest that a policy file can give.
+_READ_ONLY = """\
+[[rule]]
+toolName = "*"
+decision = "deny"
+priority = 990
+
+[[rule]]
+toolName = ["read_file", "list_directory", "glob", "grep_search"]
+decision = "allow"
+priority = 995
+"""
 
 
 @dataclass(frozen=True)
@@ -36,13 +54,14 @@ class Gemini(Agent):
         """Return the profile: `GEMINI_CLI_HOME` names the directory that holds `.gemini`."""
         files = {
             ".gemini/settings.json": json.dumps(_SETTINGS, indent=1, sort_keys=True) + "\n",
+            ".gemini/policies/read-only.toml": _READ_ONLY,
             # The nearest one counts: none of another directory is read.
             "work/.gemini/.env": "",
         }
         return Profile(PROFILE, files, keep=(".gemini/tmp", ".gemini/history"))
 
     def review(self, request: str) -> Call:
-        """Return the call: plan mode reads and never writes or runs commands."""
+        """Return the call. The policy in its profile lets it read, in whatever mode it is."""
         argv = ("gemini", "--prompt", "Do what the text above says.", "--approval-mode", "plan")
         env = {"GEMINI_CLI_HOME": "{home}", "NO_COLOR": "1"}
         if self.url:

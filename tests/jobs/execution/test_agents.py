@@ -14,7 +14,7 @@ from jobs.agents.gemini import PROFILE, Gemini
 from jobs.errors import NotConfigured, UsageError
 from jobs.models import Job
 from tests.jobs.execution.base import ExecutionTest
-from tests.support.model_api import AGENT_BIN, model_api
+from tests.support.model_api import AGENT_BIN, leave_plan_mode, model_api
 
 KEY = "planted-model-key-77f0"
 SAYS = {
@@ -102,6 +102,15 @@ class Agents(ExecutionTest):
         self.assertEqual((own / "settings.json").read_text(), clean[".gemini/settings.json"])
         self.assertFalse((own / "extensions").exists())
         self.assertEqual({t["id"]: t["state"] for t in job.tasks}["agent"], "succeeded")
+
+    async def test_a_model_that_leaves_plan_mode_runs_and_writes_nothing(self) -> None:
+        proof = self.tmp / "escaped"
+        self.api.call = leave_plan_mode(f"env >{proof}")
+        job = await self.run_job("1", agent="gemini")
+        self.assertEqual({t["id"]: t["state"] for t in job.tasks}["agent"], "succeeded")
+        self.assertFalse(proof.exists(), proof.exists() and proof.read_text())
+        self.assertEqual(list((self.root / "home" / job.session).rglob("plan.md")), [])
+        self.assertIn("exit_plan_mode", self.api.asked[-1][2], "the model tried")
 
     async def test_any_program_can_be_the_agent(self) -> None:
         program = self.tmp / "agent"
