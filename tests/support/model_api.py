@@ -19,7 +19,7 @@ AGENT_BIN = Path(__file__).parent / "gemini" / "node_modules" / ".bin"
 class ModelApi:
     """`answer`: what the model says. `asked` holds (path, key, body) of each request.
 
-    `call`: given a request's body, returns the tool that the model calls (name, arguments), or None to answer.
+    `call`: takes a body; returns the tool that the model calls (name, arguments), or None to answer.
     """
 
     answer: str = "{}"

@@ -28,7 +28,7 @@ _SETTINGS: dict[str, Any] = {
     "context": {"loadMemoryFromIncludeDirectories": False},
 }
 # Plan mode alone does not hold: without a terminal its own tool leaves it, for a mode that asks for nothing.
-# What is not allowed here is denied in every mode. Priorities: 999 is the highest that a policy file can give.
+# What is not allowed here is denied in every mode. A policy file gives at most 999.
 _READ_ONLY = """\
 [[rule]]
 toolName = "*"
