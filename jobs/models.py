@@ -35,7 +35,10 @@ class Worker(models.Model):
 
     name = models.SlugField(max_length=63, unique=True)
     provider = models.CharField(max_length=32)
-    config = models.JSONField(default=dict, blank=True, help_text="Provider settings; never a secret.")
+    config = models.JSONField(default=dict, blank=True, help_text="The user's settings; never a secret.")
+    facts = models.JSONField(
+        default=dict, blank=True, help_text="What was observed of the machine; see `jobs.workers.records`."
+    )
     root = models.CharField(max_length=500, help_text="Absolute path of Offload's root on the worker.")
     desired = models.CharField(max_length=16, choices=_choices(WorkerDesired), default=WorkerDesired.UP.value)
     state = models.CharField(max_length=16, choices=_choices(WorkerState), default=WorkerState.ABSENT.value)

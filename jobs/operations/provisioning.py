@@ -21,7 +21,7 @@ from jobs.states import WorkerState
 from jobs.workers import cloud_init, provision
 from jobs.workers.connection import provider_config
 from jobs.workers.costs import price_of
-from jobs.workers.machines import set_row
+from jobs.workers.records import set_row
 
 CLOUD_KIND = "gce-cos"
 # Rows that may have no machine yet: the account is checked for them as for a new worker.
@@ -69,17 +69,18 @@ async def plan_provision(request: ProvisionRequest, progress: Progress) -> Provi
         root = simulation.root(request.name)
     else:
         config, root = config_of(request), cloud_init.MOUNT
+    facts: dict[str, Any] = {}
     if worker is not None:
         kept = ("disk_zone", "adopts", "tried")
-        config |= {key: worker.config[key] for key in kept if worker.config.get(key)}
-    planned = Worker(name=request.name, provider=CLOUD_KIND, root=root, config=config)
+        facts = {key: worker.facts[key] for key in kept if worker.facts.get(key)}
+    planned = Worker(name=request.name, provider=CLOUD_KIND, root=root, config=config, facts=facts)
     if request.simulate:
         await asyncio.to_thread(simulation.start)  # its provider answers for the price
         price = await price_of(planned)
         effects = (*_describe(planned, price), *_describe_simulation(planned))
         return ProvisionPlan(planned, True, price, effects=effects)
     checked = await _check_account(planned, request, progress)
-    planned.config = checked.config
+    planned.config, planned.facts = checked.config, checked.facts
     price = await price_of(planned)
     return ProvisionPlan(
         planned,
@@ -105,7 +106,7 @@ async def _plan_continuation(worker: Worker, request: ProvisionRequest, progress
     # Days may have passed: an API may be off now, a quota used up, a name taken.
     price = await price_of(worker)
     checked = await _check_account(worker, request, progress)
-    worker.config = {**worker.config, **({"adopts": checked.config["adopts"]} if checked.adopted else {})}
+    worker.facts = checked.facts
     question = (
         ConfirmationPlan(_question("Continue with", worker, checked.adopted)) if checked.adopted else None
     )
@@ -124,11 +125,14 @@ async def provision_worker(plan: ProvisionPlan, progress: Progress) -> Provision
     if worker.config.get("simulated"):
         await asyncio.to_thread(simulation.start)
     if not plan.is_new and plan.adopted:
-        await set_row(worker, adopts=worker.config["adopts"])
+        await set_row(worker, adopts=worker.facts["adopts"])
     undo = f"what was requested may come up and cost: `offload fleet delete {name}` removes it"
     config: Mapping[str, Any] = worker.config if plan.is_new else {}
+    facts = worker.facts if plan.is_new else {}
     async with explain_interruption(f"creating {name}", name, f"provision {name}", undo):
-        return Provisioned(*await provision.provision(name, worker.provider, worker.root, config, progress))
+        return Provisioned(
+            *await provision.provision(name, worker.provider, worker.root, config, progress, facts)
+        )
 
 
 async def _simulated_config(request: ProvisionRequest) -> dict[str, Any]:
@@ -142,19 +146,21 @@ async def _simulated_config(request: ProvisionRequest) -> dict[str, Any]:
 @dataclass(frozen=True)
 class _Checked:
     config: dict[str, Any]
+    facts: dict[str, Any]
     adopted: tuple[Adopted, ...]
     warnings: tuple[str, ...]
 
 
 async def _check_account(plan: Worker, request: ProvisionRequest, progress: Progress) -> _Checked:
-    """Return the configuration as far as the account allows it, and what is taken over.
+    """Return the settings as far as the account allows them, and what is taken over.
 
     An existing data disk leaves one zone to check. Raises `Refused` for a machine that runs for another home.
     """
-    config, disk_zone = provider_config(plan), plan.config.get("disk_zone")
+    config, disk_zone = provider_config(plan), plan.facts.get("disk_zone")
     zones = [disk_zone] if disk_zone else config["zones"]
     found = await preflight(plan.name, {**config, "zones": zones}, progress)
     changes: dict[str, Any] = {} if disk_zone else {"zones": found.zones}
+    facts: dict[str, Any] = dict(plan.facts)
     warnings = []
     for one in found.adopted:
         if one.in_use and not request.take_over:
@@ -169,14 +175,14 @@ async def _check_account(plan: Worker, request: ProvisionRequest, progress: Prog
             f"an empty one; with `--zones {one.zone}` it is taken over."
         )
     if found.adopted:
-        changes["adopts"] = sorted({*plan.config.get("adopts", ()), *(one.home for one in found.adopted)})
-    return _Checked({**plan.config, **changes}, tuple(found.adopted), tuple(warnings))
+        facts["adopts"] = sorted({*plan.facts.get("adopts", ()), *(one.home for one in found.adopted)})
+    return _Checked({**plan.config, **changes}, facts, tuple(found.adopted), tuple(warnings))
 
 
 def _describe(plan: Worker, price: Price | None) -> tuple[str, ...]:
     config, spec = plan.config, plan.config["spec"]
     kind = f"{spec['machine_type']}{', spot' if spec['spot'] else ''}"
-    where = f"{config.get('disk_zone') or ' or '.join(config['zones'])} of {config['project']}"
+    where = f"{plan.facts.get('disk_zone') or ' or '.join(config['zones'])} of {config['project']}"
     machine = f"{plan.name}: {kind}, data disk of {spec['data_disk_gb']} GB, in {where}."
     return machine, _cost_sentence(price)
 

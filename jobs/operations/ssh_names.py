@@ -10,6 +10,7 @@ from jobs.errors import NotFound, UsageError
 from jobs.models import Worker
 from jobs.operations.confirmation import ConfirmationPlan
 from jobs.workers import ssh_config
+from jobs.workers.records import achange_settings
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,7 @@ async def write_ssh_names(worker: str = "", alias: str = "") -> SshNames:
     text = await ssh_config.render(workers, aliases)
     path = await asyncio.to_thread(ssh_config.write, text)
     for row in workers:
-        row.config = {**row.config, "alias": aliases[row.name]}
-        await Worker.objects.filter(id=row.id).aupdate(config=row.config)
+        row.config = (await achange_settings(row.id, alias=aliases[row.name])).config
     return SshNames(
         path,
         await asyncio.to_thread(ssh_config.is_included),

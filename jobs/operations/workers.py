@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.db.models import Count, ProtectedError, Q
 
 from jobs import execution
@@ -33,6 +33,7 @@ from jobs.workers import (
 from jobs.workers.container.spec import DEFAULT_IMAGE
 from jobs.workers.costs import Cost, cost_of
 from jobs.workers.idle import Idle, idle_of, read_idle
+from jobs.workers.records import create_worker
 from jobs.workers.ssh_config import check_alias
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -234,8 +235,7 @@ async def _check_machine(worker: Worker, root: str) -> Machine:
 @sync_to_async
 def _create(name: str, provider: str, config: dict[str, Any], root: str) -> Worker:
     try:
-        with transaction.atomic():
-            return Worker.objects.create(name=name, provider=provider, config=config, root=root)
+        return create_worker(name, provider, root, config)
     except IntegrityError:
         raise _name_is_used(name) from None
 

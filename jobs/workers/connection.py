@@ -39,7 +39,7 @@ class Connection:
 def provider_config(worker: Worker) -> dict[str, Any]:
     """Return what a provider gets to know of this worker."""
     home = settings.OFFLOAD.home
-    config = {**worker.config, "name": worker.name, "root": worker.root, "home": str(home)}
+    config = {**worker.config, **worker.facts, "name": worker.name, "root": worker.root, "home": str(home)}
     if config.get("simulated"):
         config["endpoint"] = running.read(home)[0]
     # Only what is made carries the id: a home without one keeps no job here from running.

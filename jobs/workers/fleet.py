@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.utils import timezone
 
@@ -18,18 +17,17 @@ from jobs.workers.machines import (
     GONE_DEADLINE,
     ON_REQUEST,
     STOPPED_DEADLINE,
-    Note,
     Step,
     bring_row,
     cloud_of,
     require_size,
-    set_row,
     silent,
     until_removed,
     until_state,
 )
 from jobs.workers.ownership import is_anothers, machine_of
 from jobs.workers.provision import bring_up
+from jobs.workers.records import Facts, Note, achange_settings, set_row
 from jobs.workers.requests import abegin_operation, afinish_request, ais_open, amark_running
 
 # How far the machine's clock and its provider's may be apart.
@@ -63,7 +61,7 @@ async def look_at_machine(worker: Worker) -> InstanceState | None:
 async def note_machine(worker: Worker, instance: Instance | None) -> None:
     """Have the row say what was seen of the machine, since when, and why it is down.
 
-    `config["down"]`: the provider's word for that (`preempted`, `deadline`, ...); `config["deadline"]`: when
+    `facts["down"]`: the provider's word for that (`preempted`, `deadline`, ...); `facts["deadline"]`: when
     the provider will stop it, whatever happens. `worker` is the row as it was before the provider was asked;
     nothing is said when it has changed since: what was seen is older than that.
     """
@@ -76,11 +74,11 @@ async def note_machine(worker: Worker, instance: Instance | None) -> None:
             await bring_row(worker.id, WorkerState.ABSENT, text, seen=seen)
         return
     down = instance.state in (InstanceState.STOPPING, InstanceState.STOPPED)
-    facts: dict[str, Any] = {
+    facts: Facts = {
         "down": str(instance.data.get("because") or "") or None if down else None,
         "deadline": None if down else str(instance.data.get("deadline") or "") or None,
     }
-    if any(worker.config.get(key) != value for key, value in facts.items()):
+    if any(worker.facts.get(key) != value for key, value in facts.items()):
         worker = await set_row(worker, seen=seen, **facts)
     if instance.state is InstanceState.RUNNING:
         if state in (WorkerState.STOPPED, WorkerState.STOPPING, WorkerState.ABSENT, WorkerState.CREATING):
@@ -117,7 +115,7 @@ def _why_stopped(worker: Worker, instance: Instance, since: datetime | None) -> 
         return f"Preempted: {instance.detail}"
     if because == "deadline":
         return "Stopped at its deadline: its longest run time was used up."
-    said = worker.config.get("idle") or {}
+    said = worker.facts.get("idle") or {}
     when = moment_of(said.get("stops_at"))
     if because == "guest" and when is not None and (since or timezone.now()) >= when - _CLOCKS:
         return in_utc(["It turned itself off because ", *with_moments(str(said.get("because"))), "."])
@@ -212,7 +210,8 @@ async def resize(worker: Worker, size: str, step: Step = silent) -> Worker:
             )
         raise
     key = "machine_type" if "machine_type" in (worker.config.get("spec") or {}) else "size"
-    return await _up_again(await set_row(worker, spec={**(worker.config.get("spec") or {}), key: size}), step)
+    spec = {**(worker.config.get("spec") or {}), key: size}
+    return await _up_again(await achange_settings(worker.id, spec=spec), step)
 
 
 async def _up_again(worker: Worker, step: Step) -> Worker:
@@ -251,8 +250,10 @@ async def delete(worker: Worker, step: Step = silent, *, with_disk: bool = False
         await provider.remove(resource)
         await until_removed(provider, resource, step)
     if with_disk:
-        gone = dict.fromkeys(("disk_zone", "zone", "spot", "placement", "tried", "adopts"))
-        await set_row(worker, note=Note(DISK_GONE), **gone)
+        await set_row(
+            worker, note=Note(DISK_GONE), disk_zone=None, zone=None, spot=None, placement=None, tried=None,
+            adopts=None,
+        )  # fmt: skip
     await afinish_request(request.id)
     return kept
 

@@ -15,7 +15,8 @@ from jobs.errors import CommandFailed, OffloadError, UsageError
 from jobs.models import Worker
 from jobs.states import WorkerState
 from jobs.workers.connection import connect, layout_of
-from jobs.workers.machines import Note, cloud_of, cloud_or_none, is_cloud, set_row
+from jobs.workers.machines import cloud_of, cloud_or_none, is_cloud
+from jobs.workers.records import Note, set_row
 
 LONGEST_HOURS = 7 * 24.0
 READ_DEADLINE = 10.0
@@ -111,12 +112,12 @@ def idle_of(worker: Worker, now: datetime | None = None) -> Idle | None:
     now = now or timezone.now()
     if worker.state not in (WorkerState.READY, WorkerState.UNREACHABLE) or not is_cloud(worker):
         return None
-    deadline = moment_of(worker.config.get("deadline"))
-    said: Mapping[str, Any] = worker.config.get("idle") or {}
+    deadline = moment_of(worker.facts.get("deadline"))
+    said: Mapping[str, Any] = worker.facts.get("idle") or {}
     at = moment_of(said.get("at"))
     if at is not None and (abs(now - at) >= FRESH or worker.state != WorkerState.READY):
         at = None
-    kept: Mapping[str, Any] = worker.config.get("kept") or {}
+    kept: Mapping[str, Any] = worker.facts.get("kept") or {}
     kept_at = moment_of(kept.get("at"))
     newer = kept_at is not None and (at is None or kept_at > at)
     until = moment_of(kept.get("until")) if newer else _kept_until(said) if at is not None else None
@@ -190,7 +191,7 @@ async def read_idle(worker: Worker) -> Worker:
         return worker
     await _seen(worker)
     kept = {key: said.get(key) for key in _SAID}
-    before = worker.config.get("idle") or {}
+    before = worker.facts.get("idle") or {}
     # Pages hear of what is new to a reader, not of each look.
     news = any(kept[key] != before.get(key) for key in ("stops_at", "because"))
     note = Note("idle", data={key: kept[key] for key in ("stops_at", "because")}) if news else None

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -12,14 +11,14 @@ from asgiref.sync import sync_to_async
 from django.db import transaction
 
 from jobs.errors import NoCapacity, Refused, UsageError
-from jobs.models import JobEvent, Worker
+from jobs.models import Worker
 from jobs.providers import registry
 from jobs.providers.base import CloudProvider, Instance, InstanceState, Resource
-from jobs.states import WORKER_MOVES, WorkerDesired, WorkerState
-from jobs.transitions import move_worker, set_desired
+from jobs.states import WORKER_MOVES, WorkerState
+from jobs.transitions import move_worker
 from jobs.workers import cloud_init
 from jobs.workers.connection import provider_config
-from jobs.workers.requests import is_open
+from jobs.workers.records import is_newer
 from jobs.workers.waiting import Seen, wait_until
 
 Step = Callable[[str], None]
@@ -72,14 +71,6 @@ def _way(source: WorkerState, target: WorkerState) -> list[WorkerState]:
     return []
 
 
-def _is_newer(row: Worker, seen: Worker | None) -> bool:
-    """Tell whether a row says something else than it did when it was `seen`."""
-    return seen is not None and any(
-        getattr(row, name) != getattr(seen, name)
-        for name in ("state", "state_detail", "state_since", "desired")
-    )
-
-
 def _bring_row(
     worker_id: int,
     target: WorkerState,
@@ -91,65 +82,13 @@ def _bring_row(
     """Move a worker to a state, by legal moves. With `seen`, not when its row has changed since."""
     with transaction.atomic():
         row = Worker.objects.select_for_update().get(id=worker_id)
-        if _is_newer(row, seen):
+        if is_newer(row, seen):
             return
         for state in _way(WorkerState(row.state), target):
             move_worker(worker_id, state, detail=detail, since=since)
 
 
 bring_row = sync_to_async(_bring_row)
-
-
-@dataclass(frozen=True)
-class Note:
-    """What a row's change leaves in the record, so that open pages hear of it and somebody can look it up."""
-
-    kind: str
-    actor: str = ""
-    data: Mapping[str, Any] = field(default_factory=dict)
-
-
-def _set_row(
-    worker_id: int,
-    desired: WorkerDesired | None,
-    changes: dict[str, Any],
-    note: Note | None,
-    request_id: int | None,
-    seen: Worker | None,
-) -> Worker:
-    with transaction.atomic():
-        row = Worker.objects.select_for_update().get(id=worker_id)
-        if _is_newer(row, seen):
-            return seen or row
-        if request_id is not None and not is_open(request_id):
-            return row
-        config = {**row.config, **changes}
-        config = {key: value for key, value in config.items() if value is not None}
-        Worker.objects.filter(id=worker_id).update(config=config)
-        if desired is not None:
-            set_desired(worker_id, desired)
-        if note is not None:
-            JobEvent.objects.create(
-                worker_id=worker_id, kind=note.kind, actor=note.actor, data=dict(note.data)
-            )
-    return Worker.objects.get(id=worker_id)
-
-
-async def set_row(
-    worker: Worker,
-    desired: WorkerDesired | None = None,
-    *,
-    note: Note | None = None,
-    request_id: int | None = None,
-    seen: Worker | None = None,
-    **changes: Any,
-) -> Worker:
-    """Save what is wanted of a worker, and changes of its configuration (None: forget); return the row.
-
-    `note` is recorded with it. Nothing is done when the request `request_id` was replaced, or the row
-    has changed since it was `seen`.
-    """
-    return await sync_to_async(_set_row)(worker.id, desired, changes, note, request_id, seen)
 
 
 def spec_of_machine(worker: Worker, *, user_data: bool = True) -> dict[str, Any]:
@@ -159,8 +98,9 @@ def spec_of_machine(worker: Worker, *, user_data: bool = True) -> dict[str, Any]
     """
     spec = dict(worker.config.get("spec") or {})
     for key in ("zone", "spot"):
-        if key in worker.config:
-            spec[key] = worker.config[key]
+        found = {**worker.config, **worker.facts}
+        if key in found:
+            spec[key] = found[key]
     if user_data and worker.config.get("boot") is not None:
         spec["user_data"] = cloud_init.render(cloud_init.of_worker(worker.name, worker.root, worker.config))
     return spec

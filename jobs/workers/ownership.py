@@ -1,7 +1,7 @@
 """Whether what has a worker's name is that worker's, or was made by another Offload home of the same owner.
 
 A worker's machine is known by its name, and two homes of one person may use one name. What another home made
-is this worker's only when somebody agreed to that: then its home's id is in `config["adopts"]`.
+is this worker's only when somebody agreed to that: then its home's id is in `facts["adopts"]`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def is_anothers(worker: Worker, home: str | None) -> bool:
 
     None or an empty id is of a provider, or a time, that tells no homes apart.
     """
-    return bool(home) and home not in (home_id(settings.OFFLOAD.home), *worker.config.get("adopts", ()))
+    return bool(home) and home not in (home_id(settings.OFFLOAD.home), *worker.facts.get("adopts", ()))
 
 
 def is_anothers_machine(worker: Worker, instance: Instance) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 
 from jobs.errors import NoCapacity, NotFound, OffloadError, QuotaExceeded, Refused
 from jobs.models import Worker
@@ -25,22 +25,23 @@ from jobs.workers.machines import (
     Step,
     bring_row,
     cloud_of,
-    set_row,
     silent,
     spec_of_machine,
     until_state,
 )
 from jobs.workers.ownership import is_anothers, machine_of, require_own
 from jobs.workers.readiness import nobody_answers, until_ready, what_is_missing
+from jobs.workers.records import Facts, create_worker, replace_settings, set_row
 from jobs.workers.waiting import Seen, wait_until
 
 GROUND_DEADLINE = 300.0
 
 
-def _save_intent(name: str, provider: str, root: str, config: Mapping[str, Any]) -> Worker:
+def _save_intent(
+    name: str, provider: str, root: str, config: Mapping[str, Any], facts: Mapping[str, Any]
+) -> Worker:
     try:
-        with transaction.atomic():
-            Worker.objects.create(name=name, provider=provider, root=root, config=dict(config))
+        create_worker(name, provider, root, config, facts)
     except IntegrityError:
         row = Worker.objects.get(name=name)
         if row.provider != provider:
@@ -50,8 +51,8 @@ def _save_intent(name: str, provider: str, root: str, config: Mapping[str, Any])
             ) from None
         if row.state == WorkerState.ABSENT and config:
             # No machine was made of the earlier request, or only its data disk is left.
-            kept = {key: row.config[key] for key in ("zone", "disk_zone", "tried") if key in row.config}
-            Worker.objects.filter(id=row.id).update(config={**config, **kept}, root=root)
+            kept = {key: row.facts[key] for key in ("zone", "disk_zone", "tried") if key in row.facts}
+            replace_settings(row.id, root, config, {**facts, **kept})
     set_desired(Worker.objects.get(name=name).id, WorkerDesired.UP)
     return Worker.objects.get(name=name)
 
@@ -60,17 +61,23 @@ save_intent = sync_to_async(_save_intent)
 
 
 async def provision(
-    name: str, provider: str, root: str, config: Mapping[str, Any], step: Step = silent
+    name: str,
+    provider: str,
+    root: str,
+    config: Mapping[str, Any],
+    step: Step = silent,
+    facts: Mapping[str, Any] | None = None,
 ) -> tuple[Worker, bool]:
     """Have a worker of this name, up and answering; return its row and whether anything had to be done.
 
     `config`: the provider's configuration, with `spec` (what `create` takes), `zones` (where to try, in
-    this order) and `boot_file` (where the machine says how far its boot is). A worker that is there keeps
+    this order) and `boot_file` (where the machine says how far its boot is). `facts`: what is known of its
+    disk and of what it takes over. A worker that is there keeps
     what it has. Raises `NoCapacity` when no zone has room, `TimedOut` naming the step, or what the
     provider said; the same call goes on from there.
     """
     step(f"Recording the request for {name}")
-    worker = await save_intent(name, provider, root, config)
+    worker = await save_intent(name, provider, root, config, facts or {})
     return await bring_up(worker, step, make=True)
 
 
@@ -81,7 +88,7 @@ async def bring_up(worker: Worker, step: Step = silent, *, make: bool = False) -
     is no machine and none may be made.
     """
     provider = cloud_of(worker, "Starting")
-    if make and not worker.config.get("disk_zone"):
+    if make and not worker.facts.get("disk_zone"):
         # A row that is new to what another home or a lost database knew would look in its first zone only.
         worker = await _find_disk(provider, worker)
         provider = cloud_of(worker, "Starting")
@@ -174,8 +181,8 @@ def _places(worker: Worker) -> list[tuple[str, bool]]:
     """
     spec = worker.config.get("spec") or {}
     zones = [str(zone) for zone in worker.config.get("zones") or [spec.get("zone") or ""]]
-    if worker.config.get("disk_zone"):
-        zones = [str(worker.config["disk_zone"])]
+    if worker.facts.get("disk_zone"):
+        zones = [str(worker.facts["disk_zone"])]
     kinds = [True, False] if spec.get("spot") else [False]
     return [(zone, spot) for spot in kinds for zone in zones]
 
@@ -185,11 +192,11 @@ async def _make(provider: CloudProvider, worker: Worker, step: Step) -> Worker:
     said: list[str] = []
     refusals: list[NoCapacity] = []
     for zone, spot in _places(worker):
-        changes: dict[str, Any] = {"spot": spot, "placement": "; ".join(said) or None}
+        changes: Facts = {"spot": spot, "placement": "; ".join(said) or None}
         if zone:
             changes["zone"] = zone
-        if zone and not worker.config.get("disk_zone"):
-            changes["tried"] = sorted({*worker.config.get("tried", ()), zone})
+        if zone and not worker.facts.get("disk_zone"):
+            changes["tried"] = sorted({*worker.facts.get("tried", ()), zone})
         worker = await set_row(worker, **changes)
         provider = cloud_of(worker, "Making")  # of this zone
         await bring_row(worker.id, WorkerState.CREATING, f"Asked for {_place(zone, spot)}.")
@@ -210,7 +217,7 @@ async def _make(provider: CloudProvider, worker: Worker, step: Step) -> Worker:
                 await bring_row(worker.id, WorkerState.ABSENT, error.message)
             raise
         return await Worker.objects.aget(id=worker.id)
-    await _remove_disks(provider, worker, keep=worker.config.get("disk_zone"))
+    await _remove_disks(provider, worker, keep=worker.facts.get("disk_zone"))
     text = f"There is no room for {worker.name}: {' '.join(said)}"
     await bring_row(worker.id, WorkerState.ABSENT, text)
     await set_row(worker, zone=None, spot=None, tried=None)
@@ -236,27 +243,28 @@ async def _find_disk(provider: CloudProvider, worker: Worker) -> Worker:
 
     A disk in a zone that was tried, where no machine ever ran, is blank: another try may go elsewhere.
     """
-    if worker.config.get("disk_zone"):
+    if worker.facts.get("disk_zone"):
         return worker
     for resource in await provider.resources():
         known = resource.kind == "disk" and resource.owner == worker.name and resource.place
         if is_anothers(worker, resource.home):
             continue
-        if known and resource.place not in worker.config.get("tried", ()):
+        if known and resource.place not in worker.facts.get("tried", ()):
             return await set_row(worker, disk_zone=resource.place)
     return worker
 
 
 async def _note_zone(provider: CloudProvider, worker: Worker) -> Worker:
     """Save where the machine that runs now has its data disk; remove the blank ones of other tries."""
-    if worker.config.get("disk_zone") or not worker.config.get("zone"):
+    zone = worker.facts.get("zone") or worker.config.get("zone")
+    if worker.facts.get("disk_zone") or not zone:
         return worker
-    await _remove_disks(provider, worker, keep=worker.config["zone"])
-    return await set_row(worker, disk_zone=worker.config["zone"], tried=None)
+    await _remove_disks(provider, worker, keep=zone)
+    return await set_row(worker, disk_zone=zone, tried=None)
 
 
 async def _remove_disks(provider: CloudProvider, worker: Worker, keep: str | None) -> None:
-    tried = set(worker.config.get("tried", ())) - {keep}
+    tried = set(worker.facts.get("tried", ())) - {keep}
     if not tried:
         return
     for resource in await provider.resources():

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import logging
 
-from asgiref.sync import sync_to_async
-from django.db import transaction
-
 from jobs.errors import ConnectFailed, TimedOut
 from jobs.models import Worker
 from jobs.providers.base import Instance, WorkerProvider
 from jobs.transport import pool
 from jobs.transport.endpoint import Endpoint
 from jobs.transport.proxy import ProxyMissing
+from jobs.workers.records import set_row
 
 logger = logging.getLogger("offload.workers")
 
 FALLS_THROUGH = (ConnectFailed, TimedOut, ProxyMissing)
-KEY = "way"  # in a worker's configuration: the way that answered last
 
 
 async def way_to(worker: Worker, provider: WorkerProvider, instance: Instance) -> Endpoint:
@@ -33,7 +30,7 @@ async def way_to(worker: Worker, provider: WorkerProvider, instance: Instance) -
     ways = provider.ways(instance)
     if len(ways) == 1:
         return next(iter(ways.values()))
-    known = worker.config.get(KEY)
+    known = worker.facts.get("way")
     failed: list[str] = []
     hint = ""
     for name in sorted(ways, key=lambda one: one != known):
@@ -49,17 +46,6 @@ async def way_to(worker: Worker, provider: WorkerProvider, instance: Instance) -
                 logging.WARNING if failed else logging.INFO,
                 "%s is reached by %s%s; that way is tried first from now on.", worker.name, name, after,
             )  # fmt: skip
-            worker.config = await remember(worker.id, name)
+            worker.facts = (await set_row(worker, way=name)).facts
         return ways[name]
     raise ConnectFailed(f"Connecting to {worker.name} failed in every way. {' '.join(failed)}", hint=hint)
-
-
-def _remember(worker_id: int, name: str) -> dict[str, object]:
-    with transaction.atomic():
-        row = Worker.objects.select_for_update().get(id=worker_id)
-        config: dict[str, object] = {**row.config, KEY: name}
-        Worker.objects.filter(id=worker_id).update(config=config)
-    return config
-
-
-remember = sync_to_async(_remember)

@@ -26,7 +26,6 @@ from jobs.transport.host_keys import SSH_PORT, host_name
 from jobs.transport.openssh import resolve_host
 from jobs.workers.connection import provider_of
 from jobs.workers.ownership import machine_of
-from jobs.workers.routes import KEY
 
 FIRST_ALIAS = "gcli-worker"
 ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -122,7 +121,7 @@ async def _cloud_block(alias: str, worker: Worker) -> str:
 def _endpoint_of(worker: Worker, instance: Instance) -> SshEndpoint | None:
     """Return where a machine is reached: by the way that answered last, else the first."""
     ways = provider_of(worker).ways(instance)
-    found = ways.get(str(worker.config.get(KEY) or "")) or next(iter(ways.values()))
+    found = ways.get(str(worker.facts.get("way") or "")) or next(iter(ways.values()))
     return found if isinstance(found, SshEndpoint) else None
 
 

@@ -78,6 +78,7 @@ async def _accounts(extra: Sequence[Worker], failed: list[str]) -> list[_Account
             provider=example.provider,
             root=example.root,
             config={**example.config, **({"zones": zones} if zones else {})},
+            facts=example.facts,
         )
         try:
             provider = cloud_or_none(seen)
@@ -91,8 +92,8 @@ async def _accounts(extra: Sequence[Worker], failed: list[str]) -> list[_Account
 
 
 def _zones(worker: Worker) -> list[str]:
-    config = worker.config
-    named = (config.get("disk_zone"), config.get("zone"), *(config.get("zones") or ()))
+    config, facts = worker.config, worker.facts
+    named = (facts.get("disk_zone"), facts.get("zone"), config.get("zone"), *(config.get("zones") or ()))
     return [str(zone) for zone in named if zone]
 
 
@@ -108,7 +109,7 @@ def _is_wanted(resource: Resource, worker: Worker | None, disk_goes: bool) -> bo
     if worker.desired != WorkerDesired.GONE:
         return True
     # Deleted on request: only the data disk may be left, when it was not to go.
-    return resource.kind == "disk" and bool(worker.config.get("disk_zone")) and not disk_goes
+    return resource.kind == "disk" and bool(worker.facts.get("disk_zone")) and not disk_goes
 
 
 async def _orphans(account: _Account) -> tuple[list[Resource], frozenset[str]]:

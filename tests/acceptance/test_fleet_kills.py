@@ -58,8 +58,8 @@ def is_up_once(stage: Stage, zone: str = "us-central1-a") -> None:
     assert (name, machine["status"], naming.last(machine["zone"])) == ("box", "RUNNING", zone)
     assert sorted(stage.there("disks")) == ["box", "box-data"]
     row = stage.row()
-    assert (row["state"], row["desired"], row["config"]["disk_zone"]) == ("ready", "up", zone)
-    assert not {"rebuild", "delete", "tried"} & set(row["config"])
+    assert (row["state"], row["desired"], row["facts"]["disk_zone"]) == ("ready", "up", zone)
+    assert not {"rebuild", "delete", "tried"} & {*row["config"], *row["facts"]}
 
 
 def test_provision(stage: Stage) -> None:
@@ -167,13 +167,13 @@ def test_taking_over(stage: Stage, left: str, maker: str) -> None:
         homes = [one["labels"]["offload-home"] for one in (machine, disks["box-data"])]
         assert homes == [HOME if made_again else maker, maker]
         row = stage.row()
-        assert (row["state"], row["desired"], row["config"]["disk_zone"]) == (
+        assert (row["state"], row["desired"], row["facts"]["disk_zone"]) == (
             "booting",
             "up",
             "us-central1-b",
         )
-        assert row["config"].get("adopts", []) == ([] if maker == HOME else [maker])
-        assert "tried" not in row["config"]
+        assert row["facts"].get("adopts", []) == ([] if maker == HOME else [maker])
+        assert "tried" not in row["facts"]
 
     stage.restore("nothing")
     (stage.cli.home / "home-id").write_text(f"{maker}\n")

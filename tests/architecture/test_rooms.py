@@ -80,6 +80,8 @@ def test_transitions_is_the_only_writer_of_state_columns() -> None:
 # Each of these is written by one module: (text of the call, keyword) -> module.
 ONE_WRITER = {
     ("Worker.objects", "desired"): "jobs/transitions.py",
+    ("Worker.objects", "config"): "jobs/workers/records.py",
+    ("Worker.objects", "facts"): "jobs/workers/records.py",
     ("WorkerRequest.objects", "state"): "jobs/workers/requests.py",
     ("WorkerRequest.objects", "kind"): "jobs/workers/requests.py",
     ("open_requests(", "state"): "jobs/workers/requests.py",
@@ -106,6 +108,8 @@ def test_one_module_writes_desired_states_and_requests(model: str, column: str) 
 
 def test_the_check_for_writers_finds_one() -> None:
     assert writers_of("Worker.objects", "desired") == {"jobs/transitions.py"}
+    for column in ("config", "facts"):
+        assert writers_of("Worker.objects", column) == {"jobs/workers/records.py"}
     assert state_writes(ast.parse("Job.objects.filter(id=1).update(state='failed')"))
 
 

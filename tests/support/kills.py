@@ -192,7 +192,11 @@ class Stage:
             database.row_factory = sqlite3.Row
             found = database.execute("SELECT * FROM jobs_worker WHERE name = 'box'").fetchone()
         database.close()
-        return {**found, "config": json.loads(found["config"])} if found else {}
+        return (
+            {**found, "config": json.loads(found["config"]), "facts": json.loads(found["facts"])}
+            if found
+            else {}
+        )
 
     def there(self, kind: str) -> dict[str, Json]:
         """Return the machines or the disks of ours that there are, by name."""

@@ -71,11 +71,12 @@ class Ending(TransactionTestCase):
             registry.remove(entry)
 
     async def _worker(self, deadline: datetime) -> Worker:
-        config = {"project": "p", "zones": ["z"], "deadline": deadline.isoformat()}
+        config = {"project": "p", "zones": ["z"]}
+        facts = {"deadline": deadline.isoformat()}
         return await Worker.objects.acreate(
-            name="box", provider="gce-cos", root="/r", state="ready", config=config
+            name="box", provider="gce-cos", root="/r", state="ready", config=config, facts=facts
         )
 
     async def _deadline(self, worker: Worker, at: datetime) -> None:
-        config = {**worker.config, "deadline": at.isoformat()}
-        await Worker.objects.filter(id=worker.id).aupdate(config=config)
+        facts = {**worker.facts, "deadline": at.isoformat()}
+        await Worker.objects.filter(id=worker.id).aupdate(facts=facts)

@@ -42,7 +42,8 @@ def print_worker(request: Request, worker: Worker, text: str, **more: Any) -> in
 
 def describe_running(worker: Worker, changed: bool) -> str:
     """Return the sentence for a machine that was to run."""
-    where = f" in {worker.config['zone']}" if worker.config.get("zone") else ""
+    zone = worker.facts.get("zone") or worker.config.get("zone")
+    where = f" in {zone}" if zone else ""
     if worker.state == WorkerState.BOOTING:
         return f"{worker.name}{where}: {worker.state_detail}"
     text = f"{worker.name} is up{where}; run jobs there with --worker {worker.name}."

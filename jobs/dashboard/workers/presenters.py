@@ -79,7 +79,7 @@ class StopView:
             return None
         kept = SafeString("")
         if said.kept_until is not None:
-            by = (worker.config.get("kept") or {}).get("by")
+            by = (worker.facts.get("kept") or {}).get("by")
             kept = html(["Kept until ", said.kept_until, f" on request{f' of {by}' if by else ''}."])
         soon = said.is_soon()
         ends = soon or said.stops_at is not None
@@ -173,19 +173,19 @@ class WorkerCard:
     @property
     def mark(self) -> Mark:
         """Return the state as a mark; for a machine that is down unexpectedly, the cause."""
-        state, config = self.worker.state, self.worker.config
+        state, facts = self.worker.state, self.worker.facts
         if (
             state == WorkerState.STOPPED
             and self.worker.desired == WorkerDesired.UP
-            and config.get("down") in DOWN
+            and facts.get("down") in DOWN
         ):
-            return Mark(*DOWN[config["down"]])
+            return Mark(*DOWN[facts["down"]])
         return mark_of(WORKER_STATES, state)
 
     @property
     def kind(self) -> Sequence[str]:
         """Return the kind of machine: type, zone, project."""
-        config, provider = self.worker.config, self.worker.provider
+        config, provider = {**self.worker.config, **self.worker.facts}, self.worker.provider
         spec = config.get("spec") or {}
         words = [
             KINDS.get(provider, provider), spec.get("machine_type") or spec.get("size"),

@@ -21,6 +21,7 @@ from jobs.transitions import move_worker
 from jobs.workers.connection import connect
 from jobs.workers.container.engine import Engine, engines_here
 from jobs.workers.container.spec import DEFAULT_IMAGE, ContainerSpec, spec_of
+from jobs.workers.records import get_or_create_worker
 
 ANSWER_SECONDS = 5.0
 
@@ -91,8 +92,8 @@ def _ensure(worker: Worker, sibling: Sibling) -> Worker:
         "engine": list(sibling.engine),
         "name": f"{CONTAINER}-{worker.name}",
     }
-    defaults = {"provider": "local", "root": f"{worker.root}-container", "config": {"container": container}}
-    row, created = Worker.objects.get_or_create(name=name, defaults=defaults)
+    root = f"{worker.root}-container"
+    row, created = get_or_create_worker(name, "local", root, {"container": container})
     if created:
         move_worker(row.id, WorkerState.READY, detail=f"The sibling container of {worker}.")
         row.refresh_from_db()

@@ -134,7 +134,7 @@ class Looks(StopTest):
             await fleet.note_machine(old, seen)
             row = await self.row()
             self.assertEqual((row.state, row.state_detail), ("stopped", "Stopped on request."))
-            self.assertNotIn("down", row.config)
+            self.assertNotIn("down", row.facts)
         older = await self.row()
         await self.fleet("start")
         for seen in (stopped, None):

@@ -83,7 +83,7 @@ class Keeping(RequestTest):
         self.assertEqual(file.read_text().strip(), f"{until:%Y-%m-%dT%H:%M:%SZ}")
         row = await self.row()
         self.assertEqual(await self.open(), [])
-        self.assertEqual(datetime.fromisoformat(row.config["kept"]["until"]), until)
+        self.assertEqual(datetime.fromisoformat(row.facts["kept"]["until"]), until)
         self.assertEqual(
             [(kind, who) for kind, who, _ in await self.asked()], [("asked", WHO), ("kept", WHO)]
         )
@@ -134,7 +134,7 @@ class Keeping(RequestTest):
         self.assertEqual(await self.open(), ["keep"])
         await self.turn()
         row = await self.row()
-        self.assertEqual(datetime.fromisoformat(row.config["kept"]["until"]), newer)
+        self.assertEqual(datetime.fromisoformat(row.facts["kept"]["until"]), newer)
         await self.ended()
 
 

@@ -1,7 +1,8 @@
 """A home made by an earlier version works after the migrations.
 
 `home_before_requests.sql` is a dump of a database that the version before `WorkerRequest` wrote: jobs at
-work, a machine kept up, requests pending, a rebuild and a deletion half done.
+work, a machine kept up, requests pending, a rebuild and a deletion half done. `home_before_facts.sql` is the
+same home one version later, before `Worker.facts`.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.cli import ROOT, Cli
 
-DUMP = Path(__file__).with_name("home_before_requests.sql")
 # The machines are in this process's memory, so what concerns them happens in one process.
 CARRY_OUT = """
 import asyncio, json, sys
@@ -42,6 +44,10 @@ async def main():
     failed = WorkerRequest.objects.filter(worker__name="failed")
     said["failed"] = [r.error async for r in failed]
     said["deleted_disk"] = (await open_requests().aget(kind="delete")).parameters
+    rows = {row.name: row async for row in Worker.objects.all()}
+    said["facts"] = {name: sorted(row.facts) for name, row in rows.items() if row.facts}
+    said["settings"] = sorted(set().union(*(row.config for row in rows.values())))
+    said["kept_by"] = rows["kept"].facts["kept"]["by"]
     for kind in ("keep", "stop"):
         await carry_out((await open_requests().aget(worker__name="asked", kind=kind)).id)
     asked = await Worker.objects.aget(name="asked")
@@ -56,12 +62,15 @@ asyncio.run(main())
 """
 
 
-def test_status_keep_and_pending_requests_work_after_the_migrations(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dump", ["home_before_requests.sql", "home_before_facts.sql"])
+def test_status_keep_and_pending_requests_work_after_the_migrations(tmp_path: Path, dump: str) -> None:
     home, worker_files = tmp_path / "home", tmp_path / "workers"
     home.mkdir()
     (worker_files / "asked" / "state").mkdir(parents=True)
     with sqlite3.connect(home / "offload.sqlite3") as database:
-        database.executescript(DUMP.read_text(encoding="utf-8").replace("ROOT", str(worker_files)))
+        database.executescript(
+            Path(__file__).with_name(dump).read_text("utf-8").replace("ROOT", str(worker_files))
+        )
     database.close()
     cli = Cli(home, tmp_path)
     cli.run_anew("migrate", "--verbosity", "0")
@@ -83,6 +92,18 @@ def test_status_keep_and_pending_requests_work_after_the_migrations(tmp_path: Pa
         ["gone", "delete", "", ""],
         ["half", "rebuild", "", "making"],
     ]
+    assert said["facts"] == {
+        "kept": ["disk_zone", "idle", "kept", "placement", "spot", "zone"],
+        "half": ["disk_zone", "zone"],
+        "gone": ["adopts", "disk_zone", "zone"],
+        "failed": ["down", "tried"],
+        "cos": ["deadline", "disk_zone", "spot", "way", "zone"],
+    }
+    assert said["settings"] == [
+        "alias", "auto_resume", "boot", "boot_file", "cloud", "container", "host", "owner", "port", "project",
+        "spec", "tmux", "tmux_socket", "user", "zones",
+    ]  # fmt: skip
+    assert said["kept_by"] == "ann (dashboard)"
     assert said["failed"] == ["Starting it failed: no room."]
     assert said["deleted_disk"] == {"with_disk": True}
     assert (worker_files / "asked" / "state" / "keep-until").read_text().strip().endswith("Z")

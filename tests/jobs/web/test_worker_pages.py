@@ -33,10 +33,12 @@ def make_machine(name: str = "box", state: str = "ready", **columns: Any) -> Wor
         "stops_at": stamp(10), "because": f"nothing has been at work here since {stamp(-20)}",
     }  # fmt: skip
     config = {
-        "project": "acme-dev", "zone": "europe-west4-a", "idle": idle,
-        "spec": {"machine_type": "n2-standard-8"},
+        "project": "acme-dev", "spec": {"machine_type": "n2-standard-8"},
     } | columns.pop("config", {})  # fmt: skip
-    values = {"provider": "gce-cos", "root": "/mnt/disks/offload", "state": state, "config": config} | columns
+    facts = {"zone": "europe-west4-a", "idle": idle} | columns.pop("facts", {})
+    values = {
+        "provider": "gce-cos", "root": "/mnt/disks/offload", "state": state, "config": config, "facts": facts,
+    } | columns  # fmt: skip
     row = Worker.objects.create(name=name, observed_at=timezone.now(), **values)
     JobEvent.objects.create(
         worker=row, kind="worker_state", at=timezone.now() - timedelta(hours=2),
@@ -103,13 +105,13 @@ class TheList(PageTest):
         for because, word in (
             ("preempted", "preempted"), ("stopped", "stopped from outside"), ("guest", "turned itself off"),
         ):  # fmt: skip
-            row = make_machine(because, "stopped", state_detail="Told by Google.", config={"down": because})
+            row = make_machine(because, "stopped", state_detail="Told by Google.", facts={"down": because})
             answer = self.client.get("/workers/")
             self.assertContains(answer, f"</svg>{word}</span>")
             self.assertContains(answer, f"/workers/{because}/start/")
             self.assertContains(answer, "told by its provider,")
             row.delete()
-        make_machine("asked", "stopped", desired="down", config={"down": "stopped"})
+        make_machine("asked", "stopped", desired="down", facts={"down": "stopped"})
         self.assertContains(self.client.get("/workers/"), "</svg>stopped</span>")
 
     def test_every_state_has_a_mark(self) -> None:
@@ -134,7 +136,7 @@ class TheList(PageTest):
         self.assertNotContains(self.client.get("/workers/"), "USD")
 
     def test_a_broken_configuration_breaks_no_page(self) -> None:
-        row = make_machine(config={"project": "", "deadline": "soon", "idle": {"at": 5}})
+        row = make_machine(config={"project": ""}, facts={"deadline": "soon", "idle": {"at": 5}})
         job = at_work(row)
         assert self.client.get("/workers/").status_code == 200
         assert self.client.get(f"/jobs/{job.id}/").status_code == 200
@@ -242,10 +244,10 @@ class OnTheJobsPage(PageTest):
             "because": "a job is at work",
             "reasons": [],
         }
-        row = make_machine(config={"idle": busy, "deadline": stamp(600)})
+        row = make_machine(facts={"idle": busy, "deadline": stamp(600)})
         job = at_work(row)
         self.assertNotContains(self.client.get(f"/jobs/{job.id}/"), 'class="stops')
-        Worker.objects.filter(id=row.id).update(config={**row.config, "deadline": stamp(15)})
+        Worker.objects.filter(id=row.id).update(facts={**row.facts, "deadline": stamp(15)})
         answer = self.client.get(f"/jobs/{job.id}/")
         self.assertContains(answer, "Its longest run time ends at <time")
         self.assertNotContains(answer, "up for</span>")  # nothing that is kept outlasts that

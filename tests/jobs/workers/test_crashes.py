@@ -73,7 +73,7 @@ class Crashes(CloudTest):
         self.assertEqual((row.state, row.desired), ("ready", "up"))
         self.assertEqual(self.cloud.instances[box].state, InstanceState.RUNNING)
         self.assertEqual([one for one in self.cloud.instances if one.startswith(box)], [box])
-        self.assertEqual([zone for name, zone in self.cloud.disks if name == box], [row.config["disk_zone"]])
+        self.assertEqual([zone for name, zone in self.cloud.disks if name == box], [row.facts["disk_zone"]])
 
     async def nothing(self, box: str) -> None:
         self.cloud.capacity = 1000

@@ -37,7 +37,7 @@ class Homes(FleetTest):
         (taken,) = done["adopted"]
         self.assertEqual((taken["kind"], taken["home"], taken["in_use"]), ("machine", ELSEWHERE, True))
         self.assertIn("Warning: Another Offload home", self.said)
-        self.assertEqual((await self.row()).config["adopts"], [ELSEWHERE])
+        self.assertEqual((await self.row()).facts["adopts"], [ELSEWHERE])
         # From then on it is the worker's: nothing is asked again, and it goes with its disks.
         await self.fleet("stop", "box")
         await self.fleet("start", "box")
@@ -92,7 +92,7 @@ class Homes(FleetTest):
         self.assertEqual(self.zonal("instances/box", FAR)["status"], "RUNNING")
         self.assertEqual(self.zonal("disks/box-data", FAR)["id"], disk)
         self.assertIsNone(self.resource(f"zones/{ZONE}/disks/box-data"))
-        self.assertEqual((await self.row()).config["disk_zone"], FAR)
+        self.assertEqual((await self.row()).facts["disk_zone"], FAR)
 
     async def test_a_place_of_the_kept_disk_that_lacks_the_machine_is_said_before_anything_is_made(
         self,

@@ -214,7 +214,7 @@ class Verbs(FleetTest):
         self.simulator.fail("capacity", "POST .*instances$")
         await self.provision("--spot")
         self.assertEqual(self.zonal("instances/box")["scheduling"]["provisioningModel"], "STANDARD")
-        self.assertIn("in us-central1-a, spot", (await self.row()).config["placement"])
+        self.assertIn("in us-central1-a, spot", (await self.row()).facts["placement"])
 
     async def test_no_room_anywhere(self) -> None:
         self.simulator.world.exhausted = [ZONE, OTHER]
@@ -321,7 +321,7 @@ class Verbs(FleetTest):
         self.assertIn("--with-disks", self.said)
         await self.provision()
         self.assertEqual(self.zonal("disks/box-data")["id"], disk)
-        self.assertEqual((await self.row()).config["disk_zone"], ZONE)
+        self.assertEqual((await self.row()).facts["disk_zone"], ZONE)
         # As a second home of the same user would have made it.
         await Worker.objects.all().adelete()
         for rest in ("instances/box", "disks/box-data"):

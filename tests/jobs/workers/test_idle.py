@@ -35,8 +35,8 @@ def said(*, at: datetime = NOW, **more: Any) -> dict[str, Any]:
     } | more  # fmt: skip
 
 
-def worker(state: str = "ready", **config: Any) -> Worker:
-    return Worker(name="box", provider="memory", root="/r", state=state, config=config)
+def worker(state: str = "ready", **facts: Any) -> Worker:
+    return Worker(name="box", provider="memory", root="/r", state=state, facts=facts)
 
 
 def kept(until: datetime, at: datetime = NOW) -> dict[str, str]:
@@ -59,7 +59,7 @@ def test_old_words_and_machines_that_are_down_say_nothing() -> None:
     assert idle_of(worker(idle=said()), NOW + timedelta(minutes=6)) is None
     assert idle_of(worker("stopped", idle=said(), deadline=NOW.isoformat()), NOW) is None
     assert idle_of(worker(idle={"at": "yesterday"}), NOW) is None
-    ssh = Worker(name="mine", provider="ssh", root="/r", state="ready", config={"idle": said()})
+    ssh = Worker(name="mine", provider="ssh", root="/r", state="ready", facts={"idle": said()})
     assert idle_of(ssh, NOW) is None
 
 
@@ -171,7 +171,7 @@ class Machines(CloudTest):
             at = (now + timedelta(seconds=seconds)).isoformat()
             self.watchdog(at=at, stops_at=stops, because="nothing is at work")
             row = await idle.read_idle(row)
-            self.assertEqual(row.config["idle"]["at"], at)
+            self.assertEqual(row.facts["idle"]["at"], at)
         self.assertEqual([event.data["stops_at"] for event in await self.events("idle")], [stops])
         self.watchdog(at=now.isoformat(), stops_at=None, because="a job is at work")
         await idle.read_idle(row)
@@ -193,7 +193,7 @@ class Machines(CloudTest):
         until = until_of(4)
         row = await idle.keep(row, until, "mira")
         self.assertEqual(Path(self.root, "state", "keep-until").read_text(), f"{until:%Y-%m-%dT%H:%M:%SZ}\n")
-        self.assertEqual(row.config["kept"]["by"], "mira")
+        self.assertEqual(row.facts["kept"]["by"], "mira")
         (event,) = await self.events("kept")
         self.assertEqual((event.actor, event.data["until"]), ("mira", f"{until:%Y-%m-%dT%H:%M:%SZ}"))
         other = await Worker.objects.acreate(name="mine", provider="ssh", config={"host": "h"}, root="/r")
@@ -203,16 +203,16 @@ class Machines(CloudTest):
     async def test_a_row_says_why_its_machine_is_down_and_since_when(self) -> None:
         stopped = timezone.now().replace(microsecond=0) - timedelta(hours=3)
         idle_at = {"stops_at": stopped.isoformat(), "because": "nothing was at work"}
-        for because, config, sentence in (
+        for because, facts, sentence in (
             ("preempted", {}, "Preempted: Google took it."),
             ("deadline", {}, "Stopped at its deadline"),
             ("guest", {"idle": idle_at}, "It turned itself off because nothing was at work."),
             ("guest", {}, "stopped from outside. Google took it."),
             ("stopped", {"idle": idle_at}, "stopped from outside"),
         ):
-            with self.subTest(because=because, config=config):
+            with self.subTest(because=because, facts=facts):
                 row = await Worker.objects.acreate(
-                    name="gone", provider="memory", root="/r", state="ready", config=config
+                    name="gone", provider="memory", root="/r", state="ready", facts=facts
                 )
                 data = {
                     "because": because,
@@ -223,7 +223,7 @@ class Machines(CloudTest):
                 row = await self.row("gone")
                 self.assertEqual((row.state, row.state_since), ("stopped", stopped))
                 self.assertIn(sentence, row.state_detail)
-                self.assertEqual(row.config["down"], because)
+                self.assertEqual(row.facts["down"], because)
                 await row.adelete()
 
     async def test_the_reason_is_told_while_it_goes_down_and_stays(self) -> None:
@@ -258,7 +258,7 @@ class Machines(CloudTest):
         self.cloud.instances["box"] = Instance("box", InstanceState.STOPPED)
         await look_at_machine(await self.row())
         row = await self.row()
-        self.assertNotIn("deadline", row.config)
+        self.assertNotIn("deadline", row.facts)
         await Worker.objects.filter(id=row.id).aupdate(observed_at=end - timedelta(days=1))
         await look_at_machine(row)
         self.assertLess(timezone.now() - ((await self.row()).observed_at or end), timedelta(minutes=1))

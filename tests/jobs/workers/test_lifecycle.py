@@ -51,7 +51,7 @@ class Provisioning(CloudTest):
         worker, changed = await self.provision()
         self.assertTrue(changed)
         self.assertEqual((worker.state, worker.desired), ("ready", "up"))
-        self.assertEqual(worker.config["disk_zone"], "zone-a")
+        self.assertEqual(worker.facts["disk_zone"], "zone-a")
         states = [
             event.data["state"]
             async for event in JobEvent.objects.filter(worker=worker, kind="worker_state").order_by("id")
@@ -69,16 +69,16 @@ class Provisioning(CloudTest):
                 self.cloud.late = late
                 self.cloud.full = {("zone-a", False)}
                 worker, _ = await self.provision(name)
-                self.assertEqual((worker.config["zone"], worker.config["spot"]), ("zone-b", False))
-                self.assertIn("zone-a has no on-demand machine left", worker.config["placement"])
+                self.assertEqual((worker.facts["zone"], worker.facts["spot"]), ("zone-b", False))
+                self.assertIn("zone-a has no on-demand machine left", worker.facts["placement"])
                 self.assertEqual(self.cloud.disks, {(name, "zone-b")})
                 self.cloud.disks.clear()
 
     async def test_on_demand_when_spot_is_out(self) -> None:
         self.cloud.full = {("zone-a", True), ("zone-b", True)}
         worker, _ = await self.provision(spec={"spot": True})
-        self.assertEqual((worker.config["zone"], worker.config["spot"]), ("zone-a", False))
-        self.assertIn("spot", worker.config["placement"])
+        self.assertEqual((worker.facts["zone"], worker.facts["spot"]), ("zone-a", False))
+        self.assertIn("spot", worker.facts["placement"])
 
     async def test_no_room_anywhere_says_so_and_leaves_nothing(self) -> None:
         self.cloud.full = {("zone-a", False), ("zone-b", False)}
@@ -96,7 +96,7 @@ class Provisioning(CloudTest):
     async def test_a_data_disk_keeps_its_zone(self) -> None:
         self.cloud.disks.add(("box", "zone-b"))
         worker, _ = await self.provision()
-        self.assertEqual(worker.config["zone"], "zone-b")
+        self.assertEqual(worker.facts["zone"], "zone-b")
 
     async def test_a_bad_spec_leaves_an_absent_row(self) -> None:
         with self.assertRaises(UsageError):

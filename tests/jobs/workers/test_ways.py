@@ -71,7 +71,7 @@ class Ways(TransactionTestCase):
             await pool.aclose_all()
 
     async def way(self) -> str | None:
-        way: str | None = (await Worker.objects.aget(name="box")).config.get("way")
+        way: str | None = (await Worker.objects.aget(name="box")).facts.get("way")
         return way
 
     async def test_a_dead_way_leads_to_the_next_which_is_remembered(self) -> None:
@@ -89,8 +89,8 @@ class Ways(TransactionTestCase):
     async def test_a_remembered_way_that_died_leads_back(self) -> None:
         worker = await self.worker(strategy=["iap", "internal"], tunnel=tunnel(self.tmp / "machines"))
         # Nothing listens at port 1; the tunnel finds its own way.
-        broken = {**worker.config, "way": "internal", "port": 1}
-        await Worker.objects.filter(id=worker.id).aupdate(config=broken)
+        broken = {**worker.config, "port": 1}
+        await Worker.objects.filter(id=worker.id).aupdate(config=broken, facts={"way": "internal"})
         worker = await Worker.objects.aget(id=worker.id)
         await self.pin(worker)
         with self.assertLogs("offload.workers", "WARNING"):
