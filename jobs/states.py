@@ -8,7 +8,7 @@ a sentence. `docs/states.md` is generated from this module.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 
 class JobState(StrEnum):
@@ -146,6 +146,16 @@ class WorkerState(StrEnum):
     STOPPED = "stopped"
     DELETING = "deleting"
     UNREACHABLE = "unreachable"
+
+
+class LaunchPhase(IntEnum):
+    """The parts of a launch, in order. Starting the worker's machine belongs to `CONNECT`."""
+
+    RESOLVE = 1
+    CONNECT = 2
+    PREPARE = 3
+    START = 4
+    RUN = 5
 
 
 class WorkerDesired(StrEnum):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from jobs import invocation
 from jobs.formats import format_age, format_duration
 from jobs.models import Job
-from jobs.states import Attention, JobState, Verdict
+from jobs.states import Attention, JobState, LaunchPhase, Verdict
 from jobs.terminal_text import TerminalText
 
 if TYPE_CHECKING:
@@ -74,32 +74,17 @@ def say(text: str) -> None:
 
 
 class StepPrinter:
-    """Numbered steps with the time since the start, on standard error: `[3/5]   1.3 s  Fetching ...`.
-
-    The numbers are the five parts of a launch: look up, connect, prepare, start, run. Starting the machine
-    counts as part two, what the worker reports after the connection as part three.
-    """
-
-    PARTS = 5
+    """Numbered steps with the time since the start, on standard error: `[3/5]   1.3 s  Fetching ...`."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.started = time.monotonic()
         self.quiet = quiet
-        self._connected = False
 
-    def step(self, text: str) -> None:
+    def step(self, text: str, phase: LaunchPhase) -> None:
         """Print one step of a launch."""
-        if not self._connected:
-            self._connected = text.startswith("Connecting")
-            self.part(2, text)
-        else:
-            self.part(4 if text == "Starting the session" else 3, text)
-
-    def part(self, number: int, text: str) -> None:
-        """Print a step of the part `number`."""
         if not self.quiet:
             elapsed = time.monotonic() - self.started
-            say(f"[{number}/{self.PARTS}] {elapsed:5.1f} s  {plain(text)}")
+            say(f"[{phase.value}/{len(LaunchPhase)}] {elapsed:5.1f} s  {plain(text)}")
 
 
 class TaskPrinter:

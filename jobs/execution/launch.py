@@ -13,6 +13,7 @@ import socket
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Protocol
 
 from django.conf import settings
@@ -27,7 +28,7 @@ from jobs.models import Job
 from jobs.playbooks import registry as playbooks
 from jobs.playbooks.base import Context, RepositoryFacts
 from jobs.remote.offload_runner.protocol import Plan
-from jobs.states import Attention, JobState, Reason
+from jobs.states import Attention, JobState, LaunchPhase, Reason
 from jobs.transitions import (
     aadmit_job,
     aclaim_job,
@@ -52,14 +53,14 @@ _OURS = frozenset({JobState.PREPARING})
 
 
 class Progress(Protocol):
-    """Whoever wants to hear how far a launch is."""
+    """Receives the steps of a launch."""
 
-    def step(self, text: str) -> None:
-        """Take one line: what is being done now."""
+    def step(self, text: str, phase: LaunchPhase) -> None:
+        """Take one line: what is done now, and the part of the launch it belongs to."""
 
 
 class _NoProgress:
-    def step(self, text: str) -> None:
+    def step(self, text: str, phase: LaunchPhase) -> None:
         """Drop the line."""
 
 
@@ -128,7 +129,7 @@ async def launch(job_id: int, progress: Progress = NO_PROGRESS, *, keep_queued: 
                     return await get_job(job_id)
         text = await _why_waiting(job, ours)
         if text != said:
-            progress.step(text)
+            progress.step(text, LaunchPhase.CONNECT)
             said = text
         if ours:
             # Somebody has to notice that a running job ended, even when no reconcile loop runs.
@@ -162,24 +163,26 @@ async def _why_waiting(job: Job, ours: bool) -> str:
 
 async def _drive(job: Job, progress: Progress, *, keep_queued: bool) -> None:
     """Prepare and start a job whose lease and slot are ours."""
+    connecting = partial(progress.step, phase=LaunchPhase.CONNECT)
+    preparing = partial(progress.step, phase=LaunchPhase.PREPARE)
     try:
-        await wake(job.worker, progress.step, job_id=job.id)
-        progress.step(f"Connecting to {job.worker}")
+        await wake(job.worker, connecting, job_id=job.id)
+        connecting(f"Connecting to {job.worker}")
         async with connect(job.worker) as connection:
             await observe_worker(job.worker_id, True, "Answered a launch.")
-            image = await ensure_container(connection, job, progress.step)
+            image = await ensure_container(connection, job, preparing)
             if image != job.image:
                 await Job.objects.filter(id=job.id).aupdate(image=image)
             try:
-                prepared = await git_bundle.prepare(connection, job, await _spec(job), progress.step)
+                prepared = await git_bundle.prepare(connection, job, await _spec(job), preparing)
             except NotFound as error:
                 raise secrets.missing_credentials(job.repository.url, error) from error
             await _save_prepared(job.id, prepared)
             plan = _plan(job, prepared)
-            values = await secrets.secrets_for(job, plan, progress.step)
+            values = await secrets.secrets_for(job, plan, preparing)
             await secrets.lay_out_profile(connection.client, job)
-            await ensure_job_container(connection, job, progress.step)
-            progress.step("Starting the session")
+            await ensure_job_container(connection, job, preparing)
+            progress.step("Starting the session", LaunchPhase.START)
             async with secrets.delivered(connection.client, job.session, values) as keep:
                 keep(await _start(connection, job, plan, prepared))
     except (TransportError, WorkerUnavailable) as error:

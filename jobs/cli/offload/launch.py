@@ -18,7 +18,7 @@ from jobs.errors import NotFound, OffloadError, Refused, UsageError
 from jobs.forges.target import BRANCH, Target
 from jobs.models import Job, Repository
 from jobs.playbooks import registry as playbooks
-from jobs.states import JobState, Reason
+from jobs.states import JobState, LaunchPhase, Reason
 from jobs.workers import find_worker
 
 HEAD_CHECK_SECONDS = 2.0
@@ -39,7 +39,7 @@ async def run(request: Request) -> int:
         )
     steps = StepPrinter(quiet=request.json)
     repository = await request.repository(target)
-    steps.part(1, f"Using {target.shown} of {repository.slug}")
+    steps.step(f"Using {target.shown} of {repository.slug}", LaunchPhase.RESOLVE)
     placed = await _ask_for_trust(request, repository)
     job, created = await _submit(request, target, action, placed)
     if not created and not request.fresh:
@@ -48,7 +48,7 @@ async def run(request: Request) -> int:
         if job.removed_at is None:
             # If the head no longer exists, the old job must stay.
             await execution.check_head(job.id)
-        steps.part(1, f"Removing the old {job.session}")
+        steps.step(f"Removing the old {job.session}", LaunchPhase.RESOLVE)
         await execution.remove(job.id, force=request.force, actor=actor())
         job, created = await _submit(request, target, action, placed)
     request.if_interrupted = "Interrupted before the job was started. The same command continues with it."
@@ -62,7 +62,7 @@ async def run(request: Request) -> int:
         raise
     if job.is_active:
         request.if_interrupted = f"Interrupted; the job keeps running. {describe_return(job)}"
-        steps.part(5, _safe_to_leave(job))
+        steps.step(_safe_to_leave(job), LaunchPhase.RUN)
     if request.wait:
         return await wait_until_ended(request, job)
     if request.detach or not request.interactive:
@@ -153,10 +153,12 @@ async def _bring_up(job: Job, created: bool, steps: StepPrinter) -> Job:
         if job.state == JobState.CANCELLED or (
             job.state == JobState.FAILED and job.reason == Reason.PREPARE_FAILED
         ):
-            steps.part(1, f"{job.session} had ended ({job.state}) and is started again")
+            steps.step(f"{job.session} had ended ({job.state}) and is started again", LaunchPhase.RESOLVE)
             await execution.resume(job.id, actor())
         elif job.state == JobState.INTERRUPTED:
-            steps.part(1, f"{job.session} was interrupted and is resumed. {job.reason_text}")
+            steps.step(
+                f"{job.session} was interrupted and is resumed. {job.reason_text}", LaunchPhase.RESOLVE
+            )
     if job.state != JobState.RUNNING:
         job = await execution.launch(job.id, steps)
     if not created:

@@ -15,6 +15,7 @@ from django.test import TransactionTestCase
 from jobs import execution
 from jobs.forges.target import parse_target
 from jobs.models import Job, Repository
+from jobs.states import LaunchPhase
 from tests.support.git_repos import NO_HUNKS, RepoBuilder
 from tests.support.offload_home import worker_root
 
@@ -29,8 +30,11 @@ class Steps:
     def __init__(self) -> None:
         self.texts: list[str] = []
 
-    def step(self, text: str) -> None:
+        self.phases: list[LaunchPhase] = []
+
+    def step(self, text: str, phase: LaunchPhase) -> None:
         self.texts.append(text)
+        self.phases.append(phase)
 
 
 class ExecutionTest(TransactionTestCase):

@@ -10,7 +10,7 @@ from jobs.execution.remove import discard
 from jobs.models import Job, JobEvent
 from jobs.remote.layout import socket_for_root
 from jobs.remote.offload_runner.screen.tmux_server import server_options
-from jobs.states import JobState
+from jobs.states import JobState, LaunchPhase
 from tests.jobs.execution.base import ExecutionTest, Steps, until
 from tests.support.offload_home import processes_under
 
@@ -31,7 +31,9 @@ class MainJob(ExecutionTest):
         job = await Job.objects.aget(id=job.id)
         self.assertIn(job.sha[:7], job.assessment)
         self.assertIn(b"test.sh", await execution.read_log(job.id, "test"))
-        self.assertTrue(steps.texts)
+        # Each part is entered once, in order; what the worker says meanwhile belongs to the part it is in.
+        self.assertEqual(steps.phases, sorted(steps.phases))
+        self.assertEqual({*steps.phases} - {LaunchPhase.PREPARE}, {LaunchPhase.CONNECT, LaunchPhase.START})
 
     async def test_a_broken_change_fails_and_the_base_is_blamed_only_when_it_is_broken_too(self) -> None:
         self.shop.pull(2, {"app.txt": None})
