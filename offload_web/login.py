@@ -29,6 +29,7 @@ from django.utils.html import escape
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
+from jobs import invocation
 from offload_web import secret_key
 
 LINK_SECONDS = 600
@@ -150,6 +151,10 @@ def _without_referrer(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[
     return answer
 
 
+def _page(*, failed: bool) -> dict[str, object]:
+    return {"failed": failed, "command": invocation.command("serve --link")}
+
+
 @never_cache
 @login_not_required
 @_without_referrer
@@ -166,14 +171,14 @@ def login_view(request: HttpRequest) -> HttpResponse:
     if not token:
         if request.user.is_authenticated:
             return HttpResponseRedirect(home)
-        response = render(request, "login/login.html", {"failed": False})
+        response = render(request, "login/login.html", _page(failed=False))
         if getattr(request, "htmx", False):
             response["HX-Redirect"] = reverse("login")
         return response
     if not redeem(token):
         if request.user.is_authenticated:
             return HttpResponseRedirect(home)
-        return render(request, "login/login.html", {"failed": True}, status=403)
+        return render(request, "login/login.html", _page(failed=True), status=403)
     login(request, local_user(), backend=BACKEND)
     request.session[LOGINS] = current_logins()
     if request.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin"):

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from django.db.models import Count, Q, QuerySet
 from django.db.models.functions import Coalesce
 
+from jobs import invocation
 from jobs.dashboard.job.presenters import JobView
 from jobs.models import Job
 from jobs.states import Attention, JobState, Verdict
@@ -159,6 +160,11 @@ class Inbox:
     def empty(self) -> bool:
         """Return whether there is no job at all, filters or not."""
         return not self.total and not self.filters.narrowing and not Job.objects.exists()
+
+    @property
+    def command(self) -> str:
+        """Return the command that starts a first job, as it is typed here."""
+        return invocation.command("123 review")
 
     @property
     def title(self) -> str:

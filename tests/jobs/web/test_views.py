@@ -6,6 +6,7 @@ from django.conf import settings
 from django.test import TransactionTestCase
 from django.utils import timezone
 
+from jobs import invocation
 from jobs.models import Job, JobEvent, Repository, WorkerRequest
 from jobs.states import JobState, TaskState, Verdict
 from jobs.workers.requests import finish_request
@@ -25,7 +26,7 @@ class PageTests(TransactionTestCase):
 
     def test_an_empty_list_teaches_the_command(self) -> None:
         answer = self.client.get("/")
-        self.assertContains(answer, "manage.py offload 123 review")
+        self.assertContains(answer, invocation.command("123 review"))
         self.assertContains(answer, '<details class="launch card" id="new-job" open>')
 
     def test_the_list_says_everything_in_words(self) -> None:
