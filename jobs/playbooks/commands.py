@@ -226,7 +226,8 @@ def _compare(
     evidence.note(f"The change alters how `{step.name}` tests; the base's command ran on the head as well.")
     again = replace(there, shell=old.replay, reported="", name=f"{step.name} as on the base")
     task = _task(again, context, timeout, "as-on-base", needs)
-    task = replace(task, outputs={**task.outputs, "of_base": True})
+    shown = old.replay if "\n" not in old.replay else f"{there.shell}  # as the base defines it"
+    task = replace(task, outputs={**task.outputs, "of_base": True, "shown": shown})
     evidence.checks.append({**check, "task": evidence.add(task), "always": False})
 
 

@@ -277,6 +277,29 @@ def test_a_hostile_suite_cannot_turn_a_failure_into_a_pass(corpus: Corpus, name:
     assert review.verdict == "fail", review.told
 
 
+def test_a_head_that_forges_the_results_of_the_base(corpus: Corpus) -> None:
+    """Its code breaks the base's tree, so that its own failure looks like an old one."""
+    conftest = """
+import pathlib
+
+for tree in pathlib.Path(__file__).parent.parent.iterdir():
+    if tree.name.startswith(pathlib.Path(__file__).parent.name) and (tree / "shop.py").exists():
+        (tree / "shop.py").write_text("def price(n):\\n    return 0\\n")
+        (tree / "tests/test_price.py").write_text("def test_two():\\n    assert 0\\n")
+        (tree / "pytest.ini").write_text("[pytest]\\naddopts = -k nothing\\n")
+"""
+    # A changed test makes the base's tree exist while the head's tests run.
+    added = "def test_added():\n    assert True\n"
+    review = corpus.review(PROJECT, {"conftest.py": conftest, "shop.py": WRONG, "tests/test_added.py": added})
+    assert review.verdict == "fail", review.told
+    assert review.tests("broken") == {"tests/test_price.py::test_two"}, review.told
+
+
+def test_configuration_that_only_lists_tests(corpus: Corpus) -> None:
+    review = corpus.review(PROJECT, {"pytest.ini": "[pytest]\naddopts = --co\n", "shop.py": WRONG})
+    assert review.verdict != "pass", review.told
+
+
 def test_a_suite_that_kills_its_own_runner(corpus: Corpus) -> None:
     test = "import os\n\n\ndef test_a():\n    os.kill(os.getpid(), 9)\n"
     review = corpus.review(PROJECT, {"tests/test_a.py": test})
@@ -392,9 +415,28 @@ def test_make_with_tap(corpus: Corpus) -> None:
     assert review.tests("broken") == {"price 2"}, review.told
 
 
-def test_a_makefile_that_tests_nothing_does_not_pass(corpus: Corpus) -> None:
-    review = corpus.review(MAKE, {"Makefile": "test:\n\ttrue\n"})
-    assert review.verdict == "needs_work", review.told
+@pytest.mark.parametrize(
+    "makefile", ["test:\n\tsh tests/run.sh\n", "test: unit\n\nunit:\n\t$(RUN)\n\nRUN = sh tests/run.sh\n"]
+)
+def test_a_makefile_that_tests_nothing_does_not_pass(corpus: Corpus, makefile: str) -> None:
+    """The base's own rules run on the head as well, and name what the change breaks."""
+    head = {"Makefile": makefile.replace("sh tests/run.sh", "true"), "price.sh": "[ $1 = 1 ] && echo 1\n"}
+    review = corpus.review({**MAKE, "Makefile": makefile}, head)
+    assert review.verdict == "fail", review.told
+    assert review.tests("broken") == {"price 2"}, review.told
+
+
+@pytest.mark.parametrize("script", ["turbo run test", "nx run-many -t test"], ids=["turbo", "nx"])
+def test_a_script_that_runs_the_tests_of_all_packages(corpus: Corpus, script: str) -> None:
+    """A stand-in runs the tests as these tools do: in each package, its output after the package's name."""
+    program = "for one in packages/*; do (cd $one && npm test) 2>&1 || code=1; done; exit ${code:-0}"
+    corpus.program(script.split()[0], program)
+    base: dict[str, str] = {"package.json": json.dumps({"scripts": {"test": script}})}
+    for name in ("left", "right"):
+        base.update({f"packages/{name}/{path}": text for path, text in NODE.items()})
+    review = corpus.review(base, {"packages/right/index.js": NODE_WRONG})
+    assert review.verdict == "fail", review.told
+    assert review.tests("broken") == {"price > two"}, review.told
 
 
 @pytest.mark.skipif(not shutil.which("cargo"), reason="cargo is not installed")
@@ -413,26 +455,32 @@ def test_cargo_names_the_broken_test(corpus: Corpus) -> None:
     assert review.tests("broken") == {"src/lib.rs: tests::two"}, review.told
 
 
-def test_go_by_a_stand_in(corpus: Corpus) -> None:
-    """Go is not on every machine: a script prints what `go test -v` prints for these sources."""
-    corpus.program(
-        "go",
-        """
+GO = """
 [ "$1" = test ] || exit 0
+module=$(sed -n 's/^module //p' go.mod) || exit 1
 echo '--- PASS: TestOne (0.00s)'
 if grep -q broken price.go; then
   echo '=== RUN   TestTwo'; echo '    price_test.go:9: got 0, want 2'; echo '--- FAIL: TestTwo (0.00s)'
-  printf 'FAIL\\nFAIL\\texample.org/shop\\t0.002s\\nFAIL\\n'; exit 1
+  printf 'FAIL\\nFAIL\\t%s\\t0.002s\\nFAIL\\n' $module; exit 1
 fi
-printf -- '--- PASS: TestTwo (0.00s)\\nPASS\\nok  \\texample.org/shop\\t0.002s\\n'
-""",
-    )
-    base = {
+printf -- '--- PASS: TestTwo (0.00s)\\nPASS\\nok  \\t%s\\t0.002s\\n' $module
+"""
+
+
+@pytest.mark.parametrize("folder", ["", "shop/"], ids=["one module", "go.work"])
+def test_go_by_a_stand_in(corpus: Corpus, folder: str) -> None:
+    """Go is not on every machine: a script prints what `go test -v` prints for these sources."""
+    corpus.program("go", GO)
+    module = {
         "go.mod": "module example.org/shop\n",
         "price.go": "package shop\n",
         "price_test.go": "package shop\n",
     }
-    review = corpus.review(base, {"price.go": "package shop // broken\n"})
+    base = {folder + name: text for name, text in module.items()}
+    if folder:
+        base["go.work"] = "go 1.22\n\nuse (\n\t.\n\t./shop\n)\n"
+        base.update({name: text.replace("/shop", "/all") for name, text in module.items()})
+    review = corpus.review(base, {f"{folder}price.go": "package shop // broken\n"})
     assert review.verdict == "fail", review.told
     assert review.tests("broken") == {"example.org/shop > TestTwo"}, review.told
     assert "got 0, want 2" in review.messages[0], review.told
