@@ -16,6 +16,8 @@ from jobs.states import (
     REASON_TEXT,
     REQUEST_OPEN,
     Attention,
+    DraftKind,
+    DraftState,
     JobState,
     Reason,
     RequestKind,
@@ -234,6 +236,34 @@ class PullRequest(models.Model):
 
     def __str__(self) -> str:
         return f"{self.repository}#{self.number}"
+
+
+class Draft(models.Model):
+    """Something to be posted to a forge after a person's yes. `jobs.outbox` writes it."""
+
+    repository = models.ForeignKey(Repository, on_delete=models.PROTECT, related_name="drafts")
+    job = models.ForeignKey(Job, null=True, blank=True, on_delete=models.SET_NULL, related_name="drafts")
+    number = models.PositiveIntegerField(help_text="The pull request.")
+    kind = models.CharField(max_length=16, choices=_choices(DraftKind))
+    state = models.CharField(max_length=16, choices=_choices(DraftState), default=DraftState.OPEN.value)
+    verdict = models.CharField(max_length=16, default="COMMENT", help_text="As the forge names it.")
+    body = models.TextField(blank=True)
+    comments = models.JSONField(default=list, blank=True, help_text="path, line and body of each.")
+    head_sha = models.CharField(max_length=64, help_text="The commit that the draft is about.")
+    mark = models.CharField(max_length=32, unique=True, help_text="In the posted text, to find it again.")
+    url = models.CharField(max_length=1000, blank=True, help_text="Where it was posted.")
+    error = models.TextField(blank=True, help_text="Why the last attempt to send it failed.")
+    actor = models.CharField(max_length=150, blank=True)
+    sending_until = models.DateTimeField(null=True, blank=True, help_text="One process sends until then.")
+    created_at = models.DateTimeField(default=timezone.now)
+    sent_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [models.Index(fields=["state"])]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.repository}#{self.number}"
 
 
 class JobEvent(models.Model):

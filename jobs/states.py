@@ -240,3 +240,18 @@ def job_sources(target: JobState) -> frozenset[JobState]:
 def worker_sources(target: WorkerState) -> frozenset[WorkerState]:
     """Return the states from which a worker may move to `target`."""
     return frozenset(state for state, targets in WORKER_MOVES.items() if target in targets)
+
+
+class DraftKind(StrEnum):
+    """What a draft becomes on the forge."""
+
+    REVIEW = "review"
+
+
+class DraftState(StrEnum):
+    """How far a draft is. `sending`: an attempt began; whether it posted is looked up before the next one."""
+
+    OPEN = "open"
+    SENDING = "sending"
+    SENT = "sent"
+    DROPPED = "dropped"

@@ -224,6 +224,24 @@ OFFLOAD: Mapping[str, Verb] = {
         "Print the change under review as git diff does.",
         {"repo": REPO, "stat": Option("print file names and counts only"), "json": JSON},
     ),
+    "outbox": Verb(
+        "ls|review|show|edit|drop|send [WHICH]",
+        "Prepare what is to be posted to GitHub, and post it when you say so.",
+        {
+            "repo": REPO,
+            "verdict": Option(
+                "review: your verdict (default comment)",
+                default="comment",
+                choices=("comment", "approve", "request-changes"),
+            ),
+            **_ANSWERS,
+        },
+        details="`review TARGET` makes a draft from an assessment; the others take a draft's number. "
+        "`edit` reads\nthe new text from standard input. Nothing is posted without a yes (docs/forges.md).",
+        example="  {offload} outbox review 123         a draft of the review of #123\n"
+        "  {offload} outbox show 1             as it will appear\n"
+        "  {offload} outbox send 1             shows it, asks, and posts it",
+    ),
     "secret": Verb(
         "set|ls|rm [NAME]",
         "Store secrets for jobs in the keyring of the system, or in a file that only you can read.",

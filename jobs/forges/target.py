@@ -25,6 +25,7 @@ VERBS = frozenset(
         "cancel",
         "rm",
         "diff",
+        "outbox",
         "secret",
         "doctor",
         "setup",

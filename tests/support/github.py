@@ -40,6 +40,7 @@ class GitHub(ThreadingHTTPServer):
         self.used = 0
         self.unknown_mergeability = 0  # so many answers say UNKNOWN
         self.lose_answers_of: set[str] = set()  # mutations that are carried out without an answer
+        self.refused_event = ""  # as for the author of the pull request
         self.elsewhere = ""  # the origin of further pages, when it is not this one
         self.schema = build_schema(SCHEMA)
         for name, kind in (("CheckRun", "CheckRun"), ("StatusContext", "StatusContext")):
@@ -163,6 +164,8 @@ class _Root:
 
     def submitPullRequestReview(self, info: Any, input: dict[str, Any]) -> Any:
         review = self._review(input["pullRequestReviewId"])
+        if input["event"] == self.server.refused_event:
+            raise GraphQLError("Review Can not approve your own pull request")
         review["body"] = input.get("body") or review["body"]
         review["state"] = {"COMMENT": "COMMENTED", "APPROVE": "APPROVED"}.get(
             input["event"], "CHANGES_REQUESTED"

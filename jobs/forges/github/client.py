@@ -167,12 +167,17 @@ class GitHubClient:
             threads=[answers.write_thread(comment) for comment in comments if comment.line is not None],
         )  # fmt: skip
         review = started["addPullRequestReview"]["pullRequestReview"]["id"]
-        for comment in comments:
-            if comment.line is None:
-                await self._query(
-                    queries.ADD_FILE_THREAD, what, review=review, path=comment.path, body=comment.body
-                )
-        done = await self._query(queries.SUBMIT_REVIEW, what, review=review, event=event, body=body)
+        try:
+            for comment in comments:
+                if comment.line is None:
+                    await self._query(
+                        queries.ADD_FILE_THREAD, what, review=review, path=comment.path, body=comment.body
+                    )
+            done = await self._query(queries.SUBMIT_REVIEW, what, review=review, event=event, body=body)
+        except Refused:
+            # A user has one pending review at most: left behind, it would stop the next one.
+            await self._query(queries.DISCARD_REVIEW, "Discarding an unfinished review", review=review)
+            raise
         return Posted(cut(done["submitPullRequestReview"]["pullRequestReview"]["url"]))
 
     async def _get_page(self, url: str, what: str) -> tuple[Any, str | None]:

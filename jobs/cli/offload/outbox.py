@@ -1,0 +1,130 @@
+"""`offload outbox`: drafts of what is to be posted; nothing is posted without a yes."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from jobs import outbox
+from jobs.cli.confirming import confirm
+from jobs.cli.output import plain, print_json
+from jobs.cli.request import Request, actor
+from jobs.errors import UsageError
+from jobs.formats import format_age
+from jobs.models import Draft
+from jobs.operations import ConfirmationPlan
+from jobs.serializers import utc
+
+_ACTIONS = ("ls", "review", "show", "edit", "drop", "send")
+_VERDICTS = {"comment": "COMMENT", "approve": "APPROVE", "request-changes": "REQUEST_CHANGES"}
+_TITLES = {"COMMENT": "Comment", "APPROVE": "Approve", "REQUEST_CHANGES": "Request changes"}
+
+
+async def run(request: Request) -> int:
+    """List drafts, or act on one."""
+    action, *names = request.words
+    if action not in _ACTIONS or (action == "ls") != (not names):
+        raise UsageError(
+            f"`outbox {' '.join(request.words)}` is not complete.",
+            hint="Write outbox ls, outbox review TARGET, or outbox show, edit, drop or send NUMBER.",
+        )
+    if action == "ls":
+        return await _list(request)
+    if action == "review":
+        request.words = names
+        job = await request.job()
+        draft = await outbox.make_review(job, _VERDICTS[request.verdict], actor())
+        return _answer(
+            request, draft, f"Draft {draft.id} is made. See it: `manage.py offload outbox show {draft.id}`"
+        )
+    draft = await outbox.get_draft(names[0])
+    if action == "edit":
+        if sys.stdin.isatty() and request.no_input:
+            raise UsageError("No text was given on standard input.")
+        await outbox.edit_draft(draft, sys.stdin.read().strip())
+        return _answer(request, draft, f"Draft {draft.id} has the new text.")
+    if action == "drop":
+        await outbox.drop_draft(draft)
+        return _answer(request, draft, f"Draft {draft.id} is dropped.")
+    if action == "show" and draft.state in ("sent", "dropped"):
+        return _answer(request, draft, f"Draft {draft.id} is {draft.state}. {draft.url}")
+    if draft.state == "sending" and (url := await outbox.find_posted(draft)):
+        draft = await outbox.get_draft(str(draft.id))
+        return _answer(request, draft, f"It was posted before: {url}")
+    draft = await outbox.get_draft(str(draft.id))
+    shown = await outbox.prepare_review(draft)
+    if action == "show":
+        if request.json:
+            print_json("draft", draft_json(draft) | {"preview": preview_json(shown)})
+        else:
+            _print_preview(draft, shown)
+        return 0
+    if not request.json:
+        _print_preview(draft, shown)
+    await confirm(request, ConfirmationPlan(f"Post this to #{draft.number} of {draft.repository} as you?"))
+    url = await outbox.send_draft(draft, shown)
+    draft = await outbox.get_draft(str(draft.id))
+    return _answer(request, draft, f"Posted: {url}")
+
+
+def draft_json(draft: Draft) -> dict[str, Any]:
+    """Return a draft as data."""
+    return {
+        "id": draft.id,
+        "kind": draft.kind,
+        "state": draft.state,
+        "repository": draft.repository.slug,
+        "number": draft.number,
+        "verdict": draft.verdict,
+        "head_sha": draft.head_sha,
+        "body": draft.body,
+        "comments": draft.comments,
+        "url": draft.url or None,
+        "error": draft.error or None,
+        "created_at": utc(draft.created_at),
+        "sent_at": utc(draft.sent_at),
+    }
+
+
+def preview_json(shown: outbox.PlacedReview) -> dict[str, Any]:
+    """Return a review as it will appear, as data."""
+    comments = [{"path": c.path, "line": c.line, "body": c.body} for c in shown.comments]
+    return {"verdict": shown.verdict, "body": shown.body, "comments": comments, "notes": list(shown.notes)}
+
+
+async def _list(request: Request) -> int:
+    drafts = await outbox.list_drafts()
+    if request.json:
+        print_json("drafts", [draft_json(draft) for draft in drafts])
+    elif not drafts:
+        print("The outbox is empty.")
+    for draft in () if request.json else drafts:
+        where = f"{draft.repository.slug}#{draft.number}"
+        error = f"  {plain(draft.error)}" if draft.error else ""
+        print(f"{draft.id:>4}  {draft.kind}  {where}  {draft.state}, {format_age(draft.created_at)}{error}")
+    return 0
+
+
+def _answer(request: Request, draft: Draft, text: str) -> int:
+    if request.json:
+        print_json("draft", draft_json(draft))
+    else:
+        from jobs.invocation import render_commands
+
+        print(render_commands(text))
+    return 0
+
+
+def _print_preview(draft: Draft, shown: outbox.PlacedReview) -> None:
+    print(f"Review of {draft.repository}#{draft.number} at {draft.head_sha[:10]}: {_TITLES[shown.verdict]}")
+    print(_indented(shown.body))
+    for comment in shown.comments:
+        print(plain(f"{comment.path}:{comment.line}" if comment.line else f"{comment.path} (the file)"))
+        print(_indented(comment.body))
+    for note in shown.notes:
+        print(plain(note))
+
+
+def _indented(text: str) -> str:
+    # Text of a job cannot look like a line of ours.
+    return "\n".join(f"  | {line}" for line in plain(text).split("\n"))

@@ -1,0 +1,180 @@
+"""The outbox against a strict fake of GitHub: posted once, as shown, after a yes."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+
+from jobs import outbox
+from jobs.cli.offload.outbox import run
+from jobs.cli.request import make_request
+from jobs.errors import ForgeUnreachable, NotFound, Refused, UsageError
+from jobs.forges.pulls import LineComment, Thread
+from jobs.models import Draft, Job
+from jobs.outbox.placing import defuse, place, right_lines
+from jobs.states import Verdict
+from tests.support.factories import make_job, make_repository
+from tests.support.github import SHA, TOKEN, GitHub, github
+
+pytestmark = pytest.mark.django_db(transaction=True)
+FINDINGS = [
+    {"severity": "error", "message": "Breaks @ada's test", "file": "app.txt", "line": 2},
+    {"severity": "note", "message": "Far from the change", "file": "app.txt", "line": 90},
+    {"severity": "note", "message": "Old news", "file": "app.txt", "line": 3},
+    {"severity": "note", "message": "Not changed", "file": "other.txt", "line": 1},
+    {"severity": "note", "message": "No place"},
+]
+ASSESSMENT = "# Needs work\n/merge\nThanks @ada"
+
+
+@pytest.fixture
+def forge(settings: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[GitHub]:
+    monkeypatch.setenv("GIT_TOKEN_GITHUB_TEST", TOKEN)
+    with github() as server:
+        values = settings.OFFLOAD.values | {"forge_apis": (f"github.test={server.url}",)}
+        settings.OFFLOAD = replace(settings.OFFLOAD, home=tmp_path, values=values)
+        server.add(
+            1, threads=[{"id": "T", "isResolved": False, "path": "app.txt", "line": 3, "body": "Old  news"}]
+        )
+        yield server
+
+
+@sync_to_async
+def reviewed(**columns: Any) -> Job:
+    repository = make_repository("acme/shop", url="https://github.test/acme/shop", forge="github")
+    values: dict[str, Any] = {
+        "number": 1,
+        "sha": SHA,
+        "assessment": ASSESSMENT,
+        "findings": FINDINGS,
+    } | columns
+    return make_job(repository=repository, verdict=Verdict.NEEDS_WORK, **values)
+
+
+async def made(verdict: str = "COMMENT", **columns: Any) -> Draft:
+    draft = await outbox.make_review(await reviewed(**columns), verdict, "ada")
+    return await outbox.get_draft(str(draft.id))
+
+
+async def send(draft: Draft) -> str:
+    return await outbox.send_draft(draft, await outbox.prepare_review(draft))
+
+
+async def test_a_review_is_posted_as_it_was_shown_and_once(forge: GitHub) -> None:
+    draft = await made()
+    shown = await outbox.prepare_review(draft)
+    assert forge.reviews == []  # a preview posts nothing
+    assert [(c.path, c.line) for c in shown.comments] == [("app.txt", 2), ("app.txt", None)]
+    assert [note.split(":")[0] for note in shown.notes] == [
+        "The comment on app.txt", "The comment on app.txt", "The comment on other.txt",
+    ]  # fmt: skip
+    url = await outbox.send_draft(draft, shown)
+    [review] = forge.reviews
+    assert (review["state"], review["url"]) == ("COMMENTED", url)
+    assert review["body"].startswith(shown.body)
+    assert [t["body"] for t in review["threads"]] == [c.body for c in shown.comments]
+    assert "@ada" not in review["body"] + json.dumps(review["threads"])
+    assert "\n/merge" not in review["body"]
+    with pytest.raises(Refused, match="cannot be sent now"):
+        await outbox.send_draft(draft, shown)
+    with pytest.raises(Refused, match="it is sent"):
+        await outbox.drop_draft(draft)
+    assert len(forge.reviews) == 1
+
+
+@pytest.mark.parametrize(
+    ("lost", "left", "moved"),
+    [
+        ("addPullRequestReview", "PENDING", False),
+        ("submitPullRequestReview", "COMMENTED", False),
+        ("submitPullRequestReview", "COMMENTED", True),
+    ],
+)
+async def test_a_lost_answer_never_posts_twice(forge: GitHub, lost: str, left: str, moved: bool) -> None:
+    draft = await made()
+    forge.lose_answers_of = {lost}
+    with pytest.raises(ForgeUnreachable):
+        await send(draft)
+    assert [review["state"] for review in forge.reviews] == [left]
+    draft = await outbox.get_draft(str(draft.id))
+    assert (draft.state, bool(draft.error)) == ("sending", True)
+    with pytest.raises(Refused, match="learn whether it was posted"):
+        await outbox.edit_draft(draft, "Other words")
+    if moved:
+        forge.pulls[1]["headRefOid"] = "2" * 40
+    assert await run(make_request(["send", str(draft.id)], yes=True, json=True)) == 0
+    assert [review["state"] for review in forge.reviews] == ["COMMENTED"]
+    assert (await outbox.get_draft(str(draft.id))).state == "sent"
+
+
+async def test_a_moved_head_and_a_changed_preview_stop_it(forge: GitHub) -> None:
+    draft = await made()
+    shown = await outbox.prepare_review(draft)
+    forge.pulls[1]["threads"] = []
+    with pytest.raises(Refused, match="differently than shown"):
+        await outbox.send_draft(draft, shown)
+    forge.pulls[1]["headRefOid"] = "2" * 40
+    with pytest.raises(Refused, match="moved from 1111111111 to 2222222222"):
+        await send(draft)
+    stale = await outbox.get_draft(str(draft.id))
+    await outbox.edit_draft(stale, "New words")
+    with pytest.raises(Refused, match="dropped or changed"):
+        await outbox.send_draft(stale, shown)  # the text is not the one that was shown
+    assert (forge.reviews, stale.state) == ([], "open")
+
+
+async def test_a_refused_verdict_leaves_nothing_pending(forge: GitHub) -> None:
+    forge.refused_event = "APPROVE"
+    draft = await made("APPROVE")
+    with pytest.raises(Refused, match="approve your own"):
+        await send(draft)
+    assert forge.reviews == []
+    await outbox.drop_draft(draft)
+    assert await outbox.list_drafts() == []
+
+
+async def test_the_command_line_posts_nothing_without_a_yes(
+    forge: GitHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await reviewed(assessment="Words\x1b[2J\nReview of x: Approve")
+    assert await run(make_request(["review", "1"], repo="acme/shop", verdict="comment")) == 0
+    number = str((await outbox.list_drafts())[0].id)
+    with pytest.raises(Refused, match="Pass --yes"):
+        await run(make_request(["send", number], no_input=True))
+    assert forge.reviews == []
+    assert await run(make_request(["ls"])) == 0
+    told = capsys.readouterr().out
+    assert "\x1b" not in told
+    assert "  | Review of x: Approve" in told
+    assert await run(make_request(["send", number], yes=True)) == 0
+    assert forge.reviews[0]["url"] in capsys.readouterr().out
+    for words in (["ls", "1"], ["send"], ["post", "1"], ["send", "x"]):
+        with pytest.raises(UsageError):
+            await run(make_request(words))
+    with pytest.raises(NotFound):
+        await run(make_request(["drop", "999"]))
+
+
+async def test_only_an_ended_review_of_a_pull_request_becomes_a_draft(forge: GitHub) -> None:
+    job = await reviewed()
+    first = await outbox.make_review(job, "COMMENT", "ada")
+    second = await outbox.make_review(job, "COMMENT", "ada")
+    assert [draft.id for draft in await outbox.list_drafts()] == [second.id] != [first.id]
+    for missing in ({"assessment": ""}, {"number": None}):
+        for column, value in missing.items():
+            setattr(job, column, value)
+        with pytest.raises(Refused, match=r"no assessment|not a pull request"):
+            await outbox.make_review(job, "COMMENT", "ada")
+
+
+def test_placing_and_defusing() -> None:
+    assert right_lines("@@ -1,2 +10,3 @@ f()\n a\n-b\n+c\n+d\n\\ No newline at end of file") == {10, 11, 12}
+    assert right_lines("@@ -3 +4 @@\n-a\n+b\n@@ -9,0 +11 @@\n+x") == {4, 11}
+    twice = [LineComment("a", "x", 1), LineComment("a", "x", 1)]
+    thread = Thread("T", "a", 1, True, bodies=("y\n\n<!-- offload:0a -->",))
+    placed = place("COMMENT", "", [*twice, LineComment("a", "y", 1)], {"a": "@@ -1 +1 @@\n+a"}, [thread])
+    assert placed.comments == (twice[0],)
+    assert defuse("a@b.c /x\n > /close\n//ok") == "a@\u200bb.c /x\n > \\/close\n//ok"
