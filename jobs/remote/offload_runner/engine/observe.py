@@ -42,18 +42,24 @@ class Watched:
 
     def look(self) -> List[Dict[str, Any]]:
         """Return the events since the last look."""
-        # The lock first: when it is free, every event of that runner is in the journal already. The other
-        # way round, an end written in between would look like a death.
-        self.alive = is_held(self.paths.lock)
-        signature = _signature(self._journal)
+        # The lock first: when it is free, every event of the runner that held it is in the journal. In the
+        # other order, an end written in between would look like a death. New events after a free lock may be
+        # those of a runner that started in between, so look again until the journal has nothing new.
         events: List[Dict[str, Any]] = []
-        if signature is not None and signature != self._journal_signature:
-            self._journal_signature = signature
-            events = self._read()
+        while True:
+            self.alive = is_held(self.paths.lock)
+            fresh = self._read()
+            events += fresh
+            if self.alive or not fresh:
+                break
         self._read_status()
         return events
 
     def _read(self) -> List[Dict[str, Any]]:
+        signature = _signature(self._journal)
+        if signature is None or signature == self._journal_signature:
+            return []
+        self._journal_signature = signature
         with open(self._journal, "rb") as file:
             there = os.fstat(file.fileno())
             if there.st_size < self._offset or there.st_ino != self._inode:
