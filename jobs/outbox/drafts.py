@@ -79,7 +79,7 @@ async def drop_draft(draft: Draft) -> None:
 
 
 async def begin_sending(draft: Draft) -> None:
-    """Give this process the right to send. Raises `Refused` when another one has it, or nothing is to send."""
+    """Give this process the right to send. Raises `Refused` when it is not to be sent now."""
     now = timezone.now()
     not_being_sent = Q(sending_until=None) | Q(sending_until__lt=now)
     free = Draft.objects.filter(not_being_sent, id=draft.id, state__in=_UNSENT)

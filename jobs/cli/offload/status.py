@@ -16,11 +16,12 @@ from jobs.cli.output import (
     say,
 )
 from jobs.cli.request import Request
-from jobs.errors import NotFound
+from jobs.errors import NotConfigured, NotFound
+from jobs.forges.target import Target
 from jobs.formats import format_age
 from jobs.invocation import command
 from jobs.models import Job
-from jobs.operations import observe_jobs, observe_pull
+from jobs.operations import ObservedPull, observe_jobs, observe_pull
 from jobs.serializers import job_cost_json, pull_json
 from jobs.states import JobState, Reason
 
@@ -31,8 +32,7 @@ async def run(request: Request) -> int:
         job = await request.job()
     except NotFound:
         target = request.target()
-        repository = await request.repository(target)
-        pull = await observe_pull(repository, target.number, say) if target.kind == "pull" else None
+        pull = await _find_pull(request, target) if target.kind == "pull" else None
         if pull is None:
             raise
         if request.json:
@@ -62,6 +62,15 @@ async def run(request: Request) -> int:
         print_outcome(job)
     print_commands(job)
     return 0
+
+
+async def _find_pull(request: Request, target: Target) -> ObservedPull | None:
+    """Return the pull request that a target without a job names; None when no repository is known."""
+    try:
+        repository = await request.repository(target)
+    except NotConfigured:
+        return None
+    return await observe_pull(repository, target.number, say)
 
 
 def _source(job: Job) -> str:

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('jobs', '0003_pull_requests'),
+        ('jobs', '0004_worker_facts'),
     ]
 
     operations = [
