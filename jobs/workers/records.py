@@ -16,6 +16,7 @@ from jobs.models import JobEvent, Worker
 from jobs.states import WorkerDesired
 from jobs.transitions import set_desired
 from jobs.workers.requests import is_open
+from jobs.workers.settings_schema import check_settings
 
 
 class Facts(TypedDict, total=False):
@@ -94,10 +95,11 @@ async def set_row(
 
 
 def change_settings(worker_id: int, **changes: Any) -> Worker:
-    """Save changes of a worker's settings; return the row."""
+    """Save changes of a worker's settings; return the row. Raises `UsageError` for impossible ones."""
     with transaction.atomic():
         row = Worker.objects.select_for_update().get(id=worker_id)
         row.config = {**row.config, **changes}
+        check_settings(row.name, row.provider, row.config, only=changes)
         Worker.objects.filter(id=worker_id).update(config=row.config)
     return row
 
@@ -108,15 +110,19 @@ achange_settings = sync_to_async(change_settings)
 def create_worker(
     name: str, provider: str, root: str, config: Mapping[str, Any], facts: Mapping[str, Any] | None = None
 ) -> Worker:
-    """Create a worker's row. Raises `IntegrityError` when there is one of this name."""
+    """Create a worker's row. Raises `IntegrityError` when the name is used, `UsageError` for bad settings."""
     with transaction.atomic():
-        return Worker.objects.create(
+        row = Worker.objects.create(
             name=name, provider=provider, root=root, config=dict(config), facts=dict(facts or {})
         )
+        check_settings(name, provider, config)
+    return row
 
 
 def replace_settings(worker_id: int, root: str, config: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     """Save the settings of a new request for a worker without a machine, and what is known for it."""
+    row = Worker.objects.get(id=worker_id)
+    check_settings(row.name, row.provider, config)
     Worker.objects.filter(id=worker_id).update(root=root, config=dict(config), facts=dict(facts))
 
 
@@ -124,5 +130,6 @@ def get_or_create_worker(
     name: str, provider: str, root: str, config: Mapping[str, Any]
 ) -> tuple[Worker, bool]:
     """Return the row of a worker that needs no request, and whether it was created."""
+    check_settings(name, provider, config)
     defaults = {"provider": provider, "root": root, "config": dict(config)}
     return Worker.objects.get_or_create(name=name, defaults=defaults)

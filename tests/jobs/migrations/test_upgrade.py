@@ -29,6 +29,7 @@ from jobs.providers import memory
 from jobs.providers.base import Instance, InstanceState
 from jobs.workers import fleet, idle
 from jobs.workers.requests import latest_failure, open_requests
+from jobs.workers.settings_schema import check_settings
 
 cloud = memory.cloud("upgrade")
 cloud.pace = 1
@@ -47,6 +48,8 @@ async def main():
     rows = {row.name: row async for row in Worker.objects.all()}
     said["facts"] = {name: sorted(row.facts) for name, row in rows.items() if row.facts}
     said["settings"] = sorted(set().union(*(row.config for row in rows.values())))
+    for row in rows.values():
+        check_settings(row.name, row.provider, row.config)
     said["kept_by"] = rows["kept"].facts["kept"]["by"]
     for kind in ("keep", "stop"):
         await carry_out((await open_requests().aget(worker__name="asked", kind=kind)).id)
