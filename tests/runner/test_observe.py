@@ -39,7 +39,7 @@ def around_the_lock(actions: Mapping[int, Callable[[], object]]) -> Iterator[Non
 @pytest.mark.parametrize("start", range(4))
 def test_a_start_and_an_end_during_a_look_are_no_death(tmp_path: Path, start: int) -> None:
     for number, end in enumerate(range(start + 1, 6)):
-        paths = JobPaths(tmp_path, "offload-demo-%d-review" % number)
+        paths = JobPaths(tmp_path, f"offload-demo-{number}-review")
         paths.job_dir.mkdir(parents=True)
         lock, journal = RunLock(paths.lock), Journal(paths.journal)
         lock.path.touch()
@@ -55,7 +55,7 @@ def test_a_start_and_an_end_during_a_look_are_no_death(tmp_path: Path, start: in
         watched = Watched(paths)
         with around_the_lock({start: begin, end: finish}):
             watched.look()
-        assert watched.state() != protocol.INTERRUPTED, "started at %d, ended at %d" % (start, end)
+        assert watched.state() != protocol.INTERRUPTED, f"started at {start}, ended at {end}"
         lock.release()
 
 
