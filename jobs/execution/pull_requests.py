@@ -8,7 +8,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import F, Max
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
@@ -35,12 +35,18 @@ async def refresh_pulls(repository: Repository, *, at_once: bool = False) -> Non
     await sync_to_async(_write_list)(repository, pulls)
 
 
-async def refresh_pull(repository: Repository, number: int) -> Pull:
-    """Read one pull request with its details from the forge, keep it, and return it. Raises its errors."""
+async def refresh_pull(repository: Repository, number: int) -> None:
+    """Read one pull request with its details from the forge unless that was done within a minute.
+
+    While the forge has not computed whether it can be merged, each call asks. Raises the forge's errors.
+    """
+    old = timezone.now() - timedelta(seconds=FRESH_SECONDS)
+    known = PullRequest.objects.filter(repository=repository, number=number, details_at__gt=old)
+    if await known.filter(details_sha=F("head_sha")).exclude(mergeable="unknown", state="open").aexists():
+        return
     async with open_forge(repository) as (client, slug):
         pull = await client.get(slug, number)
     await sync_to_async(write_details)(repository, pull)
-    return pull
 
 
 def base_of(repository: Repository, number: int) -> tuple[str, str]:

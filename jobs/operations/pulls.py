@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.errors import NotConfigured, OffloadError
 from jobs.models import PullRequest, Repository
 from jobs.operations.progress import Progress
+
+FORGE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ async def list_pulls(text: str, cwd: Path, warn: Progress) -> list[PullRequest]:
 
 
 async def observe_pull(repository: Repository, number: int | None, warn: Progress) -> ObservedPull | None:
-    """Return a pull request as just read; as last read, with a warning, when the forge does not answer.
+    """Return a pull request as read within a minute; as last read, with a warning, when the forge is silent.
 
     None when it is not a pull request, or its forge has no client.
     """
@@ -48,9 +51,11 @@ async def observe_pull(repository: Repository, number: int | None, warn: Progres
     if number is None or not registry.has_client(repository.forge):
         return None
     try:
-        await execution.refresh_pull(repository, number)
-    except OffloadError as error:
-        warn(f"{error} The pull request is shown as last read.")
+        async with asyncio.timeout(FORGE_SECONDS):
+            await execution.refresh_pull(repository, number)
+    except (OffloadError, TimeoutError) as error:
+        why = str(error) or f"{repository.url} did not answer within {FORGE_SECONDS:g} s."
+        warn(f"{why} The pull request is shown as last read.")
     rows = PullRequest.objects.select_related("repository")
     row = await rows.filter(repository=repository, number=number).afirst()
     return ObservedPull(row, execution.what_blocks(row)) if row else None

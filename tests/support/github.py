@@ -40,6 +40,7 @@ class GitHub(ThreadingHTTPServer):
         self.used = 0
         self.unknown_mergeability = 0  # so many answers say UNKNOWN
         self.lose_answers_of: set[str] = set()  # mutations that are carried out without an answer
+        self.graphql_error = ""  # what every query answers, after it was carried out
         self.refused_event = ""  # as for the author of the pull request
         self.elsewhere = ""  # the origin of further pages, when it is not this one
         self.schema = build_schema(SCHEMA)
@@ -229,6 +230,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.server.requests.append(("POST", "lost", 0))
                 return None
         answer: dict[str, Any] = {"data": done.data}
+        if self.server.graphql_error:
+            answer = {"data": None, "errors": [{"message": self.server.graphql_error}]}
         if done.errors:
             answer["errors"] = [{"message": error.message, "type": "X"} for error in done.errors]
         return self._answer(200, answer, resource="graphql")

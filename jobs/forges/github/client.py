@@ -264,6 +264,8 @@ def _translate(api: Api, what: str, error: Exception) -> OffloadError:
     headers = getattr(error, "headers", None) or {}
     if isinstance(error, gidgethub.RateLimitExceeded):
         return _limited(api.host, error.rate_limit.reset_datetime.timestamp())
+    if isinstance(error, gidgethub.QueryError) and "rate limit" in said.lower():
+        return _limited(api.host, time.time() + 60)
     if status in (403, 429) and (headers.get("retry-after") or "rate limit" in said.lower()):
         after = str(headers.get("retry-after") or "60")
         return _limited(api.host, time.time() + (int(after) if after.isdecimal() else 60))
@@ -277,7 +279,8 @@ def _translate(api: Api, what: str, error: Exception) -> OffloadError:
             f"{what} failed: {api.host} does not have it, or does not show it to you.",
             hint="Check the number; a private repository needs a token (docs/forges.md).",
         )
-    if isinstance(error, gidgethub.QueryError) or status in (403, 422):
+    # GitHub's words for an error of its own: what the query did is unknown.
+    if (isinstance(error, gidgethub.QueryError) and "went wrong" not in said) or status in (403, 422):
         return Refused(
             f"{what} failed: {api.host} refused it ({said}).",
             hint="Check what the token may do (docs/forges.md).",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from graphql import build_schema, parse, validate
 
-from jobs.errors import ForgeLimited, ForgeUnreachable, NotConfigured, NotFound
+from jobs.errors import ForgeLimited, ForgeUnreachable, NotConfigured, NotFound, OffloadError, Refused
 from jobs.forges import registry
 from jobs.forges.github.client import GitHubClient
 from jobs.forges.pulls import Api
@@ -107,6 +107,25 @@ async def test_a_used_up_limit_stops_requests_before_they_are_sent(forge: GitHub
             await other.list_open(SLUG)
 
 
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ("API rate limit exceeded for user", ForgeLimited),
+        ("Something went wrong", ForgeUnreachable),
+        ("No", Refused),
+    ],
+)
+async def test_errors_of_graphql_say_whether_to_try_again(
+    forge: GitHub, said: str, error: type[Exception]
+) -> None:
+    forge.add(3)
+    forge.graphql_error = said
+    async with client(forge) as hub:
+        with pytest.raises(OffloadError) as caught:
+            await hub.get(SLUG, 3)
+    assert type(caught.value) is error
+
+
 async def test_the_token_follows_no_page_to_another_server(forge: GitHub) -> None:
     for number in range(1, 102):
         forge.add(number)
@@ -139,10 +158,14 @@ def test_the_command_line_lists_and_describes_pull_requests(cli: Cli, forge: Git
     data = cli.json("offload", "status", "1", *REPO)["pull_request"]
     assert data["blocks"] == ["The required check test failed.", "1 thread is not resolved."]
     assert (data["mergeable"], data["head_sha"], data["author"]) == ("yes", SHA, "ada")
-    # The list comes from the rows when the forge refuses; what it lacks is closed.
-    del forge.pulls[2]
+    asked = len(forge.requests)
+    cli.run("offload", "status", "1", *REPO)
+    assert len(forge.requests) == asked  # read within the last minute
+    # What is known is shown when the forge refuses.
     cli.env["GIT_TOKEN_GITHUB_TEST"] = "ghp_a-token-that-was-revoked"
-    assert "refused the token" in cli.run("offload", "status", "1", *REPO).stderr
+    shown = cli.run("offload", "status", "2", *REPO)
+    assert "refused the token" in shown.stderr
+    assert "Its details were not read yet." in shown.stdout
     assert TOKEN not in "".join(
         path.read_text(errors="replace") for path in cli.home.rglob("*") if path.is_file()
     )
