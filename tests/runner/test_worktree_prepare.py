@@ -347,7 +347,7 @@ def test_a_repository_of_ten_thousand_files(bench: Bench, tmp_path: Path) -> Non
     large = large_repository(tmp_path / "large", 10_000)
     answer = bench.prepare(large)
     assert answer["empty"]
-    assert (bench.worktree() / "dir99/file9999.txt").read_text() == "x\n"
+    assert (bench.worktree() / "dir19/file9999.txt").read_text() == "x\n"
 
 
 @pytest.mark.parametrize("count", [8])
