@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.utils import timezone
 
 from jobs import outbox
 from jobs.cli.offload.outbox import run
@@ -14,6 +15,7 @@ from jobs.cli.request import make_request
 from jobs.errors import ForgeUnreachable, NotFound, Refused, UsageError
 from jobs.forges.pulls import LineComment, Thread
 from jobs.models import Draft, Job
+from jobs.outbox import drafts
 from jobs.outbox.placing import defuse, place, right_lines
 from jobs.states import Verdict
 from tests.support.factories import make_job, make_repository
@@ -108,6 +110,21 @@ async def test_a_lost_answer_never_posts_twice(forge: GitHub, lost: str, left: s
     assert await run(make_request(["send", str(draft.id)], yes=True, json=True)) == 0
     assert [review["state"] for review in forge.reviews] == ["COMMENTED"]
     assert (await outbox.get_draft(str(draft.id))).state == "sent"
+
+
+async def test_after_a_crash_the_next_attempt_waits_for_the_first_and_looks_it_up(forge: GitHub) -> None:
+    draft = await made()
+    shown = await outbox.prepare_review(draft)
+    await drafts.begin_sending(draft)  # and the process is killed
+    with pytest.raises(Refused, match="being sent"):
+        await outbox.send_draft(draft, shown)
+    await Draft.objects.filter(id=draft.id).aupdate(sending_until=timezone.now())
+    draft = await outbox.get_draft(str(draft.id))
+    assert await outbox.find_posted(draft) is None
+    draft = await outbox.get_draft(str(draft.id))
+    assert draft.state == "open"
+    await outbox.send_draft(draft, shown)
+    assert len(forge.reviews) == 1
 
 
 async def test_a_moved_head_and_a_changed_preview_stop_it(forge: GitHub) -> None:
