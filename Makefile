@@ -1,5 +1,6 @@
 # make demo    a sample repository, a real review of its pull request, and the dashboard that shows it
 # make test    the whole test suite, as continuous integration runs it
+# make corpus  reviews of real releases: the verdict names the right tests
 # make check   the quick loop while developing (under a minute)
 # make serve   the dashboard on your own data        make lint   style, types, import contracts
 # make setup   what all of these need                make lock   renew the pinned versions
@@ -14,7 +15,7 @@ export PATH := $(PATH):$(CURDIR)/.venv/bin
 DEMO_HOME := $(CURDIR)/.demo
 QUICK := tests/architecture tests/runner tests/jobs tests/offload_web tests/terminals tests/contracts
 
-.PHONY: setup setup-test demo demo-stop serve test check lint lock clean
+.PHONY: setup setup-test demo demo-stop serve test corpus check lint lock clean
 
 setup: .venv/.runtime node_modules/.package-lock.json
 
@@ -57,7 +58,10 @@ serve: setup
 	@$(BIN)/python manage.py serve
 
 test: setup-test lint
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not corpus"
+
+corpus: setup-test
+	$(BIN)/python -m pytest tests/acceptance/test_corpus.py
 
 check: setup-test
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(QUICK) -m "not slow"
