@@ -108,6 +108,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "forge_apis", _names, (), "API addresses of forges on other addresses than the usual: HOST=URL, ..."
     ),
+    Setting("agent_tokens", _whole, 0, "Tokens that the agent of one job may use; 0: no limit."),
     Setting("gcp_project", _text, "", "Google Cloud project in which machines are created."),
     Setting("gcp_zones", _names, (), "Zones to try for a machine, in this order."),
     Setting("gcp_machine_type", _text, "", "Machine type of new machines (default n2-standard-8)."),

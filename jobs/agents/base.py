@@ -42,6 +42,28 @@ class Profile:
 
 
 @dataclass(frozen=True)
+class Gateway:
+    """How an agent reaches its model without the key: see the runner's `gateway.spec`.
+
+    `api`: which one; `env`: variables of the agent, with `{url}` for the gateway's address; `secret`: name of
+    the key, which the gateway alone has; `url`: the API's address, if not the usual one; `tokens`: how
+    many the agents of a job may use, 0 for any number.
+    """
+
+    api: str
+    env: Mapping[str, str]
+    secret: str
+    url: str = ""
+    tokens: int = 0
+
+    def plan_part(self) -> dict[str, Any]:
+        """Return the field `gateway` of a plan's task."""
+        budget = {"tokens": self.tokens} if self.tokens else {}
+        part = {"api": self.api, "env": dict(self.env), "secret": self.secret, "budget": budget}
+        return {**part, "url": self.url} if self.url else part
+
+
+@dataclass(frozen=True)
 class Call:
     """One call of an agent. `{home}` stands for the job's copy of the profile, `{worktree}` for the worktree.
 
@@ -54,6 +76,7 @@ class Call:
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
     answer: str = ""
+    gateway: Gateway | None = None
 
 
 class Agent(ABC):
@@ -81,6 +104,7 @@ def plan_part(agent: Agent, call: Call) -> dict[str, Any]:
         "secrets": list(call.secrets),
         "prompt": call.prompt,
         "answer": call.answer,
+        "gateway": call.gateway.plan_part() if call.gateway else None,
         "profile": {"name": profile.name, "digest": profile.digest, "keep": list(profile.keep)}
         if profile
         else None,

@@ -12,10 +12,12 @@ from jobs.errors import UsageError
 NAMES = (Gemini.name, Generic.name)
 
 
-def get(name: str, *, url: str = "", command: str = "", secrets: tuple[str, ...] = ()) -> Agent:
+def get(
+    name: str, *, url: str = "", command: str = "", secrets: tuple[str, ...] = (), tokens: int = 0
+) -> Agent:
     """Return the agent of this name, set up. Raises `UsageError` listing the names."""
     if name == Gemini.name:
-        return Gemini(url)
+        return Gemini(url, tokens)
     if name == Generic.name:
         return Generic(command, secrets)
     near = difflib.get_close_matches(name, NAMES, n=1)

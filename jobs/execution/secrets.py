@@ -42,7 +42,7 @@ async def secrets_for(
     granted = set(job.options.get("secrets") or ())
     wanted: dict[str, list[str]] = {}
     for task in plan.tasks:
-        for name in task.secrets:
+        for name in task.secret_names:
             if name not in granted and task.agent is None:
                 raise Refused(
                     f"The task {task.id} names the secret {name}, which this job was not given.",
@@ -74,7 +74,11 @@ def agent_of(job: Job) -> Agent | None:
     if not name:
         return None
     return agents.get(
-        name, url=config.agent_url, command=config.agent_command, secrets=tuple(config.agent_secrets)
+        name,
+        url=config.agent_url,
+        command=config.agent_command,
+        secrets=tuple(config.agent_secrets),
+        tokens=config.agent_tokens,
     )
 
 

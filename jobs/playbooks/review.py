@@ -103,6 +103,7 @@ class Review(Playbook):
                     timeout=timeout,
                     secrets=list(context.agent_call["secrets"]),
                     agent=context.agent,
+                    gateway=context.agent_call["gateway"],
                     outputs={"agent": dict(context.agent_call), "shown": ""},
                 )
             )

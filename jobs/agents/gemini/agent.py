@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from jobs.agents.base import REVIEW_PROMPT, Agent, Call, Profile, with_request
+from jobs.agents.base import REVIEW_PROMPT, Agent, Call, Gateway, Profile, with_request
 
 PROFILE = "gemini-cli-config"
 KEY = "GEMINI_API_KEY"
@@ -44,9 +44,10 @@ priority = 995
 
 @dataclass(frozen=True)
 class Gemini(Agent):
-    """`url`: the model API's address, when it is not the usual one."""
+    """`url`: the model API's address, when it is not the usual one; `tokens`: a job's budget, 0 for none."""
 
     url: str = ""
+    tokens: int = 0
     name: ClassVar[str] = "gemini"
 
     @property
@@ -64,12 +65,12 @@ class Gemini(Agent):
         """Return the call. The policy in its profile lets it read, in whatever mode it is."""
         argv = ("gemini", "--prompt", "Do what the text above says.", "--approval-mode", "plan")
         env = {"GEMINI_CLI_HOME": "{home}", "NO_COLOR": "1"}
-        if self.url:
-            env["GOOGLE_GEMINI_BASE_URL"] = self.url
+        # The CLI wants some key; the gateway puts the real one in its place.
+        reached = {"GOOGLE_GEMINI_BASE_URL": "{url}/gemini", KEY: "offload-gateway"}
         return Call(
             argv=(*argv, "--output-format", "json", "--include-directories", "{worktree}"),
             prompt=with_request(REVIEW_PROMPT, request),
             env=env,
-            secrets=(KEY,),
+            gateway=Gateway("gemini", reached, KEY, self.url, self.tokens),
             answer="response",
         )

@@ -8,7 +8,7 @@ A *plan* is JSON, never code:
 
     TASK = {"id", "name", "role", "argv" | "shell", "needs": [ids], "when": "success|failure|always",
             "timeout": seconds, "cwd", "env": {}, "secrets": [names], "agent": null, "evidence": bool,
-            "outputs": {}}
+            "outputs": {}, "gateway": null or {"api", "env", ...: see gateway.spec}}
 
 `outputs` is what a task's step needs to know in addition to its command; `outputs["shown"]`, where
 there is one, is what people see as the command.
@@ -22,6 +22,8 @@ import json
 import re
 from dataclasses import asdict, dataclass, field
 from typing import Any, Dict, List, Optional
+
+from jobs.remote.offload_runner.gateway import spec as gateway_spec
 
 PROTOCOL = 1
 MAGIC = "offload-runner"
@@ -37,8 +39,23 @@ TASK_STARTED = "task_started"  # task
 TASK_FINISHED = "task_finished"  # task, state, exit_code, seconds, reason, tail (last lines of a failure)
 ATTENTION = "attention"  # attention, detail
 NOTE = "note"  # text
+# Of an agent's calls by way of the gateway. `until`: RFC 3339 or null; `error`: what cut the answer off.
+MODEL_CALL = (
+    "model_call"  # task, api, model, status, input, output, cached, estimated, dollars, seconds, error
+)
+MODEL_LIMIT = "model_limit"  # task, api, status, until
 FINISHED = "finished"  # state, reason, verdict, findings: [...]
-EVENT_KINDS = (PREPARED, STARTED, TASK_STARTED, TASK_FINISHED, ATTENTION, NOTE, FINISHED)
+EVENT_KINDS = (
+    PREPARED,
+    STARTED,
+    TASK_STARTED,
+    TASK_FINISHED,
+    ATTENTION,
+    NOTE,
+    MODEL_CALL,
+    MODEL_LIMIT,
+    FINISHED,
+)
 
 # Task states (the same words as jobs.states.TaskState; a test compares them).
 PENDING = "pending"
@@ -111,6 +128,13 @@ class Task:
     agent: Optional[str] = None
     evidence: bool = True
     outputs: Dict[str, Any] = field(default_factory=dict)
+    gateway: Optional[Dict[str, Any]] = None
+
+    @property
+    def secret_names(self) -> List[str]:
+        """Return what must be delivered for the task: its secrets, and the key that its gateway alone has."""
+        key = (self.gateway or {}).get("secret")
+        return [*self.secrets, *([str(key)] if key else [])]
 
 
 @dataclass(frozen=True)
@@ -160,6 +184,9 @@ def load_plan(data: Any) -> Plan:
             raise PlanError("task %r: when is %r, not one of %s" % (task.id, task.when, ", ".join(WHEN)))
         if task.role not in ROLES:
             raise PlanError("task %r: role is %r, not one of %s" % (task.id, task.role, ", ".join(ROLES)))
+        faults = gateway_spec.problems(task.gateway) if task.gateway is not None else []
+        if faults:
+            raise PlanError("task %r: gateway: %s" % (task.id, "; ".join(faults)))
         if not (isinstance(task.timeout, int) and task.timeout > 0):
             raise PlanError("task %r: timeout is not a positive number of seconds" % task.id)
         # A need must stand earlier in the list, which also rules out cycles.

@@ -82,6 +82,11 @@ class Agents(ExecutionTest):
         self.assertEqual({key for key, _ in asked}, {KEY})
         for text in ("+two", "Mind the callers.", "test: succeeded"):
             self.assertIn(text, asked[-1][1])
+        calls = [event.data async for event in job.events.filter(kind="model_call")]
+        self.assertEqual(
+            {(call["task"], call["api"], call["status"]) for call in calls}, {("agent", "gemini", 200)}
+        )
+        self.assertTrue(any(call["input"] == 1 and call["output"] == 1 for call in calls), calls)
         own = self.root / "home" / job.session / PROFILE
         self.assertTrue(list(own.rglob("session-*.json*")), "the agent keeps its sessions with the job")
         kept = [path for path in self.root.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
@@ -110,6 +115,7 @@ class Agents(ExecutionTest):
         self.assertEqual({t["id"]: t["state"] for t in job.tasks}["agent"], "succeeded")
         self.assertFalse(proof.exists(), proof.exists() and proof.read_text())
         self.assertEqual(list((self.root / "home" / job.session).rglob("plan.md")), [])
+        self.assertNotIn(KEY, json.dumps([body for _, _, body in self.api.asked]))
         self.assertIn("exit_plan_mode", self.api.asked[-1][2], "the model tried")
 
     async def test_any_program_can_be_the_agent(self) -> None:

@@ -92,7 +92,7 @@ def check(plan: Plan, unfinished: Iterable[str], values: Iterable[str]) -> None:
     """Raise `RunnerError` when a task that has yet to run names a secret that was not delivered."""
     known, waiting = set(values), set(unfinished)
     for task in plan.tasks:
-        missing = [name for name in task.secrets if name not in known]
+        missing = [name for name in task.secret_names if name not in known]
         if missing and task.id in waiting:
             raise RunnerError(
                 "secrets_missing",

@@ -14,7 +14,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from jobs.remote.offload_runner import protocol
 from jobs.remote.offload_runner.engine import ports, schedule
@@ -28,6 +28,7 @@ from jobs.remote.offload_runner.engine.step_commands import StepCommands
 from jobs.remote.offload_runner.engine.task import GRACE_SECONDS, RunningTask
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files.paths import JobPaths, cache, read_json, write_json
+from jobs.remote.offload_runner.gateway.forward import Gateway, Spent
 from jobs.remote.offload_runner.git import unsaved
 from jobs.remote.offload_runner.protocol import (
     CANCELLED,
@@ -47,6 +48,7 @@ HEARTBEAT_SECONDS = 5.0
 RESERVE_BYTES = 64 * 1024
 NO_SPACE = "no_space"
 _SURVEY_SECONDS = 60.0
+_LISTEN_SECONDS = 30.0
 _SURVEY_BYTES = 16 * 1024 * 1024
 _JOB = "job"
 _CONTROL = "control"
@@ -94,6 +96,8 @@ class Engine:
         self.began = time.monotonic()
         self.disk_full = False
         self.secrets: Dict[str, str] = {}  # by name; each task gets those that it names
+        self._spent = Spent()
+        self._gateways: Dict[str, Tuple[Gateway, int]] = {}  # by task, with the number of its listener
         self._supervisors: Dict[str, SupervisorProcess] = {}
         self._step_commands: Optional[StepCommands] = None
         self._values = {**values, "python": PYTHON} if containers else values
@@ -116,6 +120,8 @@ class Engine:
             self.finished = None
         elif kind == protocol.FINISHED:
             self.finished = dict(event)
+        elif kind == protocol.MODEL_CALL:
+            self._spent.add(event)
         view = self.views.get(str(event.get("task", "")))
         if view is None:
             return
@@ -212,6 +218,8 @@ class Engine:
 
     def close(self) -> None:
         """End the supervisors. Idempotent."""
+        for name in list(self._gateways):
+            self._close_gateway(name)
         if self._step_commands is not None:
             self._step_commands.close()
             self._step_commands = None
@@ -296,6 +304,8 @@ class Engine:
         self.journal.append(protocol.TASK_STARTED, task=task.id)
         make = step_environment if _is_step(task) else task_environment
         env = make(self.paths, task, self._values, in_container=self.containers is not None)
+        if task.gateway is not None:
+            env.update(self._open_gateway(task, task.gateway))
         link = self._supervisor(self._kind_of(task))
         self.running[task.id] = RunningTask(
             self.paths, task, self._values, env, link, self.secrets, self._changed
@@ -303,8 +313,23 @@ class Engine:
         self._beat(RUNNING)
         self._changed()
 
+    def _open_gateway(self, task: Task, spec: Mapping[str, Any]) -> Dict[str, str]:
+        """Have the job's supervisor listen for the task's agent; return the variables that say where."""
+        key = self.secrets.get(str(spec.get("secret")), "")
+        gateway = Gateway(task.id, spec, key, self._spent, self.journal.append)
+        listener, port = self._supervisor(_JOB).listen(gateway.serve, _LISTEN_SECONDS)
+        self._gateways[task.id] = gateway, listener
+        return gateway.environment(port)
+
+    def _close_gateway(self, name: str) -> None:
+        if name in self._gateways:
+            gateway, listener = self._gateways.pop(name)
+            gateway.close()
+            self._supervisor(_JOB).unlisten(listener)
+
     def _finish_task(self, running: RunningTask) -> None:
         del self.running[running.task.id]
+        self._close_gateway(running.task.id)
         seconds = running.seconds
         reason = running.reason
         cut_off = reason in (CANCELLED, INTERRUPTED)

@@ -16,12 +16,20 @@ START = 1  # JSON: argv, cwd, env, has_input, tty ([rows, columns] or null)
 INPUT = 2  # bytes for the task's stdin: all of it before START, or keys for a terminal
 END = 3  # JSON: grace (seconds)
 RESIZE = 4  # JSON: [rows, columns]
+LISTEN = 5  # no payload: accept connections on a port of loopback for the runner, under this number
+UNLISTEN = 6  # no payload: close it, and its connections
 # From the supervisor.
 OUTPUT = 16  # bytes
 STARTED = 17  # JSON: pid
 FAILED = 18  # JSON: errno, error: the task could not be started
 LEFT = 19  # JSON: processes: the first process ended and left so many behind, which are being ended
 EXIT = 20  # JSON: code, survivors (pids): nothing of the task runs any more, but for the survivors
+LISTENING = 21  # JSON: port (0: it failed)
+CONNECTED = 22  # JSON: the number of a new connection
+# From both, about a connection.
+DATA = 32  # bytes
+TAKEN = 33  # JSON: how many bytes of the other end were passed on
+CLOSED = 34  # no payload
 
 
 def pack(task: int, kind: int, payload: bytes = b"") -> bytes:

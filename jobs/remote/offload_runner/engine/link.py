@@ -8,13 +8,15 @@ import json
 import os
 import select
 import selectors
+import socket
 import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from jobs.remote.offload_runner.engine import frames
+from jobs.remote.offload_runner.engine.tunnel import Stream, pass_to
 from jobs.remote.offload_runner.errors import RunnerError
 
 _READ_BYTES = 256 * 1024
@@ -54,6 +56,9 @@ class Link:
         self._sinks: Dict[int, Sink] = {}
         self._last = 0
         self._selector: Optional[selectors.BaseSelector] = None
+        self._accepting: Dict[int, Callable[[socket.socket], None]] = {}
+        self._ports: Dict[int, int] = {}  # by number of the listener, until they are asked for
+        self._streams: Dict[int, Stream] = {}
         self.is_lost = False
 
     def watch(self, selector: selectors.BaseSelector) -> None:
@@ -95,7 +100,9 @@ class Link:
         self.send(frames.pack_json(number, frames.END, grace))
 
     def send(self, frame: bytes) -> None:
-        """Send a frame, now or when there is room."""
+        """Send a frame, now or when there is room. A lost line drops it."""
+        if self.is_lost:
+            return
         waiting = bool(self._out)
         self._out += frame
         if not waiting:
@@ -138,6 +145,13 @@ class Link:
             self._lose()
 
     def _dispatch(self, number: int, kind: int, payload: bytes) -> None:
+        if kind in (frames.DATA, frames.TAKEN, frames.CLOSED):
+            if number in self._streams:
+                pass_to(self._streams[number], kind, payload)
+            return
+        if kind in (frames.LISTENING, frames.CONNECTED):
+            self._hear_of_listener(number, kind, int(json.loads(payload)))
+            return
         sink = self._sinks.get(number)
         if sink is None:
             return
@@ -154,8 +168,27 @@ class Link:
             del self._sinks[number]
             sink.on_exit(told["code"], list(told["survivors"]))
 
+    def _hear_of_listener(self, listener: int, kind: int, told: int) -> None:
+        if kind == frames.LISTENING:
+            self._ports[listener] = told
+            return
+        accept = self._accepting.get(listener)
+        if accept is None or self._selector is None:
+            self.send(frames.pack(told, frames.CLOSED))
+            return
+        ours, theirs = socket.socketpair()
+        self._streams[told] = Stream(ours, told, self.send, self._selector, self._streams.pop)
+        accept(theirs)
+
+    def unlisten(self, listener: int) -> None:
+        """Stop what `listen` began. The supervisor closes the connections."""
+        if self._accepting.pop(listener, None) is not None:
+            self.send(frames.pack(listener, frames.UNLISTEN))
+
     def _lose(self) -> None:
         self.is_lost = True
+        for stream in list(self._streams.values()):
+            stream.close()
         if self._selector is not None:
             for descriptor in {self._source, self._target}:
                 with contextlib.suppress(KeyError, ValueError):
@@ -253,6 +286,32 @@ class SupervisorProcess(Link):
             self._flush()
             self.receive()
         return answer.code, bytes(answer.data)
+
+    def listen(self, accept: Callable[[socket.socket], None], seconds: float) -> Tuple[int, int]:
+        """Have the supervisor listen on loopback; return the listener's number and its port.
+
+        `accept` takes each connection; `seconds`: how long to wait. Raises `RunnerError`.
+        """
+        self._last += 1
+        number = self._last
+        self._accepting[number] = accept
+        self.send(frames.pack(number, frames.LISTEN))
+        deadline = time.monotonic() + seconds
+        while number not in self._ports and not self.is_lost and time.monotonic() < deadline:
+            writers = [self._target] if self._out else []
+            select.select([self._source], writers, [], max(0.0, deadline - time.monotonic()))
+            self._flush()
+            self.receive()
+        port = self._ports.pop(number, 0)
+        if not port:
+            self.unlisten(number)
+            raise RunnerError(
+                "no_listener",
+                "The supervisor of the tasks opened no port on loopback: %s."
+                % (self.complaint or "no reason"),
+                "Start the job again.",
+            )
+        return number, port
 
     def close(self) -> None:
         """Hang up, and wait until the supervisor has ended its tasks and itself. Idempotent."""

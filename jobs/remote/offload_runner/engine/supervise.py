@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import selectors
+import socket
 import struct
 import tempfile
 import termios
@@ -15,6 +16,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from jobs.remote.offload_runner.engine import frames, reaper
 from jobs.remote.offload_runner.engine.environment import harmless
+from jobs.remote.offload_runner.engine.tunnel import Listener, Stream, pass_to
 
 _READ_BYTES = 65536
 # The last output of a task may still be in its pipe; a process that survived may hold the pipe open.
@@ -32,6 +34,9 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._tasks: Dict[int, _Task] = {}
         self._inputs: Dict[int, List[bytes]] = {}
+        self._listeners: Dict[int, Listener] = {}
+        self._streams: Dict[int, Tuple[int, Stream]] = {}  # with the number of its listener
+        self._last_stream = 0
         self._is_open = True
 
     def serve(self) -> None:
@@ -54,6 +59,8 @@ class Supervisor:
         if not data:
             self._is_open = False
             self._selector.unregister(self._source)
+            for listener in list(self._listeners):
+                self._unlisten(listener)
             for task in self._tasks.values():
                 task.abandon()
             return
@@ -65,6 +72,13 @@ class Supervisor:
         if kind == frames.START:
             spec = json.loads(payload)
             self._tasks[number] = _Task(self, number, spec, self._inputs.pop(number, None), self._user)
+        elif kind == frames.LISTEN:
+            self._listen(number)
+        elif kind == frames.UNLISTEN:
+            self._unlisten(number)
+        elif kind in (frames.DATA, frames.TAKEN, frames.CLOSED):
+            if number in self._streams:
+                pass_to(self._streams[number][1], kind, payload)
         elif kind == frames.INPUT and task is None:
             self._inputs.setdefault(number, []).append(payload)
         elif task is None:
@@ -75,6 +89,30 @@ class Supervisor:
             task.process.end(float(json.loads(payload)))
         elif kind == frames.RESIZE:
             task.resize(*json.loads(payload))
+
+    def _listen(self, number: int) -> None:
+        try:
+            listener = Listener(self._selector, lambda found: self._connect(number, found))
+        except OSError:
+            self.send(frames.pack_json(number, frames.LISTENING, 0))
+            return
+        self._listeners[number] = listener
+        self.send(frames.pack_json(number, frames.LISTENING, listener.port))
+
+    def _connect(self, listener: int, found: socket.socket) -> None:
+        self._last_stream += 1
+        number = self._last_stream
+        self.send(frames.pack_json(listener, frames.CONNECTED, number))
+        stream = Stream(found, number, self.send, self._selector, self._streams.pop)
+        self._streams[number] = listener, stream
+
+    def _unlisten(self, number: int) -> None:
+        listener = self._listeners.pop(number, None)
+        if listener is not None:
+            listener.close()
+        for owner, stream in list(self._streams.values()):
+            if owner == number:
+                stream.close()
 
     def watch(self, descriptor: int, then: Callable[[], object]) -> None:
         """Call `then` whenever the descriptor is readable."""
