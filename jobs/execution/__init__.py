@@ -26,7 +26,7 @@ from jobs.execution.machines import (
     wake,
 )
 from jobs.execution.placement import Placement, place, require_trust
-from jobs.execution.pull_requests import base_of, refresh_pull, refresh_pulls, what_blocks
+from jobs.execution.pull_requests import refresh_pull, refresh_pulls, what_blocks
 from jobs.execution.remove import Removal, discard, remove
 from jobs.execution.repositories import resolve_repository, trust
 from jobs.execution.requests import (
@@ -49,7 +49,6 @@ __all__ = [
     "Progress",
     "Removal",
     "archive",
-    "base_of",
     "busy_jobs",
     "cancel",
     "check_head",

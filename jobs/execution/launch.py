@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Protocol
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.utils import timezone
 
@@ -24,6 +25,7 @@ from jobs.execution import git_bundle, secrets
 from jobs.execution.follow import refresh_worker
 from jobs.execution.machines import note_silence, wake
 from jobs.execution.placement import require_trust_of_job
+from jobs.execution.pull_requests import base_of
 from jobs.models import Job
 from jobs.playbooks import registry as playbooks
 from jobs.playbooks.base import Context, RepositoryFacts
@@ -232,7 +234,7 @@ async def _spec(job: Job) -> dict[str, Any]:
         "session": job.session,
         "repository": {"slug": job.repository.short, "url": job.repository.url},
         "head": {"ref": job.ref},
-        "base": _base(job),
+        "base": await sync_to_async(_base)(job),
         "needs_base": playbooks.get(job.action).needs_base,
         "fresh": False,
     }
@@ -244,7 +246,8 @@ def _base(job: Job) -> dict[str, str]:
         return {"ref": named, "because": "named with --base"}
     if job.repository.base:
         return {"ref": f"refs/heads/{job.repository.base}", "because": "set for this repository"}
-    return {"ref": ""}
+    said = base_of(job.repository, job.number) if job.number is not None else ""
+    return {"ref": "", "said": f"refs/heads/{said}" if said else ""}
 
 
 async def _save_prepared(job_id: int, prepared: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from jobs.forges.pulls import Pull
 from jobs.models import PullRequest, Repository
 
 FRESH_SECONDS = 60.0
+FRESH_BASE = timedelta(hours=1)
 MOST_LISTED = 900  # a longer list may have been cut, and says nothing about what it lacks
 _LISTED = (
     "title", "author", "state", "draft", "url", "labels", "base_ref", "head_ref", "head_repository",
@@ -49,13 +50,14 @@ async def refresh_pull(repository: Repository, number: int) -> None:
     await sync_to_async(write_details)(repository, pull)
 
 
-def base_of(repository: Repository, number: int) -> tuple[str, str]:
-    """Return the base branch and the title of a pull request as last read; empty texts when it never was.
+def base_of(repository: Repository, number: int) -> str:
+    """Return the base branch of a pull request; "" when the forge was not asked for it within the hour.
 
-    Both come from the forge: check the branch's name before it reaches git.
+    The name comes from the forge: it is only compared with names that git lists.
     """
-    row = PullRequest.objects.filter(repository=repository, number=number).first()
-    return (row.base_ref, row.title) if row else ("", "")
+    rows = PullRequest.objects.filter(repository=repository, number=number)
+    row = rows.filter(fetched_at__gt=timezone.now() - FRESH_BASE).first()
+    return row.base_ref if row else ""
 
 
 def what_blocks(row: PullRequest) -> list[str]:

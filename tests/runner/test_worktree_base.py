@@ -17,6 +17,7 @@ from tests.support.git_repos import RepoBuilder, git
 
 DEFAULT = "the default branch"
 NEAREST = "the long-lived branch that lacks the fewest commits of the change"
+MAIN = ("refs/heads/main", DEFAULT)
 FORGE = "which the forge merges the change into"
 
 
@@ -57,7 +58,7 @@ def chosen(bench: Bench, shop: RepoBuilder, **changes: Any) -> tuple[str, str]:
 
 def test_a_change_of_main_is_compared_with_main(bench: Bench, shop: RepoBuilder) -> None:
     shop.pull(1, {"cart.py": "2\n"})
-    assert chosen(bench, shop) == ("refs/heads/main", DEFAULT)
+    assert chosen(bench, shop) == MAIN
     assert "Comparing with" not in bench.said
 
 
@@ -70,7 +71,7 @@ def test_a_change_of_a_release_branch_is_compared_with_that(bench: Bench, shop: 
 def test_an_old_change_stays_with_main_when_a_release_was_cut_since(bench: Bench, shop: RepoBuilder) -> None:
     shop.pull(1, {"cart.py": "2\n"})
     shop.branch("release-2").commit({"r.py": "1\n"}).checkout("main").commit({"new.py": "3\n"})
-    assert chosen(bench, shop) == ("refs/heads/main", DEFAULT)
+    assert chosen(bench, shop) == MAIN
     # The forge tried its merge before the cut: both branches have that commit.
     merged(shop, 1, "main~1")
     bench.job_dir().rename(bench.root / "gone")
@@ -98,7 +99,7 @@ def test_a_change_on_top_of_another_one(bench: Bench, shop: RepoBuilder) -> None
 def test_a_merge_that_says_nothing(bench: Bench, shop: RepoBuilder) -> None:
     shop.pull(1, {"cart.py": "2\n"})
     git(shop.path, "update-ref", "refs/pull/1/merge", git(shop.path, "rev-list", "--max-parents=0", "main"))
-    assert chosen(bench, shop) == ("refs/heads/main", DEFAULT)
+    assert chosen(bench, shop) == MAIN
     elsewhere = git(shop.path, "commit-tree", git(shop.path, "write-tree"), "-m", "x")
     merged(shop, 1, elsewhere)
     assert bundles.look_up(shop.path, bench.spec(shop.url))["base_ref"] == "refs/heads/main"
@@ -113,7 +114,16 @@ def test_histories_that_cross(bench: Bench, shop: RepoBuilder) -> None:
 def test_a_change_that_a_release_took_already_is_still_one_of_main(bench: Bench, shop: RepoBuilder) -> None:
     shop.pull(1, {"cart.py": "2\n"})
     shop.checkout("release-1").merge("refs/pull/1/head").checkout("main")
-    assert chosen(bench, shop) == ("refs/heads/main", DEFAULT)
+    assert chosen(bench, shop) == MAIN
+
+
+@pytest.mark.parametrize("said", ["release-1", "gone", "--upload-pack=x", "../main", ""])
+def test_what_the_forge_says_counts_while_there_is_such_a_branch(
+    bench: Bench, shop: RepoBuilder, said: str
+) -> None:
+    shop.pull(1, {"cart.py": "2\n"})
+    expected = ("refs/heads/release-1", "as the forge says") if said == "release-1" else MAIN
+    assert chosen(bench, shop, base={"ref": "", "said": f"refs/heads/{said}"}) == expected
 
 
 def test_what_somebody_names_is_taken_with_the_reason(bench: Bench, shop: RepoBuilder) -> None:

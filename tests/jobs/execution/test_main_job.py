@@ -2,12 +2,15 @@
 
 import asyncio
 import subprocess
+from datetime import timedelta
 from pathlib import Path
+
+from django.utils import timezone
 
 from jobs import execution
 from jobs.errors import NotFound, Refused, UsageError
 from jobs.execution.remove import discard
-from jobs.models import Job, JobEvent
+from jobs.models import Job, JobEvent, PullRequest
 from jobs.remote.layout import socket_for_root
 from jobs.remote.offload_runner.screen.tmux_server import server_options
 from jobs.states import JobState, LaunchPhase
@@ -34,6 +37,18 @@ class MainJob(ExecutionTest):
         # Each part is entered once, in order; what the worker says meanwhile belongs to the part it is in.
         self.assertEqual(steps.phases, sorted(steps.phases))
         self.assertEqual({*steps.phases} - {LaunchPhase.PREPARE}, {LaunchPhase.CONNECT, LaunchPhase.START})
+
+    async def test_the_base_is_the_one_that_the_forge_said_within_the_hour(self) -> None:
+        self.shop.branch("old").checkout("main").commit({"new.txt": "1\n"})
+        repository = await self.repository()
+        now = timezone.now()
+        for number, age, base in ((4, 1, "refs/heads/old"), (5, 70, "refs/heads/main")):
+            self.shop.pull(number, {"app.txt": f"{number}\n"})
+            fetched = now - timedelta(minutes=age)
+            await PullRequest.objects.acreate(
+                repository=repository, number=number, base_ref="old", fetched_at=fetched
+            )
+            self.assertEqual((await self.run_job(str(number))).base_ref, base)
 
     async def test_a_broken_change_fails_and_the_base_is_blamed_only_when_it_is_broken_too(self) -> None:
         self.shop.pull(2, {"app.txt": None})

@@ -1,8 +1,9 @@
 """Which branch a change is compared with, and why.
 
-In this order: what the caller names (the user's `--base`, the repository's setting, the forge's answer);
-the branch that the forge's merge ref (`refs/pull/N/merge`) merges into; of the long-lived branches the one
-that lacks the fewest commits of the change; the default branch.
+In this order: what the caller names (the user's `--base`, the repository's setting); the branch that the
+forge says, while there is one of that name; the branch that the forge's merge ref (`refs/pull/N/merge`)
+merges into; of the long-lived branches the one that lacks the fewest commits of the change; the default
+branch.
 """
 
 from __future__ import annotations
@@ -34,10 +35,15 @@ class Base(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """What is needed for a choice. `branches`: full names, the default one first; `merge`: "" for none."""
+    """What is needed for a choice.
+
+    branches: full names, the one first that is taken unless something speaks for another. because: why that.
+    merge: the ref of the forge's merge, "" for none.
+    """
 
     branches: List[str]
     merge: str
+    because: str = "the default branch"
 
     @property
     def names(self) -> List[str]:
@@ -51,8 +57,10 @@ def merge_ref(head: str) -> str:
     return match[1] + "/merge" if match else ""
 
 
-def candidates(refs: RemoteRefs, head: str) -> Candidates:
-    """Return what may be the base of `head`, a full name or a commit."""
+def candidates(refs: RemoteRefs, head: str, said: str = "") -> Candidates:
+    """Return what may be the base of `head`, a full name or a commit. `said`: what the forge says it is."""
+    if said in refs.refs and said != head:
+        return Candidates([said], "", "as the forge says")
     default = refs.default_base(head)
     merge = merge_ref(head)
     others = sorted(
@@ -68,11 +76,11 @@ def candidates(refs: RemoteRefs, head: str) -> Candidates:
     return Candidates(branches, merge if merge in refs.refs else "")
 
 
-def choose(git: Git, refs: RemoteRefs, head: str, merge: str, branches: Dict[str, str]) -> Base:
+def choose(git: Git, refs: RemoteRefs, head: str, merge: str, branches: Dict[str, str], because: str) -> Base:
     """Choose the base. `git` has every commit that is named.
 
-    head, merge: commits; `merge` is "" when the forge has none. branches: full name to commit, the default
-    one first, at least one.
+    head, merge: commits; `merge` is "" when the forge has none. branches: full name to commit, at least one;
+    the first is taken unless something speaks for another, and `because` says why.
     """
     default = next(iter(branches))
     if merge:
@@ -86,7 +94,7 @@ def choose(git: Git, refs: RemoteRefs, head: str, merge: str, branches: Dict[str
     nearest = min(able, key=lambda name: able[name])
     if nearest != default and ahead[default] and able[nearest] < ahead[default]:
         return Base(nearest, "the long-lived branch that lacks the fewest commits of the change")
-    return Base(default, "the default branch")
+    return Base(default, because)
 
 
 def choose_fetched(
@@ -104,7 +112,7 @@ def choose_fetched(
     merge = commits.get(possible.merge, "")
     if not branches:
         return Base("", "")
-    chosen = choose(git, refs, head, merge, branches)
+    chosen = choose(git, refs, head, merge, branches, possible.because)
     tip = commits.get(chosen.ref) or refs.refs[chosen.ref]
     lines = ["update %s %s" % (mirrored.ref(session, "base"), tip), *("delete %s" % ours for ours in tried)]
     git.run("update-ref", "--no-deref", "--stdin", input="".join(line + "\n" for line in lines).encode())

@@ -42,12 +42,12 @@ def look_up(source: Path, spec: Mapping[str, Any]) -> Dict[str, Any]:
     if not name:
         raise fetch.not_found(Path("/"), there, ref)
     if not asked and needs_base:
-        possible = candidates(refs, name)
+        possible = candidates(refs, name, str((spec.get("base") or {}).get("said") or ""))
         merge = git.commit(refs.refs[possible.merge]) if possible.merge else ""
         head = git.commit(name if fetch.is_sha(name) else refs.refs[name])
         if possible.branches and head:
             branches = {each: refs.refs[each] for each in possible.branches}
-            base, because = choose_base(git, refs, head, merge, branches)
+            base, because = choose_base(git, refs, head, merge, branches, possible.because)
     found = {}
     for each in {name, base} - {""}:
         sha = git.commit(each) if fetch.is_sha(each) else refs.refs[each]

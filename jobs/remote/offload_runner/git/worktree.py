@@ -62,6 +62,7 @@ class Request:
     base: str
     needs_base: bool
     because: str = ""  # why that base
+    said: str = ""  # the branch that the forge says is the base; taken while there is one
     sent: Optional[Dict[str, Any]] = None  # what came with the request; see `carried`
 
     @property
@@ -89,6 +90,7 @@ class Request:
                 ref=str((spec.get("head") or {}).get("ref") or "HEAD"),
                 base=str((spec.get("base") or {}).get("ref") or ""),
                 because=str((spec.get("base") or {}).get("because") or "")[:200],
+                said=str((spec.get("base") or {}).get("said") or ""),
                 needs_base=bool(spec.get("needs_base", True)),
             )
         except (KeyError, TypeError, AttributeError) as exc:
@@ -164,7 +166,7 @@ def _prepare(root: Path, request: Request, job: JobPaths, emit: Emit) -> Dict[st
             raise bundles.not_found(request.remote, request.ref)
         raise fetch.not_found(root, request.remote, request.ref)
     _, against = bundles.find(root, request.remote, refs, name, request.base, request.needs_base)
-    possible = base.candidates(refs, name) if request.chooses_base else base.Candidates([], "")
+    possible = base.candidates(refs, name, request.said) if request.chooses_base else base.Candidates([], "")
     mirror_path = paths.mirror(root, request.remote.slug)
     length = len(next(iter(refs.refs.values()), name))
     with mirror.locked(mirror_path, emit):
@@ -190,7 +192,7 @@ def _prepare(root: Path, request: Request, job: JobPaths, emit: Emit) -> Dict[st
             because = request.because
             if possible.branches:
                 against, because = base.choose_fetched(mirrored, request.session, refs, possible, tried, sha)
-                if against != possible.branches[0]:
+                if against != refs.default_base(name):
                     emit("Comparing with %s, %s" % (against, because))
             _begin(job.worktree)
         except BaseException as exc:
