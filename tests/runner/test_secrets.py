@@ -51,6 +51,32 @@ def test_secrets_lie_in_memory_for_their_reader_alone(root: RunnerRoot) -> None:
     assert kept(root) == []
 
 
+def test_no_other_task_runs_beside_one_with_a_secret(root: RunnerRoot) -> None:
+    # All run as one user: a task could read the other's environment.
+    spy = "grep -l TOKEN= /proc/[0-9]*/environ"
+    gateway = {"api": "gemini", "secret": "TOKEN", "env": {}}
+    root.job(
+        [
+            Task("first", "first", shell=spy),
+            Task("deploy", "deploy", shell="env", secrets=["TOKEN"]),
+            Task("agent", "agent", shell="env", gateway=gateway),
+            Task("second", "second", shell=spy),
+            Task("last", "last", shell=spy, needs=["deploy"]),
+        ],
+        parallel=5,
+    )
+    deliver(root, {"TOKEN": VALUE})
+    root.run()
+    kinds = ("task_started", "task_finished")
+    steps = [(event["task"], event["kind"]) for event in root.events() if event["kind"] in kinds]
+    for task in ("deploy", "agent"):
+        began = steps.index((task, "task_started"))
+        assert steps[began + 1] == (task, "task_finished"), steps
+        running = {name for name, kind in steps[:began] if kind == kinds[0]}
+        assert running == {name for name, kind in steps[:began] if kind == kinds[1]}, steps
+    assert {name for name, _ in steps} == {"first", "deploy", "agent", "second", "last"}
+
+
 def test_a_task_gets_only_what_it_names(root: RunnerRoot) -> None:
     show = "echo TOKEN=${TOKEN:-none} OTHER=${OTHER:-none} | tr a-z A-Z"
     root.job([Task("named", "named", shell=show, secrets=["TOKEN"]), Task("other", "other", shell=show)])

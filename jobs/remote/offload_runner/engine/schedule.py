@@ -8,6 +8,7 @@ from jobs.remote.offload_runner.protocol import (
     CANCELLED,
     FAILED,
     PENDING,
+    RUNNING,
     SUCCEEDED,
     TASK_FINAL,
     Plan,
@@ -45,9 +46,22 @@ def skip_reason(task: Task, plan: Plan, states: Mapping[str, str]) -> str:
 
 
 def next_tasks(plan: Plan, states: Mapping[str, str], free: int) -> List[Task]:
-    """Return the tasks to start now, in the plan's order, at most `free`."""
+    """Return the tasks to start now, in the plan's order, at most `free`.
+
+    A task with a secret, or with a gateway, runs while no other does: all tasks of a job are one user's.
+    """
+    running = [t for t in plan.tasks if states[t.id] == RUNNING]
+    if any(_runs_alone(t) for t in running):
+        return []
     ready = [t for t in plan.tasks if states[t.id] == PENDING and decide(t, states) == READY]
-    return ready[: max(0, free)]
+    together = [t for t in ready if not _runs_alone(t)]
+    if together or running:
+        return together[: max(0, free)]
+    return ready[: min(1, max(0, free))]
+
+
+def _runs_alone(task: Task) -> bool:
+    return bool(task.secrets) or task.gateway is not None
 
 
 def next_skipped(plan: Plan, states: Mapping[str, str]) -> Optional[Task]:
