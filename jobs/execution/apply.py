@@ -15,7 +15,7 @@ from jobs.remote.offload_runner import protocol
 from jobs.states import Attention, JobState, Reason, Verdict, WorkerDesired, WorkerState
 from jobs.transitions import move_job, set_attention
 
-# A session just created has no runner for a moment; that is not a lost runner.
+# How old a look without the job's files, or at a machine that goes down, may be when it is applied.
 START_GRACE = timedelta(seconds=10)
 
 
@@ -45,6 +45,19 @@ def apply_events(job_id: int, events: Sequence[Mapping[str, Any]]) -> int:
                 observed_at=timezone.now(),
             )
     return applied
+
+
+def apply_start(job_id: int, events: Sequence[Mapping[str, Any]]) -> None:
+    """Apply that a launch has started a job, with the events up to that start.
+
+    In one step: a sighting from before the start has a lower event number then, and says nothing.
+    """
+    with transaction.atomic():
+        preparing = frozenset({JobState.PREPARING})
+        now = timezone.now()
+        move_job(job_id, JobState.RUNNING, reason=Reason.STARTED, sources=preparing, started_at=now)
+        if Job.objects.get(id=job_id).state != JobState.INTERRUPTED:
+            apply_events(job_id, events)
 
 
 def _apply(job: Job, event: Mapping[str, Any]) -> None:
@@ -140,7 +153,7 @@ def apply_status(job_id: int, status: Mapping[str, Any]) -> None:
         return
     if job.state != JobState.RUNNING or status.get("alive"):
         return
-    if (status.get("seq") or 0) != job.journal_seq or _is_starting(job):
+    if (status.get("seq") or 0) != job.journal_seq:
         return
     lost = Reason.RUNNER_LOST if status.get("tmux") else Reason.SESSION_LOST
     interrupt(
@@ -157,14 +170,6 @@ def _is_going_down(job: Job, now: datetime) -> bool:
         return job.worker.desired != WorkerDesired.UP
     just_now = job.finished_at is not None and now - job.finished_at < START_GRACE
     return job.reason == Reason.WORKER_CHANGED and (just_now or job.worker.state != WorkerState.READY)
-
-
-def _is_starting(job: Job) -> bool:
-    """Tell whether a job was started a moment ago, and its journal has not said so yet."""
-    if job.started_at is None or timezone.now() - job.started_at > START_GRACE:
-        return False
-    begun = job.events.filter(kind=protocol.STARTED).order_by("-seq").first()
-    return begun is None or begun.at < job.started_at - START_GRACE
 
 
 def end_cancelling(worker_id: int, detail: str) -> None:
@@ -201,5 +206,6 @@ def apply_missing(job_id: int, looked_at: datetime) -> None:
 
 
 aapply_events = sync_to_async(apply_events)
+aapply_start = sync_to_async(apply_start)
 aapply_status = sync_to_async(apply_status)
 aapply_missing = sync_to_async(apply_missing)

@@ -18,10 +18,10 @@ from typing import Any, Protocol
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.utils import timezone
 
 from jobs.errors import NotFound, OffloadError, Refused, TransportError, UsageError, WorkerUnavailable
 from jobs.execution import git_bundle, secrets
+from jobs.execution.apply import aapply_start
 from jobs.execution.follow import refresh_worker
 from jobs.execution.machines import note_silence, wake
 from jobs.execution.placement import require_trust_of_job
@@ -29,6 +29,7 @@ from jobs.execution.pull_requests import base_of
 from jobs.models import Job
 from jobs.playbooks import registry as playbooks
 from jobs.playbooks.base import Context, RepositoryFacts
+from jobs.remote.client import Started
 from jobs.remote.offload_runner.protocol import Plan
 from jobs.states import Attention, JobState, LaunchPhase, Reason
 from jobs.transitions import (
@@ -186,7 +187,8 @@ async def _drive(job: Job, progress: Progress, *, keep_queued: bool) -> None:
             await ensure_job_container(connection, job, preparing)
             progress.step("Starting the session", LaunchPhase.START)
             async with secrets.delivered(connection.client, job.session, values) as keep:
-                keep(await _start(connection, job, plan, prepared))
+                started = await _start(connection, job, plan, prepared)
+                keep(started.created)
     except (TransportError, WorkerUnavailable) as error:
         if isinstance(error, TransportError):
             await note_silence(job.worker_id, str(error))
@@ -214,13 +216,7 @@ async def _drive(job: Job, progress: Progress, *, keep_queued: bool) -> None:
     except Exception as error:
         await _fail(job, repr(error))
         raise
-    await amove_job(
-        job.id,
-        JobState.RUNNING,
-        reason=Reason.STARTED,
-        sources=_OURS,
-        started_at=timezone.now(),
-    )
+    await aapply_start(job.id, started.events)
 
 
 async def _fail(job: Job, detail: str) -> None:
@@ -281,10 +277,12 @@ def _plan(job: Job, prepared: dict[str, Any]) -> Plan:
     return playbooks.get(job.action).plan(context)
 
 
-async def _start(connection: Connection, job: Job, plan: Plan, prepared: dict[str, Any]) -> bool:
-    state = JobState((await get_job(job.id)).state)
+async def _start(connection: Connection, job: Job, plan: Plan, prepared: dict[str, Any]) -> Started:
+    job = await get_job(job.id)
+    state = JobState(job.state)
     if state is JobState.CANCELLING:
         raise UsageError(f"{job.session} was cancelled before it started.")
     if state is JobState.INTERRUPTED:
         raise Refused(f"{job.session} was interrupted before it started.", hint="The same command goes on.")
-    return await connection.client.start(job.session, plan, cwd=prepared["worktree"])
+    cwd = prepared["worktree"]
+    return await connection.client.start(job.session, plan, cwd=cwd, since=job.journal_seq)

@@ -10,7 +10,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from jobs.errors import (
     CommandFailed,
@@ -52,6 +52,13 @@ _IN_CONTROL = frozenset({"prepare", "diff"})
 _SILENCE_TOLD = 6.0
 _SILENCE_LIMIT = 12.0
 SILENT = "silent"
+
+
+class Started(NamedTuple):
+    """The answer to `start`: was a runner started, and the journal's events after the last one known."""
+
+    created: bool
+    events: list[dict[str, Any]]
 
 
 class ContainerDown(WorkerUnavailable):
@@ -103,21 +110,24 @@ class RunnerClient:
         cwd: str = "",
         command: list[str] | None = None,
         env: Mapping[str, str] | None = None,
-    ) -> bool:
-        """Start a plan in its tmux session; return whether something had to be started.
+        since: int = 0,
+    ) -> Started:
+        """Start a plan in its tmux session; return once its runner has written to the journal.
 
-        A job keeps the plan it began with. `command` replaces the runner's own command line in the pane.
+        A job keeps the plan it began with. `command` replaces the runner's own command line in the pane;
+        `since` is the last event number known.
         """
         spec: dict[str, Any] = {
             "session": session,
             "plan": plan.to_json(),
             "cwd": cwd,
             "env": dict(env or {}),
+            "since": since,
         }
         if command is not None:
             spec["command"] = command
-        answer = await self._call(["start"], spec)
-        return bool(one(answer, "started")["created"])
+        answer = one(await self._call(["start"], spec), "started")
+        return Started(bool(answer["created"]), answer["events"])
 
     async def secrets(self, session: str, values: Mapping[str, str]) -> None:
         """Have a job's secrets kept in the worker's memory until its runner and its recorder take them.

@@ -138,7 +138,7 @@ async def test_what_python_finds_on_the_worker_does_not_keep_the_runner_from_sta
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     root.job([])
     (root.path / "jobs" / SESSION / "plan.json").unlink()
-    assert await client.start(SESSION, PLAN, cwd=str(root.path / "worktrees" / SESSION)) is True
+    assert (await client.start(SESSION, PLAN, cwd=str(root.path / "worktrees" / SESSION))).created is True
     async with asyncio.timeout(20):
         async for line in client.follow({}):
             if line["type"] == "event" and line["event"]["kind"] == "finished":
@@ -160,13 +160,15 @@ async def test_a_job_through_the_client(
 ) -> None:
     root.job([])
     (root.path / "jobs" / SESSION / "plan.json").unlink()
-    assert await client.start(SESSION, PLAN, cwd=str(root.path / "worktrees" / SESSION)) is True
+    started = await client.start(SESSION, PLAN, cwd=str(root.path / "worktrees" / SESSION))
+    assert started.created is True
+    assert started.events[0]["kind"] == "started"
     assert transport.calls == ["run"]
     async with asyncio.timeout(20):
         async for line in client.follow({}):
             if line["type"] == "event" and line["event"]["kind"] == "finished":
                 break
-    assert await client.start(SESSION, PLAN) is False
+    assert await client.start(SESSION, PLAN, since=line["event"]["seq"]) == (False, [])
     assert await client.log(SESSION, "a") == b"hello\n"
     assert await client.log(SESSION, "a", offset=1, limit=2) == b"el"
     assert (await client.status(SESSION))[0]["state"] == "succeeded"

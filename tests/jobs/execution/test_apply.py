@@ -6,7 +6,7 @@ from typing import Any
 from django.test import TestCase
 from django.utils import timezone
 
-from jobs.execution.apply import apply_events, apply_missing, apply_status
+from jobs.execution.apply import apply_events, apply_missing, apply_start, apply_status
 from jobs.models import Job
 from jobs.states import JobState
 from tests.support.factories import make_job
@@ -41,6 +41,22 @@ class Applying(TestCase):
     def test_a_sighting_from_before_the_start_says_nothing(self) -> None:
         apply_status(self.job.id, {**GONE, "seq": 1})
         self.assertEqual(self.state(), JobState.RUNNING)
+
+    def test_a_late_sighting_from_before_a_launch_says_nothing(self) -> None:
+        self.job = make_job(session="offload-shop-2-review", state=JobState.PREPARING, finished_at=None)
+        apply_events(self.job.id, [event(1, "prepared")])
+        apply_start(self.job.id, [event(2, "started", tasks=[], resumed=False)])
+        Job.objects.filter(id=self.job.id).update(started_at=timezone.now() - timedelta(minutes=1))
+        apply_status(self.job.id, {**GONE, "seq": 1})
+        self.assertEqual(self.state(), JobState.RUNNING)
+        apply_status(self.job.id, {**GONE, "seq": 2})
+        self.assertEqual(self.state(), JobState.INTERRUPTED)
+
+    def test_a_start_does_not_take_back_a_stop(self) -> None:
+        job = Job.objects.get(id=self.job.id)
+        apply_status(job.id, {**GONE, "seq": 2})
+        apply_start(job.id, [event(3, "started", tasks=[], resumed=True)])
+        self.assertEqual(self.state(), JobState.INTERRUPTED)
 
     def test_a_sighting_with_unread_events_says_nothing_yet(self) -> None:
         apply_status(self.job.id, {**GONE, "seq": 3})

@@ -170,7 +170,7 @@ class InFlight(StopTest):
         job = await self.stopped()
         async with lease(job.id, "elsewhere:1:x"):
             told = asyncio.Event()
-            progress = mock.Mock(step=lambda text: told.set())
+            progress = mock.Mock(step=lambda text, phase: told.set())
             waiting = asyncio.create_task(execution.launch(job.id, progress))
             await asyncio.wait_for(told.wait(), 20)
             await self.fleet("panic")

@@ -83,7 +83,7 @@ async def job(box: Box, session: str) -> AsyncIterator[None]:
     wait = f"echo begun; while [ ! -e {LAYOUT.worktree(session)}/go ]; do sleep 0.05; done"
     plan = Plan(job={"target": "#1", "action": "review"}, tasks=[Task(id="work", name="Work", shell=wait)])
     await box.line.run(["mkdir", "-p", LAYOUT.worktree(session), LAYOUT.job_dir(session)])
-    assert await box.client.start(session, plan)
+    assert (await box.client.start(session, plan)).created
     await until(lambda: log(box, session), b"begun\n")
     try:
         yield

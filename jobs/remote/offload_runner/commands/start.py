@@ -26,7 +26,7 @@ _TURNS = (protocol.STARTED, protocol.FINISHED)
 
 
 def main(options: argparse.Namespace) -> int:
-    """Answer `{"type": "started", "session", "created"}`."""
+    """Answer `{"type": "started", "session", "created", "events"}`: the journal after event `since`."""
     spec = wire.read_spec()
     paths = existing_job(options.root, str(spec.get("session", "")))
     tmux = from_options(options)
@@ -34,7 +34,9 @@ def main(options: argparse.Namespace) -> int:
         _keep_plan(paths, spec.get("plan"))
         tmux.write_config()
         created = _start(options, paths, tmux, spec, recorder(options, paths.session))
-    wire.emit({"type": "started", "session": paths.session, "created": created})
+    since = int(spec.get("since") or 0)
+    events = [event for event in Journal(paths.journal).read() if event["seq"] > since]
+    wire.emit({"type": "started", "session": paths.session, "created": created, "events": events})
     return 0
 
 
@@ -108,9 +110,9 @@ def _is_at_work(paths: JobPaths) -> bool:
 
 
 def _wait_for_runner(paths: JobPaths, tmux: Tmux, known: int) -> None:
-    """Return when the runner is at work (or done already). Raises `RunnerError` when it died at once."""
+    """Return when the runner has written that it started. Raises `RunnerError` when it died before."""
     end = time.monotonic() + _START_SECONDS
-    while not is_held(paths.lock) and len(Journal(paths.journal).read()) == known:
+    while len(Journal(paths.journal).read()) == known:
         session = tmux.sessions().get(paths.session)
         if session is None or session.dead or time.monotonic() > end:
             said = (tmux.capture(paths.session, 0) or "").strip()
