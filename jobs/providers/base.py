@@ -40,7 +40,7 @@ class Problem:
     """One line of a check: what was looked at, what was seen, what to do about it.
 
     `command`: the remedy as one types it, to be copied; `repair`: what `--apply` can do about it (a name that
-    the check's own room knows).
+    the check's own package knows).
     """
 
     severity: Severity

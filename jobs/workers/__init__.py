@@ -1,4 +1,4 @@
-"""Machines in motion: the one door to a worker for everything above.
+"""Machines in motion: the only way to a worker for everything above.
 
 `connect` gives a worker's transport, layout and runner client; `open_terminal` and its siblings are all
 that terminals may know of jobs. May import providers, remote, transitions, models, transport.

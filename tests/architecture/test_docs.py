@@ -18,6 +18,27 @@ def test_generated_pages_are_current(name: str) -> None:
     assert written == generate.PAGES[name](), f"docs/{name} is old: run `python docs/generate.py`"
 
 
+def test_the_layout_names_every_package() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    layout = page.partition("## Layout\n\n```\n")[2].partition("```")[0]
+    named: set[Path] = set()
+    above: list[Path] = [Path()]
+    for line in layout.splitlines():
+        words = re.match(r"( *)((?:\w+/ ?)+)", line)
+        assert words is not None, line
+        depth = len(words[1]) // 2
+        packages = [above[depth] / word.rstrip("/") for word in words[2].split()]
+        named |= set(packages)
+        above[depth + 1 :] = [packages[0]]
+    there = {
+        file.parent.relative_to(ROOT)
+        for top in ("offload_web", "terminals", "jobs")
+        for file in (ROOT / top).rglob("__init__.py")
+    }
+    left_out = ("management", "migrations", "sample", "results")
+    assert named == {package for package in there if not set(left_out) & set(package.parts)}
+
+
 def test_links_between_pages_lead_somewhere() -> None:
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
     broken = [

@@ -33,7 +33,7 @@ NEWS = {
 @pytest.mark.parametrize("news", NEWS)
 def test_it_connects_at_once_on_good_news(context: BrowserContext, server: TerminalServer, news: str) -> None:
     page = open_terminal(context, server)
-    # Far into its backing off, with a door that does not open.
+    # Far into its backing off, with a server that is not there.
     offload(
         page,
         "(offload.address = offload.link.address,"

@@ -1,4 +1,4 @@
-"""The door to a worker: files in and out, the side shell, and what a launch costs."""
+"""What is reached of a worker: files in and out, the side shell, and what a launch costs."""
 
 import os
 from collections.abc import AsyncIterator, Sequence

@@ -1,4 +1,4 @@
-"""The one door to Google's client library: REST-shaped dictionaries in and out, calls in a thread.
+"""The only module that calls Google's client library: REST-shaped dictionaries in and out, calls in a thread.
 
 The library is imported at first use (it takes seconds). `CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE` moves the
 endpoint, as it does for gcloud; plain http is taken for loopback only, and then no credentials are sent.

@@ -1,4 +1,4 @@
-"""The door to the services around Compute Engine: JSON in and out, calls in a thread.
+"""Calls of the services around Compute Engine: JSON in and out, calls in a thread.
 
 They have no client library among our dependencies, and need none: google.auth signs the requests (see
 `credentials`), and an endpoint of loopback gets none of that. Errors become ours, as in `api`.

@@ -1,4 +1,4 @@
-"""Rules of the house that import-linter cannot say."""
+"""Rules of the packages that import-linter cannot say."""
 
 import ast
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("offload_web", "jobs", "terminals")
+PACKAGES = ("offload_web", "jobs", "terminals")
 STATE_COLUMNS = {"state", "reason", "reason_detail", "attention", "verdict"}
 WRITERS = {"create", "update", "aupdate", "update_or_create", "aupdate_or_create", "acreate", "bulk_update"}
 RUNNER = ROOT / "jobs" / "remote" / "offload_runner"
@@ -30,9 +30,9 @@ def test_the_runner_needs_no_newer_python_than_it_says() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def sources(*rooms: str) -> Iterator[tuple[Path, ast.Module]]:
-    for room in rooms:
-        for path in sorted((ROOT / room).rglob("*.py")):
+def sources(*packages: str) -> Iterator[tuple[Path, ast.Module]]:
+    for package in packages:
+        for path in sorted((ROOT / package).rglob("*.py")):
             if "migrations" not in path.parts:
                 yield path.relative_to(ROOT), ast.parse(path.read_text(encoding="utf-8"))
 
@@ -116,7 +116,7 @@ def test_the_check_for_writers_finds_one() -> None:
 def test_only_one_module_imports_asyncssh() -> None:
     users = [
         str(path)
-        for path, tree in sources(*ROOMS)
+        for path, tree in sources(*PACKAGES)
         if any(n.split(".")[0] == "asyncssh" for n in imported(tree))
     ]
     assert users == ["jobs/transport/ssh.py"]
@@ -174,7 +174,7 @@ def test_a_command_loads_only_what_it_needs(
 def test_files_stay_readable() -> None:
     long = {
         str(path): count
-        for path, _ in sources(*ROOMS)
+        for path, _ in sources(*PACKAGES)
         for count in [len((ROOT / path).read_text(encoding="utf-8").splitlines())]
         if count > 500
     }
