@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from jobs.lazy import load_on_first_use
 
 if TYPE_CHECKING:
-    from jobs.serializers.job import JobJson, commands_for, job_json, shown_target
+    from jobs.serializers.job import JobJson, commands_for, isolation_text, job_json, shown_target
     from jobs.serializers.pull import pull_json
     from jobs.serializers.times import utc
     from jobs.serializers.worker import (
@@ -23,6 +23,7 @@ __all__ = [
     "WorkerJson",
     "commands_for",
     "cost_json",
+    "isolation_text",
     "job_cost_json",
     "job_json",
     "price_json",

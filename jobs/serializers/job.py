@@ -12,7 +12,7 @@ from jobs.invocation import command
 from jobs.models import Job
 from jobs.remote.layout import manual_attach
 from jobs.serializers.times import utc
-from jobs.workers import layout_of, words_for_ssh
+from jobs.workers import isolation_of, layout_of, words_for_ssh
 
 
 class TaskJson(TypedDict):
@@ -45,6 +45,7 @@ class JobJson(TypedDict):
     base_sha: str | None
     worker: str
     placement: str | None
+    isolation: str
     image: str | None
     worktree: str | None
     created_at: str
@@ -85,6 +86,15 @@ def commands_for(job: Job) -> dict[str, str]:
     }
 
 
+def isolation_text(job: Job) -> str:
+    """Return the sentence that says what keeps the job's code apart from its worker and from other jobs."""
+    return {
+        "none": f"Not isolated: the job's code runs as the user of {job.worker} and can change its results.",
+        "worker": f"Isolated from {job.worker} in a container that its jobs share.",
+        "job": f"Isolated from {job.worker} and from other jobs in a container of its own.",
+    }[isolation_of(job.worker.config)]
+
+
 def job_json(job: Job) -> JobJson:
     """Return a job as data. Its repository and worker must be loaded."""
     layout = layout_of(job.worker)
@@ -113,6 +123,7 @@ def job_json(job: Job) -> JobJson:
         "base_sha": job.base_sha or None,
         "worker": job.worker.name,
         "placement": job.options.get("placement") or None,
+        "isolation": isolation_of(job.worker.config),
         "image": job.image or None,
         "worktree": job.worktree or None,
         "created_at": utc(job.created_at),

@@ -9,6 +9,7 @@ from jobs.transport.pool import aclose_all as close_lines
 from jobs.workers.connection import Connection, connect, layout_of
 from jobs.workers.container.jobs import ensure_container, ensure_job_container, remove_job_container
 from jobs.workers.container.sibling import ensure_sibling, find_sibling, sibling_name
+from jobs.workers.container.spec import isolation_of
 from jobs.workers.host_keys import forget_pins, pins_of
 from jobs.workers.idle import Parts
 from jobs.workers.lifecycle import check_worker, ensure_local_worker, find_worker, get_job, observe_worker
@@ -56,6 +57,7 @@ __all__ = [
     "find_worker",
     "forget_pins",
     "get_job",
+    "isolation_of",
     "layout_of",
     "look_at",
     "note_terminal",

@@ -274,6 +274,14 @@ def event_text(event: JobEvent) -> str:
         ),
         "attention": lambda: f"Attention: {data.get('attention') or 'none'} {data.get('detail', '')}".strip(),
         "note": lambda: str(data.get("text", "")),
+        "model_call": lambda: (
+            f"{task} called {data.get('model') or data.get('api')}: {data.get('input')} tokens in, "
+            f"{data.get('output')} out" + (f" ({data['error']})" if data.get("error") else "")
+        ),
+        "model_limit": lambda: (
+            f"{task} met a limit of {data.get('api')} (status {data.get('status')})"
+            + (f", until {data['until']}" if data.get("until") else "")
+        ),
         "finished": lambda: f"Finished, verdict {str(data.get('verdict') or 'none').replace('_', ' ')}",
         "removed": lambda: (
             "Removed from the worker" + (f"; rescued work: {data['bundle']}" if data.get("bundle") else "")

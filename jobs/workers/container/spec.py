@@ -220,6 +220,14 @@ def spec_of(config: Mapping[str, Any], root: str) -> ContainerSpec | None:
     )
 
 
+def isolation_of(config: Mapping[str, Any]) -> str:
+    """Return what keeps a worker's jobs apart: `none`, `worker` (one for all) or `job` (one each)."""
+    wanted = config.get("container")
+    if not wanted:
+        return "none"
+    return str(wanted.get("isolation") or "worker") if isinstance(wanted, Mapping) else "worker"
+
+
 def bare_id(image: str) -> str:
     """Return an image's id without its algorithm: Docker writes `sha256:`, Podman does not."""
     return image.removeprefix("sha256:")

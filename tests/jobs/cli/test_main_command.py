@@ -18,6 +18,7 @@ KEYS = {
         "sha",
         "worker",
         "image",
+        "isolation",
         "worktree",
         "created_at",
         "started_at",
@@ -54,6 +55,7 @@ def test_from_launch_to_removal(cli: Cli, shop: RepoBuilder) -> None:
     assert Path(test["log"]).exists()
 
     text = cli.run("offload", "status", *where).stdout
+    assert "Not isolated: the job's code runs as the user of local" in text
     assert "Known from the journal on local" in text
     assert f"offload rm 1 review --repo {job['repository']}" in text
     assert re.search(r"tmux -[SL] ", text)
@@ -89,6 +91,7 @@ def test_a_failing_review_is_exit_code_20_and_needs_you(cli: Cli, shop: RepoBuil
     answer = cli.json("offload", "2", "--repo", shop.url, "--base", "main", "--wait", code=20)
     assert answer["job"]["verdict"] == "fail"
     job_dir = Path(answer["job"]["worktree"]).parents[1] / "jobs" / answer["job"]["session"]
+    assert "Not isolated: the change's code ran as" in (job_dir / "assessment.md").read_text()
     because = json.loads((job_dir / "assessment.json").read_text())["base"]["chosen_because"]
     assert because == "named with --base"
     assert answer["job"]["findings"]

@@ -7,7 +7,7 @@ from django.test import TransactionTestCase
 from django.utils import timezone
 
 from jobs import invocation
-from jobs.models import Job, JobEvent, Repository, WorkerRequest
+from jobs.models import Job, JobEvent, Repository, Worker, WorkerRequest
 from jobs.states import JobState, TaskState, Verdict
 from jobs.workers.requests import finish_request
 from offload_web.login import local_user
@@ -106,6 +106,20 @@ class PageTests(TransactionTestCase):
         why = "Without a container, because no container engine answers here."
         job = make_job(options={"placement": why})
         self.assertContains(self.client.get(f"/jobs/{job.id}/"), f"<dt>placement</dt><dd>{why}</dd>")
+
+    def test_a_jobs_page_says_what_isolates_it(self) -> None:
+        job = make_job()
+        for container, said in (
+            (None, "Not isolated: the job&#x27;s code runs as the user of"),
+            ({"image": "x"}, "in a container that its jobs share"),
+            ({"isolation": "job"}, "in a container of its own"),
+        ):
+            Worker.objects.filter(id=job.worker_id).update(config={"container": container})
+            self.assertContains(self.client.get(f"/jobs/{job.id}/"), said)
+        limit = {"task": "agent", "api": "gemini", "status": 429, "until": "2026-11-27T12:00:00Z"}
+        JobEvent.objects.create(job=job, at=timezone.now(), kind="model_limit", data=limit)
+        said = "agent met a limit of gemini (status 429), until 2026-11-27T12:00:00Z"
+        self.assertContains(self.client.get(f"/jobs/{job.id}/"), said)
 
     def test_a_waiting_job_can_be_trusted_on_its_page(self) -> None:
         job = make_job(state=JobState.QUEUED, attention="approval")

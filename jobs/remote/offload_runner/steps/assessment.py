@@ -25,6 +25,7 @@ from jobs.remote.offload_runner.steps.record import Job, counted
 from jobs.remote.offload_runner.steps.results import Case, Results
 from jobs.remote.offload_runner.steps.results.model import OUTCOMES
 
+_NOT_ISOLATED = "Not isolated: the change's code ran as the worker's user, who could change these results."
 _TAIL_LINES = 25
 _MOST_NAMED = 20
 _WORDS = {PASS: "PASS", NEEDS_WORK: "NEEDS WORK", FAIL: "FAIL"}
@@ -101,6 +102,7 @@ def to_json(job: Job, evidence: Evidence, judgement: Judgement) -> Dict[str, Any
         },
         "repository": str(about.get("repository") or job.prepared.get("repository") or ""),
         "target": _target(about),
+        "isolated": job.is_isolated,
         "findings": [finding.to_json() for finding in judgement.findings],
         "tests": {
             name: _tests_json(results, judgement.differences.get(name))
@@ -178,6 +180,8 @@ def render(job: Job, evidence: Evidence, judgement: Judgement) -> str:
     lines += _agent(evidence.agent)
     lines += ["## Details", ""]
     lines += _based_on(job)
+    if not job.is_isolated:
+        lines += [_NOT_ISOLATED, ""]
     lines += _checked(evidence.outcomes)
     lines += _failures(evidence, judgement)
     lines += ["### The change", "", *overview(job.changed), ""]

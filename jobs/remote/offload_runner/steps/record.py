@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from typing import Any, Dict, List
 
+from jobs.remote.offload_runner.engine.environment import STEP_SOCKET
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files import paths
 from jobs.remote.offload_runner.files.paths import JobPaths
@@ -57,6 +59,11 @@ class Job:
     def changed(self) -> List[Dict[str, Any]]:
         """Return the changed files."""
         return list((self.prepared.get("facts") or {}).get("changed") or [])
+
+    @property
+    def is_isolated(self) -> bool:
+        """Tell whether the job's code runs in a container, out of reach of what is on record here."""
+        return bool(os.environ.get(STEP_SOCKET))
 
     @property
     def git(self) -> Git:
