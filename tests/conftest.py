@@ -42,6 +42,28 @@ LONGEST = (
     "container/test_boot",  # once test_image has built what these take of the image
 )
 
+# Left out of the quick loop (`make check`): the files whose tests take longest, of real peers mostly.
+SLOW = frozenset((
+    "contracts/test_transport.py", "jobs/cli/test_gcp_bad_input.py", "jobs/cli/test_gcp_setup.py",
+    "jobs/cli/test_main_command.py", "jobs/cli/test_secret.py", "jobs/cli/test_terminal.py",
+    "jobs/execution/test_agents.py", "jobs/execution/test_crashes.py",
+    "jobs/execution/test_main_job.py", "jobs/execution/test_secrets.py",
+    "jobs/execution/test_workers.py", "jobs/providers/test_gce_examine.py",
+    "jobs/providers/test_gce_identity.py", "jobs/workers/test_crashes.py",
+    "jobs/workers/test_fleet_verbs.py", "offload_web/test_serve.py", "runner/test_carried.py",
+    "runner/test_run.py", "runner/test_sessions.py", "runner/test_steps.py",
+    "runner/test_worktree_base.py", "runner/test_worktree_crash.py",
+    "runner/test_worktree_prepare.py", "runner/test_worktree_remotes.py",
+    "runner/test_worktree_unsaved.py", "terminals/test_bytes.py", "terminals/test_far.py",
+    "terminals/test_leaks.py", "terminals/test_server.py",
+))  # fmt: skip
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark the tests of slow files."""
+    if item.path.relative_to(Path(__file__).resolve().parent).as_posix() in SLOW:
+        item.add_marker(pytest.mark.slow)
+
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
