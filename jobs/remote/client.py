@@ -17,6 +17,7 @@ from jobs.errors import (
     ConnectionLost,
     NotFound,
     ProtocolMismatch,
+    Refused,
     TimedOut,
     UsageError,
     WorkerUnavailable,
@@ -36,7 +37,7 @@ from jobs.remote.answers import (
 from jobs.remote.container_commands import Inside, engine_is_away, not_running
 from jobs.remote.layout import Layout
 from jobs.remote.offload_runner.commands.secrets import READERS
-from jobs.remote.offload_runner.protocol import EXIT_NOT_FOUND, EXIT_USAGE, Plan
+from jobs.remote.offload_runner.protocol import EXIT_NOT_FOUND, EXIT_REFUSED, EXIT_USAGE, Plan
 from jobs.transport.base import Completed, Process, Transport
 
 CALL_DEADLINE = 60.0
@@ -198,6 +199,19 @@ class RunnerClient:
         """Return the change under review as `git diff` prints it. Raises `NotFound` without a base."""
         return await self._bytes(["diff", "--session", session, *(["--stat"] if stat else [])])
 
+    async def get_file(self, session: str, path: str, *, limit: int) -> bytes:
+        """Return a regular file of at most `limit` bytes below the worktree; links are not followed.
+
+        Raises `NotFound`, or `Refused`.
+        """
+        return await self._bytes(["get-file", "--session", session, "--limit", str(limit), "--", path])
+
+    async def put_file(self, session: str, name: str, data: bytes) -> str:
+        """Make a file in the top of the worktree; return its name, with a number if that one was taken."""
+        return (await self._bytes(["put-file", "--session", session, "--", name], data)).decode(
+            errors="surrogateescape"
+        )
+
     # The line
 
     def _argv(self, words: list[str], session: str = "") -> list[str]:
@@ -294,14 +308,16 @@ class RunnerClient:
             raise silent(words, done.exit_status, done.stderr)
         return lines
 
-    async def _bytes(self, words: list[str]) -> bytes:
-        done = await self._run(words, b"", CALL_DEADLINE, greets=False)
+    async def _bytes(self, words: list[str], data: bytes = b"") -> bytes:
+        done = await self._run(words, data, CALL_DEADLINE, greets=False)
         if done.exit_status == 0:
             return done.stdout
         text = done.stderr.decode(errors="replace").strip()
         message, _, hint = text.partition("\n")
         if done.exit_status == EXIT_NOT_FOUND:
             raise NotFound(message, hint=hint)
+        if done.exit_status == EXIT_REFUSED:
+            raise Refused(message, hint=hint)
         if done.exit_status == EXIT_USAGE:
             raise UsageError(message, hint=hint)
         raise silent(words, done.exit_status, done.stderr)

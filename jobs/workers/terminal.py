@@ -6,8 +6,6 @@ when the job's files go.
 
 from __future__ import annotations
 
-import json
-import posixpath
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ from typing import Literal
 
 from jobs.errors import CommandFailed, NotFound, Refused, UsageError
 from jobs.models import Job, JobEvent
-from jobs.remote.layout import Layout, side_session
+from jobs.remote.layout import side_session
 from jobs.states import JOB_ACTIVE, Attention, JobState
 from jobs.transitions import aset_attention
 from jobs.transport.base import Pty, PtyReceiver, Size
@@ -262,28 +260,6 @@ async def request_attention(job_id: int, detail: str) -> bool:
     return await aset_attention(job_id, Attention.INPUT, detail=detail)
 
 
-# Runs on the worker: prints the real path of `path` if it lies inside the directory `root`, else exits 3.
-_INSIDE = (
-    "import json,os,sys; root,path=map(os.path.realpath,sys.argv[1:3]); "
-    "inside=path.startswith(root+os.sep); "
-    "print(json.dumps({'path':path,'file':os.path.isfile(path),'exists':os.path.lexists(path),"
-    "'size':os.path.getsize(path) if os.path.isfile(path) else 0})); sys.exit(0 if inside else 3)"
-)
-
-
-async def _inside(connection: Connection, layout: Layout, job: Job, path: str) -> dict[str, object]:
-    full = posixpath.join(job.worktree, path)
-    done = await connection.transport.run(
-        [layout.python, "-c", _INSIDE, job.worktree, full], deadline=TERMINAL_DEADLINE, check=False
-    )
-    if done.exit_status == 3:
-        raise Refused(f"{path!r} lies outside the job's worktree.", hint="Name a file inside the worktree.")
-    if done.exit_status != 0:
-        raise NotFound(f"Looking for {path!r} in the worktree of {job.session} failed.")
-    answer: dict[str, object] = json.loads(done.stdout)
-    return answer
-
-
 async def upload_file(job_id: int, name: str, data: bytes) -> str:
     """Put a file into the top of the job's worktree; return the name it got.
 
@@ -300,12 +276,7 @@ async def upload_file(job_id: int, name: str, data: bytes) -> str:
     job = await get_job(job_id)
     _require_files(job)
     async with connect(job.worker) as connection:
-        stem, dot, suffix = name.partition(".")
-        for attempt in range(1, 1000):
-            candidate = name if attempt == 1 else f"{stem}-{attempt}{dot}{suffix}"
-            if not (await _inside(connection, connection.layout, job, candidate))["exists"]:
-                break
-        await connection.transport.put(posixpath.join(job.worktree, candidate), data, mode=0o644)
+        candidate = await connection.client.put_file(job.session, name, data)
     await JobEvent.objects.acreate(
         job=job, kind="file_uploaded", data={"name": candidate, "bytes": len(data)}
     )
@@ -317,7 +288,4 @@ async def download_file(job_id: int, path: str) -> bytes:
     job = await get_job(job_id)
     _require_files(job)
     async with connect(job.worker) as connection:
-        found = await _inside(connection, connection.layout, job, path)
-        if not found["file"]:
-            raise NotFound(f"There is no file {path!r} in the worktree of {job.session}.")
-        return await connection.transport.get(str(found["path"]), limit=MAX_UPLOAD)
+        return await connection.client.get_file(job.session, path, limit=MAX_UPLOAD)

@@ -38,6 +38,8 @@ COMMANDS = {
     "log": ("show", False),
     "peek": ("show", False),
     "diff": ("show", False),
+    "get-file": ("files", False),
+    "put-file": ("files", False),
     "step": ("step", False),
     "supervise": ("supervise", False),
     "unsaved": ("unsaved", False),
@@ -94,6 +96,11 @@ def parser() -> argparse.ArgumentParser:
     peek.add_argument("--lines", type=int, default=200, help="of the history above the screen")
     diff = _on_job(commands, "diff", "print the change under review")
     diff.add_argument("--stat", action="store_true")
+    get = _on_job(commands, "get-file", "print a file of the worktree")
+    get.add_argument("--limit", type=int, required=True, help="in bytes")
+    put = _on_job(commands, "put-file", "make a file in the top of the worktree (content on stdin)")
+    for command in (get, put):
+        command.add_argument("path")
     watchdog = commands.add_parser("watchdog", help="turn this machine off when it is idle")
     watchdog.add_argument("--idle-minutes", type=float, default=30.0, help="how long it waits")
     watchdog.add_argument("--off-command", default="systemctl poweroff", help="what turns it off")

@@ -1,8 +1,9 @@
 """What is reached of a worker: files in and out, the side shell, and what a launch costs."""
 
 import os
+import threading
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -49,8 +50,40 @@ class Files(ExecutionTest):
         for name in ("../x", "a/b", "", ".", "..", "x\0y", "n" * 300):
             with self.subTest(name), self.assertRaises(UsageError):
                 await workers.upload_file(job.id, name, b"x")
+        before = Path("/etc/passwd").read_bytes()
+        self.assertEqual(await workers.upload_file(job.id, "out", b"not written through the link"), "out-2")
+        self.assertEqual(Path("/etc/passwd").read_bytes(), before)
+        self.assertEqual(await workers.upload_file(job.id, "--limit", b"x"), "--limit")
+        fifo = Path(job.worktree) / "fifo"
+        os.mkfifo(fifo)
         with self.assertRaises(Refused):
-            await workers.upload_file(job.id, "out", b"a link is not written through")
+            await workers.download_file(job.id, "fifo")
+
+    async def test_a_directory_that_is_exchanged_meanwhile_leads_nowhere(self) -> None:
+        job = await self.run_job()
+        top, secret = Path(job.worktree), self.tmp / "secret"
+        for folder, text in ((top / "place", "mine"), (secret, "the host's")):
+            folder.mkdir()
+            (folder / "file").write_text(text)
+        (top / "link").symlink_to(secret)
+        done = threading.Event()
+
+        def exchange() -> None:
+            while not done.is_set():
+                for old, new in (("place", "kept"), ("link", "place"), ("place", "link"), ("kept", "place")):
+                    os.rename(top / old, top / new)
+
+        thread = threading.Thread(target=exchange)
+        thread.start()
+        read = set()
+        try:
+            for _ in range(12):
+                with suppress(NotFound, Refused):
+                    read.add(await workers.download_file(job.id, "place/file"))
+        finally:
+            done.set()
+            thread.join()
+        self.assertLessEqual(read, {b"mine"})
 
 
 class Terminals(ExecutionTest):

@@ -1,4 +1,4 @@
-"""Reading files that a job's code can write: no link is followed, nothing blocks, sizes are bounded."""
+"""Files where a job's code can write: no link is followed, nothing blocks, sizes are bounded."""
 
 from __future__ import annotations
 
@@ -67,6 +67,35 @@ def open_regular(root: Path, relative: str) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def create(root: Path, name: str, data: bytes) -> bool:
+    """Make the file `name` in the directory `root`; return False when there is something of that name.
+
+    It belongs to the owner of the directory. Raises `OSError`; nothing is left then.
+    """
+    if "/" in name or _parts(name) != [name]:
+        raise UntrustedFile("Writing %r failed: it is not a file name." % name)
+    folder = os.open(str(root), _FOLDER)
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            descriptor = os.open(name, flags, 0o600, dir_fd=folder)
+        except FileExistsError:
+            return False
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                if os.geteuid() == 0:
+                    owner = os.fstat(folder)
+                    os.fchown(descriptor, owner.st_uid, owner.st_gid)
+                os.fchmod(descriptor, 0o644)
+        except OSError:
+            os.unlink(name, dir_fd=folder)
+            raise
+        return True
+    finally:
+        os.close(folder)
 
 
 def _parts(relative: str) -> List[str]:
