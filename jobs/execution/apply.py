@@ -42,7 +42,6 @@ def apply_events(job_id: int, events: Sequence[Mapping[str, Any]]) -> int:
                 tasks=job.tasks,
                 findings=job.findings,
                 started_at=job.started_at,
-                observed_at=timezone.now(),
             )
     return applied
 
