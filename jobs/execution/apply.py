@@ -47,7 +47,7 @@ def apply_events(job_id: int, events: Sequence[Mapping[str, Any]]) -> int:
 
 
 def apply_start(job_id: int, events: Sequence[Mapping[str, Any]]) -> None:
-    """Apply that a launch has started a job, with the events up to that start.
+    """Apply that a launch has started a job, with the events up to that start; a look applies those after it.
 
     In one step: a sighting from before the start has a lower event number then, and says nothing.
     """
@@ -55,8 +55,9 @@ def apply_start(job_id: int, events: Sequence[Mapping[str, Any]]) -> None:
         preparing = frozenset({JobState.PREPARING})
         now = timezone.now()
         move_job(job_id, JobState.RUNNING, reason=Reason.STARTED, sources=preparing, started_at=now)
+        started = max((event["seq"] for event in events if event["kind"] == protocol.STARTED), default=0)
         if Job.objects.get(id=job_id).state != JobState.INTERRUPTED:
-            apply_events(job_id, events)
+            apply_events(job_id, [event for event in events if event["seq"] <= started])
 
 
 def _apply(job: Job, event: Mapping[str, Any]) -> None:
