@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.db import transaction
+from django.db import DataError, transaction
 from django.utils import timezone
 
 from jobs.models import Job, JobEvent
 from jobs.remote.offload_runner import protocol
-from jobs.states import Attention, JobState, Reason, Verdict, WorkerDesired, WorkerState
+from jobs.states import Attention, JobState, Reason, TaskState, Verdict, WorkerDesired, WorkerState
 from jobs.transitions import move_job, set_attention
 
 # How old a look without the job's files, or at a machine that goes down, may be when it is applied.
@@ -23,7 +24,7 @@ def apply_events(job_id: int, events: Sequence[Mapping[str, Any]]) -> int:
     """Apply journal events of one job, in order; return how many were new.
 
     Numbers at or below the last one applied are skipped. A gap is not crossed: the events after it come
-    again with the next reading.
+    again with the next reading. A malformed event becomes a note: on a bare worker a job can write them.
     """
     applied = 0
     with transaction.atomic():
@@ -33,7 +34,19 @@ def apply_events(job_id: int, events: Sequence[Mapping[str, Any]]) -> int:
                 continue
             if event["seq"] != job.journal_seq + 1:
                 break
-            _apply(job, event)
+            try:
+                with transaction.atomic():
+                    _check_types(event)
+                    _apply(job, event)
+            except (KeyError, TypeError, ValueError, AttributeError, RecursionError, DataError) as error:
+                said = f"Event {event['seq']} of the journal is malformed and was left out: {error!r}"[:300]
+                JobEvent.objects.create(
+                    job=job,
+                    seq=event["seq"],
+                    at=timezone.now(),
+                    kind=protocol.NOTE,
+                    data={"text": said.encode("ascii", "backslashreplace").decode()},
+                )
             job.journal_seq = event["seq"]
             applied += 1
         if applied:
@@ -58,6 +71,34 @@ def apply_start(job_id: int, events: Sequence[Mapping[str, Any]]) -> None:
         started = max((event["seq"] for event in events if event["kind"] == protocol.STARTED), default=0)
         if Job.objects.get(id=job_id).state != JobState.INTERRUPTED:
             apply_events(job_id, [event for event in events if event["seq"] <= started])
+
+
+_NUMBER = (int, float, type(None))
+_TEXT = (str, type(None))
+# What pages and commands show of an event, of its tasks and of its findings.
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(
+        ("task", "reason", "tail", "detail", "verdict", "text", "name", "role", "command"), _TEXT
+    ),
+    **dict.fromkeys(("severity", "message", "file", "error", "model", "api", "until"), _TEXT),
+    **dict.fromkeys(("kind", "state", "id", "attention"), (str,)),
+    **dict.fromkeys(("exit_code", "seconds", "line", "attempt"), _NUMBER),
+    "needs": (list,),
+}
+
+
+def _check_types(event: Mapping[str, Any]) -> None:
+    """Raise `TypeError` or `ValueError` for an event that would break who shows it."""
+    json.dumps(event, ensure_ascii=False).encode()  # half a surrogate pair could not be sent to a browser
+    items = [*(event.get("tasks") or ()), *(event.get("findings") or ())]
+    for part in (event, *items):
+        if not isinstance(part, Mapping):
+            raise TypeError("a task or finding is not a table")
+        for name, types in _TYPES.items():
+            if name in part and not isinstance(part[name], types):
+                raise TypeError(f"{name} is of the type {type(part[name]).__name__}")
+    if event["kind"] == protocol.TASK_FINISHED:
+        TaskState(event["state"])
 
 
 def _apply(job: Job, event: Mapping[str, Any]) -> None:

@@ -96,3 +96,9 @@ def test_a_full_disk_leaves_the_journal_as_it_was(tmp_path: Path, monkeypatch: p
 
     roomy = Journal(path, make_room=lambda: monkeypatch.setattr(os, "write", real))
     assert roomy.append("note", text="after")["seq"] == 2
+
+
+def test_a_line_that_no_reader_can_take_is_left_out() -> None:
+    deep = b'{"seq": 1, "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n"
+    events, size = parse(deep + b'["seq"]\n\xff\n{"seq": "2"}\n{"seq": 3}\n')
+    assert ([event["seq"] for event in events], size > len(deep)) == ([3], True)

@@ -38,6 +38,29 @@ class Applying(TestCase):
         self.assertEqual(apply_events(self.job.id, again), 1)
         self.assertEqual(self.state(), JobState.RUNNING)
 
+    def test_a_malformed_event_becomes_a_note_and_stops_nothing(self) -> None:
+        bad: list[dict[str, Any]] = [
+            {"kind": "finished", "state": "nonsense"},
+            {"kind": "finished", "state": "succeeded", "findings": ["text"]},
+            {"kind": "finished", "state": "succeeded", "verdict": ["pass"]},
+            {"kind": "task_finished", "task": "test", "state": "succeeded", "seconds": "long"},
+            {"kind": "task_finished", "task": "test", "state": "done"},
+            {"kind": "task_finished", "state": "succeeded"},
+            {"kind": "started", "tasks": [{"name": "no id"}]},
+            {"kind": "started", "tasks": 7},
+            {"kind": "attention", "attention": "all of it"},
+            {"kind": "note", "text": "x", "at": "yesterday"},
+            {"kind": "note", "text": "\ud800"},
+            {"kind": ["note"]},
+        ]
+        events = [{**event(number, ""), **fields} for number, fields in enumerate(bad, 3)]
+        last = event(len(bad) + 3, "task_started", task="test")
+        self.assertEqual(apply_events(self.job.id, [*events, last]), len(bad) + 1)
+        job = Job.objects.get(id=self.job.id)
+        self.assertEqual((job.state, [task["state"] for task in job.tasks]), (JobState.RUNNING, ["running"]))
+        notes = [note.data["text"] for note in job.events.filter(kind="note")]
+        self.assertEqual(len([text for text in notes if "is malformed" in text]), len(bad), notes)
+
     def test_a_sighting_from_before_the_start_says_nothing(self) -> None:
         apply_status(self.job.id, {**GONE, "seq": 1})
         self.assertEqual(self.state(), JobState.RUNNING)

@@ -26,7 +26,7 @@ def parse(data: bytes) -> Tuple[List[Dict[str, Any]], int]:
     for line in data[:end].splitlines():
         try:
             event = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(event, dict) and isinstance(event.get("seq"), int):
             events.append(event)
