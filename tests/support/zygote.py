@@ -12,6 +12,7 @@ imports nothing else depends on the environment. What Python itself reads at its
 from __future__ import annotations
 
 import atexit
+import faulthandler
 import gc
 import json
 import os
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -199,7 +201,14 @@ def _follow(pid: int, out: int, err: int) -> dict[str, Any]:
     texts = {out: bytearray(), err: bytearray()}
     open_ = set(texts)
     status: int | None = None
+    end = time.monotonic() + RUN_SECONDS - 3
     while open_ and (status is None or status >= 0):
+        if time.monotonic() > end:
+            held = "; ".join(_holders(open_)) or "nobody"
+            texts[err] += f"\n{RUN_SECONDS - 3:g} s are over: status {status}, held open by {held}".encode()
+            if status is None:
+                os.kill(pid, signal.SIGKILL)
+            break
         ready = select.select(list(open_), [], [], 0.1)[0]
         for pipe in ready:
             data = os.read(pipe, 65536)
@@ -216,6 +225,20 @@ def _follow(pid: int, out: int, err: int) -> dict[str, Any]:
     return {"status": status, "out": texts[out].decode(), "err": texts[err].decode()}
 
 
+def _holders(pipes: set[int]) -> list[str]:
+    """Return the processes that hold the other ends of pipes open."""
+    wanted = {f"pipe:[{os.fstat(pipe).st_ino}]" for pipe in pipes}
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if int(process.name) != os.getpid() and wanted & {
+                os.readlink(fd) for fd in (process / "fd").iterdir()
+            }:
+                words = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                found.append(f"{process.name} {words[:300]}")
+    return found
+
+
 def _say(what: Mapping[str, Any]) -> None:
     print(json.dumps(what), flush=True)
 
@@ -226,6 +249,7 @@ def _be_the_command(request: Mapping[str, Any], out: int, err: int) -> NoReturn:
             os.dup2(source, target)
     os.close(out)
     os.close(err)
+    faulthandler.dump_traceback_later(RUN_SECONDS - 10, file=2)  # so that whoever waits in vain sees where
     code = 1
     try:
         _prepare(request)
@@ -239,6 +263,7 @@ def _be_the_command(request: Mapping[str, Any], out: int, err: int) -> NoReturn:
         code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
     except BaseException:
         sys.excepthook(*sys.exc_info())
+    faulthandler.cancel_dump_traceback_later()
     # What Python does at its end.
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
