@@ -23,7 +23,11 @@ def test_an_answer_is_found_in_what_surrounds_it() -> None:
     }
     assert read(said, "") == answer
     assert read("warning: {x}\n" + json.dumps({"response": said}), "response") == answer
-    assert read("nothing", "") is None
+    quoting = 'The default {} of a.py, and {"findings": []} there: ' + said
+    assert read(quoting, "") == read(said + ' as in {"findings": []}', "") == answer
+    assert read(json.dumps({"response": quoting}), "response") == answer
+    for nothing in ("nothing", "{}", '{"error": "quota exceeded"}', '{"a":' * 3000, "{" * 100_000):
+        assert read(nothing, "") is read(nothing, "response") is None
     assert read(json.dumps({"other": said}), "response") is None
     assert read('{"findings": "none"}', "") is None
 

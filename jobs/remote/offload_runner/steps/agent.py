@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 from jobs.remote.offload_runner.engine.job_command import run_as_job
 from jobs.remote.offload_runner.engine.redact import BytesRedactor
@@ -33,6 +32,7 @@ _START = """mkdir -p -- "$1" && cd -- "$1" || exit
 shift; exec 3>&1
 said=$("$@" 2>&3 3>&-); code=$?
 printf '\\n%s\\n%s\\n' "$0" "$said"; exit $code"""
+_MOST_TRIES = 1000  # places in a text where an object may begin
 _MOST_FINDINGS = 50
 _MESSAGE = 600
 _SUMMARY = 2000
@@ -122,28 +122,39 @@ def _material(job: Job) -> str:
 
 
 def read(output: str, key: str) -> Optional[Dict[str, Any]]:
-    """Return `{"summary", "findings"}` of an agent's output; None when it holds no such answer."""
+    """Return `{"summary", "findings"}` of an agent's output; None when it holds no such answer.
+
+    An agent may quote the change, which may hold an answer of its own: what any of them finds counts.
+    """
     if key:
-        outer = _object(output)
-        output = str(outer.get(key) or "") if outer is not None else ""
-    answer = _object(output)
-    if answer is None or not isinstance(answer.get("findings", []), list):
+        outer = _objects(output, key)
+        output = str(outer[-1].get(key) or "") if outer else ""
+    answers = [answer for answer in _objects(output, "findings") if isinstance(answer["findings"], list)]
+    if not answers:
         return None
-    findings = [_finding(item) for item in answer.get("findings", []) if isinstance(item, dict)]
-    summary = str(answer.get("summary") or "")[:_SUMMARY]
-    return {"summary": summary, "findings": [item for item in findings if item["message"]][:_MOST_FINDINGS]}
+    found = [_finding(item) for answer in answers for item in answer["findings"] if isinstance(item, dict)]
+    said = [str(answer.get("summary") or "") for answer in answers]
+    summary = next((text for text in reversed(said) if text), "")[:_SUMMARY]
+    return {"summary": summary, "findings": [item for item in found if item["message"]][:_MOST_FINDINGS]}
 
 
-def _object(text: str) -> Optional[Dict[str, Any]]:
-    """Return the JSON object in a text that may say more around it (a fence, a greeting, a warning)."""
+def _objects(text: str, key: str) -> List[Dict[str, Any]]:
+    """Return the JSON objects with a key in a text that may say more around them (a fence, a warning)."""
     decoder = json.JSONDecoder()
-    for match in re.finditer(r"\{", text):
+    found: List[Dict[str, Any]] = []
+    at = text.find("{")
+    for _ in range(_MOST_TRIES):
+        if at < 0:
+            break
         try:
-            value, _ = decoder.raw_decode(text, match.start())
-        except ValueError:
-            continue
-        return value if isinstance(value, dict) else None
-    return None
+            value, end = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            end = at + 1
+        else:
+            if key in value:
+                found.append(value)
+        at = text.find("{", end)
+    return found
 
 
 def _finding(item: Dict[str, Any]) -> Dict[str, Any]:
