@@ -1,1 +1,1 @@
-"""Tests, in folders by room and cost."""
+"""Tests, in folders by package and cost."""

@@ -189,7 +189,7 @@ def apply_status(job_id: int, status: Mapping[str, Any]) -> None:
     if status.get("alive") and job.state == JobState.INTERRUPTED:
         if _is_going_down(job, now):
             return
-        # Somebody resumed it by hand, or an older sighting was applied after a newer one.
+        # A user resumed it by hand, or an older sighting was applied after a newer one.
         move_job(job_id, JobState.RUNNING, reason=Reason.RESUMED, attention=Attention.NONE)
         return
     if job.state != JobState.RUNNING or status.get("alive"):
@@ -220,7 +220,7 @@ def end_cancelling(worker_id: int, detail: str) -> None:
 
 
 def interrupt(job: Job, reason: Reason, detail: str = "") -> None:
-    """Move a job that nobody works on any more, with the tasks that were at work."""
+    """Move a job that no runner works on any more, with the tasks that were at work."""
     with transaction.atomic():
         if not move_job(
             job.id, JobState.INTERRUPTED, reason=reason, detail=detail, attention=Attention.ERROR

@@ -27,7 +27,7 @@ CHUNK = 256 * 1024
 QUESTION_DEADLINE = 30.0
 SLOWEST = 100 * 1024  # bytes per second: what a transfer may take as its time
 MOST_KNOWN = 500  # commits of the worker that are worth telling git about
-# $1: file, $2: its length. Whole or not at all, and readable for whoever owns the directory.
+# $1: file, $2: its length. Whole or not at all, and readable for the directory's owner.
 _TAKE = r"""
 umask 077
 dir=${1%/*}

@@ -11,7 +11,7 @@ from jobs.transport.local import LocalTransport
 from jobs.workers import Connection, connect, get_job
 
 HEAD_DEADLINE = 10.0
-# git asks nobody, and ssh neither.
+# git does not prompt, and ssh neither.
 _ENV = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -o BatchMode=yes"}
 
 

@@ -100,7 +100,7 @@ async def lease(job_id: int, owner: str) -> AsyncIterator[bool]:
 async def launch(job_id: int, progress: Progress = NO_PROGRESS, *, keep_queued: bool = False) -> Job:
     """Drive a job until its session runs (or it has ended); return its row.
 
-    Safe to call at any time and by several processes at once: whoever holds the lease works, the others
+    Safe to call at any time and by several processes at once: the holder of the lease works, the others
     wait for the outcome. Raises what went wrong; the row then says so too: a request that can never work
     is `failed`, a worker that does not answer leaves the job `queued` when `keep_queued` is set. A job
     that is interrupted goes on when a person asks (not `keep_queued`), and stays so when a stop interrupts it
@@ -126,7 +126,7 @@ async def launch(job_id: int, progress: Progress = NO_PROGRESS, *, keep_queued: 
                     try:
                         await _drive(job, progress, keep_queued=keep_queued)
                     except OffloadError:
-                        # What went wrong after a brake went wrong because of it.
+                        # What failed after a stop failed because of it.
                         if (await get_job(job_id)).state != JobState.INTERRUPTED:
                             raise
                     return await get_job(job_id)
@@ -135,7 +135,7 @@ async def launch(job_id: int, progress: Progress = NO_PROGRESS, *, keep_queued: 
             progress.step(text, LaunchPhase.CONNECT)
             said = text
         if ours:
-            # Somebody has to notice that a running job ended, even when no reconcile loop runs.
+            # The row has to say that a running job ended, even when no reconcile loop runs.
             with contextlib.suppress(TransportError, WorkerUnavailable):
                 await refresh_worker(job.worker_id)
         await asyncio.sleep(QUEUE_POLL)
@@ -237,7 +237,7 @@ async def _spec(job: Job) -> dict[str, Any]:
 
 
 def _base(job: Job) -> dict[str, str]:
-    """Return the base that somebody named, and who; the runner chooses one when nobody did."""
+    """Return the base that was named, and why; the runner chooses one when none was."""
     if named := job.options.get("base"):
         return {"ref": named, "because": "named with --base"}
     if job.repository.base:

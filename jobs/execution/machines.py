@@ -58,7 +58,7 @@ async def wake(worker: Worker, step: Callable[[str], None], *, job_id: int | Non
         return worker
     worker = await Worker.objects.aget(id=worker.id)
     if worker.desired == WorkerDesired.GONE and worker.state != WorkerState.ABSENT:
-        # To start it would take back what somebody confirmed, and leave what no sweep ends.
+        # To start it would take back what a user confirmed, and leave what no sweep ends.
         raise NotFound(
             f"The machine {worker.name} is being deleted.",
             hint=f"`manage.py fleet delete {worker.name}` ends that; `manage.py fleet start {worker.name}` "
@@ -168,7 +168,7 @@ async def resume_lost_jobs(worker: Worker) -> int:
 
 
 async def resumes_by_itself(job: Job) -> bool:
-    """Tell whether an interrupted job goes on by itself: `auto_resume`, and nobody asked for a stop."""
+    """Tell whether an interrupted job goes on by itself: `auto_resume`, and no stop was requested."""
     if job.state != JobState.INTERRUPTED or cloud_or_none(job.worker) is None:
         return False
     row = await Worker.objects.aget(id=job.worker_id)
@@ -184,7 +184,7 @@ async def resumes_by_itself(job: Job) -> bool:
 
 @sync_to_async
 def _resume_lost(worker_id: int) -> int:
-    with transaction.atomic():  # with the row: a brake comes before this, or interrupts what is queued here
+    with transaction.atomic():  # with the row: a stop comes before this, or interrupts what is queued here
         row = Worker.objects.select_for_update().get(id=worker_id)
         if row.desired != WorkerDesired.UP or not row.config.get("auto_resume"):
             return 0

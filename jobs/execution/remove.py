@@ -83,7 +83,7 @@ async def _mark_removed(job: Job, actor: str, bundle: str | None) -> None:
 async def discard(job_id: int) -> None:
     """Take back a job that never started: half-made files and the row itself.
 
-    Nobody can have worked in it; what refuses to go all the same keeps its row, so that it is seen.
+    No work can be in it; what refuses to go all the same keeps its row, so that it is seen.
     """
     job = await get_job(job_id)
     if job.started_at or job.state != JobState.FAILED or job.reason != Reason.PREPARE_FAILED:

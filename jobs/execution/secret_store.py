@@ -157,7 +157,7 @@ def _call(call: Any, doing: str) -> Any:
 def _read(path: Path) -> dict[str, str]:
     try:
         if sys.platform != "win32" and path.stat().st_mode & 0o077:
-            raise NotConfigured(f"{path} can be read by others.", hint=f"Mend it: chmod 600 {path}")
+            raise NotConfigured(f"{path} can be read by others.", hint=f"Run: chmod 600 {path}")
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}

@@ -124,9 +124,9 @@ def missing_credentials(url: str, error: OffloadError) -> OffloadError:
 async def delivered(
     client: RunnerClient, session: str, secrets: Mapping[str, str]
 ) -> AsyncIterator[Callable[[bool], None]]:
-    """Deliver a job's secrets for the start within the block; `keep(False)`: nobody is going to take them.
+    """Deliver a job's secrets for the start within the block; `keep(False)`: no task is going to take them.
 
-    What nobody takes is deleted again, also when the start fails.
+    What no task takes is deleted again, also when the start fails.
     """
     if not secrets:
         yield lambda taken: None

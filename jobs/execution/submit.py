@@ -1,4 +1,4 @@
-"""Intent: rows for jobs that somebody wants."""
+"""Requests: rows for jobs that a user asked for."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ class LaunchJobs(Duty):
     name = "launch"
 
     async def find(self) -> AsyncIterator[Work]:
-        """Return the jobs that nobody launches, oldest first."""
+        """Return the jobs that no process launches, oldest first."""
         unleased = Q(lease_owner="") | Q(lease_until__lt=timezone.now()) | Q(lease_until__isnull=True)
         waiting = _present_jobs().filter(unleased, state__in=[JobState.QUEUED, JobState.PREPARING])
         async for job in waiting.exclude(attention=Attention.APPROVAL).order_by("created_at"):

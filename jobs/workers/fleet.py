@@ -109,7 +109,7 @@ def _last(instance: Instance, key: str) -> datetime | None:
 
 
 def _why_stopped(worker: Worker, instance: Instance, since: datetime | None) -> str:
-    """Return why a machine is down that nobody here asked to go down."""
+    """Return why a machine is down although no request here stopped it."""
     because = instance.data.get("because")
     if because == "preempted":
         return f"Preempted: {instance.detail}"

@@ -29,7 +29,8 @@ def home_id(home: Path) -> str:
         found = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise NotConfigured(
-            f"Reading the id of this Offload home failed: {path}: {error}.", hint="Mend the file's place."
+            f"Reading the id of this Offload home failed: {path}: {error}.",
+            hint="Make its directory readable and writable.",
         ) from error
     if not _ID.fullmatch(found):
         raise NotConfigured(

@@ -66,7 +66,7 @@ class Idle:
         return in_utc(self.parts)
 
     def is_soon(self, now: datetime | None = None) -> bool:
-        """Tell whether somebody who works there should know now."""
+        """Tell whether a user at work there should be told now."""
         return self.ends_at is not None and self.ends_at - (now or timezone.now()) < SOON
 
 

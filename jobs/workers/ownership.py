@@ -1,7 +1,7 @@
 """Whether what has a worker's name is that worker's, or was made by another Offload home of the same owner.
 
 A worker's machine is known by its name, and two homes of one person may use one name. What another home made
-is this worker's only when somebody agreed to that: then its home's id is in `facts["adopts"]`.
+is this worker's only when a user agreed to that: then its home's id is in `facts["adopts"]`.
 """
 
 from __future__ import annotations

@@ -136,9 +136,9 @@ async def bring_up(worker: Worker, step: Step = silent, *, make: bool = False) -
 
 
 async def _require_wanted(worker: Worker, started: CloudProvider | None = None) -> None:
-    """Raise `Refused` when somebody wants the machine down by now; one that was `started` is stopped again.
+    """Raise `Refused` when the machine is to be down by now; one that was `started` is stopped again.
 
-    Asked before and after the machine is: whoever stops it looks in between, and may see nothing to stop.
+    Checked before and after the machine is made: a stop that comes in between may find nothing to stop.
     """
     row = await Worker.objects.aget(id=worker.id)
     if row.desired == WorkerDesired.UP:

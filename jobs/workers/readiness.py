@@ -52,7 +52,7 @@ def _boot_failed(worker: Worker, said: Mapping[str, Any]) -> WorkerUnavailable:
     error = WorkerUnavailable(
         f"{worker.name} did not boot through: {said.get('step') or 'boot'}: "
         f"{said.get('error') or 'no reason given'}",
-        hint=f"`manage.py fleet logs {worker.name}` shows its console; `fleet rebuild` makes it anew.",
+        hint=f"`manage.py fleet logs {worker.name}` shows its console; `fleet rebuild` makes it again.",
     )
     error.retryable = False  # type: ignore[misc]
     return error
@@ -61,9 +61,9 @@ def _boot_failed(worker: Worker, said: Mapping[str, Any]) -> WorkerUnavailable:
 async def nobody_answers(provider: CloudProvider, worker: Worker) -> str:
     """Return why the machine is not waited for; empty when it is."""
     if worker.config.get("machine_only"):
-        return "The machine runs, says its provider. Nobody was asked over ssh: it is a machine only."
-    hollow = await provider.why_unreachable(worker.name)
-    return f"The machine runs, says its provider. {hollow}" if hollow else ""
+        return "The machine runs, says its provider. It is a machine only: it was not asked over ssh."
+    problem = await provider.why_unreachable(worker.name)
+    return f"The machine runs, says its provider. {problem}" if problem else ""
 
 
 async def _pin(provider: CloudProvider, worker: Worker) -> bool:
@@ -86,7 +86,7 @@ async def until_ready(provider: CloudProvider, worker: Worker, before: dict[str,
 
     async def look() -> Seen[bool]:
         if not await _pin(provider, worker):
-            # sshd may be up first, and would be taken for somebody else.
+            # sshd may be up first, and would be taken for another machine.
             missing: str | None = "it has not published its host keys"
         else:
             missing = await what_is_missing(worker)

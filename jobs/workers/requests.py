@@ -1,7 +1,7 @@
 """The only writer of `WorkerRequest` rows: what was requested of a worker, and how far it is.
 
-A later request replaces an open one that it contradicts. Whoever carries a request out checks that it is
-still open in the transaction that acts on it; the worker's row is the lock.
+A later request replaces an open one that it contradicts. The process that carries a request out checks that
+it is still open in the transaction that acts on it; the worker's row is the lock.
 """
 
 from __future__ import annotations

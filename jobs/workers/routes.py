@@ -1,6 +1,6 @@
 """Which of several ways leads to a machine: the one that answered last, then the others in their order.
 
-Only a line that does not come about leads to the next way. Somebody who answers and says no (our key is not
+Only a route that does not connect leads to the next one. A server that answers and refuses (our key is not
 taken, the host's key is another one) is the machine or an impostor, and no other way makes that better.
 """
 
@@ -25,7 +25,7 @@ async def way_to(worker: Worker, provider: WorkerProvider, instance: Instance) -
     """Return where the worker's machine answers, with a connection there, and remember it on the row.
 
     With one way there is nothing to choose, and nothing is connected yet. Raises what the first way that
-    was answered said no with, or `ConnectFailed` naming each way that nobody answered.
+    was answered said no with, or `ConnectFailed` naming each route that had no answer.
     """
     ways = provider.ways(instance)
     if len(ways) == 1:

@@ -1,4 +1,4 @@
-"""What no row knows and what rows wrongly believe; and the brake for everything at once."""
+"""Find what no row refers to and rows that are wrong; and stop everything at once."""
 
 from __future__ import annotations
 
@@ -259,7 +259,7 @@ async def _ask_all_to_stop(account: _Account, step: Step, halted: Halted) -> lis
             continue
         step(f"Stopping {instance.name}")
         if row is not None:
-            # Said first: whoever sees it go down knows why.
+            # Said first: a user who sees it go down knows why.
             await bring_row(row.id, WorkerState.STOPPING, ON_REQUEST)
         try:
             await account.provider.stop(instance.name)

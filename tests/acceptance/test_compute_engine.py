@@ -54,7 +54,7 @@ def test_review_stop_and_the_same_command_wakes_it(tour: Tour) -> None:
 
 
 def test_preempted_in_the_middle_of_a_job(tour: Tour) -> None:
-    """Nobody watches: the shell's own `status` must not show what was true once."""
+    """No process watches: the shell's own `status` must not show what was true once."""
     go = tour.waiting_pull(3)
     session = tour.begin(3)
     tour.warm.run("fleet", "preempt", "tour")

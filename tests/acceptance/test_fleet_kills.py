@@ -63,7 +63,7 @@ def is_up_once(stage: Stage, zone: str = "us-central1-a") -> None:
 
 
 def test_provision(stage: Stage) -> None:
-    points = everywhere(stage, "nothing", PROVISION, lambda: is_up_once(stage), wish="up")
+    points = everywhere(stage, "nothing", PROVISION, lambda: is_up_once(stage), desired="up")
     assert (points.kills["before"] >= 12, points.kills["write"] >= 8, len(points.states) >= 10) == (True,) * 3
 
 
@@ -72,7 +72,7 @@ def test_provision_when_the_first_zone_says_late_that_it_is_full(stage: Stage) -
     stage.simulator.world.exhausted = ["us-central1-a"]
     stage.keep("full")
     check = lambda: is_up_once(stage, "us-central1-b")  # noqa: E731
-    points = everywhere(stage, "full", PROVISION, check, kinds=CHANGES, wish="up")
+    points = everywhere(stage, "full", PROVISION, check, kinds=CHANGES, desired="up")
     assert points.kills["after"] >= 3
 
 
@@ -82,7 +82,7 @@ def test_stop(stage: Stage) -> None:
         row = stage.row()
         assert (row["state"], row["desired"]) == ("stopped", "down")
 
-    points = everywhere(stage, "made", ("fleet", "stop", "box", "--yes"), check, wish="down")
+    points = everywhere(stage, "made", ("fleet", "stop", "box", "--yes"), check, desired="down")
     assert len(points.states) >= 4
 
 
@@ -95,7 +95,7 @@ def test_rebuild(stage: Stage) -> None:
         assert stage.there("instances")["box"]["id"] != machine, "it is a new machine"
         assert stage.there("disks")["box-data"]["id"] == disk, "on the old data disk"
 
-    points = everywhere(stage, "made", ("fleet", "rebuild", "box", "--yes"), check, wish="up")
+    points = everywhere(stage, "made", ("fleet", "rebuild", "box", "--yes"), check, desired="up")
     assert (points.kills["after"] >= 2, len(points.states) >= 8) == (True, True)
 
 
@@ -106,7 +106,7 @@ def test_resize(stage: Stage) -> None:
         assert stage.row()["config"]["spec"]["machine_type"] == "n2-standard-16"
 
     words = ("fleet", "resize", "box", "n2-standard-16", "--yes")
-    points = everywhere(stage, "made", words, check, kinds=CHANGES, wish="up")
+    points = everywhere(stage, "made", words, check, kinds=CHANGES, desired="up")
     assert (points.kills["after"] >= 3, len(points.states) >= 8) == (True, True)
 
 
@@ -141,7 +141,7 @@ def test_delete(stage: Stage, with_disk: bool, again: tuple[str, ...]) -> None:
         assert (row["state"], row["desired"]) == ("absent", "gone")
 
     words = ("fleet", "delete", "box", "--yes", *(["--with-disk"] if with_disk else []))
-    points = everywhere(stage, "made", words, check, wish="gone", again=again, kinds=CHANGES)
+    points = everywhere(stage, "made", words, check, desired="gone", again=again, kinds=CHANGES)
     assert points.kills["after"] >= (2 if with_disk else 1)
     assert len(points.states) >= 4
 
@@ -187,7 +187,7 @@ def test_taking_over(stage: Stage, left: str, maker: str) -> None:
         stage.restore_home("nothing")
         stage.keep("left")
         kinds = ("write",) if left == "RUNNING" else CHANGES
-        points = everywhere(stage, "left", TAKE, check, wish="up", kinds=kinds)
+        points = everywhere(stage, "left", TAKE, check, desired="up", kinds=kinds)
         assert "Nothing to sweep" in stage.run("fleet", "sweep").out
     assert len(points.states) >= (3 if left == "RUNNING" else 5)
 

@@ -179,7 +179,7 @@ def test_doctor_repairs_a_machine(tmp_path: Path) -> None:
         checks = far.cli.json("doctor", "far", code=4)["doctor"]["checks"]
         assert checks[-1]["severity"] == "fail"
         assert "Connecting to" in checks[-1]["detail"]
-        far.cli.run("doctor", "nobody", code=3)
+        far.cli.run("doctor", "absent", code=3)
 
 
 def test_a_full_disk_before_and_in_the_middle_of_a_job(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ async def refusal_of(server: Sshd) -> OffloadError:
 async def test_a_server_without_a_common_key_exchange(tmp_path: Path) -> None:
     only = "KexAlgorithms sntrup761x25519-sha512@openssh.com"
     with Sshd(tmp_path / "sshd", options=(only,)) as server:
-        # A busy sshd may hang up before it sent its list; then nobody can say more than that.
+        # A busy sshd may hang up before it sent its list; then no more than that can be said.
         told = [await refusal_of(server) for _ in range(20)]
     assert {type(one) for one in told} <= {NotConfigured, ConnectFailed}
     known = next(one for one in told if isinstance(one, NotConfigured))

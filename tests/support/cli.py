@@ -1,6 +1,6 @@
 """The real `manage.py` in a home of its own: as a subprocess, or inside a terminal.
 
-`start` and `terminal` start Python anew. So does `run` when the environment speaks to Python itself;
+`start` and `terminal` start another Python. So does `run` when the environment speaks to Python itself;
 otherwise its process is forked from one that has imported everything (`tests.support.zygote`), which does
 the same in a tenth of the time.
 """

@@ -73,7 +73,7 @@ class Desk:
         return job
 
     def wait_for_test(self, number: int, session: str, worker: str) -> None:
-        """Wait until the test of a waiting pull request runs, and of the tasks beside it none any more."""
+        """Wait until the test of a waiting pull request runs, and none of its sibling tasks any more."""
         job = self.root_of(worker) / "jobs" / session
         log = job / "tasks" / "test.log"
         until(lambda: log.exists() and "waiting for go" in log.read_text(), f"the test of #{number} runs")
@@ -91,7 +91,7 @@ class Desk:
         return found[0] if found else None
 
     def change_worker(self, name: str, config: dict[str, Any]) -> None:
-        """Change a worker's configuration, as somebody would in the admin."""
+        """Change a worker's configuration, as a user would in the admin."""
         with sqlite3.connect(self.cli.home / "offload.sqlite3", timeout=20) as database:
             database.execute("UPDATE jobs_worker SET config = ? WHERE name = ?", (json.dumps(config), name))
 

@@ -130,7 +130,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 @contextmanager
 def git_https(folder: Path, password: str) -> Iterator[GitHttps]:
-    """Serve the repositories below `folder/projects` to whoever knows the password."""
+    """Serve the repositories below `folder/projects` to clients that know the password."""
     folder.mkdir(parents=True, exist_ok=True)
     projects = folder / "projects"
     projects.mkdir(exist_ok=True)

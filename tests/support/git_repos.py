@@ -43,7 +43,7 @@ def git(cwd: Path | str, *args: str, data: bytes | None = None) -> str:
 
 
 class RepoBuilder:
-    """A repository somebody works in. Every method that changes it returns the builder."""
+    """A repository to work in. Every method that changes it returns the builder."""
 
     def __init__(self, path: Path, *, branch: str = "main") -> None:
         self.path = path

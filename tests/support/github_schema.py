@@ -2,7 +2,7 @@
 
 Run `python -m tests.support.github_schema SCHEMA`; SCHEMA is `schema.graphql` of the npm package
 @octokit/graphql-schema. Each query is validated against the
-whole schema first; the cut, `github.graphql` beside this file, is what the fake executes.
+whole schema first; the cut, `github.graphql` next to this file, is what the fake executes.
 """
 
 import sys

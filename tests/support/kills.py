@@ -26,7 +26,7 @@ from tests.support.zygote import Ended, Zygote
 KEPT = (
     "resources", "operations", "pending", "requests", "guests", "consoles", "counter", "exhausted", "account",
 )  # fmt: skip
-FILES = ("home-id", "config.toml")  # of the home, beside the database
+FILES = ("home-id", "config.toml")  # of the home, next to the database
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ][^\"]*|\"due\": [\d.]+")
 # Every state that a death can leave is left at one of these, too: only they change anything.
 CHANGES = ("ahead", "after", "write")
@@ -57,7 +57,7 @@ class OneSshd:
 
 
 class Held(Simulator):
-    """A simulator that can hold one request, so that whoever sent it can be killed there.
+    """A simulator that can hold one request, so that its sender can be killed there.
 
     `before`: the n-th of all, not carried out yet. `ahead`: the n-th that changes something, not carried out
     yet. `after`: the n-th that changes something, carried out and not answered yet.
@@ -221,13 +221,13 @@ def everywhere(
     argv: tuple[str, ...],
     check: Callable[[], None],
     *,
-    wish: str = "",
+    desired: str = "",
     again: tuple[str, ...] = (),
     kinds: tuple[str, ...] = ("before", "after", "write"),
 ) -> Points:
     """Kill the command at every point; run it (or `again`) once more for each state left, and check.
 
-    Intent before action: as soon as anything was asked of the cloud, the row's `desired` is `wish`.
+    Intent before action: as soon as anything was asked of the cloud, the row's `desired` is the one given.
     """
     points = Points()
     for when in kinds:
@@ -236,7 +236,7 @@ def everywhere(
             if not stage.killed(argv, when, number):
                 break
             points.kills[when] += 1
-            assert stage.row().get("desired") == wish or not stage.was_asked(start)
+            assert stage.row().get("desired") == desired or not stage.was_asked(start)
             if (state := stage.state()) in points.states:
                 continue
             points.states.add(state)

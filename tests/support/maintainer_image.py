@@ -2,7 +2,7 @@
 
 The Debian is the one of `docker_engine`, with this machine's ways to the package registries (mirror, proxy,
 certificates) added, so that nothing of them is in the repository. What was built is kept with its layers
-under `tests/.cache`, by the content of the Dockerfile; continuous integration always builds it anew.
+under `tests/.cache`, by the content of the Dockerfile; continuous integration always builds it again.
 """
 
 from __future__ import annotations

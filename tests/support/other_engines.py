@@ -12,7 +12,7 @@ from typing import Self
 from tests.support.docker_engine import BASE, START_SECONDS, base_archive
 from tests.support.person import Person, Place
 
-# Here nobody may raise limits, which Podman's defaults would; a person's own machine needs no such file.
+# Limits cannot be raised here, which Podman's defaults would; a person's own machine needs no such file.
 CONFIGURATION = '[containers]\ndefault_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]\n'
 
 

@@ -132,7 +132,7 @@ class Sshd:
                 _kill(half)
 
     def new_host_key(self) -> None:
-        """Take another host key, as a machine that was made anew."""
+        """Take another host key, as a machine that was made again."""
         for path in (self.host_key, Path(f"{self.host_key}.pub")):
             path.unlink()
         make_key(self.host_key)

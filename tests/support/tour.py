@@ -1,4 +1,4 @@
-"""Somebody on a tour: the command line, and simulated machines with a real sshd behind each."""
+"""A user on a tour: the command line, and simulated machines with a real sshd behind each."""
 
 from __future__ import annotations
 

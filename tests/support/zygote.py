@@ -5,7 +5,7 @@ process's own); `die_at_write` (0: never): the child kills itself, by SIGKILL, b
 that changes the database; `hurried`: it hardly pauses between its looks at what it waits for. The answer is
 `pid`, and when the child has ended `status` (as `subprocess` has it), `out` and `err`.
 
-A child with an environment of its own reads the settings anew, by `manage.py`'s own `main`: of what Offload
+A child with an environment of its own reads the settings again, by `manage.py`'s own `main`: of what Offload
 imports nothing else depends on the environment. What Python itself reads at its start does (`needs_a_start`).
 """
 
@@ -197,14 +197,14 @@ def _import_the_cloud(request: Mapping[str, Any]) -> None:
 
 
 def _follow(pid: int, out: int, err: int) -> dict[str, Any]:
-    """Read what a child writes until nobody holds its pipes, or it was killed; say how it ended."""
+    """Read what a child writes until no process holds its pipes, or it was killed; say how it ended."""
     texts = {out: bytearray(), err: bytearray()}
     open_ = set(texts)
     status: int | None = None
     end = time.monotonic() + RUN_SECONDS - 3
     while open_ and (status is None or status >= 0):
         if time.monotonic() > end:
-            held = "; ".join(_holders(open_)) or "nobody"
+            held = "; ".join(_holders(open_)) or "no process"
             texts[err] += f"\n{RUN_SECONDS - 3:g} s are over: status {status}, held open by {held}".encode()
             if status is None:
                 os.kill(pid, signal.SIGKILL)
@@ -249,7 +249,7 @@ def _be_the_command(request: Mapping[str, Any], out: int, err: int) -> NoReturn:
             os.dup2(source, target)
     os.close(out)
     os.close(err)
-    faulthandler.dump_traceback_later(RUN_SECONDS - 10, file=2)  # so that whoever waits in vain sees where
+    faulthandler.dump_traceback_later(RUN_SECONDS - 10, file=2)  # a caller that waits in vain sees where
     code = 1
     try:
         _prepare(request)

@@ -42,7 +42,7 @@ async def check_container(transport: Transport, spec: ContainerSpec) -> list[Pro
     if said:
         severity = Severity.FAIL if is_unsafe(said) else Severity.WARN
         text = f"{spec.container} is not what it must be: {', '.join(said)}."
-        remedy = "It is made anew by the next job that finds no other job in it."
+        remedy = "It is made again by the next job that finds no other job in it."
         return [*problems, Problem(severity, "container", text, remedy)]
     if not (found.get("State") or {}).get("Running"):
         text = f"{spec.container} does not run; the next job starts it."

@@ -210,7 +210,7 @@ async def build(
             f"Its last lines:\n{tail}",
             exit_status=status,
             stderr=said.encode(),
-            hint="Mend what they say and build again: the steps before it are cached.",
+            hint="Repair what they report and build again: the steps before it are cached.",
         )
     built = await look(engine, name)
     if built is None:
@@ -241,7 +241,7 @@ def judge(worker: str, wanted: str, here: Image, has: Image | None, runs: str) -
         return Comparison(worker, has, runs, problem, send)
     if runs and runs != has.id:
         problem = f"The container on {worker} runs {runs}, and {wanted} is now {has.id}."
-        return Comparison(worker, has, runs, problem, "It is made anew when no job runs in it.")
+        return Comparison(worker, has, runs, problem, "It is made again when no job runs in it.")
     return Comparison(worker, has, runs)
 
 

@@ -1,4 +1,4 @@
-"""Containers and the jobs in them: what the rows say decides whether a container may be made anew."""
+"""Containers and the jobs in them: what the rows say decides whether a container may be made again."""
 
 from __future__ import annotations
 

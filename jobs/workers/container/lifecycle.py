@@ -1,4 +1,4 @@
-"""The life of a worker's container: made, verified, started, made anew when it is stale and idle."""
+"""The life of a worker's container: made, verified, started, made again when it is stale and idle."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ async def ensure(
 
     Those are the control container and, unless each job has its own, the one of the jobs.
 
-    `is_idle`: no job runs in it, so it may be made anew. A container that is only stale is kept while jobs
+    `is_idle`: no job runs in it, so it may be made again. A container that is only stale is kept while jobs
     run; one that is unsafe is refused. Raises `NotConfigured` (no engine, no image), `WorkerUnavailable`.
     """
     engine = Engine(transport, spec)
@@ -123,13 +123,13 @@ async def _ensure_one(
         _refuse_anothers(spec, found)
         said = faults(spec, found, str(image["Id"]))
         if said and is_idle:
-            step(f"Making the container {spec.container} anew: {said[0]}")
+            step(f"Making the container {spec.container} again: {said[0]}")
             await engine.must(f"Removing the container {spec.container}", "rm", "--force", spec.container)
             found = None
         elif is_unsafe(said):
             raise WorkerUnavailable(
                 f"The container {spec.container} is not safe to use: {', '.join(said)}.",
-                hint="Wait for its jobs to end (or cancel them); then it is made anew by itself.",
+                hint="Wait for its jobs to end (or cancel them); then it is made again by itself.",
             )
         elif said:
             note = f"The container is kept while jobs run in it, although {said[0]}."
@@ -196,7 +196,7 @@ async def ensure_job(
     """Bring up the container of one job (isolation `job`), from the same image and with the same limits.
 
     `paths`: directories to make first, so that they can be mounted. The container of an earlier start of
-    the same job is made anew unless it still runs.
+    the same job is made again unless it still runs.
     """
     engine = Engine(transport, spec)
     spec = await lay_out(engine, layout, spec)

@@ -236,7 +236,7 @@ def bare_id(image: str) -> str:
 def faults(spec: ContainerSpec, found: Mapping[str, Any], image_id: str) -> list[str]:
     """Return how a container, as `inspect` shows it, differs from what it must be; empty: it is right.
 
-    The engine's own facts are looked at, not only our label: a container that somebody made by hand, or
+    The engine's own facts are looked at, not only our label: a container that a user made by hand, or
     changed, is found out.
     """
     host: Mapping[str, Any] = found.get("HostConfig") or {}

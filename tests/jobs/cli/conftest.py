@@ -20,7 +20,7 @@ def cli(tmp_path: Path) -> Iterator[Cli]:
 
 @pytest.fixture
 def shop(tmp_path: Path) -> RepoBuilder:
-    """#1 passes, #2 fails its test, #3 takes until `go` appears beside the repository (or is stopped)."""
+    """#1 passes, #2 fails its test, #3 takes until `go` appears next to the repository (or is stopped)."""
     repo = RepoBuilder(tmp_path / "shop")
     repo.commit({**NO_HUNKS, "Makefile": MAKEFILE, "test.sh": GATE, "app.txt": "one\n"})
     repo.pull(1, {"app.txt": "two\n"})

@@ -17,11 +17,11 @@ GIVEN = {
 
 def both(cli: Cli, *words: str) -> tuple[int, str, str]:
     """Run a command line in both ways, check that they cannot be told apart, and return how it ended."""
-    anew = cli.run_anew(*words)
+    fresh = cli.run_anew(*words)
     forked = cli.run(*words, code=None)
     assert not needs_a_start(cli.env)
-    assert (forked.returncode, forked.stdout, forked.stderr) == (anew.returncode, anew.stdout, anew.stderr)
-    return anew.returncode, anew.stdout, anew.stderr
+    assert (forked.returncode, forked.stdout, forked.stderr) == (fresh.returncode, fresh.stdout, fresh.stderr)
+    return fresh.returncode, fresh.stdout, fresh.stderr
 
 
 def test_each_setting_is_read_from_the_commands_own_environment_and_file(cli: Cli) -> None:
@@ -29,14 +29,14 @@ def test_each_setting_is_read_from_the_commands_own_environment_and_file(cli: Cl
         cli.env |= given
         settings = [cli.run_anew("diffsettings", "--all").stdout, cli.run("diffsettings", "--all").stdout]
         # Django completes these when the database is first used, which is not at the same time in both.
-        anew, forked = (
+        fresh, forked = (
             [
                 line.replace("}}", ",").split(", 'ATOMIC_REQUESTS'")[0].rstrip("}, ")
                 for line in one.splitlines()
             ]
             for one in settings
         )
-        assert forked == anew
+        assert forked == fresh
         assert all(word in settings[1] for word in ("two.example", "db.example")) is bool(given)
     for name in GIVEN:
         del cli.env[name]

@@ -188,7 +188,7 @@ def test_what_is_not_there_leaves_nothing_behind(cli: Cli, shop: RepoBuilder, tm
     cli.run("offload", "1", "--repo", str(tmp_path / "nowhere"), code=3)
     (tmp_path / "empty").mkdir()
     cli.run("offload", "1", "--repo", str(tmp_path / "empty"), code=3)
-    cli.run("offload", "1", "--repo", shop.url, "--worker", "nobody", code=3)
+    cli.run("offload", "1", "--repo", shop.url, "--worker", "absent", code=3)
     cli.run("offload", "status", "1", "--repo", shop.url, code=3)
     cli.run("offload", "1", code=4)  # no repository named, none here, no default
     assert cli.json("offload", "ls")["jobs"] == []
@@ -222,7 +222,7 @@ def test_code_of_strangers_is_not_run_unasked(cli: Cli) -> None:
     assert "https://127.0.0.1:1/o/r" in refusal["message"]
     assert "Without a container, because the setting `container` is `never`." in refusal["message"]
     assert cli.json("offload", "ls")["jobs"] == []
-    # Trusted, it goes on to what is wrong next: nobody answers there.
+    # Trusted, it goes on to what is wrong next: no server answers there.
     cli.run("offload", "1", "--repo", "https://127.0.0.1:1/o/r", "--trust", code=3)
 
 

@@ -13,7 +13,7 @@ from jobs.operations import simulation
 
 
 def children() -> set[str]:
-    """Return the numbers of this process's children, dead ones that nobody waited for among them."""
+    """Return the numbers of this process's children, also dead ones that were not waited for."""
     return {
         pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()
     }

@@ -79,7 +79,7 @@ def test_keys_pass_through_as_bytes(cli: Cli, shop: RepoBuilder) -> None:
         # `cat` repeats the line; Ctrl-C then ends it on the far side, not this command.
         terminal.type(b"typed to cat\r")
         terminal.expect("typed to cat")
-        # A shell interrupted while it starts `cat` may go on beside it, and readline may eat what follows.
+        # A shell interrupted while it starts `cat` may go on next to it, and readline may eat what follows.
         terminal.expect(" 0:cat")
         terminal.type_until(b"\x03\r\recho still=$((20+3))\r", "still=23")
         terminal.type(b"exit\r")

@@ -1,4 +1,4 @@
-"""Changes of a machine under jobs, brakes that die or do not reach everything, and who waits meanwhile."""
+"""Changes of a machine under jobs, stops that die or do not reach everything, and who waits meanwhile."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ class Everything(StopTest):
         await self.up()
         config = {"simulated": True, "project": "simulated", "zones": ["z"]}
         await sync_to_async(make_worker)("tour", provider="gce-cos", config=config)
-        (running.place(Path(self.root)) / "lock").mkdir(parents=True)  # nobody can hold that
+        (running.place(Path(self.root)) / "lock").mkdir(parents=True)  # no process can hold that
         for verb in ("sweep", "panic"):
             with (
                 self.settings(OFFLOAD=replace(settings.OFFLOAD, home=Path(self.root))),

@@ -51,7 +51,7 @@ class PrivateRepository(ExecutionTest):
 
     async def private(self, name: str = "owner/repo.git") -> Repository:
         repository = await execution.resolve_repository(self.server.url(name), self.tmp)
-        await execution.trust(repository.id, "somebody")
+        await execution.trust(repository.id, "a user")
         return repository
 
     async def job_of(self, repository: Repository, target: str = "refs/pull/1/head") -> Job:

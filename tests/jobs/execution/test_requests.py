@@ -113,7 +113,7 @@ class Keeping(RequestTest):
     async def test_a_line_that_is_down_is_tried_again_and_not_for_ever(self) -> None:
         row = await self.up()
         await execution.request_keep(row, 4, WHO)
-        broken = ConnectFailed("Nobody answers.")
+        broken = ConnectFailed("No answer.")
         with mock.patch.object(idle, "connect", side_effect=broken):
             request = await WorkerRequest.objects.aget()
             with self.assertRaises(ConnectFailed):
@@ -122,7 +122,7 @@ class Keeping(RequestTest):
             await WorkerRequest.objects.aupdate(requested_at=timezone.now() - timedelta(hours=1))
             await requests.carry_out(request.id)
         self.assertEqual(await self.open(), [])
-        self.assertIn("Keeping it up failed: Nobody answers.", await self.failure())
+        self.assertIn("Keeping it up failed: No answer.", await self.failure())
         self.assertEqual((await self.asked())[-1][:2], ("failed", WHO))
 
     async def test_a_newer_request_replaces_the_older(self) -> None:

@@ -386,7 +386,7 @@ def replace_repairs(seen: Seen) -> Seen:
 
 
 async def test_what_cannot_be_mended_is_said(simulator: Simulator) -> None:
-    """APIs do not come on without billing; somebody else changes the policy in between."""
+    """APIs do not come on without billing; another user changes the policy in between."""
     said: list[str] = []
     simulator.world.account.update(off=["compute.googleapis.com"], billing="")
     seen = await examine(wanted())

@@ -207,7 +207,7 @@ async def test_list_comes_in_pages_and_leaves_out_what_is_not_ours(simulator: Si
     simulator.page_size, simulator.empty_pages = 2, True
     for number in range(5):
         await provider().create({"machine_type": "e2-standard-2"}, f"worker-{number}")
-    await provider(owner="somebody else").create({"machine_type": "e2-standard-2"}, "other")
+    await provider(owner="another owner").create({"machine_type": "e2-standard-2"}, "other")
     assert sorted(one.name for one in await provider().list()) == [f"worker-{number}" for number in range(5)]
     assert len(await provider().disks()) == 10
 

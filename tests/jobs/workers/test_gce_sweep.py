@@ -1,4 +1,4 @@
-"""A sweep of a project at Google: of each kind one orphan, one with a row, one of another, one of nobody."""
+"""A sweep of a project at Google: of each kind one with a row, and one orphan, foreign or unowned each."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class GceSweep(TransactionTestCase):
         await self.make("kept")
         await Worker.objects.acreate(name="kept", provider="gce-cos", root="/r", config=mine, desired="up")
         # Orphans of ours: a machine with disks and address, a disk alone, a boot disk alone; the network's
-        # part in another region, a rule in another network, a schedule that nobody wants.
+        # part in another region, a rule in another network, a schedule that no machine uses.
         await self.make("lost")
         labels = naming.labels("gone", "Me", "", self.home())
         zone = f"zones/{ZONE}"
@@ -90,10 +90,10 @@ class GceSweep(TransactionTestCase):
         self.add(
             f"regions/{REGION}/resourcePolicies/offload-snapshots-3d", "resourcePolicy", {"description": ours}
         )
-        # Somebody else's, with our marks and another owner.
-        await self.make("theirs", owner="Somebody")
-        other = naming.description("Somebody")
-        theirs = naming.labels("away", "Somebody", "")
+        # Another owner's, with our marks.
+        await self.make("theirs", owner="Stranger")
+        other = naming.description("Stranger")
+        theirs = naming.labels("away", "Stranger", "")
         self.add(f"{zone}/disks/away-data", "disk", {"labels": theirs, "status": "READY"})
         for rest, kind in (
             ("global/networks/theirs", "network"),

@@ -1,4 +1,4 @@
-"""The machine itself: its disks outlive a power cut, everything else begins anew."""
+"""The machine itself: its disks outlive a power cut, everything else starts empty."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class CosMachine:
         self.cloud.connect(self._pid)
 
     def _listen(self, console: int) -> None:
-        # Ends when nobody has the other side open any more.
+        # Ends when no process has the other side open any more.
         with contextlib.suppress(OSError):
             while data := os.read(console, 65536):
                 self.console += data
