@@ -55,6 +55,12 @@ def page(context: BrowserContext, server: TerminalServer, jobs: Iterator[int]) -
     return page
 
 
+def worktree_of(page: Page, server: TerminalServer) -> Path:
+    """Return the worktree of the job whose terminal a page shows."""
+    number = int(page.url.partition("/terminals/")[2].partition("/")[0])
+    return server.root / "worktrees" / server.sessions[server.jobs.index(number)]
+
+
 def test_a_lost_graphics_context_leaves_the_text(page: Page) -> None:
     run(page, "echo dra''wn")
     shows(page, "drawn")
@@ -125,7 +131,7 @@ def test_a_place_in_a_file_is_a_link(page: Page, server: TerminalServer) -> None
     text = "at src/app.py:12:3, ./a.rs:7; not http://a.b/c.py:9 or 12:30"
     found = offload(page, "(await import('/static/terminals/places.js')).places(arg).map(p => p.place)", text)
     assert found == ["src/app.py:12:3", "./a.rs:7"]
-    (server.worktree / "place.txt").write_text("it is here")
+    (worktree_of(page, server) / "place.txt").write_text("it is here")
     run(page, "clear; echo see 漢 place.txt:3 now")
     on_top(page, "see 漢 place.txt:3 now")
     click_text(page, "place.txt:3")
@@ -242,7 +248,7 @@ def test_files_can_be_dropped(page: Page, server: TerminalServer) -> None:
     assert page.evaluate("document.getElementById('terminal').classList.contains('drop')")
     page.evaluate(drag, "drop")
     expect(page.locator("#toasts")).to_contain_text("drop me.txt is in the worktree")
-    assert (server.worktree / "drop me.txt").read_text() == "dropped in"
+    assert (worktree_of(page, server) / "drop me.txt").read_text() == "dropped in"
     page.get_by_role("button", name="Insert name").click()
     shows(page, "'drop me.txt'")
 

@@ -37,7 +37,8 @@ worker = Worker.objects.create(name=spec["worker"], provider=spec["provider"], r
                                config=spec["config"], state="ready")
 repository = Repository.objects.create(slug="acme/shop", short="shop", url="/nowhere/shop", forge="plain")
 ids = [Job.objects.create(repository=repository, worker=worker, session=session, target=f"#{n}", ref="x",
-                          action="review", state="running", worktree=spec["worktree"]).id
+                          action="review", state="running",
+                          worktree=f"{spec['root']}/worktrees/{session}").id
        for n, session in enumerate(spec["sessions"], 1)]
 def cookie(user):
     store = SessionStore()
@@ -71,15 +72,16 @@ class TerminalServer:
         self._directory = tempfile.TemporaryDirectory(prefix="offload-term-", ignore_cleanup_errors=True)
         self.directory = Path(self._directory.name)
         self.root = self.directory / "worker"
-        self.worktree = self.directory / "tree"
         self.home = self.directory / "home"
-        for path in (self.root / "state", self.root / "tmux", self.worktree, self.home):
+        self.sessions = [f"offload-shop-{n}-review" for n in range(1, sessions + 1)]
+        self.worktree = self.root / "worktrees" / self.sessions[0]
+        places = [self.root / part / session for part in ("jobs", "worktrees") for session in self.sessions]
+        for path in (self.root / "state", self.root / "tmux", self.home, *places):
             path.mkdir(parents=True)
         self.provider = provider
         self.shell = shell
         self.socket_name = socket_for_root(str(self.root), "")
         self.config = {**(config or {}), "tmux_socket": self.socket_name}
-        self.sessions = [f"offload-shop-{n}-review" for n in range(1, sessions + 1)]
         clean = {name: value for name, value in os.environ.items() if not name.startswith("OFFLOAD_")}
         self.env = {
             **clean,
@@ -113,7 +115,6 @@ class TerminalServer:
             "root": str(self.root),
             "config": self.config,
             "sessions": self.sessions,
-            "worktree": str(self.worktree),
         }
         seeded = subprocess.run(
             [sys.executable, "-c", _SEED], input=json.dumps(spec), capture_output=True, text=True,
