@@ -124,12 +124,14 @@ class Sshd:
         assert self.process is not None
         return children(self.process.pid)
 
-    def cut(self) -> None:
-        """Kill every connection; the server goes on listening."""
-        for pid in self.connections():
+    def cut(self) -> set[int]:
+        """Kill every connection, and return which; the server goes on listening."""
+        killed = set(self.connections())
+        for pid in killed:
             halves = [child for child in children(pid) if _is_sshd(child)]  # root's has only one
             for half in [*halves, pid]:
                 _kill(half)
+        return killed
 
     def new_host_key(self) -> None:
         """Take another host key, as a machine that was made again."""
