@@ -44,7 +44,9 @@ LONGEST = (
 
 # Left out of the quick loop (`make check`): the files whose tests take longest, of real peers mostly.
 SLOW = frozenset((
-    "contracts/test_transport.py", "jobs/cli/test_gcp_bad_input.py", "jobs/cli/test_gcp_setup.py",
+    "contracts/test_transport.py", "jobs/cli/test_forked.py", "jobs/execution/test_private_repository.py",
+    "runner/test_client.py", "runner/test_watchdog.py", "terminals/test_field.py",
+    "jobs/cli/test_gcp_bad_input.py", "jobs/cli/test_gcp_setup.py",
     "jobs/cli/test_main_command.py", "jobs/cli/test_secret.py", "jobs/cli/test_terminal.py",
     "jobs/execution/test_agents.py", "jobs/execution/test_crashes.py",
     "jobs/execution/test_main_job.py", "jobs/execution/test_secrets.py",
