@@ -13,7 +13,7 @@ from typing import Callable
 
 from jobs.remote.offload_runner.engine import frames
 
-# How much of a connection is on its way in one direction, so that a flood fills nobody's memory.
+# How much of a connection is on its way in one direction, so that a flood does not fill the memory.
 WINDOW = 256 * 1024
 _READ_BYTES = 64 * 1024
 

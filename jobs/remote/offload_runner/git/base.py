@@ -91,8 +91,8 @@ def choose(git: Git, refs: RemoteRefs, head: str, merge: str, branches: Dict[str
     ahead = {name: _count(git, head, tip) for name, tip in branches.items()}
     # A branch that has all of it was made from the change, or took it already.
     able = {name: count for name, count in ahead.items() if count or name == default}
-    nearest = min(able, key=lambda name: able[name])
-    if nearest != default and ahead[default] and able[nearest] < ahead[default]:
+    nearest = min(able, key=lambda name: able[name])  # of equals the first, and the default one comes first
+    if nearest != default:
         return Base(nearest, "the long-lived branch that lacks the fewest commits of the change")
     return Base(default, because)
 
