@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socketserver
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 from jobs.remote.offload_runner.git import bundles
 from tests.support.bench import Bench
 from tests.support.git_repos import RepoBuilder, git
+from tests.support.serving import serving
 
 DEFAULT = "the default branch"
 NEAREST = "the long-lived branch that lacks the fewest commits of the change"
@@ -141,12 +141,9 @@ def far(tmp_path: Path) -> Iterator[str]:
         def handle(self) -> None:
             subprocess.run(argv, stdin=self.request, stdout=self.request, check=True)
 
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+    with serving(server):
         yield f"git://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
 
 
 def test_a_far_repository_is_asked_for_all_that_is_needed(

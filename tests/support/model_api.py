@@ -5,12 +5,13 @@ from __future__ import annotations
 import http.server
 import json
 import re
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests.support.serving import serving
 
 AGENT_BIN = Path(__file__).parent / "gemini" / "node_modules" / ".bin"
 
@@ -83,13 +84,6 @@ def model_api() -> Iterator[ModelApi]:
     """Serve a model on a free port."""
     api = ModelApi()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"api": api}))
-    server.daemon_threads = True
     api.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
+    with serving(server):
         yield api
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

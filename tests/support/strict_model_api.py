@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+from tests.support.serving import serving
+
 KEY = "planted-gateway-key-51d2"
 _KNOWN = {
     "host",
@@ -134,14 +136,9 @@ def strict_api() -> Iterator[StrictApi]:
     """Serve one on a free port."""
     api = StrictApi()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"api": api}))
-    server.daemon_threads = True
     api.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield api
-    finally:
-        api.go_on.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(server):
+        try:
+            yield api
+        finally:
+            api.go_on.set()
