@@ -63,11 +63,7 @@ async def _list_pulls(request: Request) -> int:
     elif not rows:
         print("There is no open pull request.")
     else:
-        cells = {row.number: _pull_cells(row) for row in rows}
-        widths = [max(map(visible_width, column)) for column in list(zip(*cells.values(), strict=True))[:-1]]
-        room = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
-        for row in rows:
-            print(_line(cells[row.number], widths, room))
+        print("\n".join(_lines([_pull_cells(row) for row in rows])))
     return 0
 
 
@@ -80,16 +76,21 @@ def _pull_cells(row: PullRequest) -> tuple[str, ...]:
 
 
 def _print_table(groups: Sequence[tuple[str, Sequence[Job]]]) -> None:
-    rows = {job.id: _cells(job) for _, members in groups for job in members}
-    widths = [max(map(visible_width, column)) for column in list(zip(*rows.values(), strict=True))[:-1]]
-    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    lines = iter(_lines([_cells(job) for _, members in groups for job in members]))
     blank = ""
     for title, members in groups:
         if members:
             print(f"{blank}{colour(f'{title} ({len(members)})', 'bold')}")
             blank = "\n"
-        for job in members:
-            print(_line(rows[job.id], widths, room))
+        for _ in members:
+            print(next(lines))
+
+
+def _lines(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a line for each row, at least one, its cells below those of the others."""
+    widths = [max(map(visible_width, column)) for column in list(zip(*rows, strict=True))[:-1]]
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    return [_line(row, widths, room) for row in rows]
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], room: int) -> str:
