@@ -1,10 +1,11 @@
-"""The JSON of jobs and workers, for every interface. Schema: `offload/1`."""
+"""The JSON of jobs, workers, pull requests and drafts, for every interface. Schema: `offload/1`."""
 
 from typing import TYPE_CHECKING
 
 from jobs.lazy import load_on_first_use
 
 if TYPE_CHECKING:
+    from jobs.serializers.draft import draft_json
     from jobs.serializers.job import JobJson, commands_for, isolation_text, job_json, shown_target
     from jobs.serializers.pull import pull_json
     from jobs.serializers.times import utc
@@ -23,6 +24,7 @@ __all__ = [
     "WorkerJson",
     "commands_for",
     "cost_json",
+    "draft_json",
     "isolation_text",
     "job_cost_json",
     "job_json",

@@ -13,7 +13,7 @@ from jobs.errors import UsageError
 from jobs.formats import format_age
 from jobs.models import Draft
 from jobs.operations import ConfirmationPlan
-from jobs.serializers import utc
+from jobs.serializers import draft_json
 
 _ACTIONS = ("ls", "review", "show", "edit", "drop", "send")
 _VERDICTS = {"comment": "COMMENT", "approve": "APPROVE", "request-changes": "REQUEST_CHANGES"}
@@ -65,25 +65,6 @@ async def run(request: Request) -> int:
     url = await outbox.send_draft(draft, shown)
     draft = await outbox.get_draft(str(draft.id))
     return _answer(request, draft, f"Posted: {url}")
-
-
-def draft_json(draft: Draft) -> dict[str, Any]:
-    """Return a draft as data."""
-    return {
-        "id": draft.id,
-        "kind": draft.kind,
-        "state": draft.state,
-        "repository": draft.repository.slug,
-        "number": draft.number,
-        "verdict": draft.verdict,
-        "head_sha": draft.head_sha,
-        "body": draft.body,
-        "comments": draft.comments,
-        "url": draft.url or None,
-        "error": draft.error or None,
-        "created_at": utc(draft.created_at),
-        "sent_at": utc(draft.sent_at),
-    }
 
 
 def preview_json(shown: outbox.PlacedReview) -> dict[str, Any]:
