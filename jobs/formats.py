@@ -35,6 +35,15 @@ def format_age(moment: datetime | None, now: datetime | None = None) -> str:
     return f"{seconds} s ago"
 
 
+def format_until(moment: datetime | None, now: datetime | None = None) -> str:
+    """Return when something ends: `until 12:00:37 UTC`, with the date on another day; empty when unknown."""
+    if moment is None:
+        return ""
+    moment = moment.astimezone(UTC)
+    is_today = moment.date() == (now or datetime.now(UTC)).astimezone(UTC).date()
+    return f"until {moment:{'%H:%M:%S' if is_today else '%Y-%m-%d %H:%M'}} UTC"
+
+
 def format_money(amount: float, currency: str) -> str:
     """Return an amount with two decimals: `0.42 USD`, `less than 0.01 USD`."""
     return f"less than 0.01 {currency}" if 0 < amount < 0.005 else f"{amount:.2f} {currency}"

@@ -1,6 +1,7 @@
 """What Offload remembers: workers, repositories, jobs and their events.
 
-State columns (`state`, `reason`, `attention`, `verdict`) are written by `jobs.transitions` alone.
+State columns (`state`, `reason`, `attention`, `attention_until`, `verdict`) are written by
+`jobs.transitions` alone.
 The journal on the worker is the truth about a job; a `Job` row is what was last read from it.
 """
 
@@ -101,6 +102,7 @@ class Job(models.Model):
     )
     reason_detail = models.TextField(blank=True, help_text="The error or the observation behind the reason.")
     attention = models.CharField(max_length=16, choices=_choices(Attention), blank=True, default="")
+    attention_until = models.DateTimeField(null=True, blank=True, help_text="When a limit ends, if known.")
     verdict = models.CharField(max_length=16, choices=_choices(Verdict), blank=True, default="")
 
     sha = models.CharField(max_length=64, blank=True, help_text="The head commit that this job is about.")

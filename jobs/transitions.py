@@ -60,6 +60,8 @@ def move_job(
         values["attention"] = Attention.ERROR.value if to is JobState.FAILED else Attention.NONE.value
     elif to is JobState.RUNNING:
         values["attention"] = Attention.NONE.value
+    if "attention" in values:
+        values["attention_until"] = None
     if to in JOB_ENDED:
         values.setdefault("finished_at", now)
     else:
@@ -81,12 +83,26 @@ def move_job(
     return True
 
 
-def set_attention(job_id: int, attention: Attention, *, detail: str = "", actor: str = "") -> bool:
-    """Set why a human is needed. Returns False when it already was so."""
+def set_attention(
+    job_id: int,
+    attention: Attention,
+    *,
+    detail: str = "",
+    actor: str = "",
+    until: datetime | None = None,
+    sources: frozenset[Attention] | None = None,
+) -> bool:
+    """Set why a human is needed, and when that ends by itself if this is known.
+
+    `sources` narrows what it may be before. Returns False when the reason is not a new one; a new end of
+    the same one is written without an event.
+    """
+    jobs = Job.objects.filter(id=job_id)
+    if sources is not None:
+        jobs = jobs.filter(attention__in=[source.value for source in sources])
     with transaction.atomic():
-        changed = (
-            Job.objects.filter(id=job_id).exclude(attention=attention.value).update(attention=attention.value)
-        )
+        values = {"attention": attention.value, "attention_until": until}
+        changed = jobs.exclude(attention=attention.value).update(**values)
         if changed:
             JobEvent.objects.create(
                 job_id=job_id,
@@ -94,6 +110,8 @@ def set_attention(job_id: int, attention: Attention, *, detail: str = "", actor:
                 actor=actor,
                 data={"attention": attention.value, "detail": detail},
             )
+        else:
+            jobs.filter(attention=attention.value).update(attention_until=until)
     return bool(changed)
 
 

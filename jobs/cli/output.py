@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from jobs import invocation
-from jobs.formats import format_age, format_duration
+from jobs.formats import format_age, format_duration, format_until
 from jobs.models import Job
 from jobs.states import Attention, JobState, LaunchPhase, Verdict
 from jobs.terminal_text import TerminalText
@@ -145,7 +145,8 @@ def state_words(job: Job) -> str:
         text, verdict_colour = _VERDICT[Verdict(job.verdict)]
         words.append(colour(text, verdict_colour))
     if job.attention:
-        words.append(colour(f"needs you: {job.attention}", "yellow"))
+        until = format_until(job.attention_until)
+        words.append(colour(f"needs you: {job.attention} {until}".rstrip(), "yellow"))
     if job.is_stale:
         words.append(colour("stale: the head has moved", "yellow"))
     return ", ".join(words)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -18,6 +19,7 @@ from jobs.transitions import move_job, set_attention
 
 # How old a look without the job's files, or at a machine that goes down, may be when it is applied.
 START_GRACE = timedelta(seconds=10)
+_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, DataError)
 
 
 def apply_events(job_id: int, events: Sequence[Mapping[str, Any]]) -> int:
@@ -38,7 +40,15 @@ def apply_events(job_id: int, events: Sequence[Mapping[str, Any]]) -> int:
                 with transaction.atomic():
                     _check_types(event)
                     _apply(job, event)
-            except (KeyError, TypeError, ValueError, AttributeError, RecursionError, DataError) as error:
+            except (
+                KeyError,
+                TypeError,
+                ValueError,
+                AttributeError,
+                OverflowError,
+                RecursionError,
+                DataError,
+            ) as error:
                 said = f"Event {event['seq']} of the journal is malformed and was left out: {error!r}"[:300]
                 JobEvent.objects.create(
                     job=job,
@@ -82,7 +92,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     ),
     **dict.fromkeys(("severity", "message", "file", "error", "model", "api", "until"), _TEXT),
     **dict.fromkeys(("kind", "state", "id", "attention"), (str,)),
-    **dict.fromkeys(("exit_code", "seconds", "line", "attempt"), _NUMBER),
+    **dict.fromkeys(("exit_code", "seconds", "line", "attempt", "status"), _NUMBER),
     "needs": (list,),
 }
 
@@ -102,7 +112,7 @@ def _check_types(event: Mapping[str, Any]) -> None:
 
 
 def _apply(job: Job, event: Mapping[str, Any]) -> None:
-    at = datetime.fromisoformat(event["at"])
+    at = _moment(event["at"])
     data = {key: value for key, value in event.items() if key not in ("seq", "at", "kind")}
     JobEvent.objects.create(job=job, seq=event["seq"], at=at, kind=event["kind"], data=data)
     kind = event["kind"]
@@ -112,6 +122,12 @@ def _apply(job: Job, event: Mapping[str, Any]) -> None:
         _apply_task(job, event, at)
     elif kind == protocol.ATTENTION:
         set_attention(job.id, Attention(event["attention"]), detail=event.get("detail", ""))
+    elif kind == protocol.MODEL_LIMIT:
+        until = _moment(event["until"]) if event["until"] else None
+        sources = frozenset({Attention.NONE, Attention.LIMIT})
+        set_attention(job.id, Attention.LIMIT, until=until, sources=sources)
+    elif kind == protocol.MODEL_CALL and event["status"] == HTTPStatus.OK:
+        _end_limit(job)
     elif kind == protocol.FINISHED:
         job.findings = event.get("findings") or []
         move_job(
@@ -122,6 +138,18 @@ def _apply(job: Job, event: Mapping[str, Any]) -> None:
             verdict=Verdict(event.get("verdict") or ""),
             finished_at=at,
         )
+
+
+def _moment(text: str) -> datetime:
+    """Return a time of the journal, in UTC. Raises `ValueError` or `OverflowError`."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"the time {text!r} has no zone")
+    return moment.astimezone(UTC)
+
+
+def _end_limit(job: Job) -> None:
+    set_attention(job.id, Attention.NONE, sources=frozenset({Attention.LIMIT}))
 
 
 def _apply_started(job: Job, event: Mapping[str, Any], at: datetime) -> None:
@@ -168,6 +196,7 @@ def _apply_task(job: Job, event: Mapping[str, Any], at: datetime) -> None:
     if event["kind"] == protocol.TASK_STARTED:
         task.update(state=protocol.RUNNING, started_at=at.isoformat(), exit_code=None, seconds=None)
     else:
+        _end_limit(job)
         task.update(
             state=event["state"],
             exit_code=event.get("exit_code"),

@@ -39,6 +39,7 @@ class JobJson(TypedDict):
     reason: str | None
     reason_detail: str | None
     attention: str | None
+    attention_until: str | None
     verdict: str | None
     stale: bool
     sha: str | None
@@ -117,6 +118,7 @@ def job_json(job: Job) -> JobJson:
         "reason": job.reason or None,
         "reason_detail": job.reason_detail or None,
         "attention": job.attention or None,
+        "attention_until": utc(job.attention_until),
         "verdict": job.verdict or None,
         "stale": job.is_stale,
         "sha": job.sha or None,

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("offload_web", "jobs", "terminals")
-STATE_COLUMNS = {"state", "reason", "reason_detail", "attention", "verdict"}
+STATE_COLUMNS = {"state", "reason", "reason_detail", "attention", "attention_until", "verdict"}
 WRITERS = {"create", "update", "aupdate", "update_or_create", "aupdate_or_create", "acreate", "bulk_update"}
 RUNNER = ROOT / "jobs" / "remote" / "offload_runner"
 

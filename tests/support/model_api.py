@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import re
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,16 +16,23 @@ from tests.support.serving import serving
 
 AGENT_BIN = Path(__file__).parent / "gemini" / "node_modules" / ".bin"
 
+_RETRY = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "1s"}
+_SAID = {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "Too many requests.", "details": [_RETRY]}
+_LIMIT = json.dumps({"error": _SAID}).encode()
+
 
 @dataclass
 class ModelApi:
     """`answer`: what the model says. `asked` holds (path, key, body) of each request.
 
     `call`: takes a body; returns the tool that the model calls (name, arguments), or None to answer.
+    `limits`: how many calls are answered with status 429 first; the next one waits for `go_on`.
     """
 
     answer: str = "{}"
     call: Callable[[str], tuple[str, dict[str, Any]] | None] | None = None
+    limits: int = 0
+    go_on: threading.Event = field(default_factory=threading.Event)
     port: int = 0
     asked: list[tuple[str, str, str]] = field(default_factory=list)
 
@@ -40,6 +48,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
         self.api.asked.append((self.path, self.headers.get("x-goog-api-key") or "", body))
+        if self.api.limits:
+            self.api.limits -= 1
+            self._answer(429, _LIMIT, "application/json")
+            return
+        assert self.api.go_on.wait(60)
         call = self.api.call(body) if self.api.call else None
         said: dict[str, Any] = {"text": self.api.answer}
         if call is not None:
@@ -49,8 +62,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         data = json.dumps({"candidates": [{**part, "index": 0}], "usageMetadata": usage}).encode()
         streams = "streamGenerateContent" in self.path
         data = b"data: " + data + b"\r\n\r\n" if streams else data
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream" if streams else "application/json")
+        self._answer(200, data, "text/event-stream" if streams else "application/json")
+
+    def _answer(self, status: int, data: bytes, kind: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
@@ -85,5 +101,9 @@ def model_api() -> Iterator[ModelApi]:
     api = ModelApi()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"api": api}))
     api.port = server.server_port
+    api.go_on.set()
     with serving(server):
-        yield api
+        try:
+            yield api
+        finally:
+            api.go_on.set()

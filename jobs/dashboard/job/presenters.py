@@ -20,7 +20,7 @@ from jobs.dashboard.present import (
     Mark,
     mark_of,
 )
-from jobs.formats import format_duration
+from jobs.formats import format_duration, format_until
 from jobs.models import Job, JobEvent
 from jobs.states import Attention, JobState, Reason, TaskState
 
@@ -116,7 +116,8 @@ class JobView:
         """Return why a person is needed, in words; empty when no person is."""
         if self.job.attention == Attention.ERROR and self.job.state == JobState.QUEUED:
             return "waits for a problem to be solved"
-        return ATTENTIONS.get(self.job.attention, "")
+        words = ATTENTIONS.get(self.job.attention, "")
+        return f"{words} {format_until(self.job.attention_until)}".strip()
 
     @property
     def sentence(self) -> str:

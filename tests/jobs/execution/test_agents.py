@@ -1,5 +1,6 @@
 """An agent reviews: the real Gemini CLI against a model of the test's own, and profiles that stay clean."""
 
+import asyncio
 import json
 import os
 from dataclasses import replace
@@ -13,7 +14,8 @@ from jobs.agents import registry
 from jobs.agents.gemini import PROFILE, Gemini
 from jobs.errors import NotConfigured, UsageError
 from jobs.models import Job
-from tests.jobs.execution.base import ExecutionTest
+from jobs.states import Attention
+from tests.jobs.execution.base import DEADLINE, ExecutionTest, until
 from tests.support.model_api import AGENT_BIN, leave_plan_mode, model_api
 
 KEY = "planted-model-key-77f0"
@@ -117,6 +119,20 @@ class Agents(ExecutionTest):
         self.assertEqual(list((self.root / "home" / job.session).rglob("plan.md")), [])
         self.assertNotIn(KEY, json.dumps([body for _, _, body in self.api.asked]))
         self.assertIn("exit_plan_mode", self.api.asked[-1][2], "the model tried")
+
+    async def test_a_limit_of_the_model_needs_attention_until_the_agent_goes_on(self) -> None:
+        self.api.limits = 1
+        self.api.go_on.clear()
+        job = await self.submit(agent="gemini")
+        await execution.launch(job.id)
+        waiting = asyncio.create_task(execution.wait(job.id, timeout=DEADLINE))
+        at_limit = Job.objects.filter(id=job.id, attention=Attention.LIMIT, attention_until__isnull=False)
+        await until(at_limit.aexists, deadline=DEADLINE)
+        self.api.go_on.set()
+        job = await waiting
+        self.assertEqual((job.verdict, job.attention, job.attention_until), ("needs_work", "", None))
+        changes = [event.data["attention"] async for event in job.events.filter(kind="attention")]
+        self.assertEqual(changes, ["limit", ""])
 
     async def test_any_program_can_be_the_agent(self) -> None:
         program = self.tmp / "agent"

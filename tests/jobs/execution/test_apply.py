@@ -6,8 +6,11 @@ from typing import Any
 from django.test import TestCase
 from django.utils import timezone
 
+from jobs.cli.output import state_words
+from jobs.dashboard.job.presenters import JobView
 from jobs.execution.apply import apply_events, apply_missing, apply_start, apply_status
 from jobs.models import Job
+from jobs.serializers import job_json
 from jobs.states import JobState
 from tests.support.factories import make_job
 
@@ -52,6 +55,9 @@ class Applying(TestCase):
             {"kind": "note", "text": "x", "at": "yesterday"},
             {"kind": "note", "text": "\ud800"},
             {"kind": ["note"]},
+            {"kind": "note", "text": "x", "at": "9999-12-31T23:59:59-23:00"},
+            {"kind": "model_limit", "until": "2026-11-28T12:00:00"},
+            {"kind": "model_limit", "until": 5},
         ]
         events = [{**event(number, ""), **fields} for number, fields in enumerate(bad, 3)]
         last = event(len(bad) + 3, "task_started", task="test")
@@ -60,6 +66,37 @@ class Applying(TestCase):
         self.assertEqual((job.state, [task["state"] for task in job.tasks]), (JobState.RUNNING, ["running"]))
         notes = [note.data["text"] for note in job.events.filter(kind="note")]
         self.assertEqual(len([text for text in notes if "is malformed" in text]), len(bad), notes)
+
+    def test_a_limit_of_the_model_is_shown_until_the_agent_goes_on(self) -> None:
+        limit, call = {"task": "agent", "api": "gemini", "status": 429}, {"task": "agent", "status": 429}
+        events = iter(range(3, 99))
+
+        def apply(kind: str, **fields: Any) -> tuple[str | None, str | None, bool]:
+            apply_events(self.job.id, [event(next(events), kind, **fields)])
+            job = Job.objects.get(id=self.job.id)
+            shown = job_json(job)
+            is_told = "limit" in state_words(job) and "stopped at a limit" in JobView.of(job).attention
+            return shown["attention"], shown["attention_until"], is_told
+
+        soon = "2026-01-31T12:00:07Z"
+        self.assertEqual(apply("model_limit", **limit, until=soon), ("limit", soon, True))
+        self.assertEqual(apply("model_call", **call), ("limit", soon, True))
+        for words in (state_words, lambda job: JobView.of(job).attention):
+            self.assertIn("limit until 2026-01-31 12:00 UTC", words(Job.objects.get(id=self.job.id)))
+        self.assertEqual(apply("model_limit", **limit, until=None), ("limit", None, True))
+        self.assertEqual(apply("model_call", **{**call, "status": 200}), (None, None, False))
+        apply("model_limit", **limit, until=soon)
+        ended = apply("task_finished", task="agent", state="failed", exit_code=1, seconds=2.0)
+        self.assertEqual(ended, (None, None, False))
+        # What only a person can do stays, and a job without a runner has no limit.
+        apply("attention", attention="input")
+        self.assertEqual(apply("model_limit", **limit, until=soon), ("input", None, False))
+        self.assertEqual(apply("model_call", **{**call, "status": 200}), ("input", None, False))
+        apply("attention", attention="")
+        apply("model_limit", **limit, until=soon)
+        apply_status(self.job.id, {**GONE, "seq": next(events) - 1})
+        job = Job.objects.get(id=self.job.id)
+        self.assertEqual((job.state, job.attention, job.attention_until), ("interrupted", "error", None))
 
     def test_a_sighting_from_before_the_start_says_nothing(self) -> None:
         apply_status(self.job.id, {**GONE, "seq": 1})
