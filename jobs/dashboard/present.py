@@ -59,6 +59,12 @@ ATTENTIONS: Mapping[str, str] = {
     Attention.LIMIT: "stopped at a limit",
     Attention.ERROR: "has an error that needs you",
 }
+# outcome of a forge's check, the worst first
+CHECKS: MarkTable = {
+    "failure": ("cross", "failed", "bad"),
+    "pending": ("spin", "not finished", "busy"),
+    "success": ("check", "passed", "good"),
+}
 # severity -> (icon, tone), the most severe first
 SEVERITIES: Mapping[str, tuple[str, str]] = {
     "error": ("cross", "bad"),

@@ -117,17 +117,17 @@ def test_a_link_on_another_site_logs_in_too(served: Dashboard, browser: Browser)
 def test_a_row_changes_without_a_reload(served: Dashboard, page: Page) -> None:
     expect(page.locator("#live")).to_have_attribute("data-state", "live")
     page.evaluate("window.same = true")
-    expect(page.locator("#job-2")).to_contain_text("pass")
+    expect(page.locator("#pull-2-124")).to_contain_text("pass")
     served.python(
         "from jobs.transitions import set_attention\nfrom jobs.states import Attention\n"
         "set_attention(2, Attention.INPUT)"
     )
-    expect(page.locator("#job-2")).to_contain_text("Waits for your input")
+    expect(page.locator("#pull-2-124")).to_contain_text("Waits for your input")
     served.python(
         "from jobs.transitions import set_attention\nfrom jobs.states import Attention\n"
         "set_attention(2, Attention.NONE)"
     )
-    expect(page.locator("#job-2")).not_to_contain_text("Waits for your input")
+    expect(page.locator("#pull-2-124")).not_to_contain_text("Waits for your input")
     assert page.evaluate("window.same")
 
 

@@ -112,6 +112,11 @@ class JobView:
         return mark_of(VERDICTS, self.job.verdict) if self.job.verdict else None
 
     @property
+    def chip(self) -> Mark:
+        """Return what a list shows of the job: its verdict, else its state."""
+        return self.verdict if self.verdict and self.job.state == JobState.SUCCEEDED else self.state
+
+    @property
     def attention(self) -> str:
         """Return why a person is needed, in words; empty when no person is."""
         if self.job.attention == Attention.ERROR and self.job.state == JobState.QUEUED:

@@ -4,14 +4,16 @@ import re
 import time
 
 from django.test import TestCase
+from django.utils import timezone
 
 from jobs.dashboard.changes.presenters import parse_diff
 from jobs.dashboard.inbox.presenters import ROWS_PER_GROUP, Filters, Inbox
 from jobs.dashboard.job.markdown import render_markdown
 from jobs.dashboard.job.presenters import JobView
-from jobs.models import Job
-from jobs.states import JobState, TaskState, Verdict
-from tests.support.factories import make_job, make_task
+from jobs.models import Job, PullRequest
+from jobs.states import Attention, JobState, TaskState, Verdict
+from jobs.transitions import set_attention
+from tests.support.factories import make_job, make_repository, make_task
 
 
 def test_markdown_runs_nothing_and_loads_nothing() -> None:
@@ -86,7 +88,7 @@ def test_every_line_of_a_large_diff_is_on_one_page_of_bounded_size() -> None:
 class InboxTests(TestCase):
     def groups(self, **query: str) -> dict[str, list[int]]:
         inbox = Inbox.load(Filters.from_query(query))
-        return {group.key: [view.job.id for view in group.rows] for group in inbox.groups}
+        return {group.key: [row.job.id for row in group.rows] for group in inbox.groups}
 
     def test_every_job_is_in_one_group_and_what_needs_a_person_comes_first(self) -> None:
         lost = make_job(state=JobState.INTERRUPTED)
@@ -114,8 +116,34 @@ class InboxTests(TestCase):
                 for verdict in ("", "pass"):
                     make_job(state=state, attention=attention, verdict=verdict)
         inbox = Inbox.load(Filters())
-        assert inbox.total == Job.objects.count()
+        assert inbox.total == Job.objects.count()  # each has a target of its own
         assert inbox.title == f"({inbox.counts['needs-you']}) Jobs · Offload"
+
+    def test_the_jobs_of_a_pull_request_are_one_row(self) -> None:
+        old = make_job(number=7, verdict=Verdict.PASS, removed_at=timezone.now())
+        review = make_job(number=7, verdict=Verdict.FAIL, title="Subject")
+        ready = make_job(number=7, action="ready", state=JobState.RUNNING)
+        other = make_job(number=7, repository=make_repository("acme/other"), verdict=Verdict.PASS)
+        assert self.groups() == {"ready": [other.id, review.id]}
+        pull = PullRequest.objects.create(
+            repository=review.repository, number=7, title="Stack", author="ada",
+            head_sha="a", details_sha="a",
+            checks=[{"outcome": "success"}, {"outcome": "failure"}, {"outcome": "neutral"}],
+        )  # fmt: skip
+        with self.assertNumQueries(3):
+            rows = Inbox.load(Filters()).groups[0].rows
+        assert [view.job.id for view in rows[1].views] == [review.id, ready.id]
+        assert (rows[1].title, rows[0].title) == ("Stack", "")
+        assert rows[1].checks is not None
+        assert rows[1].checks.word == "1 of 3 checks failed"
+        assert rows[0].checks is None
+        PullRequest.objects.filter(id=pull.id).update(head_sha="b")
+        assert Inbox.load(Filters(text="ADA")).groups[0].rows[0].checks is None
+        # A verdict that a newer job of the same action replaced is not found.
+        assert self.groups(verdict="pass") == {"ready": [other.id]}
+        set_attention(ready.id, Attention.INPUT)
+        assert self.groups(q="stack") == {"needs-you": [ready.id]}
+        assert old.target == ready.target
 
     def test_no_number_of_jobs_hides_one_that_needs_a_person(self) -> None:
         first = make_job(state=JobState.FAILED)
