@@ -241,7 +241,7 @@ async def test_the_watchdog_turns_an_idle_machine_off_and_no_other(box: Box) -> 
 
 
 @pytest.mark.parametrize("missing", ["runner", "python"])
-def test_without_runner_or_python_the_time_since_the_boot_counts(box: Box, missing: str) -> None:
+def test_without_runner_or_python_the_looks_that_found_no_use_count(box: Box, missing: str) -> None:
     machine = box.machine
     root = f"/mnt/disks/none-{missing}"
     machine.sh(f"mkdir -p {root}/jobs/a {root}/bin {root}/state; touch {root}/jobs/a/run.lock")
@@ -250,23 +250,25 @@ def test_without_runner_or_python_the_time_since_the_boot_counts(box: Box, missi
         machine.fault("python3", "exit 127")
     made = cloud_init.of_worker("other", root, box.config)
 
-    def off(uptime: int, wrap: str = "") -> bool:
-        (machine.directory / "uptime").write_text(f"{uptime}.00 1.00\n")
+    def off(looks: int, wrap: str = "") -> bool:
         script = cloud_init.render(made, cloud_init.WATCHDOG)
-        machine.sh(f"{wrap} bash -s", input=script, env={"OFFLOAD_OFF": f"touch {root}/off"})
+        machine.sh(f"echo {looks} > {root}/looks")
+        env = {"OFFLOAD_OFF": f"touch {root}/off", "OFFLOAD_LOOKS": f"{root}/looks"}
+        machine.sh(f"{wrap} bash -s", input=script, env=env)
         return "off" in machine.sh(f"ls {root}; rm -f {root}/off").split()
 
     try:
-        assert not off(29 * 60)
-        assert off(31 * 60)
-        assert not off(31 * 60, wrap=f"flock {root}/jobs/a/run.lock")
+        assert not off(28)
+        assert machine.run("cat", f"{root}/looks").strip() == "29"
+        assert off(29)
+        assert not off(29, wrap=f"flock {root}/jobs/a/run.lock")
         machine.sh(f"date -u -d '+1 hour' +%Y-%m-%dT%H:%M:%SZ > {root}/state/keep-until")
-        assert not off(31 * 60)
+        assert not off(29)
         for nonsense in ("tomorrow or so", "", "9999-01-01T00:00:00Z", "2020-01-01T00:00:00Z"):
             machine.sh(f"cat > {root}/state/keep-until", input=nonsense)
-            assert off(31 * 60), nonsense
+            assert off(29), nonsense
         machine.sh("exec -a 'sshd: ann@pts/0' sleep 60 > /dev/null 2>&1 & echo $! > /run/login")
-        assert not off(31 * 60)
+        assert not off(29)
     finally:
         machine.fault("python3")
         machine.sh(f"[ ! -e /run/login ] || kill $(cat /run/login); rm -rf {root} /run/login")
@@ -275,7 +277,7 @@ def test_without_runner_or_python_the_time_since_the_boot_counts(box: Box, missi
 def test_a_failed_boot_still_ends(box: Box) -> None:
     """The watchdog needs neither the disk nor the boot: it is what ends the machine when these fail."""
     machine = box.machine
-    (machine.directory / "uptime").write_text("1860.00 1.00\n")
+    machine.sh("mkdir -p /run/offload; echo 29 > /run/offload/idle-looks")
     made = cloud_init.of_worker("other", "/mnt/disks/never-mounted", box.config)
     before = len(machine.calls("poweroff"))
     machine.sh("bash -s", input=cloud_init.render(made, cloud_init.WATCHDOG))

@@ -45,10 +45,10 @@ class Machine:
     def boot(self, name: str) -> None:
         (self.proc / "sys/kernel/random/boot_id").write_text(name + "\n")
 
-    def process(self, pid: int, parent: int, command: str) -> None:
+    def process(self, pid: int, parent: int, command: str, terminal: int = 0) -> None:
         there = self.proc / str(pid)
         there.mkdir(exist_ok=True)
-        (there / "stat").write_text(f"{pid} (name) S {parent} 0 0")
+        (there / "stat").write_text(f"{pid} (name) S {parent} 0 0 {terminal} 0")
         (there / "cmdline").write_text(command.replace(" ", "\0"))
 
     def look(self, minutes: float = 30, command: str = "", code: int = 0) -> dict[str, Any]:
@@ -116,6 +116,8 @@ def test_ssh_logins_count_and_our_own_listening_does_not(machine: Machine) -> No
     machine.process(15, 11, "sshd-session: bob@pts/3")
     texts = [reason["text"] for reason in machine.look()["reasons"]]
     assert texts == ["ann runs a command by ssh", "bob is logged in by ssh (pts/3)"]
+    machine.process(16, 1, "sshd: eve@pts/4")  # any process can call itself this
+    assert len(machine.look()["reasons"]) == 2
 
 
 def test_kept_on_request(machine: Machine) -> None:
@@ -169,8 +171,13 @@ class Server:
         """Return its panes; the machine may have servers of others."""
         return [pane for pane in activity.list_panes(self.tmux) if pane.session == self.name]
 
-    def programs(self, now: float) -> list[str]:
-        found = activity.programs_in_panes(self.panes(), activity.read_processes(Path("/proc")), now)
+    def type(self, text: str) -> None:
+        subprocess.run([*self.words, "send-keys", "-t", f"={self.name}:", text, "Enter"], check=True)
+
+    def programs(self, silence: float = 0, proc: Path = Path("/proc")) -> list[str]:
+        panes = self.panes()
+        output = activity.follow_output(panes, {}, 0)
+        found = activity.programs_in_panes(panes, activity.read_processes(proc), output, silence)
         return [reason["text"] for reason in found]
 
 
@@ -194,33 +201,61 @@ def test_a_terminal_that_is_attached_keeps_it_up(server: Server) -> None:
     client.communicate()
 
 
-def test_a_program_that_waits_in_a_detached_pane_keeps_it_up(server: Server) -> None:
-    now = time.time()
-    assert server.programs(now) == []
-    subprocess.run([*server.words, "send-keys", "-t", f"={server.name}:", "sleep 1000", "Enter"], check=True)
-    wait_for(lambda: server.programs(now + 3600) == [f"sleep runs in the session {server.name}"])
-    # After half a day of silence it counts as forgotten.
-    assert server.programs(now + 13 * 3600) == []
+def test_a_program_that_waits_in_a_detached_pane_keeps_it_up(server: Server, tmp_path: Path) -> None:
+    assert server.programs() == []
+    script = tmp_path / "train"
+    script.write_text("sleep 1000\n")
+    # In front, below a script, and in the background: none of them prints anything.
+    for line, undo in (("sleep 1000", "C-c"), (f"sh {script}", "C-c"), ("sleep 1000 &", "kill %1")):
+        server.type(line)
+        wait_for(lambda: server.programs(3600) == [f"sleep runs in the session {server.name}"])
+        # After half a day of silence it counts as forgotten.
+        assert server.programs(13 * 3600) == []
+        server.type(undo)
+        wait_for(lambda: server.programs() == [])
+
+
+def test_an_agent_in_a_shell_in_the_container_keeps_it_up(machine: Machine, server: Server) -> None:
+    """What runs in a container is a child of the engine; the pane has our own program and the engine's."""
+    (pane,) = server.panes()
+    supervisor = f"python3 /d/bin/runner-01.pyz --root /d supervise --session {server.name} --in-container"
+    machine.process(pane.pid, 1, "python3 /d/bin/runner-01.pyz --root /d run", terminal=7)
+    machine.process(20, pane.pid, f"docker exec -i maintainer-worker {supervisor} --shell", terminal=7)
+    machine.process(30, 1, f"{supervisor} --shell")
+    machine.process(31, 30, f"{supervisor} --shell")
+    machine.process(32, 31, "/bin/bash", terminal=8)
+    assert server.programs(proc=machine.proc) == []
+    machine.process(33, 32, "gemini", terminal=8)
+    assert server.programs(proc=machine.proc) == [f"gemini runs in the session {server.name}"]
+    machine.process(30, 1, supervisor.replace(server.name, "offload-other-1-open") + " --shell")
+    machine.process(31, 30, "reaper")
+    assert server.programs(proc=machine.proc) == []
 
 
 def decide(
-    machine: Machine, now: float, clock: float, reasons: tuple[str, ...] = (), output: float = 0
+    machine: Machine, now: float, clock: float, stamp: float | None = None, waits: bool = False
 ) -> dict[str, Any]:
+    """Look as the watchdog does. `stamp`: of the output of a pane; `waits`: an agent waits in it."""
     options = argparse.Namespace(root=machine.root, proc=str(machine.proc), idle_minutes=30.0)
-    uses = [{"kind": "job", "text": text} for text in reasons]
-    seen = watchdog.decide(options, uses, output, now, clock)
-    (machine.root / "state").mkdir(exist_ok=True)
-    (machine.root / "state/idle.json").write_text(json.dumps(seen))
+    path = machine.root / "state/idle.json"
+    before = json.loads(path.read_text()) if path.exists() else {}
+    panes = [] if stamp is None else [activity.Pane("one", False, False, 50, stamp)]
+    output = activity.follow_output(panes, before.get("panes") or {}, clock)
+    agent = {50: activity.Process(1, 7, 0, "gemini")} if waits else {}
+    uses = activity.programs_in_panes(panes, agent, output, clock)
+    seen = watchdog.decide(options, before, uses, output, now, clock)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(seen))
     return seen
 
 
 def test_what_a_detached_pane_shows_counts_as_use(machine: Machine, server: Server) -> None:
     (pane,) = server.panes()
-    shown = activity.last_output([pane], time.time())
-    assert shown == pane.activity > time.time() - 60
-    decide(machine, shown - 3600, 0)
-    assert not decide(machine, shown + 60, 3660, output=shown)["off"]
-    assert decide(machine, shown + 1860, 5460, output=shown)["off"]
+    assert pane.activity > time.time() - 60
+    decide(machine, 9000, 0, stamp=9000)
+    assert not decide(machine, 12660, 3660, stamp=12600)["off"]
+    assert not decide(machine, 14400, 5400, stamp=12600)["off"]
+    assert decide(machine, 14460, 5460, stamp=12600)["off"]
 
 
 def test_neither_a_step_of_the_clock_nor_a_suspend_turns_it_off(machine: Machine) -> None:
@@ -233,4 +268,9 @@ def test_neither_a_step_of_the_clock_nor_a_suspend_turns_it_off(machine: Machine
     assert kept["stops_at"][:-4] == watchdog.moment(now + day + 3600 - 60)[:-4]
     keep.unlink()
     assert not decide(machine, now + day, 160)["off"]
-    assert decide(machine, now - day, 100 + 60 * 31)["off"]
+    # An agent that waits is as silent as it was before the step, and stays so for half a day.
+    decide(machine, now, 200, stamp=now, waits=True)
+    waits = decide(machine, now + day, 200 + 60 * 40, stamp=now, waits=True)
+    assert (waits["off"], waits["stops_at"]) == (False, None)
+    assert not decide(machine, now + day, 200 + 60 * 41, stamp=now)["off"]
+    assert decide(machine, now - day, 200 + 60 * 72, stamp=now)["off"]

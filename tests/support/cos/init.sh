@@ -27,9 +27,8 @@ mount -t tmpfs -o mode=755 disks "$root/mnt/disks"
 mount --bind "$machine/faults" "$root/usr/local/sbin"
 
 mount -t proc -o nosuid,nodev,noexec proc "$root/proc"
-# The kernel is that of the machine around; these tell one boot from the next.
+# The kernel is that of the machine around; this tells one boot from the next.
 mount --bind "$machine/boot_id" "$root/proc/sys/kernel/random/boot_id"
-mount --bind "$machine/uptime" "$root/proc/uptime"
 mount -t sysfs -o nosuid,nodev,noexec sysfs "$root/sys"
 mount --rbind /sys/fs/cgroup "$root/sys/fs/cgroup"
 

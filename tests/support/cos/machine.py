@@ -110,7 +110,6 @@ class CosMachine:
             (self.directory / "stateful" / part).mkdir(parents=True)
         (self.directory / "stateful/var/run").symlink_to("/run")
         (self.directory / "faults").mkdir()
-        (self.directory / "uptime").write_text("10.00 20.00\n")
 
     # --- power
 
@@ -119,7 +118,6 @@ class CosMachine:
         assert self._process is None
         self.boots += 1
         (self.directory / "boot_id").write_text(f"{uuid.uuid4()}\n")
-        (self.directory / "uptime").write_text("10.00 20.00\n")
         ours, theirs = os.openpty()
         tty.setraw(theirs, termios.TCSANOW)
         reaper = shutil.which("docker-init") or "/usr/libexec/docker/docker-init"

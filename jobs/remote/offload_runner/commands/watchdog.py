@@ -17,7 +17,7 @@ import subprocess
 import time
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from jobs.remote.offload_runner.engine import activity
 from jobs.remote.offload_runner.errors import RunnerError
@@ -82,32 +82,41 @@ def observe(options: argparse.Namespace, now: float, clock: float) -> Dict[str, 
     """Return what `idle.json` is to say. `now`: Unix time; `clock`: the monotonic clock; both in seconds."""
     panes = activity.list_panes(from_options(options))
     processes = activity.read_processes(Path(options.proc))
+    before = _last_observation(options)
+    output = activity.follow_output(panes, before.get("panes") or {}, clock)
     reasons = [
         *activity.running_jobs(options.root),
         *activity.attached_terminals(panes),
-        *activity.programs_in_panes(panes, processes, now),
+        *activity.programs_in_panes(panes, processes, output, clock),
         *activity.ssh_logins(processes),
     ]
-    return decide(options, reasons, activity.last_output(panes, now), now, clock)
+    return decide(options, before, reasons, output, now, clock)
+
+
+def _last_observation(options: argparse.Namespace) -> Dict[str, Any]:
+    """Return what `idle.json` says; empty when it was written before this boot."""
+    found: Dict[str, Any] = read_json(idle_file(options.root)) or {}
+    return found if found.get("boot_id") == _boot_id(Path(options.proc)) else {}
 
 
 def decide(
-    options: argparse.Namespace, reasons: List[activity.Reason], output: float, now: float, clock: float
+    options: argparse.Namespace,
+    before: Mapping[str, Any],
+    reasons: List[activity.Reason],
+    output: Mapping[str, Sequence[float]],
+    now: float,
+    clock: float,
 ) -> Dict[str, Any]:
-    """Return what `idle.json` is to say, from the present uses and the last observation.
+    """Return what `idle.json` is to say, from the last observation, the present uses and the panes' output.
 
-    `output`: when a pane last showed something new, Unix time in seconds; 0: never.
+    `output`: see `activity.follow_output`.
     """
     root: Path = options.root
-    boot = _boot_id(Path(options.proc))
-    before = read_json(idle_file(root)) or {}
-    if before.get("boot_id") != boot:
-        before = {}
     began = before.get("idle_clock")
     if reasons or not isinstance(began, (int, float)) or began > clock:
         began = clock  # in use, or just booted
     # A pane that shows something new is in use, even when no terminal is attached to it.
-    began = max(began, min(clock, clock - (now - output)))
+    began = max([began, *(seen for _, seen in output.values() if seen <= clock)])
     keep, kept_for = read_keep(root, before, now, clock)
     remaining = 60.0 * options.idle_minutes - (clock - began)
     because = "nothing has been at work here since %s" % moment(now - (clock - began))
@@ -119,10 +128,11 @@ def decide(
     busy = [reason["text"] for reason in reasons if reason["kind"] != "keep"]
     return {
         "at": moment(now),
-        "boot_id": boot,
+        "boot_id": _boot_id(Path(options.proc)),
         "idle_clock": began,
         "idle_since": moment(now - (clock - began)),
         "idle_minutes": options.idle_minutes,
+        "panes": output,
         "keep": {"text": keep, "ends": clock + kept_for} if kept_for else None,
         "stops_at": None if busy else moment(now + remaining),
         "because": "; ".join(busy) or because,

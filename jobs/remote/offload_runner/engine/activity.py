@@ -10,7 +10,7 @@ import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Sequence
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Sequence
 
 from jobs.remote.offload_runner.engine.run_lock import is_held
 from jobs.remote.offload_runner.errors import RunnerError
@@ -19,6 +19,7 @@ from jobs.remote.offload_runner.screen.tmux import Tmux
 
 _TMUX_DEADLINE = 15.0
 _SHELLS = frozenset(("sh", "bash", "dash", "ash", "zsh", "fish", "ksh", "csh", "tcsh"))
+_PAGERS = frozenset(("less", "more", "tail"))  # what the pane of a finished job shows a log with
 # A program that waits for an answer prints nothing. After this long it counts as forgotten. Seconds.
 _LONGEST_SILENCE = 12 * 3600.0
 _PANES = "#{session_attached}\t#{pane_dead}\t#{pane_pid}\t#{window_activity}\t#{session_name}"
@@ -28,7 +29,7 @@ Reason = Dict[str, str]
 
 @dataclass(frozen=True)
 class Pane:
-    """One pane of a tmux server. `pid`: its first process; `activity`: Unix time of its last output."""
+    """One pane of a tmux server. `pid`: its first process; `activity`: tmux's stamp of its last output."""
 
     session: str
     attached: bool
@@ -38,11 +39,17 @@ class Pane:
 
 
 class Process(NamedTuple):
-    """One process. `foreground`: the process group in front of its terminal (-1: it has no terminal)."""
+    """One process. `terminal`: the number of its terminal (0: it has none); `owner`: its user's number."""
 
     parent: int
-    foreground: int
+    terminal: int
+    owner: int
     command: str
+
+    @property
+    def name(self) -> str:
+        """Return the name of its program; empty for a process that ended."""
+        return os.path.basename(self.command.split(" ")[0]).lstrip("-")
 
 
 def running_jobs(root: Path) -> List[Reason]:
@@ -107,8 +114,8 @@ def read_processes(proc: Path) -> Dict[int, Process]:
                 fields = file.read().rpartition(")")[2].split()
             with open(os.path.join(entry.path, "cmdline"), "rb") as raw:
                 words = raw.read().replace(b"\0", b" ").decode(errors="replace").strip()
-            foreground = int(fields[5]) if len(fields) > 5 else -1
-            found[int(entry.name)] = Process(int(fields[1]), foreground, words)
+            owner = os.stat(entry.path).st_uid
+            found[int(entry.name)] = Process(int(fields[1]), int(fields[4]), owner, words)
         except (OSError, ValueError, IndexError):
             continue
     return found
@@ -120,29 +127,63 @@ def attached_terminals(panes: Sequence[Pane]) -> List[Reason]:
     return [{"kind": "terminal", "text": "a terminal is attached to %s" % name} for name in names]
 
 
-def programs_in_panes(panes: Sequence[Pane], processes: Dict[int, Process], now: float) -> List[Reason]:
+def follow_output(panes: Sequence[Pane], before: Mapping[str, Any], clock: float) -> Dict[str, List[float]]:
+    """Return the stamp of each pane's last output, and when it was first seen, by the pane's process.
+
+    `before`: what this function returned at the last look; `clock`: the monotonic clock in seconds. Stamps
+    are compared with each other only: a step of the wall clock is neither silence nor output.
+    """
+    found: Dict[str, List[float]] = {}
+    for pane in panes:
+        known = before.get(str(pane.pid))
+        if not pane.dead:
+            found[str(pane.pid)] = known if known and known[0] == pane.activity else [pane.activity, clock]
+    return found
+
+
+def programs_in_panes(
+    panes: Sequence[Pane], processes: Dict[int, Process], output: Mapping[str, Sequence[float]], clock: float
+) -> List[Reason]:
     """Return a reason for each detached session in which a program runs that is neither a shell nor ours.
 
-    Such a program may be an agent that waits for an answer and prints nothing meanwhile. `now`: Unix time.
+    Such a program may be an agent that waits for an answer and prints nothing meanwhile, a build in the
+    background, or either of them in a shell in the job's container. `output`: see `follow_output`.
     """
     programs: Dict[str, str] = {}
     for pane in panes:
         first = processes.get(pane.pid)
-        if pane.attached or pane.dead or first is None or now - pane.activity > _LONGEST_SILENCE:
+        if pane.attached or pane.dead or first is None:
             continue
-        command = processes.get(first.foreground, first).command
-        name = os.path.basename(command.split(" ")[0]).lstrip("-")
-        if name and name not in _SHELLS and not _is_runner(command):
-            programs[pane.session] = name
+        if clock - output[str(pane.pid)][1] > _LONGEST_SILENCE:
+            continue
+        in_pane = [process for process in processes.values() if process.terminal == first.terminal != 0]
+        for process in [first, *in_pane, *_in_container_shells(pane.session, processes)]:
+            name = process.name
+            if name and name not in _SHELLS | _PAGERS and not _is_runner(process.command):
+                programs[pane.session] = name
     return [
         {"kind": "pane", "text": "%s runs in the session %s" % (program, session)}
         for session, program in sorted(programs.items())
     ]
 
 
-def last_output(panes: Sequence[Pane], now: float) -> float:
-    """Return when a pane last showed something new, Unix time in seconds; 0 when none did before `now`."""
-    return max((pane.activity for pane in panes if not pane.dead and pane.activity <= now), default=0.0)
+def _in_container_shells(session: str, processes: Dict[int, Process]) -> Iterator[Process]:
+    """Yield what runs in a terminal below the shells that were opened in a session's container.
+
+    Their supervisor is a child of the engine, not of the pane. A job's process can have the same name, but
+    has another user.
+    """
+    words = " supervise --session %s --in-container --shell" % session
+    below = {
+        pid
+        for pid, process in processes.items()
+        if process.owner == os.geteuid() and _is_runner(process.command) and process.command.endswith(words)
+    }
+    size = 0
+    while len(below) > size:
+        size = len(below)
+        below |= {pid for pid, process in processes.items() if process.parent in below}
+    return (processes[pid] for pid in below if processes[pid].terminal)
 
 
 def ssh_logins(processes: Dict[int, Process]) -> List[Reason]:
@@ -155,6 +196,10 @@ def ssh_logins(processes: Dict[int, Process]) -> List[Reason]:
     for pid, process in sorted(processes.items()):
         name, _, rest = process.command.partition(": ")
         if name not in ("sshd", "sshd-session") or "@" not in rest:
+            continue
+        above = processes.get(process.parent)
+        # A job can name a process like this; its parent is not the ssh server.
+        if above is None or not above.command.startswith("sshd") or above.owner != os.geteuid():
             continue
         user, _, where = rest.split()[0].partition("@")
         if where.startswith("notty"):
