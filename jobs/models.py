@@ -160,6 +160,9 @@ class Job(models.Model):
     @property
     def reason_text(self) -> str:
         """Return the sentence behind `reason`."""
+        if self.action == "open" and self.reason == Reason.FINISHED:
+            # Its plan has no tasks; what it is for begins where the plan ends.
+            return "The worktree is ready." if self.removed_at is None else "The worktree was removed."
         return REASON_TEXT[Reason(self.reason)]
 
 

@@ -97,6 +97,14 @@ REASON_TEXT: Mapping[Reason, str] = {
     Reason.WORKER_CHANGED: "The worker's machine is being changed on request; the same command goes on.",
 }
 
+ATTENTION_TEXT: Mapping[Attention, str] = {
+    Attention.NONE: "",
+    Attention.INPUT: "waits for your input",
+    Attention.APPROVAL: "waits for your approval",
+    Attention.LIMIT: "stopped at a limit",
+    Attention.ERROR: "has an error that needs you",
+}
+
 JOB_FINAL: frozenset[JobState] = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 JOB_ENDED: frozenset[JobState] = JOB_FINAL | {JobState.INTERRUPTED}
 JOB_ACTIVE: frozenset[JobState] = frozenset(JobState) - JOB_ENDED

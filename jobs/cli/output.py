@@ -11,10 +11,10 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from jobs import invocation
-from jobs.formats import format_age, format_duration, format_until
+from jobs import invocation, serializers
+from jobs.formats import format_age, format_duration
 from jobs.models import Job
-from jobs.states import Attention, JobState, LaunchPhase, Verdict
+from jobs.states import JobState, LaunchPhase, Verdict
 from jobs.terminal_text import TerminalText
 
 if TYPE_CHECKING:
@@ -111,15 +111,11 @@ def print_json(key: str, value: Any) -> None:
 
 def print_job_json(job: Job, **more: Any) -> None:
     """Print one job as data, with what the verb adds to it."""
-    from jobs import serializers
-
     print(json.dumps({"schema": SCHEMA, "job": serializers.job_json(job), **more}, indent=2))
 
 
 def print_job_list_json(jobs: Sequence[Job]) -> None:
     """Print jobs as data."""
-    from jobs import serializers
-
     print_json("jobs", [serializers.job_json(job) for job in jobs])
 
 
@@ -144,27 +140,24 @@ def state_words(job: Job) -> str:
     if job.verdict:
         text, verdict_colour = _VERDICT[Verdict(job.verdict)]
         words.append(colour(text, verdict_colour))
-    if job.attention:
-        until = format_until(job.attention_until)
-        words.append(colour(f"needs you: {job.attention} {until}".rstrip(), "yellow"))
+    if attention := serializers.attention_text(job):
+        words.append(colour(attention, "yellow"))
     if job.is_stale:
         words.append(colour("stale: the head has moved", "yellow"))
     return ", ".join(words)
 
 
-def needs_you(job: Job) -> bool:
-    """Return whether the job is listed under those that need the user."""
-    return (
-        job.attention != Attention.NONE
-        or job.state == JobState.INTERRUPTED
-        or (job.verdict in (Verdict.FAIL, Verdict.NEEDS_WORK) and job.removed_at is None)
-    )
+def state_word(job: Job) -> str:
+    """Return the verdict of a job, else its state, in one word with its sign, for a table."""
+    sign, name = _STATE[JobState(job.state)]
+    word: str = job.state
+    if job.verdict and job.state == JobState.SUCCEEDED:
+        word, name = _VERDICT[Verdict(job.verdict)]
+    return colour(f"{sign} {word}", name) + (f" {colour('(stale)', 'yellow')}" if job.is_stale else "")
 
 
 def print_commands(job: Job) -> None:
     """Print the commands that attach, read the logs, remove, and attach by hand."""
-    from jobs import serializers
-
     for label, command in serializers.commands_for(job).items():
         if job.removed_at is None or label == "logs":
             print(f"    {colour(f'{label:<7}', 'dim')} {command}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from jobs.states import Attention, JobState, TaskState, Verdict, WorkerState
+from jobs.states import JobState, TaskState, Verdict, WorkerState
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,6 @@ WORKER_STATES: MarkTable = {
     WorkerState.STOPPED: ("stop", "stopped", "quiet"),
     WorkerState.DELETING: ("stop", "deleting", "warn"),
     WorkerState.UNREACHABLE: ("cross", "unreachable", "bad"),
-}
-ATTENTIONS: Mapping[str, str] = {
-    Attention.INPUT: "waits for your input",
-    Attention.APPROVAL: "waits for your approval",
-    Attention.LIMIT: "stopped at a limit",
-    Attention.ERROR: "has an error that needs you",
 }
 # outcome of a forge's check, the worst first
 CHECKS: MarkTable = {

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from jobs.serializers.draft import draft_json
     from jobs.serializers.job import JobJson, commands_for, isolation_text, job_json, shown_target
     from jobs.serializers.pull import pull_json
+    from jobs.serializers.reason import GROUPS, attention_text, group_of, headline
     from jobs.serializers.times import utc
     from jobs.serializers.worker import (
         WorkerJson,
@@ -19,12 +20,16 @@ if TYPE_CHECKING:
 
 SCHEMA = "offload/1"
 __all__ = [
+    "GROUPS",
     "SCHEMA",
     "JobJson",
     "WorkerJson",
+    "attention_text",
     "commands_for",
     "cost_json",
     "draft_json",
+    "group_of",
+    "headline",
     "isolation_text",
     "job_cost_json",
     "job_json",

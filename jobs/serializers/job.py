@@ -11,6 +11,7 @@ from jobs.forges.target import BRANCH, parse_target
 from jobs.invocation import command
 from jobs.models import Job
 from jobs.remote.layout import manual_attach
+from jobs.serializers.reason import group_of, headline
 from jobs.serializers.times import utc
 from jobs.workers import isolation_of, layout_of, words_for_ssh
 
@@ -19,6 +20,7 @@ class TaskJson(TypedDict):
     """A task of a job. `log`: path of its log, on the worker or, once archived, here."""
 
     id: str
+    name: str
     state: str
     exit_code: int | None
     seconds: float | None
@@ -26,7 +28,10 @@ class TaskJson(TypedDict):
 
 
 class JobJson(TypedDict):
-    """A job. Times are RFC 3339 in UTC; `attach` is a command that needs only tmux and ssh."""
+    """A job. Times are RFC 3339 in UTC; `attach` is a command that needs only tmux and ssh.
+
+    `group`: its group in lists. `headline`: the reason for its state in one line. `secrets`: names only.
+    """
 
     id: int
     session: str
@@ -34,7 +39,10 @@ class JobJson(TypedDict):
     number: int | None
     name: str | None
     target: str
+    title: str | None
     action: str
+    group: str
+    headline: str | None
     state: str
     reason: str | None
     reason_detail: str | None
@@ -42,8 +50,15 @@ class JobJson(TypedDict):
     attention_until: str | None
     verdict: str | None
     stale: bool
+    ref: str
     sha: str | None
+    moved_to: str | None
+    base_ref: str | None
     base_sha: str | None
+    base_option: str | None
+    agent: str | None
+    prompt: str | None
+    secrets: list[str]
     worker: str
     placement: str | None
     isolation: str
@@ -53,7 +68,9 @@ class JobJson(TypedDict):
     started_at: str | None
     finished_at: str | None
     observed_at: str | None
+    archived_at: str | None
     removed_at: str | None
+    archive: str | None
     tasks: list[TaskJson]
     findings: list[dict[str, Any]]
     url: str | None
@@ -113,7 +130,10 @@ def job_json(job: Job) -> JobJson:
         "number": job.number,
         "name": job.name or None,
         "target": job.target,
+        "title": job.title or None,
         "action": job.action,
+        "group": group_of(job),
+        "headline": headline(job) or None,
         "state": job.state,
         "reason": job.reason or None,
         "reason_detail": job.reason_detail or None,
@@ -121,8 +141,15 @@ def job_json(job: Job) -> JobJson:
         "attention_until": utc(job.attention_until),
         "verdict": job.verdict or None,
         "stale": job.is_stale,
+        "ref": job.ref,
         "sha": job.sha or None,
+        "moved_to": job.moved_to or None,
+        "base_ref": job.base_ref or None,
         "base_sha": job.base_sha or None,
+        "base_option": job.options.get("base") or None,
+        "agent": job.options.get("agent") or None,
+        "prompt": job.options.get("prompt") or None,
+        "secrets": job.options.get("secrets") or [],
         "worker": job.worker.name,
         "placement": job.options.get("placement") or None,
         "isolation": isolation_of(job.worker.config),
@@ -132,10 +159,13 @@ def job_json(job: Job) -> JobJson:
         "started_at": utc(job.started_at),
         "finished_at": utc(job.finished_at),
         "observed_at": utc(job.observed_at),
+        "archived_at": utc(job.archived_at),
         "removed_at": utc(job.removed_at),
+        "archive": str(archive) if job.archived_at else None,
         "tasks": [
             {
                 "id": task["id"],
+                "name": str(task.get("name") or task["id"]),
                 "state": task["state"],
                 "exit_code": task.get("exit_code"),
                 "seconds": task.get("seconds"),

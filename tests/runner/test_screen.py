@@ -81,7 +81,7 @@ def test_the_summary_shows_verdict_findings_and_last_lines() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.04, "0.0s"), (12.34, "12.3s"), (99.96, "1m 39s"), (245, "4m 05s"), (7400, "2h 03m")],
+    [(-0.4, "0.0s"), (0.04, "0.0s"), (12.34, "12.3s"), (99.96, "1m 39s"), (245, "4m 05s"), (7400, "2h 03m")],
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text

@@ -179,6 +179,8 @@ def test_an_empty_plan_goes_straight_to_the_shell(root: RunnerRoot) -> None:
     root.start()
     assert finished(root)[0]["state"] == "succeeded"
     wait_for(lambda: "`exit` comes back" in screen_text(root))
+    assert "Every task" not in screen_text(root)
+    assert "0.0s" not in screen_text(root)
     root.tmux("send-keys", "-t", f"={SESSION}:", "pwd > ../../seen", "Enter")
     seen = wait_for(lambda: (root.path / "seen").exists() and (root.path / "seen").read_text())
     assert seen.strip() == str(root.path / "worktrees" / SESSION)

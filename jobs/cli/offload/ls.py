@@ -1,4 +1,4 @@
-"""`offload ls`: list the jobs that need you, that run, and that have ended."""
+"""`offload ls`: list the jobs in groups, one line each, or the open pull requests."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from jobs import operations
+from jobs import operations, serializers
 from jobs.cli.output import (
     colour,
-    needs_you,
     plain,
     print_job_list_json,
     print_json,
     say,
-    state_words,
+    state_word,
     visible_width,
 )
 from jobs.cli.request import Request
 from jobs.formats import format_age
 from jobs.invocation import command
 from jobs.models import Job, PullRequest
-from jobs.states import JobState
 
 _GAP = "  "
+_REASON_WIDTH = 36  # columns that the reason gets before columns are left out
+_LEFT_OUT = (3, 4, 2)  # on a narrow terminal, in this order: worker, age, repository
 
 
 async def run(request: Request) -> int:
@@ -32,27 +32,26 @@ async def run(request: Request) -> int:
         return await _list_pulls(request)
     wanted = operations.JobFilter(request.repo or "", tuple(request.state or ()), request.limit)
     jobs = await operations.list_jobs(wanted, say)
-    groups = (
-        ("Needs you", [job for job in jobs if needs_you(job)]),
-        ("Running", [job for job in jobs if job.is_active and not needs_you(job)]),
-        ("Ended", [job for job in jobs if job.has_ended and not needs_you(job)]),
-    )
+    groups = [
+        (heading, [job for job in jobs if serializers.group_of(job) == key])
+        for key, heading in serializers.GROUPS.items()
+    ]
     ordered = [job for _, members in groups for job in members]
     if request.json:
         print_job_list_json(ordered)
     elif request.quiet:
         print("".join(f"{job.session}\n" for job in ordered), end="")
-    elif not jobs:
+    elif jobs:
+        print("\n".join(_table(groups)))
+    elif wanted == operations.JobFilter():
         print(f"There are no jobs. Start one: {command('123 review')}")
     else:
-        _print_table(groups)
+        print("No job matches.")
     return 0
 
 
 async def _list_pulls(request: Request) -> int:
     from pathlib import Path
-
-    from jobs import serializers
 
     rows = await operations.list_pulls(request.repo or "", Path.cwd(), say)
     rows = rows[: request.limit] if request.limit else rows
@@ -75,22 +74,29 @@ def _pull_cells(row: PullRequest) -> tuple[str, ...]:
     return tuple(plain(" ".join(cell.split())) for cell in shown)
 
 
-def _print_table(groups: Sequence[tuple[str, Sequence[Job]]]) -> None:
-    lines = iter(_lines([_cells(job) for _, members in groups for job in members]))
-    blank = ""
-    for title, members in groups:
+def _table(groups: Sequence[tuple[str, Sequence[Job]]]) -> list[str]:
+    """Return the lines of all groups that have jobs, with their headings."""
+    rows = iter(_lines([_cells(job) for _, members in groups for job in members], _LEFT_OUT))
+    lines: list[str] = []
+    for heading, members in groups:
         if members:
-            print(f"{blank}{colour(f'{title} ({len(members)})', 'bold')}")
-            blank = "\n"
-        for _ in members:
-            print(next(lines))
+            lines += ["", colour(f"{heading} ({len(members)})", "bold")]
+            lines += [next(rows) for _ in members]
+    return lines[1:]
 
 
-def _lines(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return a line for each row, at least one, its cells below those of the others."""
+def _lines(rows: Sequence[Sequence[str]], left_out: Sequence[int] = ()) -> list[str]:
+    """Return a line for each row, at least one, its cells below those of the others.
+
+    `left_out`: the columns that a narrow terminal does without, the first to go first.
+    """
     widths = [max(map(visible_width, column)) for column in list(zip(*rows, strict=True))[:-1]]
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
-    return [_line(row, widths, room) for row in rows]
+    shown = list(range(len(widths)))
+    for column in left_out:
+        if room and sum(widths[i] + len(_GAP) for i in shown) + _REASON_WIDTH > room:
+            shown.remove(column)
+    return [_line([*(row[i] for i in shown), row[-1]], [widths[i] for i in shown], room) for row in rows]
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], room: int) -> str:
@@ -106,15 +112,13 @@ def _line(cells: Sequence[str], widths: Sequence[int], room: int) -> str:
 
 
 def _cells(job: Job) -> tuple[str, ...]:
-    """Return target and action, state, repository, worker, age, and the reason or the title."""
+    """Return target and action, verdict or state, repository, worker, age, and the reason or the title."""
     name = f":{job.name}" if job.name else ""
-    told = job.reason_detail if job.has_ended or job.state == JobState.QUEUED else ""
-    reason = " ".join(filter(None, [job.reason_text if job.has_ended and not job.verdict else "", told]))
     return (
         plain(f"{job.target}{name} {job.action}"),
-        state_words(job),
+        state_word(job),
         job.repository.slug,
         job.worker.name,
         format_age(job.finished_at or job.created_at),
-        plain(" ".join((reason or job.title).split())),
+        plain(" ".join((serializers.headline(job) or job.title).split())),
     )

@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 from django.utils import timezone
 
 from jobs.dashboard.present import (
-    ATTENTIONS,
     JOB_STATES,
     SEVERITIES,
     TASK_STATES,
@@ -20,9 +19,10 @@ from jobs.dashboard.present import (
     Mark,
     mark_of,
 )
-from jobs.formats import format_duration, format_until
+from jobs.formats import format_duration
 from jobs.models import Job, JobEvent
-from jobs.states import Attention, JobState, Reason, TaskState
+from jobs.serializers import attention_text, headline
+from jobs.states import Attention, JobState, TaskState
 
 _TASK_ENDED = frozenset({"succeeded", "failed", "skipped", "cancelled"})
 _LOG_EXISTS = frozenset({"running", "succeeded", "failed", "cancelled", "interrupted"})
@@ -59,7 +59,7 @@ def _present_task(task: Mapping[str, Any], names: Mapping[str, str]) -> TaskView
         exit_code=task.get("exit_code"),
         seconds=format_duration(task.get("seconds")),
         since=str(task.get("started_at") or "") if state == TaskState.RUNNING else "",
-        needs=[names.get(need, need) for need in dict.fromkeys(task.get("needs") or ())],
+        needs=list(dict.fromkeys(names.get(need, need) for need in task.get("needs") or ())),
         reason=str(task.get("reason") or "").replace("_", " "),
         tail=task.get("tail") or "" if state == TaskState.FAILED else "",
         has_log=state in _LOG_EXISTS and (state == TaskState.RUNNING or bool(started)),
@@ -119,18 +119,12 @@ class JobView:
     @property
     def attention(self) -> str:
         """Return why a person is needed, in words; empty when no person is."""
-        if self.job.attention == Attention.ERROR and self.job.state == JobState.QUEUED:
-            return "waits for a problem to be solved"
-        words = ATTENTIONS.get(self.job.attention, "")
-        return f"{words} {format_until(self.job.attention_until)}".strip()
+        return attention_text(self.job)
 
     @property
     def sentence(self) -> str:
         """Return the state's reason as a sentence, with the observation behind it."""
-        text = self.job.reason_text
-        if self.job.action == "open" and self.job.reason == Reason.FINISHED:
-            text = "The session has ended."
-        return " ".join(part for part in (text, self.job.reason_detail) if part)
+        return " ".join(part for part in (self.job.reason_text, self.job.reason_detail) if part)
 
     @property
     def summary(self) -> str:
@@ -143,15 +137,8 @@ class JobView:
 
     @property
     def headline(self) -> str:
-        """Return the reason in one line: the first finding, what is awaited, or the state's reason."""
-        if self.findings and self.job.verdict:
-            return self.findings[0].message
-        if self.attention:
-            detail = self.job.reason_detail
-            return f"{self.attention.capitalize()}. {detail}".strip()
-        if self.job.state == JobState.RUNNING:
-            return self.current_tasks
-        return "" if self.job.verdict else self.sentence
+        """Return the reason in one line."""
+        return headline(self.job)
 
     @property
     def short_sha(self) -> str:
@@ -177,13 +164,6 @@ class JobView:
     def tasks_done(self) -> int:
         """Return how many tasks have ended."""
         return sum(task.state in _TASK_ENDED for task in self.tasks)
-
-    @property
-    def current_tasks(self) -> str:
-        """Return the names of the running tasks."""
-        if self.job.state != JobState.RUNNING:
-            return ""
-        return ", ".join(task.name for task in self.tasks if task.state == TaskState.RUNNING)
 
     @property
     def progress_tone(self) -> str:

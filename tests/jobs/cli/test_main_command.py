@@ -50,7 +50,7 @@ def test_from_launch_to_removal(cli: Cli, shop: RepoBuilder) -> None:
     for key in ("created_at", "started_at", "finished_at"):
         assert RFC3339_UTC.fullmatch(job[key])
     test = next(task for task in job["tasks"] if task["id"] == "test")
-    assert set(test) == {"id", "state", "exit_code", "seconds", "log"}
+    assert set(test) == {"id", "name", "state", "exit_code", "seconds", "log"}
     assert test["exit_code"] == 0
     assert Path(test["log"]).exists()
 
@@ -87,7 +87,7 @@ def test_from_launch_to_removal(cli: Cli, shop: RepoBuilder) -> None:
     cli.run("offload", "rm", *where, code=5)
 
 
-def test_a_failing_review_is_exit_code_20_and_needs_you(cli: Cli, shop: RepoBuilder) -> None:
+def test_a_failing_review_is_exit_code_20_and_listed_with_its_reason(cli: Cli, shop: RepoBuilder) -> None:
     answer = cli.json("offload", "2", "--repo", shop.url, "--base", "main", "--wait", code=20)
     assert answer["job"]["verdict"] == "fail"
     job_dir = Path(answer["job"]["worktree"]).parents[1] / "jobs" / answer["job"]["session"]
@@ -98,9 +98,21 @@ def test_a_failing_review_is_exit_code_20_and_needs_you(cli: Cli, shop: RepoBuil
     done = cli.run("offload", "wait", "2", "--repo", shop.url, code=20)
     assert "error:" in done.stdout
     cli.run("offload", "1", "--repo", shop.url, "--wait")
-    listing = cli.run("offload", "ls").stdout
-    assert listing.index("Needs you (1)") < listing.index("#2 review") < listing.index("Ended (1)")
-    assert listing.index("Ended (1)") < listing.index("#1 review")
+    cli.run("offload", "1:tree", "open", "--repo", shop.url, "--detach")
+    cli.run("offload", "wait", "1:tree", "--repo", shop.url)
+    lines = [re.split(r"  +", line) for line in cli.run("offload", "ls").stdout.splitlines()]
+    assert [line[0] for line in lines] == [
+        *("Ready to act (2)", "#1 review", "#2 review", ""),
+        *("Done (1)", "#1:tree open"),
+    ]
+    assert lines[2][1:4] == ["● fail", "shop", "local"]
+    assert lines[2][5].startswith("The test run (make test) fails on the head (exit code 2)")
+    assert lines[5][5] == "The worktree is ready."
+    listed = cli.json("offload", "ls", "--state", "succeeded", "-R", "shop", "-L", "1")["jobs"]
+    assert [(job["title"], job["group"], job["headline"]) for job in listed] == [
+        ("Pull request 1", "done", "The worktree is ready.")
+    ]
+    assert cli.run("offload", "ls", "-s", "queued").stdout == "No job matches.\n"
 
 
 def test_without_a_terminal_it_never_attaches(cli: Cli, shop: RepoBuilder) -> None:

@@ -6,8 +6,9 @@ import time
 from django.test import TestCase
 from django.utils import timezone
 
+from jobs import serializers
 from jobs.dashboard.changes.presenters import parse_diff
-from jobs.dashboard.inbox.presenters import ROWS_PER_GROUP, Filters, Inbox
+from jobs.dashboard.inbox.presenters import GROUPS, ROWS_PER_GROUP, Filters, Inbox
 from jobs.dashboard.job.markdown import render_markdown
 from jobs.dashboard.job.presenters import JobView
 from jobs.models import Job, PullRequest
@@ -117,6 +118,14 @@ class InboxTests(TestCase):
                     make_job(state=state, attention=attention, verdict=verdict)
         inbox = Inbox.load(Filters())
         assert inbox.total == Job.objects.count()  # each has a target of its own
+        # The command line applies the same rule to one job at a time.
+        assert {key: heading for key, (heading, _) in GROUPS.items()} == serializers.GROUPS
+        rest = set(Job.objects.all())
+        for key, (_, match) in GROUPS.items():
+            found = {job for job in rest if serializers.group_of(job) == key}
+            assert found == rest & set(Job.objects.filter(match)), key
+            rest -= found
+        assert rest == set()
         assert inbox.title == f"({inbox.counts['needs-you']}) Jobs · Offload"
 
     def test_the_jobs_of_a_pull_request_are_one_row(self) -> None:
@@ -177,7 +186,7 @@ class InboxTests(TestCase):
 
     def test_words_fit_the_job(self) -> None:
         opened = JobView.of(make_job(action="open"))
-        assert opened.sentence == "The session has ended."
+        assert opened.sentence == "The worktree is ready."
         waits = JobView.of(make_job(state=JobState.QUEUED, attention="error"))
         assert waits.attention == "waits for a problem to be solved"
         again = make_job(state=JobState.RUNNING)
@@ -187,12 +196,13 @@ class InboxTests(TestCase):
     def test_a_task_names_what_it_waits_for_once_and_links_to_logs_that_exist(self) -> None:
         tasks = [
             make_task("build"),
-            make_task("test", TaskState.PENDING, needs=["build", "build"]),
+            make_task("build-base", name="Build"),
+            make_task("test", TaskState.PENDING, needs=["build", "build", "build-base"]),
             make_task("lint", TaskState.SKIPPED),
             make_task("types", TaskState.CANCELLED),
         ]
         finding = {"severity": "note", "task": "lint", "message": "m"}
         view = JobView.of(make_job(tasks=tasks, findings=[finding, finding | {"task": "build"}]))
-        assert view.tasks[1].needs == ["Build"]
-        assert [task.has_log for task in view.tasks] == [True, False, False, False]
+        assert view.tasks[2].needs == ["Build"]
+        assert [task.has_log for task in view.tasks] == [True, True, False, False, False]
         assert [found.task for found in view.findings] == ["", "build"]

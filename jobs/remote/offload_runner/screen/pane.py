@@ -120,7 +120,7 @@ class Pane(Display):
             self._shown_frame, self._dirty = lines, False
             self._write("\x1b[H" + "\r\n".join("\x1b[K" + line for line in lines))
 
-    def _heading(self, elapsed: float, width: int) -> str:
+    def _heading(self, elapsed: Optional[float], width: int) -> str:
         paths, job = self.engine.paths, self.engine.plan.job
         return table.heading(job, paths.session, self._sha, elapsed, width, self._style)
 
@@ -183,7 +183,8 @@ class Pane(Display):
     def _print_summary(self) -> None:
         width, _ = self._room()
         tails = {v.task.name: v.tail for v in self.engine.views.values() if v.state == FAILED and v.tail}
-        seconds = sum(view.seconds or 0.0 for view in self.engine.views.values())
+        views = self.engine.views.values()
+        seconds = sum(view.seconds or 0.0 for view in views) if views else None
         # The summary stays while viewers of other widths come: its heading is not set against the edge.
         lines = [self._heading(seconds, min(width, _SUMMARY_COLUMNS)), ""]
         lines += table.summary(self._rows(), tails, self.engine.finished, width, self._style)

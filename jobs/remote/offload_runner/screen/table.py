@@ -86,13 +86,15 @@ def fit(text: str, width: int) -> str:
     return kept + "…" + " " * (width - 1 - used)
 
 
-def heading(job: Mapping[str, Any], session: str, sha: str, elapsed: float, width: int, style: Style) -> str:
-    """Return the first line: what is being done, to which commit, for how long."""
+def heading(
+    job: Mapping[str, Any], session: str, sha: str, elapsed: Optional[float], width: int, style: Style
+) -> str:
+    """Return the first line: what is being done, to which commit, for how long (None: not shown)."""
     title = " ".join(str(job[name]) for name in ("target", "action") if job.get(name)) or session
     parts = [
         str(job.get("repository") or ""),
         sha[:10],
-        duration(elapsed) if elapsed < 60 else _clock(elapsed),
+        "" if elapsed is None else duration(elapsed) if elapsed < 60 else _clock(elapsed),
     ]
     rest = "  ".join(part for part in parts if part)
     room = width - 3 - cells(rest)
@@ -180,7 +182,7 @@ def summary(
         lines.append(style.paint(" %s " % VERDICTS[verdict], _VERDICT_COLOURS[verdict]).rstrip())
     for finding in finished.get("findings") or ():
         lines += _finding(finding, width, style)
-    if not verdict:
+    if not verdict and rows:
         lines += wrapped(" " + outcome_sentence(finished or None), width)
     return lines
 

@@ -45,7 +45,7 @@ REASONS: Dict[str, str] = {
 def duration(seconds: float) -> str:
     """Return a length of time in at most seven characters: `0.4s`, `12.3s`, `4m 05s`, `2h 03m`."""
     if seconds < 99.95:
-        return "%.1fs" % seconds
+        return "%.1fs" % max(0.0, seconds)  # a clock that was set back
     whole = int(seconds)
     if whole < 3600:
         return "%dm %02ds" % (whole // 60, whole % 60)
