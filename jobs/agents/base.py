@@ -20,7 +20,10 @@ not report style. Report only what you can point at.
 Answer with one JSON object and nothing else:
 {"summary": "two or three sentences",
  "findings": [{"severity": "warning" or "note", "file": "path or null", "line": number or null,
+               "quote": "that line of the diff, copied exactly, without its + or -",
                "message": "one sentence that says what is wrong and when it matters"}]}
+
+A finding counts only when the line that it quotes is in the diff of its file.
 """
 
 

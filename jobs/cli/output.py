@@ -216,4 +216,5 @@ def print_outcome(job: Job) -> None:
             if finding.get("file")
             else ""
         )
-        print(f"  {finding.get('severity', 'note')}: {plain(str(finding.get('message', '')) + where)}")
+        kind = f"{finding.get('severity', 'note')}{', opinion' if finding.get('opinion') else ''}"
+        print(f"  {kind}: {plain(str(finding.get('message', '')) + where)}")

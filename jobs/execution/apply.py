@@ -94,6 +94,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("kind", "state", "id", "attention"), (str,)),
     **dict.fromkeys(("exit_code", "seconds", "line", "attempt", "status"), _NUMBER),
     "needs": (list,),
+    "opinion": (bool,),
 }
 
 

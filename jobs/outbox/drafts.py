@@ -24,6 +24,8 @@ _UNSENT = (DraftState.OPEN.value, DraftState.SENDING.value)
 async def make_review(job: Job, verdict: str, actor: str) -> Draft:
     """Make a draft of a review from a job's assessment and findings. Nothing is posted.
 
+    An opinion of an agent, whose place was not verified, is in the text only.
+
     An unsent draft of the same job is replaced when no attempt to send it was made. `verdict`: `COMMENT`,
     `APPROVE` or `REQUEST_CHANGES`; the person's, not the job's. Raises `Refused`.
     """
@@ -40,7 +42,7 @@ async def make_review(job: Job, verdict: str, actor: str) -> Draft:
             "body": defuse(str(finding.get("message", "")))[:LONGEST],
         }
         for finding in job.findings
-        if finding.get("file")
+        if finding.get("file") and not finding.get("opinion")
     ]
     await Draft.objects.filter(job=job, state=DraftState.OPEN.value).aupdate(state=DraftState.DROPPED.value)
     return await Draft.objects.acreate(

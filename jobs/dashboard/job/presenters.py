@@ -68,7 +68,10 @@ def _present_task(task: Mapping[str, Any], names: Mapping[str, str]) -> TaskView
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding of the verdict. `task`: the task whose log shows it, when there is such a log."""
+    """One finding of the verdict. `task`: the task whose log shows it, when there is such a log.
+
+    `opinion`: an agent says so, and its place was not verified.
+    """
 
     severity: str
     icon: str
@@ -76,6 +79,7 @@ class Finding:
     message: str
     task: str
     place: str
+    opinion: bool = False
 
 
 def _present_finding(item: Mapping[str, Any], logs: frozenset[str]) -> Finding:
@@ -85,7 +89,8 @@ def _present_finding(item: Mapping[str, Any], logs: frozenset[str]) -> Finding:
     if place and item.get("line"):
         place = f"{place}:{item['line']}"
     task = str(item.get("task") or "")
-    return Finding(severity, icon, tone, str(item.get("message") or ""), task if task in logs else "", place)
+    message, log = str(item.get("message") or ""), task if task in logs else ""
+    return Finding(severity, icon, tone, message, log, place, bool(item.get("opinion")))
 
 
 @dataclass(frozen=True)

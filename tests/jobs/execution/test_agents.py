@@ -22,7 +22,14 @@ KEY = "planted-model-key-77f0"
 SAYS = {
     "summary": "It turns one into two.",
     "findings": [
-        {"severity": "error", "file": "app.txt", "line": 1, "message": "Two is not what callers expect."}
+        {
+            "severity": "error",
+            "file": "app.txt",
+            "line": 7,
+            "quote": "two",
+            "message": "Two is not what callers expect.",
+        },
+        {"severity": "error", "file": "app.txt", "line": 1, "quote": "ten", "message": "Ten is too many."},
     ],
 }
 # What a hostile change does to what the next agent would start from: its settings, a hook, an extension.
@@ -73,13 +80,17 @@ class Agents(ExecutionTest):
                 "message": SAYS["findings"][0]["message"],  # type: ignore[index]
                 "file": "app.txt",
                 "line": 1,
+                "opinion": False,
             },
             job.findings,
         )
+        [opinion] = [finding for finding in job.findings if finding["opinion"]]
+        self.assertEqual((opinion["severity"], opinion["message"]), ("note", "Ten is too many."))
         await execution.archive(job.id)
         job = await Job.objects.aget(id=job.id)
         self.assertIn("It turns one into two.", job.assessment)
-        self.assertIn("Two is not what callers expect.", job.assessment)
+        self.assertIn("- **warning** Two is not what callers expect. (`app.txt:1`)", job.assessment)
+        self.assertIn("- **note, opinion** Ten is too many. (`app.txt:1`)", job.assessment)
         asked = [(key, body) for path, key, body in self.api.asked if "enerateContent" in path]
         self.assertEqual({key for key, _ in asked}, {KEY})
         for text in ("+two", "Mind the callers.", "test: succeeded"):

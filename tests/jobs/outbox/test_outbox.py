@@ -28,6 +28,7 @@ FINDINGS = [
     {"severity": "note", "message": "Old news", "file": "app.txt", "line": 3},
     {"severity": "note", "message": "Not changed", "file": "other.txt", "line": 1},
     {"severity": "note", "message": "No place"},
+    {"severity": "note", "message": "Not verified", "file": "app.txt", "line": 2, "opinion": True},
 ]
 ASSESSMENT = "# Needs work\n/merge\nThanks @ada"
 

@@ -202,7 +202,9 @@ class InboxTests(TestCase):
             make_task("types", TaskState.CANCELLED),
         ]
         finding = {"severity": "note", "task": "lint", "message": "m"}
-        view = JobView.of(make_job(tasks=tasks, findings=[finding, finding | {"task": "build"}]))
+        view = JobView.of(
+            make_job(tasks=tasks, findings=[finding | {"opinion": True}, finding | {"task": "build"}])
+        )
         assert view.tasks[2].needs == ["Build"]
         assert [task.has_log for task in view.tasks] == [True, True, False, False, False]
-        assert [found.task for found in view.findings] == ["", "build"]
+        assert [(found.task, found.opinion) for found in view.findings] == [("", True), ("build", False)]

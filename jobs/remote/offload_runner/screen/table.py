@@ -192,7 +192,8 @@ def _finding(finding: Dict[str, Any], width: int, style: Style) -> List[str]:
     where = str(finding.get("file") or "")
     if where and finding.get("line"):
         where += ":%s" % finding["line"]
-    text = "%s  %s" % (finding.get("message", ""), where) if where else str(finding.get("message", ""))
+    text = "%s%s" % ("opinion: " if finding.get("opinion") else "", finding.get("message", ""))
+    text = "%s  %s" % (text, where) if where else text
     first, *rest = wrapped(text, width - 3) or [""]
     return [" %s %s" % (style.paint(sign, colour), first), *("   " + line for line in rest)]
 

@@ -1,8 +1,9 @@
 """The agent's review of the change: read-only, with a fresh profile, its findings as `agent.json`.
 
 `agent.json`: {"schema": "offload-agent/1", "sha", "agent", "summary", "findings": [{"severity":
-"warning|note", "message", "file", "line"}]}. Runs after everything else of the plan has ended: what the
-change's own code left running would see the agent's key.
+"warning|note", "message", "file", "line", "quote", "verified", "why_not"}]}.
+Runs after everything else of the plan has ended: what the change's own code left running would see the
+agent's key.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from jobs.remote.offload_runner.git.command import shown
 from jobs.remote.offload_runner.protocol import FAILED, ISOLATED
 from jobs.remote.offload_runner.steps.context import render
 from jobs.remote.offload_runner.steps.evidence import read_outcomes
+from jobs.remote.offload_runner.steps.quotes import verify
 from jobs.remote.offload_runner.steps.record import Job, say
 from jobs.remote.offload_runner.wire import runner_path
 
@@ -36,6 +38,7 @@ _MOST_TRIES = 1000  # places in a text where an object may begin
 _MOST_FINDINGS = 50
 _MESSAGE = 600
 _SUMMARY = 2000
+_QUOTE = 1000
 
 
 def run(job: Job) -> int:
@@ -80,11 +83,13 @@ def run(job: Job) -> int:
         say(said)
         say("The answer is not the JSON object that was asked for.")
         return 1
+    answer["findings"] = verify(job, answer["findings"])
     job.write("agent.json", {"schema": "offload-agent/1", "sha": job.sha, "agent": call["name"], **answer})
     say(answer["summary"])
     for finding in answer["findings"]:
         where = "%s:%s: " % (finding["file"], finding["line"]) if finding["line"] else ""
-        say("  %s: %s%s" % (finding["severity"], where, finding["message"]))
+        opinion = " (an opinion: %s)" % finding["why_not"] if finding["why_not"] else ""
+        say("  %s: %s%s%s" % (finding["severity"], where, finding["message"], opinion))
     return 0
 
 
@@ -160,6 +165,7 @@ def _objects(text: str, key: str) -> List[Dict[str, Any]]:
 def _finding(item: Dict[str, Any]) -> Dict[str, Any]:
     line = item.get("line")
     file = item.get("file")
+    quote = item.get("quote")
     is_line = isinstance(line, int) and not isinstance(line, bool) and line > 0
     return {
         # An opinion never makes a verdict fail; evidence does.
@@ -167,4 +173,5 @@ def _finding(item: Dict[str, Any]) -> Dict[str, Any]:
         "message": " ".join(str(item.get("message") or "").split())[:_MESSAGE],
         "file": shown(file)[:400] if isinstance(file, str) and file else None,
         "line": line if is_line and isinstance(file, str) and file else None,
+        "quote": shown(quote)[:_QUOTE] if isinstance(quote, str) else "",
     }

@@ -210,7 +210,8 @@ def _findings(findings: List[Finding]) -> List[str]:
         where = ""
         if finding.file and finding.line:
             where = " (%s)" % code("%s:%d" % (finding.file, finding.line))
-        lines.append("- **%s** %s%s" % (finding.severity, one_line(finding.message), where))
+        kind = "%s, opinion" % finding.severity if finding.opinion else finding.severity
+        lines.append("- **%s** %s%s" % (kind, one_line(finding.message), where))
     return [*lines, ""]
 
 

@@ -65,13 +65,14 @@ class Compared:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to know about the commit."""
+    """One thing to know about the commit. `opinion`: an agent says so, and its place was not verified."""
 
     severity: str
     task: str
     message: str
     file: Optional[str] = None
     line: Optional[int] = None
+    opinion: bool = False
 
     def to_json(self) -> Dict[str, Any]:
         """Return the finding as plain data."""

@@ -371,6 +371,7 @@ def _agent(task: Outcome, answer: Optional[Mapping[str, Any]]) -> List[Finding]:
             str(item["message"]),
             item["file"],
             item["line"],
+            opinion=not item.get("verified"),
         )
         for item in (answer or {}).get("findings") or []
     ]
