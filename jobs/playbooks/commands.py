@@ -227,7 +227,7 @@ def _compare(
     again = replace(there, shell=old.replay, reported="", name=f"{step.name} as on the base")
     task = _task(again, context, timeout, "as-on-base", needs)
     shown = old.replay if "\n" not in old.replay else f"{there.shell}  # as the base defines it"
-    task = replace(task, outputs={**task.outputs, "of_base": True, "shown": shown})
+    task = replace(task, outputs={**task.outputs, "of_base": name, "shown": shown})
     evidence.checks.append({**check, "task": evidence.add(task), "always": False})
 
 

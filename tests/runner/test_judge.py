@@ -141,6 +141,7 @@ def against(
         (run(1), run(1), [], "needs_work", "nothing tells what is new"),
         (run(0), run(1), [run(0)], "pass", "is flaky"),
         (run(1, BAD), run(1), [], "needs_work", "nothing tells what is new"),
+        (run(1, BAD, case("test_b")), run(1), [], "fail", "before any test runs; on the base 1 test passes."),
     ],
 )
 def test_tests_against_the_base(
@@ -164,6 +165,38 @@ def test_an_altered_test_command_that_names_no_test_does_not_pass() -> None:
     assert against(run(0), run(0), state="succeeded")[0] == "needs_work"
     assert against(None, run(0), state="succeeded")[0] == "pass"
     assert against(run(0, OK), run(0, OK), state="succeeded")[0] == "pass"
+
+
+def altered(base: Run, head: Run, as_on_base: Run) -> tuple[str, list[str]]:
+    """Judge a change of the test command: the head's own succeeds, and the base's runs on the head too."""
+    state = "failed" if as_on_base.exit_code else "succeeded"
+    again = task("test", state, id="as-on-base", exit_code=as_on_base.exit_code, of_base="test")
+    judgement = judge(
+        Evidence(
+            [*GOOD, again],
+            tests={"test": head.results, "as-on-base": as_on_base.results},
+            compared={name: Compared(base) for name in ("test", "as-on-base")},
+            base_built=True,
+        )
+    )
+    return judgement.verdict, [one.message for one in judgement.findings]
+
+
+def test_a_renamed_test_command_passes() -> None:
+    """It does where the base's command succeeds on the head, or the head's runs the tests of the base."""
+    assert altered(run(0), run(0), run(0)) == ("pass", [])
+    named = run(0, OK)
+    verdict, messages = altered(named, named, run(2))
+    assert (verdict, "runs the same tests" in messages[0]) == ("pass", True)
+    assert altered(named, run(0, case("test_other")), run(2))[0] == "needs_work"
+    assert altered(named, run(0), run(0, OK))[0] == "needs_work"
+    assert altered(run(0), run(0), run(2))[0] == "needs_work"
+
+
+def test_a_run_that_does_not_begin_says_why() -> None:
+    tail = "Traceback (most recent call last):\n  ...\npluggy.PluginError: hook 'collect'\nArgument {'path'}"
+    _, messages = against(run(1, BAD, case("test_b")), run(1), tail=tail)
+    assert "before any test runs (pluggy.PluginError: hook 'collect'); on the base" in messages[0]
 
 
 def test_fewer_failures_than_the_log_counts_are_not_believed() -> None:
@@ -224,6 +257,15 @@ def test_only_new_problems_of_a_check_count() -> None:
 def test_proof(state: str, answer: dict[str, Any] | None, expected: str, findings: list[str]) -> None:
     judgement = judge(Evidence(but(task("proof", state)), proof=answer))
     assert (judgement.verdict, [finding.severity for finding in judgement.findings]) == (expected, findings)
+
+
+def test_many_files_that_fail_alike_are_one_finding() -> None:
+    judgement = judge(Evidence(but(task("proof", "failed")), proof=proof(*["still_fails"] * 7, "not_run")))
+    assert [one.message for one in judgement.findings if one.task == "proof"] == [
+        "7 changed test files fail on the head, and on the base too: tests/test_0.py, tests/test_1.py, "
+        "tests/test_2.py, tests/test_3.py, tests/test_4.py and 2 more.",
+        "tests/test_7.py was changed, and none of its tests runs.",
+    ]
 
 
 def test_a_proof_cut_short_keeps_what_it_found() -> None:

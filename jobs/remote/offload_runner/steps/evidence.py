@@ -77,7 +77,7 @@ def read_outcomes(job: Job) -> List[Outcome]:
                 when=task.get("when") or "success",
                 missing_program=str(outputs.get("missing_program") or ""),
                 missing_tool=missing_tool(said) if said else "",
-                of_base=bool(outputs.get("of_base")),
+                of_base=str(outputs.get("of_base") or ""),
                 problems=tuple(read_problems(said, str(job.paths.worktree)))
                 if role in ("lint", "types")
                 else (),

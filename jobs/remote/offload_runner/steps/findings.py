@@ -26,7 +26,7 @@ class Outcome:
     """What one task came to. `state` is a task state; `when` and `missing_program` come from its plan.
 
     `missing_tool` is a program that the command itself could not find, `problems` what a checker reported,
-    `of_base` marks a run of the base's own test command on the head.
+    `of_base` is the id of the task that this one repeats with the base's own test command.
     """
 
     id: str
@@ -41,7 +41,7 @@ class Outcome:
     when: str = "success"
     missing_program: str = ""
     missing_tool: str = ""
-    of_base: bool = False
+    of_base: str = ""
     problems: Tuple[Problem, ...] = ()
 
     @property

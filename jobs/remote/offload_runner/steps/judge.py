@@ -28,8 +28,8 @@ from jobs.remote.offload_runner.steps.findings import (
     Outcome,
 )
 from jobs.remote.offload_runner.steps.problems import Problem, new_problems
-from jobs.remote.offload_runner.steps.proven import about_tests
-from jobs.remote.offload_runner.steps.results import Case, Results
+from jobs.remote.offload_runner.steps.proven import about_files, about_tests, few
+from jobs.remote.offload_runner.steps.results import PASSED, Case, Results
 from jobs.remote.offload_runner.steps.results.collect import place
 from jobs.remote.offload_runner.steps.trees import Run
 
@@ -50,7 +50,6 @@ _NAMES = {
 }
 _NO_TESTS = 5  # pytest: no tests were collected
 _MOST_NAMED = 10
-_MOST_IN_LINE = 5
 
 
 def judge(evidence: Evidence) -> Judgement:
@@ -100,7 +99,7 @@ def _tests(task: Outcome, evidence: Evidence, differences: Dict[str, Difference]
     base = compared.base if compared.base is not None and not compared.base.timed_out else None
     if not results.known:
         if passed:
-            return _without_results(task, compared.base)
+            return _without_results(task, compared.base, evidence)
         return _by_exit_code(task, evidence, results, base, compared.reruns)
     difference = compare(results, base.results if base else None, [run.results for run in compared.reruns])
     differences[task.id] = difference
@@ -125,16 +124,28 @@ def _tests(task: Outcome, evidence: Evidence, differences: Dict[str, Difference]
     return findings
 
 
-def _without_results(task: Outcome, base: Optional[Run]) -> List[Finding]:
+def _without_results(task: Outcome, base: Optional[Run], evidence: Evidence) -> List[Finding]:
     """Return a finding when a test command succeeds, names no test, and is another than the base's."""
     if base is None or task.of_base:
         return []  # the base runs for a success only where the change alters the command
     name = _name(task)
     if base.results.cases:
         told = "%s succeeds and names no test; on the base it names %d." % (name, len(base.results.cases))
-    else:
-        told = "%s was altered, and without test results nothing tells whether it still tests." % name
+        return [Finding(WARNING, task.id, told)]
+    if any(other.of_base == task.id and other.state == SUCCEEDED for other in evidence.outcomes):
+        return []  # the base's command succeeds on the head as well, and names no test either
+    told = "%s was altered, and without test results nothing tells whether it still tests." % name
     return [Finding(WARNING, task.id, told)]
+
+
+def _runs_all_of_base(task: Outcome, evidence: Evidence) -> bool:
+    """Tell whether the head's own command succeeds and runs every test that the base names."""
+    head = evidence.tests.get(task.of_base, Results())
+    base = evidence.compared.get(task.of_base, Compared()).base
+    own = next((other for other in evidence.outcomes if other.id == task.of_base), None)
+    if own is None or own.state != SUCCEEDED or base is None or not base.results.cases:
+        return False
+    return head.complete and not head.failing and not compare(head, base.results).removed
 
 
 def _named(task: Outcome, difference: Difference) -> List[Finding]:
@@ -227,10 +238,18 @@ def _by_exit_code(
         told = "%s is flaky: it failed once (%s) and succeeded when it was run again." % (name, how)
         return [Finding(NOTE, task.id, told, file, line)]
     if task.of_base:
+        if not results.known and _runs_all_of_base(task, evidence):
+            told = "The base's test command cannot run on the head (%s); the head's own runs the same tests."
+            return [Finding(NOTE, task.id, told % how)]
         told = "With the base's test command the head fails (%s)%s." % (how, why)
         return [Finding(WARNING, task.id, told, file, line)]
     if base is None:
         return _failure(task, evidence)
+    passing = base.results.count(PASSED)
+    if passing and not results.cases:
+        tests = "1 test passes" if passing == 1 else "%d tests pass" % passing
+        told = "%s fails on the head (%s) before any test runs%s; on the base %s."
+        return [Finding(ERROR, task.id, told % (name, how, _exception(task.tail), tests), file, line)]
     if base.passed:
         missing = ": %s was not found" % task.missing_tool if task.missing_tool else ""
         told = "%s fails on the head (%s) and succeeds on the base%s%s." % (name, how, missing, why)
@@ -403,19 +422,7 @@ def _proof(task: Outcome, evidence: Evidence, differences: Mapping[str, Differen
         for case in (*difference.to_blame, *difference.already_failing, *difference.flaky)
         for name in (case.file, case.name if case.whole_file else "")
     }
-    for item in answer.get("files") or []:
-        severity, told = _PROVED.get(item.get("result"), ("", ""))
-        if severity and item["path"] not in explained:
-            findings.append(Finding(severity, task.id, told % item["path"], file=item["path"]))
-    return findings
-
-
-_PROVED = {
-    "regression": (ERROR, "%s passes on the base and fails on the head."),
-    "still_fails": (WARNING, "%s, a changed test, fails on the head, and on the base too."),
-    "fails": (WARNING, "%s, a changed test, fails on the head."),
-    "not_run": (WARNING, "%s was changed, and none of its tests runs."),
-}
+    return findings + about_files(task.id, answer.get("files") or [], explained)
 
 
 # Words
@@ -434,9 +441,13 @@ def _that_pass(cases: Sequence[Case]) -> str:
 
 
 def _list(cases: Sequence[Case]) -> str:
-    named = [case.title for case in cases[:_MOST_IN_LINE]]
-    more = len(cases) - len(named)
-    return ", ".join(named) + (" and %d more" % more if more else "")
+    return few([case.title for case in cases])
+
+
+def _exception(tail: str) -> str:
+    """Return the last line of an output that names a Python exception, as the end of a phrase."""
+    found = re.findall(r"^(?:E +)?([\w.]*(?:Error|Exception)\b.*)", tail, re.MULTILINE)
+    return " (%s)" % found[-1].strip().rstrip(".") if found else ""
 
 
 def place_in(tail: str, changed: Sequence[str]) -> "tuple[Optional[str], Optional[int]]":

@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Mapping, Optional
+from typing import Any, Container, List, Mapping, Optional, Sequence
 
 from jobs.remote.offload_runner.protocol import FAILED, SUCCEEDED
 from jobs.remote.offload_runner.steps import sources
 from jobs.remote.offload_runner.steps.difference import compare
-from jobs.remote.offload_runner.steps.findings import NOTE, WARNING, Evidence, Finding
+from jobs.remote.offload_runner.steps.findings import ERROR, NOTE, WARNING, Evidence, Finding
 from jobs.remote.offload_runner.steps.results import Results
 
 _MOST_IN_LINE = 5
+_MOST_ALIKE = 3  # more findings that differ only in the file are one
+
+# By result of a changed test file: the severity, the words for one file and for many.
+_PROVED = {
+    "regression": (
+        ERROR,
+        "%s passes on the base and fails on the head.",
+        "%d test files pass on the base and fail on the head: %s.",
+    ),
+    "still_fails": (
+        WARNING,
+        "%s, a changed test, fails on the head, and on the base too.",
+        "%d changed test files fail on the head, and on the base too: %s.",
+    ),
+    "fails": (
+        WARNING,
+        "%s, a changed test, fails on the head.",
+        "%d changed test files fail on the head: %s.",
+    ),
+    "not_run": (
+        WARNING,
+        "%s was changed, and none of its tests runs.",
+        "%d test files were changed, and none of their tests runs: %s.",
+    ),
+}
 
 
 def proves(evidence: Evidence) -> List[str]:
@@ -19,6 +44,25 @@ def proves(evidence: Evidence) -> List[str]:
     if not answer.get("source_changed", True):
         return []  # both trees have the same source, so a difference comes from elsewhere
     return [item["path"] for item in answer.get("files") or [] if item.get("result") == "proof"]
+
+
+def about_files(task: str, files: Sequence[Mapping[str, Any]], explained: Container[object]) -> List[Finding]:
+    """Return what counts of the proof's test files (of `proof.json`), except those in `explained`."""
+    findings: List[Finding] = []
+    for result, (severity, told, of_many) in _PROVED.items():
+        alike = [str(item["path"]) for item in files if item.get("result") == result]
+        paths = [path for path in alike if path not in explained]
+        if len(paths) > _MOST_ALIKE:
+            findings.append(Finding(severity, task, of_many % (len(paths), few(paths)), file=paths[0]))
+        else:
+            findings += [Finding(severity, task, told % path, file=path) for path in paths]
+    return findings
+
+
+def few(names: Sequence[str]) -> str:
+    """Return the first names, and how many more there are."""
+    more = len(names) - _MOST_IN_LINE
+    return ", ".join(names[:_MOST_IN_LINE]) + (" and %d more" % more if more > 0 else "")
 
 
 def about_tests(evidence: Evidence) -> List[Finding]:
@@ -50,7 +94,7 @@ def about_tests(evidence: Evidence) -> List[Finding]:
 
 def _weakening(item: Mapping[str, Any], evidence: Evidence) -> Finding:
     path, tests = str(item["file"]), [str(name) for name in item["tests"]]
-    named = ", ".join(tests[:_MOST_IN_LINE]) + (" and %d more" % (len(tests) - 5) if len(tests) > 5 else "")
+    named = few(tests)
     deleted_source = any(
         one.get("status") == "D" and sources.is_source(str(one["path"])) for one in evidence.changed
     )
