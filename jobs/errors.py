@@ -144,6 +144,14 @@ class CommandFailed(TransportError):
         self.stderr = stderr
 
 
+class TooLarge(TransportError):
+    """A machine sent more than its reader accepts; the rest was not read."""
+
+    code = "too_large"
+    exit_code = 1
+    retryable = False
+
+
 class TimedOut(TransportError):
     """The deadline passed; the command was killed."""
 

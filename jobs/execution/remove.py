@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import posixpath
 from dataclasses import dataclass
 
 from django.utils import timezone
 
-from jobs.errors import NotFound, Refused
-from jobs.execution.archive import archive_dir, archive_over
+from jobs.errors import CommandFailed, NotFound, Refused
+from jobs.execution.archive import archive_dir, archive_over, receive
 from jobs.execution.cancel import cancel
 from jobs.models import Job, JobEvent
 from jobs.states import JobState, Reason
@@ -21,6 +20,8 @@ from jobs.workers import (
     get_job,
     remove_job_container,
 )
+
+BUNDLE_BYTES = 4 * 1024**3
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,12 @@ async def remove(job_id: int, *, force: bool = False, actor: str = "") -> Remova
 async def _bring_home(connection: Connection, job: Job, remote: str | None) -> str | None:
     if not remote:
         return None
-    data = await connection.transport.get(remote)
     target = archive_dir(job.id) / posixpath.basename(remote)
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    await asyncio.to_thread(target.write_bytes, data)
+    with target.open("wb") as file:
+        status, said = await receive(connection.transport, ["cat", "--", remote], file, BUNDLE_BYTES)
+    if status != 0:
+        raise CommandFailed(f"Copying {remote} from {job.worker} failed: {said}.", exit_status=status)
     return str(target)
 
 

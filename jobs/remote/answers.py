@@ -19,9 +19,7 @@ from jobs.errors import (
 )
 from jobs.remote.layout import Layout
 from jobs.remote.offload_runner.protocol import MAGIC, PROTOCOL
-
-# The facts of a repository with very many files are some megabytes.
-LONGEST_LINE = 32 * 1024 * 1024
+from jobs.transport.base import LONGEST_LINE
 
 
 class Incomplete(WorkerUnavailable):

@@ -38,7 +38,7 @@ from jobs.remote.container_commands import Inside, engine_is_away, not_running
 from jobs.remote.layout import Layout
 from jobs.remote.offload_runner.commands.secrets import READERS
 from jobs.remote.offload_runner.protocol import EXIT_NOT_FOUND, EXIT_REFUSED, EXIT_USAGE, Plan
-from jobs.transport.base import Completed, Process, Transport
+from jobs.transport.base import OUTPUT_LIMIT, Completed, Process, Transport
 
 CALL_DEADLINE = 60.0
 # Fetching a large repository for the first time takes its time; progress lines keep coming meanwhile.
@@ -195,16 +195,21 @@ class RunnerClient:
             errors="replace"
         )
 
-    async def diff(self, session: str, *, stat: bool = False) -> bytes:
-        """Return the change under review as `git diff` prints it. Raises `NotFound` without a base."""
-        return await self._bytes(["diff", "--session", session, *(["--stat"] if stat else [])])
+    async def diff(self, session: str, *, stat: bool = False, limit: int = OUTPUT_LIMIT) -> bytes:
+        """Return the first `limit` bytes of the change under review, as `git diff` prints it.
+
+        Raises `NotFound` without a base.
+        """
+        words = ["diff", "--session", session, "--limit", str(limit), *(["--stat"] if stat else [])]
+        return await self._bytes(words, limit=limit)
 
     async def get_file(self, session: str, path: str, *, limit: int) -> bytes:
         """Return a regular file of at most `limit` bytes below the worktree; links are not followed.
 
         Raises `NotFound`, or `Refused`.
         """
-        return await self._bytes(["get-file", "--session", session, "--limit", str(limit), "--", path])
+        words = ["get-file", "--session", session, "--limit", str(limit), "--", path]
+        return await self._bytes(words, limit=limit)
 
     async def put_file(self, session: str, name: str, data: bytes) -> str:
         """Make a file in the top of the worktree; return its name, with a number if that one was taken."""
@@ -262,10 +267,11 @@ class RunnerClient:
         *,
         greets: bool = True,
         session: str = "",
+        limit: int = OUTPUT_LIMIT,
     ) -> Completed:
         argv = self._argv(words, session)
         for attempt in (1, 2):
-            done = await self.transport.run(argv, input=data, deadline=deadline, check=False)
+            done = await self.transport.run(argv, input=data, deadline=deadline, check=False, limit=limit)
             self._check_container(words, done.exit_status, done.stdout, done.stderr)
             answered = done.exit_status == 0 and not greets  # an empty log is an answer
             if answered or attempt == 2:
@@ -308,8 +314,8 @@ class RunnerClient:
             raise silent(words, done.exit_status, done.stderr)
         return lines
 
-    async def _bytes(self, words: list[str], data: bytes = b"") -> bytes:
-        done = await self._run(words, data, CALL_DEADLINE, greets=False)
+    async def _bytes(self, words: list[str], data: bytes = b"", limit: int = OUTPUT_LIMIT) -> bytes:
+        done = await self._run(words, data, CALL_DEADLINE, greets=False, limit=limit)
         if done.exit_status == 0:
             return done.stdout
         text = done.stderr.decode(errors="replace").strip()

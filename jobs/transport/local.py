@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
+import stat
 import tempfile
 from collections.abc import Mapping, Sequence
 
 from jobs.errors import CommandFailed, NotFound, TimedOut
-from jobs.transport.base import Completed, Process, Pty, PtyReceiver, Size, Transport
+from jobs.transport.base import OUTPUT_LIMIT, Completed, Output, Process, Pty, PtyReceiver, Size, Transport
 from jobs.transport.command import check_argv, failed
 from jobs.transport.endpoint import LocalEndpoint
 from jobs.transport.local_process import ChildProtocol, LocalProcess, home, inherited_environment, start
@@ -36,26 +38,29 @@ class LocalTransport(Transport):
         deadline: float = 30.0,
         env: Mapping[str, str] | None = None,
         check: bool = True,
+        limit: int = OUTPUT_LIMIT,
     ) -> Completed:
         """Run a command to its end. See `Transport.run`."""
         check_argv(argv, env)
-        stdout: list[bytes] = []
-        stderr: list[bytes] = []
-        protocol = ChildProtocol(stdout.append, stderr.append)
+        output = Output(limit)
+        protocol = ChildProtocol(output.take_stdout, output.take_stderr)
         try:
-            async with asyncio.timeout(deadline):
+            async with asyncio.timeout(deadline) as clock:
+                output.stop(clock)
                 await start(protocol, argv, env)
                 protocol.send(input)
                 protocol.send_eof()
                 await protocol.finished.wait()
         except TimeoutError as error:
+            if output.is_full:
+                raise output.too_large(f"Running {argv[0]}", "this machine") from None
             raise TimedOut(
                 f"Running {argv[0]} on this machine failed: no end within {deadline:g} s; it was killed.",
                 hint="Look whether the machine is overloaded, or allow more time.",
             ) from error
         finally:
             await protocol.end()
-        done = Completed(protocol.status, b"".join(stdout), b"".join(stderr))
+        done = output.completed(protocol.status)
         if check and done.exit_status != 0:
             raise failed(argv, done, str(self.endpoint))
         return done
@@ -94,12 +99,16 @@ class LocalTransport(Transport):
 
     async def get(self, path: str, *, offset: int = 0, limit: int | None = None) -> bytes:
         """Read a file or a part of it. See `Transport.get`."""
+        output = Output(OUTPUT_LIMIT if limit is None else limit)
         try:
-            return await asyncio.to_thread(_read_file, os.path.join(home(), path), offset, limit)
+            await asyncio.to_thread(_read_file, os.path.join(home(), path), offset, limit, output)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise NotFound(f"There is no file {path} on this machine.") from error
         except OSError as error:
             raise _file_error("Reading", path, error) from error
+        if output.is_full:
+            raise output.too_large(f"Reading {path}", "this machine")
+        return output.completed(0).stdout
 
     async def aclose(self) -> None:
         """Do nothing: there is no line to free."""
@@ -134,7 +143,12 @@ def _write_file(path: str, data: bytes, mode: int) -> None:
         raise
 
 
-def _read_file(path: str, offset: int, limit: int | None) -> bytes:
-    with open(path, "rb") as file:
+def _read_file(path: str, offset: int, limit: int | None, output: Output) -> None:
+    # O_NONBLOCK: a FIFO that a job put in a file's place must not hold this thread.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        mode = os.fstat(file.fileno()).st_mode
+        if not stat.S_ISREG(mode):
+            code = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+            raise OSError(code, "Is a directory" if code == errno.EISDIR else "It is not a regular file")
         file.seek(offset)
-        return file.read() if limit is None else file.read(limit)
+        output.take_stdout(file.read(output.limit + 1 if limit is None else limit))

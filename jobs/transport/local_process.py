@@ -8,15 +8,14 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from jobs.errors import ConnectionLost
-from jobs.transport.base import Process
+from jobs.transport.base import STDERR_TAIL, Process
 
 GRACE = 1.0  # seconds between SIGTERM and SIGKILL
-STDERR_TAIL = 64 * 1024
 LAST_WORDS_SECONDS = 0.5
 HIGH_WATER = 256 * 1024
 NOT_OURS = ("DJANGO_SETTINGS_MODULE", "RUN_MAIN", "TMUX", "TMUX_PANE", "VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT")
@@ -71,27 +70,19 @@ class LocalProcess(Process):
         self._stderr += data
         del self._stderr[:-STDERR_TAIL]
 
-    async def lines(self) -> AsyncIterator[bytes]:
-        """Yield stdout line by line; a line may be of any length."""
-        pending: list[bytes] = []
+    async def chunks(self) -> AsyncGenerator[bytes]:
+        """Yield stdout as it arrives."""
         while True:
             while self._chunks:
                 chunk = self._chunks.popleft()
                 self._queued -= len(chunk)
                 if self._queued <= HIGH_WATER // 2:
                     self.protocol.resume(1)
-                *whole, rest = chunk.split(b"\n")
-                for line in whole:
-                    yield b"".join([*pending, line])
-                    pending.clear()
-                if rest:
-                    pending.append(rest)
+                yield chunk
             if 1 in self.protocol.ended:
                 break
             self._news.clear()
             await self._news.wait()
-        if pending:
-            yield b"".join(pending)
 
     async def write(self, data: bytes) -> None:
         """Write to stdin. Raises `ConnectionLost` when the command does not read any more."""

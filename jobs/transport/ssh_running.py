@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from jobs.errors import ConnectionLost, TransportError
-from jobs.transport.base import Process, Pty, PtyReceiver, Size
+from jobs.transport.base import STDERR_TAIL, Process, Pty, PtyReceiver, Size
 from jobs.transport.endpoint import SshEndpoint
 from jobs.transport.ssh_session import RemoteSession, remote_command
 
-STDERR_TAIL = 64 * 1024
 HIGH_WATER = 256 * 1024
 HANG_UP_PATIENCE = 1.0
 START_PATIENCE = 3.0
@@ -121,28 +120,20 @@ class SshProcess(Process):
         self._stderr += data
         del self._stderr[:-STDERR_TAIL]
 
-    async def lines(self) -> AsyncIterator[bytes]:
-        """Yield stdout line by line. Raises `ConnectionLost` when the line breaks before the end."""
-        pending: list[bytes] = []
+    async def chunks(self) -> AsyncGenerator[bytes]:
+        """Yield stdout as it arrives. Raises `ConnectionLost` when the line breaks before the end."""
         while True:
             while self._chunks:
                 chunk = self._chunks.popleft()
                 self._queued -= len(chunk)
                 if self._queued <= HIGH_WATER // 2:
                     self.session.resume()
-                *whole, rest = chunk.split(b"\n")
-                for line in whole:
-                    yield b"".join([*pending, line])
-                    pending.clear()
-                if rest:
-                    pending.append(rest)
+                yield chunk
             if self.session.at_eof and self.session.drained:
                 break
             self._news.clear()
             await self._news.wait()
         self._require_line()
-        if pending:
-            yield b"".join(pending)
 
     def _require_line(self) -> None:
         if self.session.closed.is_set() and self.session.exit_status is None and self.session.error:

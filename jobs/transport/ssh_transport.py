@@ -7,7 +7,7 @@ import posixpath
 from collections.abc import Mapping, Sequence
 
 from jobs.errors import CommandFailed, NotFound, TimedOut
-from jobs.transport.base import Completed, Process, Pty, PtyReceiver, Size, Transport
+from jobs.transport.base import OUTPUT_LIMIT, Completed, Output, Process, Pty, PtyReceiver, Size, Transport
 from jobs.transport.command import check_argv, failed
 from jobs.transport.endpoint import SshEndpoint
 from jobs.transport.ssh_running import Lines, SshProcess, SshPty, end_command
@@ -35,6 +35,7 @@ chmod "$3" "$temporary" && mv -f -- "$temporary" "$1"
 _GET = r"""
 if [ ! -e "$1" ]; then exit 44; fi
 if [ -d "$1" ]; then echo "is a directory" >&2; exit 1; fi
+if [ ! -f "$1" ]; then echo "is not a regular file" >&2; exit 1; fi
 exec <"$1" || exit 1
 if [ -z "$3" ]; then exec tail -c "+$2"; fi
 tail -c "+$2" | head -c "$3"
@@ -59,19 +60,22 @@ class SshTransport(Transport):
         deadline: float = 30.0,
         env: Mapping[str, str] | None = None,
         check: bool = True,
+        limit: int = OUTPUT_LIMIT,
     ) -> Completed:
         """Run a command to its end. See `Transport.run`; the deadline starts once the line is there."""
-        stdout: list[bytes] = []
-        stderr: list[bytes] = []
-        session = RemoteSession(stdout.append, stderr.append)
+        output = Output(limit)
+        session = RemoteSession(output.take_stdout, output.take_stderr)
         try:
             await self.lines.open(session, remote_command(argv, env))
-            async with asyncio.timeout(deadline):
+            async with asyncio.timeout(deadline) as clock:
+                output.stop(clock)
                 session.write(input)
                 session.write_eof()
                 await session.closed.wait()
         except TimeoutError as error:
             gone = await end_command(self.lines, session)
+            if output.is_full:
+                raise output.too_large(f"Running {argv[0]}", str(self.endpoint)) from None
             raise TimedOut(
                 f"Running {argv[0]} on {self.endpoint} failed: no end within {deadline:g} s; "
                 + ("it was killed." if gone else "the line did not answer either, so it may still run."),
@@ -82,7 +86,7 @@ class SshTransport(Transport):
             raise
         if session.exit_status is None:
             raise self.lines.lost(session.error)
-        done = Completed(session.exit_status, b"".join(stdout), b"".join(stderr))
+        done = output.completed(session.exit_status)
         if check and done.exit_status != 0:
             raise failed(argv, done, str(self.endpoint))
         return done
@@ -133,7 +137,8 @@ class SshTransport(Transport):
         argv = ["sh", "-c", _GET, "sh", _plain(path), str(offset + 1), length]
         deadline = FILE_SECONDS * 10 if limit is None else FILE_SECONDS + limit / SLOWEST
         try:
-            return (await self.run(argv, deadline=deadline)).stdout
+            bound = OUTPUT_LIMIT if limit is None else limit
+            return (await self.run(argv, deadline=deadline, limit=bound)).stdout
         except CommandFailed as error:
             if error.exit_status == _MISSING:
                 raise NotFound(f"There is no file {path} on {self.endpoint}.") from error

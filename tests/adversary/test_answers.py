@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from jobs.errors import ProtocolMismatch
-from jobs.remote.answers import LONGEST_LINE, parse
+from jobs.remote.answers import parse
 from jobs.remote.offload_runner.engine.frames import Reader
 from jobs.remote.offload_runner.git.unsaved import checked
+from jobs.transport.base import LONGEST_LINE
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from jobs.errors import WorkerUnavailable
+from jobs.errors import TooLarge
+from jobs.transport.local import LocalTransport
+from tests.support.leaks import resident_bytes
 
 # The package exports a function of the same name.
 archive = importlib.import_module("jobs.execution.archive")
@@ -21,12 +24,13 @@ def _member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", size: int 
     return found
 
 
-def _packed(*members: tarfile.TarInfo) -> bytes:
+def _packed(*members: tarfile.TarInfo) -> io.BytesIO:
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w") as tar:
         for member in members:
             tar.addfile(member, io.BytesIO(b"x" * member.size))
-    return data.getvalue()
+    data.seek(0)
+    return data
 
 
 def test_only_files_and_directories_are_unpacked(tmp_path: Path) -> None:
@@ -53,6 +57,36 @@ def test_only_files_and_directories_are_unpacked(tmp_path: Path) -> None:
 
 def test_too_much_is_refused_before_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive, "ARCHIVE_BYTES", 10)
-    with pytest.raises(WorkerUnavailable, match="larger than 10 bytes"):
+    with pytest.raises(TooLarge, match="larger than 10 bytes"):
         archive._unpack(_packed(_member("job/log", size=11)), tmp_path / "home" / "1", "job")
     assert list((tmp_path / "home").iterdir()) == []
+
+
+async def test_evidence_that_a_job_made_large_or_special_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = tmp_path / "jobs" / "offload-job"
+    (job / "tasks").mkdir(parents=True)
+    (job / "assessment.md").write_text("fine")
+    (job / "tasks" / "new\nline.log").write_text("kept")
+    with (job / "tasks" / "test.log").open("wb") as file:
+        file.truncate(3 << 30)
+    os.mkfifo(job / "tasks" / "lint.log")
+    (job / "tasks" / "types.log").symlink_to("/etc/hostname")
+    before = resident_bytes()
+    copied = archive.copy_evidence(
+        LocalTransport(), str(tmp_path / "jobs"), "offload-job", tmp_path / "home" / "1"
+    )
+    assert await copied
+    found = [path.relative_to(tmp_path / "home") for path in (tmp_path / "home").rglob("*")]
+    assert sorted(map(str, found)) == ["1", "1/assessment.md", "1/tasks", "1/tasks/new\nline.log"]
+    assert resident_bytes() - before < 64 * 1024 * 1024
+
+    monkeypatch.setattr(archive, "ARCHIVE_BYTES", 5000)
+    again = archive.copy_evidence(
+        LocalTransport(), str(tmp_path / "jobs"), "offload-job", tmp_path / "home" / "1"
+    )
+    with pytest.raises(TooLarge, match="more than 5000 bytes"):
+        await again
+    assert (tmp_path / "home" / "1" / "assessment.md").read_text() == "fine"
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["1"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import CommandFailed, ConnectionLost, NotFound, TimedOut, UsageError
+from jobs.errors import CommandFailed, ConnectionLost, NotFound, TimedOut, TooLarge, UsageError
 from jobs.transport.base import Pty, Size, Transport
 from tests.support.leaks import Holdings, processes_with, resident_bytes, until
 
@@ -244,6 +244,34 @@ class TransportContract:
             await process.wait()
             with pytest.raises(ConnectionLost):
                 await process.write(b"x" * 100_000)
+
+    # Limits: what a machine sends is bounded before it is in memory.
+
+    async def test_too_much_output_ends_the_command(self, transport: Transport) -> None:
+        seconds, before = unique_seconds(), resident_bytes()
+        with pytest.raises(TooLarge, match="more than 1000000 bytes"):
+            await transport.run(["sh", "-c", f"yes & sleep {seconds}"], limit=1_000_000)
+        assert processes_with(seconds) == []
+        assert resident_bytes() - before < 32 * 1024 * 1024
+        script = "head -c 1000 /dev/zero; head -c 300000 /dev/zero >&2; echo END >&2"
+        done = await transport.run(["sh", "-c", script], limit=1000)
+        assert (len(done.stdout), len(done.stderr), done.stderr[-4:]) == (1000, 64 * 1024, b"END\n")
+
+    async def test_a_line_without_an_end_is_refused(self, transport: Transport) -> None:
+        async with await transport.spawn(["cat", "/dev/zero"]) as process:
+            with pytest.raises(TooLarge, match="A line of more than 100000 bytes"):
+                await anext(process.lines(longest=100_000))
+
+    async def test_a_file_that_is_no_small_regular_one(self, transport: Transport, tmp_path: Path) -> None:
+        before = resident_bytes()
+        with (tmp_path / "sparse").open("wb") as file:
+            file.truncate(3 << 30)
+        with pytest.raises(TooLarge):
+            await transport.get(str(tmp_path / "sparse"))
+        os.mkfifo(tmp_path / "fifo")
+        with pytest.raises(CommandFailed, match="not a regular file"):
+            await transport.get(str(tmp_path / "fifo"))
+        assert resident_bytes() - before < 256 * 1024 * 1024
 
     # Terminals
 

@@ -9,13 +9,14 @@ from jobs import execution
 from jobs.cli.output import print_job_json, write_bytes
 from jobs.cli.request import Request
 from jobs.cli.waiting import load
-from jobs.errors import UsageError
+from jobs.errors import TooLarge, UsageError
 from jobs.models import Job
 from jobs.playbooks import registry as playbooks
 from jobs.states import TaskState
 
 LOG_CHUNK = 1 << 20
 LOG_POLL = 0.3
+JSON_LIMIT = 64 << 20
 _NOT_ENDED = (TaskState.PENDING, TaskState.RUNNING)
 
 
@@ -83,4 +84,11 @@ async def _chunks(job: Job, task: str, offset: int) -> AsyncIterator[bytes]:
 
 
 async def _whole(job: Job, task: str) -> bytes:
-    return b"".join([chunk async for chunk in _chunks(job, task, 0)])
+    data = b""
+    async for chunk in _chunks(job, task, 0):
+        data += chunk
+        if len(data) > JSON_LIMIT:
+            raise TooLarge(
+                f"The log of {task} is larger than {JSON_LIMIT} bytes.", hint="Print it without --json."
+            )
+    return data

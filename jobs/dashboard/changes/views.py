@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_GET
 
 from jobs import execution
-from jobs.dashboard.changes.presenters import EMPTY, parse_diff
+from jobs.dashboard.changes.presenters import EMPTY, MAX_BYTES, parse_diff
 from jobs.dashboard.job.presenters import JobView
 from jobs.dashboard.pages import load_job, render_page
 from jobs.errors import OffloadError
@@ -25,7 +25,7 @@ async def job_diff(request: HttpRequest, job_id: int) -> HttpResponse:
     error: OffloadError | None = None
     diff = EMPTY
     try:
-        data = await execution.diff(job_id)
+        data = await execution.diff(job_id, limit=MAX_BYTES + 1)
         diff = await sync_to_async(parse_diff)(data, _page_number(request))
     except OffloadError as failure:
         error = failure

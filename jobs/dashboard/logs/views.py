@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from collections.abc import AsyncIterator
+
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    JsonResponse,
+    StreamingHttpResponse,
+)
 from django.utils.safestring import SafeString, mark_safe
 from django.views.decorators.http import require_GET
 
@@ -156,22 +165,23 @@ async def log_search(request: HttpRequest, job_id: int, task: str) -> HttpRespon
 
 
 @require_GET
-async def log_raw(request: HttpRequest, job_id: int, task: str) -> HttpResponse:
-    """Download a log, byte for byte."""
+async def log_raw(request: HttpRequest, job_id: int, task: str) -> HttpResponseBase:
+    """Download a log, byte for byte, part by part: on a bare worker it can be of any size."""
     log = _Log(await load_job(job_id), task)
-    parts: list[bytes] = []
-    offset = 0
-    while True:
-        try:
-            data = await log.read(offset, RAW_PART)
-        except OffloadError as error:
-            return HttpResponse(str(error), status=503, content_type="text/plain; charset=utf-8")
-        parts.append(data)
-        offset += len(data)
-        if len(data) < RAW_PART:
-            break
-    return HttpResponse(
-        b"".join(parts),
+    try:
+        first = await log.read(0, RAW_PART)
+    except OffloadError as error:
+        return HttpResponse(str(error), status=503, content_type="text/plain; charset=utf-8")
+
+    async def parts() -> AsyncIterator[bytes]:
+        data, offset = first, 0
+        while data:
+            yield data
+            offset += len(data)
+            data = await log.read(offset, RAW_PART) if len(data) == RAW_PART else b""
+
+    return StreamingHttpResponse(
+        parts(),
         content_type="text/plain; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="job-{job_id}-{task}.log"'},
     )

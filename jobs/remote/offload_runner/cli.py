@@ -96,6 +96,7 @@ def parser() -> argparse.ArgumentParser:
     peek.add_argument("--lines", type=int, default=200, help="of the history above the screen")
     diff = _on_job(commands, "diff", "print the change under review")
     diff.add_argument("--stat", action="store_true")
+    diff.add_argument("--limit", type=int, required=True, help="in bytes; the rest is cut off")
     get = _on_job(commands, "get-file", "print a file of the worktree")
     get.add_argument("--limit", type=int, required=True, help="in bytes")
     put = _on_job(commands, "put-file", "make a file in the top of the worktree (content on stdin)")

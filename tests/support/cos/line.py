@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from jobs.transport.base import Completed, Process
+from jobs.transport.base import OUTPUT_LIMIT, Completed, Process
 from jobs.transport.local import LocalTransport
 from tests.support.cos.machine import PATIENCE, CosMachine
 
@@ -30,10 +30,11 @@ class CosLine(LocalTransport):
         deadline: float = 30.0,
         env: Mapping[str, str] | None = None,
         check: bool = True,
+        limit: int = OUTPUT_LIMIT,
     ) -> Completed:
         """Run a command to its end."""
         return await super().run(
-            self.argv(argv, env), input=input, deadline=max(deadline, PATIENCE), check=check
+            self.argv(argv, env), input=input, deadline=max(deadline, PATIENCE), check=check, limit=limit
         )
 
     async def spawn(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> Process:

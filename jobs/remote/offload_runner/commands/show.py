@@ -76,5 +76,5 @@ def _diff(paths: JobPaths, options: argparse.Namespace) -> int:
     words = ["diff", "--no-color", "--no-ext-diff", "--no-textconv", *(["--stat"] if options.stat else [])]
     # From the mirror, by commit: nothing in the worktree has a say in it.
     git = Git(str(mirror(paths.root, str(prepared["repository"]))))
-    wire.emit_bytes(git.out(*words, str(base), str(head), "--"))
+    wire.emit_bytes(git.beginning(options.limit, *words, str(base), str(head), "--"))
     return EXIT_OK

@@ -12,9 +12,12 @@ import os
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
+from jobs.remote.offload_runner.files import untrusted
 from jobs.remote.offload_runner.wire import now
 
 _BLOCK = 65536
+# On a bare worker a job can make its journal as large as it likes.
+_LIMIT = 256 * 1024 * 1024
 # A job that made its journal a link must not make the host write elsewhere.
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -33,6 +36,17 @@ def parse(data: bytes) -> Tuple[List[Dict[str, Any]], int]:
     return events, end
 
 
+def read_part(path: Path, offset: int, limit: int) -> bytes:
+    """Return at most `limit` bytes of a journal; nothing when it is absent, a link or no regular file."""
+    try:
+        descriptor = untrusted.open_regular(path.parent, path.name)
+    except untrusted.UntrustedFile:
+        return b""
+    with os.fdopen(descriptor, "rb") as file:
+        file.seek(offset)
+        return file.read(limit)
+
+
 class Journal:
     """One job's journal. `make_room` is called when the disk is full, before the one retry."""
 
@@ -42,10 +56,7 @@ class Journal:
 
     def read(self) -> List[Dict[str, Any]]:
         """Return every event, oldest first."""
-        try:
-            return parse(self.path.read_bytes())[0]
-        except FileNotFoundError:
-            return []
+        return parse(read_part(self.path, 0, _LIMIT))[0]
 
     def append(self, kind: str, **fields: Any) -> Dict[str, Any]:
         """Write one event and return it. Raises `OSError` (disk full) with the journal as it was before."""

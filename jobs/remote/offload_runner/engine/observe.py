@@ -6,18 +6,20 @@ import os
 from typing import Any, Dict, List, Optional, Tuple
 
 from jobs.remote.offload_runner import protocol
-from jobs.remote.offload_runner.engine.journal import parse
+from jobs.remote.offload_runner.engine.journal import parse, read_part
 from jobs.remote.offload_runner.engine.run_lock import is_held
 from jobs.remote.offload_runner.files.paths import JobPaths, read_json
 from jobs.remote.offload_runner.protocol import INTERRUPTED, PENDING, RUNNING
 from jobs.remote.offload_runner.screen.tmux import Session
 
+# More than the longest event. One event is one line of `follow`, and its reader bounds lines.
+_PART = 8 * 1024 * 1024
 _Signature = Optional[Tuple[int, int, int]]
 
 
 def _signature(path: str) -> _Signature:
     try:
-        there = os.stat(path)
+        there = os.stat(path, follow_symlinks=False)
     except (FileNotFoundError, NotADirectoryError):
         return None
     return (there.st_ino, there.st_size, there.st_mtime_ns)
@@ -60,14 +62,16 @@ class Watched:
         if signature is None or signature == self._journal_signature:
             return []
         self._journal_signature = signature
-        with open(self._journal, "rb") as file:
-            there = os.fstat(file.fileno())
-            if there.st_size < self._offset or there.st_ino != self._inode:
-                # A job of the same name was created since.
-                self._inode = there.st_ino
-                self._offset, self.seq, self._ended, self._begun = 0, 0, "", False
-            file.seek(self._offset)
-            events, taken = parse(file.read())
+        inode, size, _ = signature
+        if size < self._offset or inode != self._inode:
+            # A job of the same name was created since.
+            self._inode = inode
+            self._offset, self.seq, self._ended, self._begun = 0, 0, "", False
+        data = read_part(self.paths.journal, self._offset, _PART)
+        events, taken = parse(data)
+        if len(data) == _PART:
+            self._journal_signature = None  # there may be more
+            taken = taken or len(data)  # a line that is no event
         self._offset += taken
         fresh = [event for event in events if event["seq"] > self.seq]
         for event in fresh:
@@ -82,7 +86,9 @@ class Watched:
         signature = _signature(self._status)
         if signature != self._status_signature:
             self._status_signature = signature
-            self._heartbeat = (read_json(self.paths.status) or {}).get("heartbeat")
+            found = read_json(self.paths.status)
+            heartbeat = found.get("heartbeat") if isinstance(found, dict) else None
+            self._heartbeat = heartbeat if isinstance(heartbeat, str) else None
 
     def state(self) -> str:
         """Return the job's state as its files tell it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -11,8 +12,10 @@ from pathlib import Path
 from typing import Any, List
 
 from jobs.remote.offload_runner.errors import RunnerError
+from jobs.remote.offload_runner.files import untrusted
 from jobs.remote.offload_runner.protocol import EXIT_NOT_FOUND, EXIT_USAGE
 
+_JSON_LIMIT = 64 * 1024 * 1024
 _SESSION = re.compile(r"offload-[A-Za-z0-9_-]{1,199}")
 
 
@@ -233,8 +236,13 @@ def write_json(path: Path, data: Any, *, durable: bool = True) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Return the data of a JSON file; None when it is missing or not JSON."""
+    """Return the data of a JSON file; None when it is missing, a link, too large or not JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return json.loads(untrusted.read(path.parent, path.name, limit=_JSON_LIMIT))
+    except untrusted.UntrustedFile as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise cause from None
+        return None
+    except (ValueError, RecursionError):
         return None

@@ -11,10 +11,12 @@ import ctypes
 import errno
 import os
 import re
+import selectors
 import shlex
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from typing import Callable, Dict, List, Mapping, NoReturn, Optional, Sequence, Tuple
 
@@ -25,12 +27,18 @@ LOCAL_SECONDS = 600.0  # a command on this machine's disk, a large checkout incl
 TALK_SECONDS = 60.0  # one question to a remote
 FETCH_SECONDS = 3600.0  # a first fetch of a large repository; a stalled one ends far sooner
 
+# What a commit holds decides how much git prints: no more than this is kept in memory.
+OUTPUT_LIMIT = 128 * 1024 * 1024
+_STDERR_TAIL = 64 * 1024
+
 # Overrides of the user's and the repository's configuration, for every command.
 OVERRIDES: Tuple[str, ...] = (
     "safe.directory=*",
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
     "core.quotePath=false",
+    # Larger files are binary to a diff, which would hold them in memory.
+    "core.bigFileThreshold=64m",
     "gc.auto=0",
     "maintenance.auto=false",
     "fetch.recurseSubmodules=false",
@@ -65,11 +73,15 @@ _FULL = 1 << 20
 
 @dataclass(frozen=True)
 class Completed:
-    """How a git command ended: exit code (negative: signal) and what it wrote, as bytes."""
+    """How a git command ended: exit code (negative: signal), stdout, and the end of stderr.
+
+    `is_cut`: it wrote more than was accepted, and was ended.
+    """
 
     exit_code: int
     stdout: bytes
     stderr: bytes
+    is_cut: bool = False
 
     @property
     def reason(self) -> str:
@@ -137,14 +149,17 @@ class Git:
         config: Sequence[str] = (),
         env: Optional[Mapping[str, str]] = None,
         doing: str = "",
+        limit: int = OUTPUT_LIMIT,
+        cut: bool = False,
     ) -> Completed:
         """Run a command to its end. With `check`, a failure raises `RunnerError`; see `fail` for its codes.
 
         `config` holds further `name=value` overrides; `doing` says what we were about, for the message.
+        More than `limit` bytes of output raise `RunnerError` (`too_large`), or are cut off with `cut`.
         """
         argv = command_line(args, config)
         try:
-            done = _communicate(argv, self.directory, environment(env), input, deadline)
+            done = _communicate(argv, self.directory, environment(env), input, deadline, limit)
         except FileNotFoundError as exc:
             if not os.path.isdir(self.directory):
                 raise RunnerError("git_failed", "The directory %s is not there." % self.directory) from exc
@@ -161,6 +176,15 @@ class Git:
                 hint="Try again; when it happens again, run the command by hand on the worker.",
                 exit_code=EXIT_UNAVAILABLE,
             ) from exc
+        if done.is_cut:
+            if cut:
+                return done
+            raise RunnerError(
+                "too_large",
+                "%s failed: git printed more than %d bytes." % (doing or "Running git %s" % args[0], limit),
+                hint="Look for very large files or very many names in the repository.",
+                exit_code=EXIT_SOFTWARE,
+            )
         if check and done.exit_code != 0:
             doing = doing or "Running git %s" % args[0]
             # git does not say why a file of a checkout could not be written.
@@ -172,6 +196,10 @@ class Git:
     def out(self, *args: str, **options: str) -> bytes:
         """Return what a command prints."""
         return self.run(*args, doing=options.get("doing", "")).stdout
+
+    def beginning(self, limit: int, *args: str) -> bytes:
+        """Return the first `limit` bytes of what a command prints."""
+        return self.run(*args, limit=limit, cut=True).stdout
 
     def line(self, *args: str) -> str:
         """Return what a command prints, as one line of text."""
@@ -244,9 +272,11 @@ def _die_with_parent() -> Optional[Callable[[], None]]:
 _PREEXEC = _die_with_parent()
 
 
-def _communicate(argv: List[str], cwd: str, env: Dict[str, str], data: bytes, deadline: float) -> Completed:
+def _communicate(
+    argv: List[str], cwd: str, env: Dict[str, str], data: bytes, deadline: float, limit: int
+) -> Completed:
     # In a session of its own, so that the deadline ends git's children (ssh, index-pack) with it.
-    process = subprocess.Popen(
+    with subprocess.Popen(
         argv,
         cwd=cwd,
         env=env,
@@ -255,15 +285,50 @@ def _communicate(argv: List[str], cwd: str, env: Dict[str, str], data: bytes, de
         stderr=subprocess.PIPE,
         start_new_session=True,
         preexec_fn=_PREEXEC,
-    )
-    try:
-        stdout, stderr = process.communicate(data or None, timeout=deadline)
-    except BaseException:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        raise
-    return Completed(process.returncode, stdout, stderr)
+    ) as process:
+        try:
+            stdout, stderr = _talk(process, data, time.monotonic() + deadline, limit)
+            if len(stdout) > limit:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(deadline)
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return Completed(process.returncode, stdout[:limit], stderr, len(stdout) > limit)
+
+
+def _talk(process: "subprocess.Popen[bytes]", data: bytes, end: float, limit: int) -> Tuple[bytes, bytes]:
+    """Give a process its input and take its output, until that ends or stdout has more than `limit` bytes."""
+    stdin, waiting = process.stdin, memoryview(data)
+    outputs = {process.stdout: bytearray(), process.stderr: bytearray()}
+    with selectors.DefaultSelector() as selector:
+        for pipe in outputs:
+            selector.register(pipe, selectors.EVENT_READ)  # type: ignore[arg-type]
+        if stdin is not None:
+            os.set_blocking(stdin.fileno(), False)
+            selector.register(stdin, selectors.EVENT_WRITE)
+        while selector.get_map() and len(outputs[process.stdout]) <= limit:
+            left = end - time.monotonic()
+            if left <= 0:
+                raise subprocess.TimeoutExpired(process.args, 0)
+            for key, _ in selector.select(left):
+                if key.fileobj is stdin:
+                    with contextlib.suppress(BlockingIOError):
+                        try:
+                            waiting = waiting[os.write(key.fd, waiting[:65536]) :]
+                        except BrokenPipeError:
+                            waiting = waiting[:0]
+                    if not waiting:
+                        selector.unregister(stdin)
+                        stdin.close()
+                    continue
+                block = os.read(key.fd, 65536)
+                if not block:
+                    selector.unregister(key.fileobj)
+                outputs[key.fileobj] += block  # type: ignore[index]
+                del outputs[process.stderr][:-_STDERR_TAIL]
+    return bytes(outputs[process.stdout]), bytes(outputs[process.stderr])
 
 
 def without_credentials(url: str) -> str:

@@ -120,7 +120,7 @@ def _material(job: Job) -> str:
             if task.state == FAILED and task.tail:
                 parts += ["", *("    " + shown(line) for line in task.tail.splitlines()), ""]
     words = ["diff", "--no-color", "--no-ext-diff", "--no-textconv", job.merge_base or job.base_sha, job.sha]
-    diff = job.git.out(*words, "--") if job.merge_base else b""
+    diff = job.git.beginning(_DIFF_BYTES + 1, *words, "--") if job.merge_base else b""
     cut = len(diff) > _DIFF_BYTES
     parts += ["", "## Diff%s" % (" (only its beginning)" if cut else ""), ""]
     return "\n".join([*parts, diff[:_DIFF_BYTES].decode("utf-8", "replace")])
