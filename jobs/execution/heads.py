@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from jobs.errors import NotFound, TransportError
+from jobs.errors import NotFound, OffloadError
 from jobs.execution.git_bundle import is_carried
+from jobs.execution.secrets import credentials_for
 from jobs.models import Job
-from jobs.transport.local import LocalTransport
+from jobs.remote.offload_runner.errors import RunnerError
+from jobs.remote.offload_runner.git import fetch
 from jobs.workers import Connection, connect, get_job
 
 HEAD_DEADLINE = 10.0
-# git does not prompt, and ssh neither.
-_ENV = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -o BatchMode=yes"}
 
 
 async def check_head(job_id: int) -> Job:
@@ -49,19 +51,18 @@ async def check_heads(jobs: Sequence[Job]) -> None:
         await _note(job, heads)
 
 
-async def _ask(connection: Connection, jobs: Sequence[Job]) -> dict[str, str] | None:
+async def _ask(connection: Connection, jobs: Sequence[Job]) -> Mapping[str, str] | None:
     """Return the refs of the jobs with their commits; None when the repository does not answer."""
-    # A directory of this machine is asked here, whichever machine the jobs are on.
-    asked = LocalTransport() if is_carried(jobs[0]) else connection.transport
-    argv = ["git", "ls-remote", "--", jobs[0].repository.url, *sorted({job.ref for job in jobs})]
+    url, refs = jobs[0].repository.url, sorted({job.ref for job in jobs})
     try:
-        done = await asked.run(argv, env=_ENV, deadline=HEAD_DEADLINE, check=False)
-    except TransportError:
+        if is_carried(jobs[0]):
+            # A directory of this machine is asked here, whichever machine the jobs are on.
+            return (await asyncio.to_thread(fetch.ask, Path("/"), fetch.Remote(url, ""), refs)).refs
+        # git is where the jobs' git is: in the control container, where there is one.
+        spec = {**await credentials_for(url), "url": url, "refs": refs}
+        return await connection.client.heads(spec, deadline=HEAD_DEADLINE)
+    except (OffloadError, RunnerError):
         return None
-    if done.exit_status != 0:
-        return None
-    lines = [line.partition("\t") for line in done.stdout.decode(errors="replace").splitlines()]
-    return {name.strip(): sha for sha, _, name in lines}
 
 
 async def _note(job: Job, heads: Mapping[str, str]) -> None:

@@ -47,7 +47,7 @@ CLEAN_DEADLINE = 300.0
 # Read by the container's user too.
 PUT_MODE = 0o755
 # What the runner on the host hands to git in the control container.
-_IN_CONTROL = frozenset({"prepare", "diff"})
+_IN_CONTROL = frozenset({"prepare", "heads", "diff"})
 # The runner pings each 2.5 seconds. What is shown must be true within ten, so silence is told first, and
 # the line given up (which takes its time on a line that does not answer) later.
 _SILENCE_TOLD = 6.0
@@ -102,6 +102,14 @@ class RunnerClient:
                 hint="Look at the worker's network; the next try goes on with what was fetched.",
             ) from None
         raise ProtocolMismatch("Preparing the worktree ended without an answer.", hint="Try again.")
+
+    async def heads(self, spec: Mapping[str, Any], *, deadline: float = CALL_DEADLINE) -> dict[str, str]:
+        """Return the refs of `spec` (`url`, `refs`, `credentials`) that the repository has: name to commit.
+
+        Raises what the runner said of a repository that does not answer, or an error of the line.
+        """
+        answer = one(await self._call(["heads"], spec, deadline=deadline), "heads")
+        return {str(name): str(sha) for name, sha in answer["refs"].items()}
 
     async def start(
         self,

@@ -78,6 +78,16 @@ class ByDefault(ContainerTest):
         self.assertEqual(job.image, self.inspected("maintainer-worker-local")["Image"])
         self.assertIsNone((await Repository.objects.aget(url=self.far)).trusted_at, "not asked")
 
+        # Whether the head has moved is asked where git is: Container-Optimized OS has none on the host.
+        self.shop.pull(1, {"app.txt": "newer\n"})
+        git = self.tmp / "no-git" / "git"
+        git.parent.mkdir()
+        git.write_text("#!/bin/sh\nexit 127\n")
+        git.chmod(0o755)
+        with mock.patch.dict(os.environ, {"PATH": f"{git.parent}:{os.environ['PATH']}"}):
+            moved = await execution.check_head(job.id)
+        self.assertEqual(moved.moved_to, self.shop.sha("refs/pull/1/head"))
+
         # A path of this machine stays bare, and the same words come back to the same job.
         self.assertEqual((await self.placed(str(self.shop.path))).worker.name, "local")
         repository = await execution.resolve_repository(self.far, self.tmp)

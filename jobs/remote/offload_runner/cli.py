@@ -24,6 +24,7 @@ from jobs.remote.offload_runner.protocol import EXIT_OK, EXIT_SOFTWARE, EXIT_UNA
 COMMANDS = {
     "hello": ("hello", True),
     "prepare": ("prepare", True),
+    "heads": ("heads", True),
     "secrets": ("secrets", True),
     "profile": ("profile", True),
     "copy-profile": ("profile", False),
@@ -50,7 +51,7 @@ COMMANDS = {
 
 
 # git runs in the control container, where there is one.
-_IN_CONTROL = ("prepare", "diff")
+_IN_CONTROL = ("prepare", "heads", "diff")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -63,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True)
     commands.add_parser("hello", help="say who this is")
     commands.add_parser("prepare", help="fetch a commit and lay out its worktree (request on stdin)")
+    commands.add_parser("heads", help="say where refs of a repository are now (request on stdin)")
     _on_job(commands, "secrets", "keep a job's secrets in memory for its start (request on stdin)")
     commands.add_parser("profile", help="make an agent's profile what it must be (request on stdin)")
     _on_job(commands, "copy-profile", "copy an agent's profile into a job's HOME (request on stdin)")
