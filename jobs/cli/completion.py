@@ -100,6 +100,10 @@ def _candidates(before: Sequence[str], partial: str) -> Iterator[Choice]:
         yield "fleet", "Manage the machines that run jobs."
     if position < len(verb.names):
         yield from _words_of(verb.names[position])
+    if verb.repeats and position:
+        yield from _words_of(verb.names[0])
+        if position >= len(verb.names):
+            yield from _words_of(verb.names[-1])
 
 
 def _words_of(expected: str) -> Iterator[Choice]:

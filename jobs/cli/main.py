@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from jobs import invocation
 from jobs.cli.parser import LAUNCH_NAME, Parser, find_verb, fleet_help, parse, print_error_json
 from jobs.cli.request import Request
-from jobs.cli.verbs import VERBS
+from jobs.cli.verbs import FLEET, VERBS, suggest_verb
 from jobs.errors import OffloadError
 
 EXIT_UNEXPECTED = 1
@@ -66,9 +66,13 @@ def _run_fleet_without_verb(rest: Sequence[str]) -> int:
         return 0
     parser = Parser(prog=invocation.command("fleet"), usage=f"{invocation.command('fleet')} VERB [options]")
     parser.arguments = rest
-    known = ", ".join(name.removeprefix("fleet ") for name in VERBS if name.startswith("fleet "))
+    known = ", ".join(FLEET)
     word = next((word for word in rest if not word.startswith("-")), "")
-    message = f"{word!r} is not a verb of fleet. Verbs: {known}" if word else f"VERB is missing: {known}"
+    near = suggest_verb(word, FLEET) if word else ""
+    meant = f"Did you mean {near!r}? " if near else ""
+    message = (
+        f"{word!r} is not a verb of fleet. {meant}Verbs: {known}" if word else f"VERB is missing: {known}"
+    )
     return parser.error(message)
 
 

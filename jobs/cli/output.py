@@ -74,17 +74,21 @@ def say(text: str) -> None:
 
 
 class StepPrinter:
-    """Numbered steps with the time since the start, on standard error: `[3/5]   1.3 s  Fetching ...`."""
+    """Numbered steps with the time since the start, on standard error: `[3/5]   1.3 s  Fetching ...`.
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    `subject`: what all steps are about, when there are several.
+    """
+
+    def __init__(self, *, quiet: bool = False, subject: str = "") -> None:
         self.started = time.monotonic()
         self.quiet = quiet
+        self.subject = f"{subject}: " if subject else ""
 
     def step(self, text: str, phase: LaunchPhase) -> None:
         """Print one step of a launch."""
         if not self.quiet:
             elapsed = time.monotonic() - self.started
-            say(f"[{phase.value}/{len(LaunchPhase)}] {elapsed:5.1f} s  {plain(text)}")
+            say(f"[{phase.value}/{len(LaunchPhase)}] {elapsed:5.1f} s  {plain(self.subject + text)}")
 
 
 class TaskPrinter:
@@ -104,9 +108,9 @@ class TaskPrinter:
             say(f"    {_TASK_SIGNS.get(task['state'], '○')} {task['id']} {task['state']}  {took}".rstrip())
 
 
-def print_json(key: str, value: Any) -> None:
+def print_json(key: str, value: Any, **more: Any) -> None:
     """Print data in the envelope of `--json`."""
-    print(json.dumps({"schema": SCHEMA, key: value}, indent=2))
+    print(json.dumps({"schema": SCHEMA, key: value, **more}, indent=2))
 
 
 def print_job_json(job: Job, **more: Any) -> None:

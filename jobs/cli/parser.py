@@ -87,9 +87,9 @@ def parse(name: str, arguments: Sequence[str]) -> argparse.Namespace:
     parser = make_parser(name)
     parser.arguments = arguments
     options = parser.parse_intermixed_args(list(arguments))
-    if len(options.words) < verb.least:
+    if len(options.words) < verb.least and not getattr(options, "all_open", False):
         parser.error(f"{verb.names[len(options.words)]} is missing")
-    if len(options.words) > len(verb.names):
+    if len(options.words) > len(verb.names) and not verb.repeats:
         left = " ".join(options.words[len(verb.names) :])
         parser.error(f"too many words: {left!r} is not expected")
     for word, expected in zip(options.words, verb.names, strict=False):

@@ -5,7 +5,7 @@ Data only. It needs no Django, so that `offload --help` and completion start fas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,7 +13,17 @@ from jobs.cli.durations import read_seconds
 from jobs.states import JobState
 
 ACTIONS = ("review", "ready", "open")
-
+# What other command lines call a verb; suggested, never run.
+OTHER_NAMES = {
+    **dict.fromkeys(("list", "ps", "get"), "ls"),
+    **dict.fromkeys(("show", "view", "describe"), "status"),
+    **dict.fromkeys(("delete", "remove"), "rm"),
+    **dict.fromkeys(("stop", "kill"), "cancel"),
+    **dict.fromkeys(("exec", "ssh"), "shell"),
+    **dict.fromkeys(("run", "start"), "review"),
+    "checkout": "open",
+    "config": "setup",
+}
 
 STATES = tuple(state.value for state in JobState)
 
@@ -102,7 +112,12 @@ class Verb:
     @property
     def names(self) -> tuple[str, ...]:
         """Return the name of each word."""
-        return tuple(self.words.replace("[", "").replace("]", "").split())
+        return tuple(self.words.translate(str.maketrans("", "", "[].")).split())
+
+    @property
+    def repeats(self) -> bool:
+        """Return whether it takes any number of words."""
+        return "..." in self.words
 
     @property
     def least(self) -> int:
@@ -112,10 +127,14 @@ class Verb:
 
 _JOB = "TARGET [ACTION]"
 LAUNCH = Verb(
-    _JOB,
-    "Start a job on a pull request or a branch, or re-attach to it.",
+    "TARGET... [ACTION]",
+    "Start a job on a pull request or a branch, or re-attach to it; or start several at once.",
     {
         "repo": REPO,
+        "all_open": Option("instead of TARGET: every open pull request of the repository, after a question"),
+        "limit": Option(
+            "with --all-open: at most so many, the last changed first", "NUMBER", "-L", read=_read_limit
+        ),
         "worker": Option("worker to run on (default: the configured one)", "WORKER", "-w", complete="worker"),
         "base": Option(
             "branch or commit to compare with (default: chosen, and the assessment says why)", "BRANCH"
@@ -135,11 +154,14 @@ LAUNCH = Verb(
     },
     details="""A TARGET is 123, #123, the URL of a pull request, owner/repo#123 or a branch. 123:name is a
 second job for the same target; branch:NAME is a branch whose name looks like a verb.
-An ACTION is review (the default), ready or open.""",
+An ACTION is review (the default), ready or open. Several targets are started one after the other, without
+attaching; one that fails does not stop the others, and the first failure decides the exit code.""",
     example="""  {offload} 123 review             start the review of #123, or attach to it again
   {offload} 123 review --wait      for scripts: exit code 20 unless the verdict is pass
   {offload} owner/repo#9 --detach  a pull request of another repository, without attaching
-  {offload} 123:debug open         a worktree of #123 with a shell in it""",
+  {offload} 123:debug open         a worktree of #123 with a shell in it
+  {offload} 1 2 3 review --wait    three reviews at once, and their verdicts
+  {offload} --all-open review      a review of every open pull request""",
 )
 EXIT_CODES = """exit codes: 0 success, 1 unexpected error, 2 usage, 3 not found, 4 not configured,
   5 refused by a safety rule, 10 job failed, 12 cancelled, 15 worker unreachable, 16 no capacity,
@@ -438,3 +460,13 @@ FLEET: Mapping[str, Verb] = {
     ),
 }
 VERBS: Mapping[str, Verb] = {**OFFLOAD, **{f"fleet {name}": verb for name, verb in FLEET.items()}}
+NEAR = 0.75  # similarity, from 0 to 1
+
+
+def suggest_verb(word: str, verbs: Iterable[str]) -> str:
+    """Return the verb that a word is another name or a typing error of; else an empty text."""
+    from difflib import get_close_matches
+
+    other = OTHER_NAMES.get(word.lower(), "")
+    near = [other] if other in verbs else get_close_matches(word.lower(), list(verbs), n=1, cutoff=NEAR)
+    return near[0] if near else ""

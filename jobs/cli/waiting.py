@@ -73,13 +73,18 @@ async def _print_tasks(job_id: int, tasks: TaskPrinter) -> None:
         await asyncio.sleep(LOOK_SECONDS)
 
 
-async def finish(request: Request, job: Job) -> int:
-    """Archive the evidence, print the outcome of the job, and return its exit code."""
+async def archive(job: Job) -> Job:
+    """Archive the evidence of a job and return its row."""
     if job.removed_at is None:
         # If this fails, the reconciler or `rm` archives it later.
         with contextlib.suppress(OffloadError):
             await execution.archive(job.id)
-    job = await load(job.id)
+    return await load(job.id)
+
+
+async def finish(request: Request, job: Job) -> int:
+    """Archive the evidence, print the outcome of the job, and return its exit code."""
+    job = await archive(job)
     if request.json:
         print_job_json(job)
     else:

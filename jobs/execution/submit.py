@@ -80,8 +80,8 @@ def _look_up(request: JobRequest) -> tuple[Job | None, Worker]:
         if request.worker and existing.worker.name not in (request.worker, sibling_name(request.worker)):
             raise Refused(
                 f"{existing.session} is on the worker {existing.worker}, not on {request.worker}.",
-                hint="Leave --worker out to attach to it, or add a name (like "
-                f"{target.shown}:again) for a second job.",
+                hint="Leave --worker out to attach to it, use --fresh to remove it and start again on "
+                f"{request.worker}, or add a name (like {target.shown}:again) for a second job.",
             )
         return existing, existing.worker
     return None, find_worker(request.worker)

@@ -1,65 +1,48 @@
-"""`offload TARGET [ACTION]`: start a job, or attach to it again."""
+"""`offload TARGET... [ACTION]`: start jobs, or attach to one again."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import difflib
+from collections.abc import Sequence
+from pathlib import Path
 
 from asgiref.sync import sync_to_async
 
-from jobs import execution, serializers
+from jobs import execution, operations, serializers
 from jobs.cli.attaching import attach_to_job
-from jobs.cli.output import StepPrinter, print_job, print_job_json, print_outcome, say
+from jobs.cli.confirming import confirm
+from jobs.cli.output import StepPrinter, plain, print_job, print_job_json, print_outcome, say
 from jobs.cli.request import Request, actor
-from jobs.cli.verbs import OFFLOAD
+from jobs.cli.several import SeveralJobs
+from jobs.cli.targets import read_targets
 from jobs.cli.waiting import describe_return, exit_code, wait_until_ended
 from jobs.errors import NotFound, OffloadError, Refused, UsageError
-from jobs.forges.target import BRANCH, Target
+from jobs.forges.target import Target
 from jobs.models import Job, Repository
-from jobs.playbooks import registry as playbooks
 from jobs.states import JobState, LaunchPhase, Reason
 from jobs.workers import find_worker
 
 HEAD_CHECK_SECONDS = 2.0
-NEAR_VERB = 0.75  # similarity, from 0 to 1
 
 
 async def run(request: Request) -> int:
-    """Start the job, or attach to it again."""
-    if request.timeout and not request.wait:
-        raise UsageError("--timeout has an effect only with --wait.", hint="Add --wait.")
-    _refuse_near_verb(request.words[0])
-    target = request.target()
-    action = request.action() or playbooks.DEFAULT
-    if target.kind == "issue":
-        raise UsageError(
-            f"{request.words[0]} is an issue, and {action} needs a pull request or a branch.",
-            hint="Name the pull request that addresses it.",
-        )
+    """Start the jobs, or attach to the one that exists."""
+    _refuse_ineffective_options(request)
+    targets, action = read_targets(request.words)
+    if request.all_open:
+        targets = await _choose_open_pulls(request, action)
+        if not targets:
+            say("There is no open pull request.")
+            return 0
+    if not targets:
+        raise UsageError(f"The target of {action} is missing.", hint=f"Write `offload 123 {action}`.")
+    if len(targets) > 1 or request.all_open:
+        return await _run_several(request, targets, action)
     steps = StepPrinter(quiet=request.json)
-    repository = await request.repository(target)
-    steps.step(f"Using {target.shown} of {repository.slug}", LaunchPhase.RESOLVE)
-    placed = await _ask_for_trust(request, repository)
-    job, created = await _submit(request, target, action, placed)
-    if not created and not request.fresh:
-        _refuse_ignored_options(request, job)
-    if request.fresh and not created:
-        if job.removed_at is None:
-            # If the head no longer exists, the old job must stay.
-            await execution.check_head(job.id)
-        steps.step(f"Removing the old {job.session}", LaunchPhase.RESOLVE)
-        await execution.remove(job.id, force=request.force, actor=actor())
-        job, created = await _submit(request, target, action, placed)
+    job, created = await _submit(request, targets[0], action, steps)
     request.if_interrupted = "Interrupted before the job was started. The same command continues with it."
-    try:
-        job = await _bring_up(job, created, steps)
-    except Exception:
-        if created:
-            # A job that this command created and could not start leaves nothing behind.
-            with contextlib.suppress(OffloadError):
-                await execution.discard(job.id)
-        raise
+    job = await _bring_up(job, created, steps)
     if job.is_active:
         request.if_interrupted = f"Interrupted; the job keeps running. {describe_return(job)}"
         steps.step(_safe_to_leave(job), LaunchPhase.RUN)
@@ -70,14 +53,61 @@ async def run(request: Request) -> int:
     return await attach_to_job(request, job)
 
 
-def _refuse_near_verb(word: str) -> None:
-    """Raise `UsageError` when a target looks like a verb with a typing error: it must not start a job."""
-    near = difflib.get_close_matches(word, [*OFFLOAD, "fleet"], n=1, cutoff=NEAR_VERB)
-    if near and not word.startswith(BRANCH):
-        raise UsageError(
-            f"{word!r} is not a verb. Did you mean {near[0]!r}?",
-            hint=f"If it is a branch, write {BRANCH}{word}.",
-        )
+def _refuse_ineffective_options(request: Request) -> None:
+    """Raise `UsageError` for an option that has no effect without another one."""
+    for option, needed in (
+        ("timeout", "wait"),
+        ("force", "fresh"),
+        ("limit", "all_open"),
+    ):
+        if getattr(request, option) and not getattr(request, needed):
+            name = f"--{needed.replace('_', '-')}"
+            raise UsageError(f"--{option} has an effect only with {name}.", hint=f"Add {name}.")
+    if request.wait and request.detach:
+        raise UsageError("--detach returns at once, and --wait does not.", hint="Use one of them.")
+
+
+async def _choose_open_pulls(request: Request, action: str) -> list[Target]:
+    """Return the open pull requests, after a question. Raises `Refused` when the answer is no."""
+    if len(request.words) > (action in request.words):
+        raise UsageError("--all-open takes no target.", hint=f"Write `offload --all-open {action}`.")
+    rows = await operations.list_pulls(request.repo or "", Path.cwd(), say)
+    rows = rows[: request.limit] if request.limit else rows
+    if rows:
+        listed = tuple(plain(f"  #{row.number} {' '.join(row.title.split())}") for row in rows)
+        count = f"{len(rows)} open pull request{'' if len(rows) == 1 else 's'}"
+        question = f"Start {action} for {count} of {rows[0].repository}?"
+        await confirm(request, operations.ConfirmationPlan(question, listed))
+    return [Target("pull", row.number) for row in rows]
+
+
+async def _run_several(request: Request, targets: Sequence[Target], action: str) -> int:
+    """Submit a job for each target, start them, wait if asked to, and report; one failure stops no other."""
+    named = {_named(target): target for target in targets}
+    several = SeveralJobs(request, list(named))
+    for name, target in named.items():
+        steps = StepPrinter(quiet=request.json, subject=name)
+        async with several.noting_errors(name):
+            job, created = await _submit(request, target, action, steps)
+            several.jobs[name] = job
+            several.new.update({job.id} if created else ())
+    request.if_interrupted = (
+        "Interrupted. Jobs that have not started stay queued; the same command starts them, and so does "
+        "`offload serve`."
+    )
+    for name, job in several.jobs.items():
+        steps = StepPrinter(quiet=request.json, subject=name)
+        async with several.noting_errors(name):
+            await _bring_up(job, job.id in several.new, steps)
+    if request.wait:
+        await several.wait()
+    return await several.finish()
+
+
+def _named(target: Target) -> str:
+    """Return a target with what tells it from the others of the same command."""
+    name = f":{target.name}" if target.name else ""
+    return f"{target.repository.rpartition('://')[2]}{target.shown}{name}"
 
 
 def _refuse_ignored_options(request: Request, job: Job) -> None:
@@ -86,10 +116,10 @@ def _refuse_ignored_options(request: Request, job: Job) -> None:
         "agent": request.agent,
         "prompt": request.prompt,
         "base": request.base,
-        "secrets": sorted(request.secret or ()),
+        "secrets": None if request.secret is None else sorted(set(request.secret)),
     }
-    has = {**job.options, "secrets": sorted(job.options.get("secrets") or ())}
-    ignored = [key for key, value in given.items() if value and value != has.get(key)]
+    has = {**job.options, "secrets": sorted(set(job.options.get("secrets") or ()))}
+    ignored = [key for key, value in given.items() if value is not None and value != (has.get(key) or "")]
     if ignored:
         options = " and ".join(f"--{key.removesuffix('s') if key == 'secrets' else key}" for key in ignored)
         raise Refused(
@@ -109,29 +139,43 @@ def _safe_to_leave(job: Job) -> str:
     return f"{job.session} runs without this command on {job.worker}: it is safe to close your laptop"
 
 
-async def _submit(
-    request: Request, target: Target, action: str, placed: execution.Placement
-) -> tuple[Job, bool]:
-    return await execution.submit(
-        execution.JobRequest(
-            repository=placed.repository,
-            target=target,
-            action=action,
-            worker=request.worker or "",
-            agent=request.agent or "",
-            prompt=request.prompt or "",
-            base=request.base or "",
-            secrets=tuple(request.secret or ()),
-            actor=actor(),
-            placed=placed,
-        )
+async def _submit(request: Request, target: Target, action: str, steps: StepPrinter) -> tuple[Job, bool]:
+    """Return the job of a target and whether it is new; with --fresh it is, and the old one is removed."""
+    repository = await request.repository(target)
+    steps.step(f"Using {target.shown} of {repository.slug}", LaunchPhase.RESOLVE)
+    placed = await _ask_for_trust(request, repository)
+    wanted = execution.JobRequest(
+        repository=placed.repository,
+        target=target,
+        action=action,
+        # With --fresh the existing job may be on another worker.
+        worker="" if request.fresh else request.worker or "",
+        agent=request.agent or "",
+        prompt=request.prompt or "",
+        base=request.base or "",
+        secrets=tuple(request.secret or ()),
+        actor=actor(),
+        placed=placed,
     )
+    job, created = await execution.submit(wanted)
+    if not created and not request.fresh:
+        _refuse_ignored_options(request, job)
+    if request.fresh and not created:
+        if job.removed_at is None:
+            # If the head no longer exists, the old job must stay.
+            await execution.check_head(job.id)
+        steps.step(f"Removing the old {job.session}", LaunchPhase.RESOLVE)
+        await execution.remove(job.id, force=request.force, actor=actor())
+        job, created = await execution.submit(wanted)
+    return job, created
 
 
 async def _ask_for_trust(request: Request, repository: Repository) -> execution.Placement:
     """Return where the job will run, with the trust that this needs obtained. Raises `Refused`."""
     worker = await sync_to_async(find_worker)(request.worker or "")
     placed = await execution.place(repository, worker)
+    if request.trust and not placed.needs_trust and repository.trusted_at is None:
+        say("--trust has no effect here: the code is yours, or isolated from you.")
     try:
         execution.require_trust(placed)
     except Refused as refusal:
@@ -147,7 +191,20 @@ async def _ask_for_trust(request: Request, repository: Repository) -> execution.
 
 
 async def _bring_up(job: Job, created: bool, steps: StepPrinter) -> Job:
-    """Return the job running or ended; one that was interrupted, cancelled or not prepared is resumed."""
+    """Return the job running or ended; one that was interrupted, cancelled or not prepared is resumed.
+
+    A job that this command created and could not start leaves nothing behind.
+    """
+    try:
+        return await _start(job, created, steps)
+    except Exception:
+        if created:
+            with contextlib.suppress(OffloadError):
+                await execution.discard(job.id)
+        raise
+
+
+async def _start(job: Job, created: bool, steps: StepPrinter) -> Job:
     if not created:
         job = await execution.refresh(job.id)
         if job.state == JobState.CANCELLED or (

@@ -87,6 +87,26 @@ def test_from_launch_to_removal(cli: Cli, shop: RepoBuilder) -> None:
     cli.run("offload", "rm", *where, code=5)
 
 
+def test_several_targets_at_once(cli: Cli, shop: RepoBuilder) -> None:
+    words = ("1", "2", "99", "2", "review", "--repo", shop.url)
+    answer = cli.json("offload", *words, "--wait", code=20)
+    assert [(job["number"], job["verdict"]) for job in answer["jobs"]] == [(1, "pass"), (2, "fail")]
+    assert [(error["target"], error["code"]) for error in answer["errors"]] == [("#99", "not_found")]
+    done = cli.run("offload", *words, code=3)
+    assert [line.split()[:4] for line in done.stdout.splitlines()] == [
+        ["#1", "review", "●", "pass"],
+        ["#2", "review", "●", "fail"],
+    ]
+    assert "#99: " in done.stderr
+    cli.run("offload", "1", "2", "--wait", "--repo", shop.url, code=20)
+
+    # With --fresh a job moves to another worker; without, the refusal says so.
+    cli.run("fleet", "add", "other", "--provider", "local", "--root", str(cli.home / "other"))
+    where = ("1", "--repo", shop.url, "--worker", "other")
+    assert "--fresh" in cli.json("offload", *where, code=5)["error"]["hint"]
+    assert cli.json("offload", *where, "--fresh", "--wait")["job"]["worker"] == "other"
+
+
 def test_a_failing_review_is_exit_code_20_and_listed_with_its_reason(cli: Cli, shop: RepoBuilder) -> None:
     answer = cli.json("offload", "2", "--repo", shop.url, "--base", "main", "--wait", code=20)
     assert answer["job"]["verdict"] == "fail"

@@ -8,6 +8,7 @@ import pytest
 from jobs.cli.durations import read_seconds
 from jobs.cli.main import make_command, module_of
 from jobs.cli.parser import find_verb, parse
+from jobs.cli.targets import read_targets
 from jobs.cli.verbs import OFFLOAD, VERBS
 from jobs.errors import UsageError
 from jobs.forges.target import VERBS as RESERVED
@@ -75,11 +76,35 @@ def test_options_may_stand_anywhere() -> None:
     assert parse("wait", ["12", "--timeout", "10m"]).timeout == 600.0
 
 
+def test_several_targets_have_one_action_and_are_each_read_once() -> None:
+    targets, action = read_targets(["1", "#2", "1:again", "#1", "o/r#1", "branch:review", "ready"])
+    assert [target.shown for target in targets] == ["#1", "#2", "#1", "#1", "review"]
+    assert [target.name for target in targets] == ["", "", "again", "", ""]
+    assert (targets[3].repository, action) == ("o/r", "ready")
+    assert read_targets(["main", "next", "review"]) == read_targets(["branch:main", "branch:next"])
+    assert parse("", ["--all-open", "ready"]).words == ["ready"]
+
+
+@pytest.mark.parametrize("word", ["list", "start", "lss", "revew", "FLEET", "canccel"])
+def test_a_word_near_a_verb_or_an_action_is_no_target(word: str) -> None:
+    with pytest.raises(UsageError, match="Did you mean") as caught:
+        read_targets([word])
+    assert f"branch:{word}" in caught.value.hint
+
+
 @pytest.mark.parametrize(
     "words",
     [
         [],
         ["1", "review", "more"],
+        ["1", "2", "more"],
+        ["more", "2"],
+        ["review"],
+        ["review", "1"],
+        ["1", "--force"],
+        ["1", "--limit", "2"],
+        ["1", "--wait", "--detach"],
+        ["1", "--all-open"],
         ["ls", "1"],
         ["ls", "--fresh"],
         ["1", "--no-such-option"],
@@ -110,9 +135,9 @@ def test_what_makes_no_sense_is_exit_code_2(cli: Cli, words: list[str]) -> None:
 
 
 def test_an_unknown_action_lists_the_actions(cli: Cli) -> None:
-    done = cli.run("offload", "1", "revew", code=2)
-    assert "Did you mean 'review'" in done.stderr
-    assert "open" in done.stderr
+    done = cli.run("offload", "1", "fix-it", code=2)
+    assert "Actions: review, ready, open." in done.stderr
+    assert "branch:fix-it" in done.stderr
 
 
 def test_help_speaks_of_ours_only(cli: Cli) -> None:
@@ -121,6 +146,9 @@ def test_help_speaks_of_ours_only(cli: Cli) -> None:
         assert "--verbosity" not in text
         assert "--settings" not in text
     assert "exit codes" in cli.run("offload", "--help").stdout
+    assert cli.run("offload", "help", "ready").stdout == cli.run("offload", "--help").stdout
+    assert "Did you mean 'fleet start'" in cli.run("offload", "help", "fleet", "strt", code=3).stderr
+    assert "Did you mean 'start'" in cli.run("offload", "fleet", "strt", code=2).stderr
 
 
 def test_a_broken_configuration_names_its_key(cli: Cli) -> None:

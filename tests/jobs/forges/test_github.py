@@ -171,6 +171,25 @@ def test_the_command_line_lists_and_describes_pull_requests(cli: Cli, forge: Git
     )
 
 
+def test_all_open_pull_requests_are_started_after_a_question(cli: Cli, forge: GitHub) -> None:
+    configure(cli, forge)
+    assert "no open pull request" in cli.run("offload", "--all-open", *REPO).stderr
+    forge.add(1, updatedAt="2026-11-26T10:00:00Z")
+    forge.add(2, title="Two\x1b[2J")
+    forge.add(3, updatedAt="2026-11-25T10:00:00Z")
+    words = ("--all-open", "--limit", "2", "review", *REPO)
+    refused = cli.run("offload", *words, code=5)
+    assert "#2 Two�[2J" in refused.stdout + refused.stderr
+    assert "Pass --yes" in refused.stderr
+    assert cli.json("offload", "ls")["jobs"] == []
+    # The fake serves no git: each job is tried, the last changed first.
+    errors = cli.json("offload", *words, "--yes", "--trust", code=3)["errors"]
+    assert [(error["target"], error["code"]) for error in errors] == [
+        ("#2", "remote_unreachable"),
+        ("#1", "remote_unreachable"),
+    ]
+
+
 def test_a_forge_without_a_client_says_so(cli: Cli) -> None:
     done = cli.run("offload", "ls", "--open", "--repo", "https://git.example/a/b", code=4)
     assert "it is not a GitHub" in done.stderr

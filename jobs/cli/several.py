@@ -1,0 +1,76 @@
+"""The jobs of one command with several targets: start, wait, and report; one failure stops no other job."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from jobs import execution, invocation, serializers
+from jobs.cli.output import print_json, print_outcome, say
+from jobs.cli.request import Request
+from jobs.cli.table import job_lines
+from jobs.cli.waiting import archive, exit_code
+from jobs.errors import OffloadError
+from jobs.models import Job
+
+
+class SeveralJobs:
+    """What became of each target. `targets`: as they are shown, in order.
+
+    `jobs`: the submitted ones. `new`: the ids of those that did not exist before. `errors`: what failed.
+    """
+
+    def __init__(self, request: Request, targets: Sequence[str]) -> None:
+        self.request = request
+        self.targets = targets
+        self.jobs: dict[str, Job] = {}
+        self.new: set[int] = set()
+        self.errors: dict[str, OffloadError] = {}
+
+    @asynccontextmanager
+    async def noting_errors(self, target: str) -> AsyncIterator[None]:
+        """Note an `OffloadError` of the block, and print it unless it is part of the JSON."""
+        try:
+            yield
+        except OffloadError as error:
+            self.errors[target] = error
+            if not self.request.json:
+                say(f"{target}: {error.message}\n{error.hint}".strip())
+
+    async def wait(self) -> None:
+        """Wait until the jobs that were started have ended; print each outcome as it comes."""
+        started = [target for target in self.jobs if target not in self.errors]
+        await asyncio.gather(*(self._wait_for(target) for target in started))
+
+    async def _wait_for(self, target: str) -> None:
+        async with self.noting_errors(target):
+            job = await execution.wait(self.jobs[target].id, timeout=self.request.timeout)
+            self.jobs[target] = job = await archive(job)
+            if not self.request.json:
+                print_outcome(job)
+
+    async def finish(self) -> int:
+        """Print the jobs as they are now, and return the exit code: that of the first target that failed."""
+        ids = [job.id for job in self.jobs.values()]
+        known = await Job.objects.select_related("repository", "worker").ain_bulk(ids)
+        jobs = [known[id] for id in ids if id in known]
+        if self.request.json:
+            errors = [
+                {
+                    "target": target,
+                    "code": error.code,
+                    "message": invocation.render_commands(error.message),
+                    "hint": invocation.render_commands(error.hint) or None,
+                }
+                for target, error in self.errors.items()
+            ]
+            print_json("jobs", [serializers.job_json(job) for job in jobs], errors=errors)
+        elif not self.request.wait:
+            print("".join(f"{line}\n" for line in job_lines(jobs)), end="")
+        return next(filter(None, map(self._code_of, self.targets)), 0)
+
+    def _code_of(self, target: str) -> int:
+        if target in self.errors:
+            return self.errors[target].exit_code
+        return exit_code(self.jobs[target]) if self.request.wait else 0
