@@ -18,6 +18,18 @@ KINDS = {
     "billing": (403, "billingDisabled", "This API method requires billing to be enabled."),
     "quota": (403, "quotaExceeded", "Quota 'CPUS' exceeded.  Limit: 0.0 in region {project}."),
     "unauthenticated": (401, "authError", "Invalid Credentials"),
+    "policy": (
+        412,
+        "conditionNotMet",
+        "Constraint constraints/compute.vmExternalIpAccess violated for project {project}. Add instance "
+        "{path} to the constraint to use external IP with it.",
+    ),
+}
+# 403 with a body that is not of Google's form, as gateways and other services of Google's write it.
+FORMS = {
+    "detail": {"detail": "Not from this network."},
+    "message": {"message": "Not from this network."},
+    "oauth": {"error": "access_denied", "error_description": "Not from this network."},
 }
 # lost-request: cut before it is carried out. lost-answer: cut after. twice: carried out twice.
 # lost-operation: carried out, and its operation is not to be found later. capacity: the operation fails.
@@ -35,8 +47,9 @@ class Fault:
     times: int = 1
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS and self.kind not in OTHERS:
-            raise ValueError(f"There is no fault {self.kind!r}; known: {', '.join([*KINDS, *OTHERS])}.")
+        known = [*KINDS, *FORMS, *OTHERS]
+        if self.kind not in known:
+            raise ValueError(f"There is no fault {self.kind!r}; known: {', '.join(known)}.")
 
 
 def take(faults: list[Fault], request: str) -> str:

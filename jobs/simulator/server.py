@@ -144,6 +144,8 @@ class Simulator(Reading):
                 status, reason, message = faults.KINDS[fault]
                 project = [*path.split("/"), ""][1]
                 raise ApiError(status, reason, message.format(path=path, project=project))
+            if fault in faults.FORMS:
+                raise ApiError(403, "", "", dict(faults.FORMS[fault]))
             if fault == "lost-request":
                 raise Cut
             if self.lacks and re.search(self.lacks, path):

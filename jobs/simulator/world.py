@@ -23,13 +23,16 @@ ROOT = "https://www.googleapis.com/compute/v1/"
 class ApiError(Exception):
     """A refusal with the HTTP status, the reason and the message that the real API has."""
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
+    def __init__(self, status: int, reason: str, message: str, form: Json | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.reason = reason
+        self._form = form
 
     def body(self) -> Json:
-        """Return the answer's body."""
+        """Return the answer's body: of Google's form, unless another was given."""
+        if self._form is not None:
+            return self._form
         one = {"message": str(self), "domain": "global", "reason": self.reason}
         return {"error": {"code": self.status, "message": str(self), "errors": [one]}}
 

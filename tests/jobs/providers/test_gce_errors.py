@@ -19,7 +19,8 @@ from jobs.errors import (
 )
 from jobs.providers.base import InstanceState, Severity
 from jobs.providers.gce.compute import api, retry
-from jobs.providers.gce.compute.errors import NotOffered, NotReady, ended_badly, refused
+from jobs.providers.gce.compute.errors import NotOffered, NotReady, PolicyViolated, ended_badly, refused
+from jobs.providers.gce.compute.rest import Rest
 from tests.support.gce_server import NEVER, PROJECT, ZONE, Simulator, config, endpoint, provider
 
 
@@ -37,6 +38,11 @@ def simulator() -> Iterator[Simulator]:
         ("billing", NotConfigured, "billing"),
         ("quota", QuotaExceeded, f"quotas?project={PROJECT}"),
         ("unauthenticated", NotConfigured, "gcloud auth application-default login"),
+        (
+            "policy",
+            PolicyViolated,
+            "policy constraints/compute.vmExternalIpAccess forbids it",
+        ),
     ],
 )
 async def test_refusals(simulator: Simulator, fault: str, error: type[OffloadError], remedy: str) -> None:
@@ -48,6 +54,20 @@ async def test_refusals(simulator: Simulator, fault: str, error: type[OffloadErr
     assert await provider().get("worker") is None
     await provider().create({}, "worker")  # and once it is fixed, the same call works
     assert await provider().get("worker")
+
+
+@pytest.mark.parametrize("fault", ["detail", "message", "oauth"])
+async def test_refusals_of_any_form_keep_their_words(simulator: Simulator, fault: str) -> None:
+    said = f"{'access_denied: ' if fault == 'oauth' else ''}Not from this network."
+    simulator.fail(fault, "", times=2)
+    with pytest.raises(NotConfigured) as caught:
+        await provider().create({}, "worker")
+    assert caught.value.message == f"Looking for the machine worker failed: {said}"
+    rest = Rest(PROJECT)
+    with pytest.raises(NotConfigured) as caught:
+        await rest.call("serviceusage", "GET", f"v1/projects/{PROJECT}/services", "Asking")
+    rest.close()
+    assert caught.value.message == f"Asking failed: {said}"
 
 
 @pytest.mark.parametrize("fault", ["rate", "unavailable", "broken", "lost-request", "lost-answer", "twice"])
@@ -292,10 +312,33 @@ def test_a_path_that_does_not_exist_is_no_resource_that_does_not(
         ("QUOTA_EXCEEDED", "Quota 'CPUS' exceeded.  Limit: 8.0 in region r.", QuotaExceeded),
         ("RESOURCE_OPERATION_RATE_EXCEEDED", "Too frequent operations.", WorkerUnavailable),
         ("CONCURRENT_OPERATIONS_QUOTA_EXCEEDED", "Too many.", WorkerUnavailable),
+        (
+            "CONDITION_NOT_MET",
+            "Constraint constraints/compute.trustedImageProjects violated.",
+            PolicyViolated,
+        ),
+        ("", 'Operation denied by custom org policies: ["customConstraints/custom.small"].', PolicyViolated),
     ],
 )
 def test_what_an_operation_ended_in(code: str, message: str, kind: type[OffloadError]) -> None:
     assert type(ended_badly("Making x", "p", "z", code, message)) is kind
+
+
+def test_a_policy_is_final_and_named_with_who_can_change_it() -> None:
+    for message, constraint in (
+        (
+            "Constraint constraints/compute.requireShieldedVm violated.",
+            "constraints/compute.requireShieldedVm",
+        ),
+        ("Denied by org policy: customConstraints/custom.onlyN2", "customConstraints/custom.onlyN2"),
+        ("Condition not met.", ""),
+    ):
+        error = refused("Making x", "p", 412, "conditionNotMet", message)
+        assert isinstance(error, PolicyViolated)
+        assert (error.retryable, error.constraint) == (False, constraint)
+        assert "roles/orgpolicy.policyAdmin" in error.hint
+    fingerprint = refused("Making x", "p", 412, "conditionNotMet", "Supplied fingerprint does not match.")
+    assert fingerprint.retryable
 
 
 def test_loopback_by_any_of_its_names_needs_no_tls(monkeypatch: pytest.MonkeyPatch) -> None:

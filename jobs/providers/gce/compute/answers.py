@@ -22,10 +22,18 @@ def json_of(response: Any) -> Json | None:
 
 
 def complaint(response: Any) -> str:
-    """Return what an error's response says, whatever form its body has."""
-    found = json_of(response) or {}
-    said = found.get("error") or found.get("detail") or found.get("message") or ""
-    return said if isinstance(said, str) else json.dumps(said)
+    """Return what an error's response says, whatever form its body has; empty when it says nothing."""
+    return words(json_of(response) or {})
+
+
+def words(body: Mapping[str, Any]) -> str:
+    """Return what the JSON of an error says: Google's form, OAuth's, or one with `detail` or `message`."""
+    error = body.get("error")
+    if isinstance(error, Mapping):
+        return words(error) or json.dumps(error)
+    said = [error, *(body.get(key) for key in ("message", "error_description", "detail"))]
+    texts = [one if isinstance(one, str) else json.dumps(one) for one in said if one]
+    return ": ".join(dict.fromkeys(texts))
 
 
 def items(page: Mapping[str, Any]) -> list[Json]:

@@ -36,6 +36,7 @@ Json = dict[str, Any]
 Answer = TypeVar("Answer")
 ENDPOINT_VARIABLE = endpoints.variable("compute")
 CALL_SECONDS = 60.0
+_UNREAD = "unknown error"  # what the library says of a body without Google's form
 
 
 def endpoint_override(environ: Mapping[str, str] | None = None) -> str | None:
@@ -275,6 +276,8 @@ class Api:
             first = error.errors[0] if error.errors and isinstance(error.errors[0], Mapping) else {}
             reason = str(first.get("reason") or error.reason or "")
             said = re.sub(r"^[A-Z]+ https?://\S+: ", "", str(first.get("message") or error.message or ""))
+            if said in ("", _UNREAD):
+                said = answers.complaint(_heard.response) or said
             return errors.is_transient(status, reason), errors.refused(
                 doing, self.project, status, reason, said
             )

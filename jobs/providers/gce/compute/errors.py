@@ -95,6 +95,26 @@ class Forbidden(NotConfigured):
     """The account lacks a permission; Google says the same of a project that does not exist."""
 
 
+class PolicyViolated(NotConfigured):
+    """A policy of the organisation forbids the request; it stays so until the policy is changed.
+
+    `constraint`: the policy's name (`constraints/compute.vmExternalIpAccess`); empty when Google names none.
+    """
+
+    code = "organisation_policy"
+
+    def __init__(self, message: str, *, hint: str = "", constraint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.constraint = constraint
+
+
+# https://cloud.google.com/resource-manager/docs/organization-policy/org-policy-constraints; custom ones, too.
+_CONSTRAINT = re.compile(
+    r"\b(?:constraints/[a-z]+\.(?:managed\.)?\w+|customConstraints/custom\.\w+)", re.IGNORECASE
+)
+_POLICY = re.compile(r"constraint .* violated|organi[sz]ation policy|org policy|org policies", re.IGNORECASE)
+
+
 def billing_link(project: str) -> str:
     """Return the page where a billing account is linked to a project."""
     return f"https://console.cloud.google.com/billing/linkedaccount?project={project}"
@@ -108,6 +128,27 @@ def enable_command(project: str, *services: str) -> str:
 def quota_link(project: str) -> str:
     """Return the page where a project's quotas are raised."""
     return f"https://console.cloud.google.com/iam-admin/quotas?project={project}"
+
+
+def _is_policy(status: int, message: str) -> bool:
+    """Return whether a policy forbids the request; 412 says of nothing else but an outdated fingerprint."""
+    unmet = status == 412 and "fingerprint" not in message.lower()
+    return unmet or bool(_CONSTRAINT.search(message) or _POLICY.search(message))
+
+
+def _policy(said: str, project: str) -> PolicyViolated:
+    """Return the error for what a policy of the organisation forbids."""
+    found = _CONSTRAINT.search(said)
+    constraint = found[0] if found else ""
+    name = constraint.rpartition("/")[2]
+    show = f"`gcloud org-policies describe {name or 'CONSTRAINT'} --effective --project {project}`"
+    return PolicyViolated(
+        said,
+        hint=f"The organisation's policy {constraint or '(not named by Google)'} forbids it; trying again "
+        "does not help. An account with roles/orgpolicy.policyAdmin on the organisation can change it "
+        f"or exempt the project {project}. {show} shows it.",
+        constraint=constraint,
+    )
 
 
 def is_rate_limit(status: int, reason: str) -> bool:
@@ -130,6 +171,8 @@ def refused(
     kind = reason.lower()
     if is_rate_limit(status, reason):
         return WorkerUnavailable(said, hint="Google asks us to slow down. Try again in a minute.")
+    if _is_policy(status, message):
+        return _policy(said, project)
     if kind == "user_project_denied" or "requires a quota project" in low:
         return NotConfigured(
             f"{doing} failed: the credentials name no project that may be used for {service}.",
@@ -203,6 +246,8 @@ def ended_badly(doing: str, project: str, zone: str, code: str, message: str) ->
             f"{doing} failed: the zone {zone} has no such machine left now ({code}).",
             hint="Use another zone, another machine type, or on-demand instead of spot.",
         )
+    if _is_policy(412 if code == "CONDITION_NOT_MET" else 0, message):
+        return _policy(said, project)
     if code.lower() in RATE:
         return WorkerUnavailable(said, hint="Google asks us to slow down. Try again in a minute.")
     if code.startswith("QUOTA"):

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jobs.errors import ConnectFailed, NotConfigured, OffloadError, WorkerUnavailable
-from jobs.providers.gce.compute import endpoints, errors, retry
+from jobs.providers.gce.compute import answers, endpoints, errors, retry
 from jobs.providers.gce.identity import credentials
 
 Json = dict[str, Any]
@@ -107,16 +107,18 @@ class Rest:
             return status in errors.RETRIED_STATUS, WorkerUnavailable(text, hint=hint)
         if status < 400:
             return False, found
-        return self.refusal(service, doing, status, found.get("error") or {})
+        return self.refusal(service, doing, status, found)
 
-    def refusal(self, service: str, doing: str, status: int, error: Json) -> tuple[bool, OffloadError]:
-        """Return whether to try again, and our error, for Google's (`google.rpc.Status` as JSON)."""
+    def refusal(self, service: str, doing: str, status: int, body: Json) -> tuple[bool, OffloadError]:
+        """Return whether to try again, and our error, for a body with Google's (`google.rpc.Status`)."""
+        error = body.get("error")
+        error = error if isinstance(error, Mapping) else {}
         details = [one for one in error.get("details") or () if isinstance(one, Mapping)]
         infos = [one for one in details if str(one.get("@type", "")).endswith("ErrorInfo")]
         info: Mapping[str, Any] = infos[0] if infos else {}
         reason = str(info.get("reason") or error.get("status") or "")
         name = str((info.get("metadata") or {}).get("service") or f"{service}.googleapis.com")
-        said = str(error.get("message") or "")
+        said = str(error.get("message") or answers.words(body))
         return errors.is_transient(status, reason), errors.refused(
             doing, self.project, status, reason, said, name
         )

@@ -96,9 +96,8 @@ class Account(ServiceAccounts):
             await asyncio.sleep(POLL_SECONDS)
             operation = await self._rest.call("serviceusage", "GET", f"v1/{operation['name']}", doing)
         if operation.get("error"):
-            raise self._rest.refusal("serviceusage", doing, _status(operation["error"]), operation["error"])[
-                1
-            ]
+            status = _status(operation["error"])
+            raise self._rest.refusal("serviceusage", doing, status, operation)[1]
 
     async def permissions(self, wanted: Iterable[str]) -> frozenset[str]:
         """Return those of the permissions that the account has on the project."""
