@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import pwd
 from collections.abc import Sequence
+from pathlib import Path
 
 from jobs.errors import NotConfigured
 
+USER_CONFIG = Path("~/.ssh/config")
 DEADLINE = 10.0  # a `Match exec` may take its time
 
 
 async def resolve_host(host: str, words: Sequence[str] = ()) -> dict[str, list[str]] | None:
     """Return the values of each keyword for a host; None without an OpenSSH client.
 
-    `words`: further arguments of `ssh`. Raises `NotConfigured` when ssh refuses its configuration.
+    `words`: further arguments of `ssh`; with `-F FILE` among them it reads that file alone. Raises
+    `NotConfigured` when ssh refuses its configuration, and `TimeoutError`.
     """
     try:
         process = await asyncio.create_subprocess_exec(
-            "ssh", "-G", *words, "--", host,
+            "ssh", "-G", *([] if "-F" in words else _files()), *words, "--", host,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -42,3 +47,11 @@ async def resolve_host(host: str, words: Sequence[str] = ()) -> dict[str, list[s
         keyword, _, value = line.partition(" ")
         values.setdefault(keyword, []).append(value)
     return values
+
+
+def _files() -> list[str]:
+    """Return the option that makes `ssh` follow HOME, which it does not; empty when that changes nothing."""
+    path = USER_CONFIG.expanduser()
+    if path.parent.parent == Path(pwd.getpwuid(os.getuid()).pw_dir):
+        return []
+    return ["-F", str(path) if path.is_file() else "none"]

@@ -121,11 +121,15 @@ class ProxyProcess(asyncio.SubprocessProtocol):
 
 
 class ProxyTunnel:
-    """Makes connections through a program. `process` is the one that was started last."""
+    """Makes connections through a program. `process` is the one that was started last.
 
-    def __init__(self, endpoint: SshEndpoint, argv: Sequence[str]) -> None:
+    `name`: what errors call it; its first word if empty.
+    """
+
+    def __init__(self, endpoint: SshEndpoint, argv: Sequence[str], name: str = "") -> None:
         self._endpoint = endpoint
         self._argv = list(argv)
+        self._name = name or self._argv[0]
         self.process: ProxyProcess | None = None
 
     async def create_connection(self, factory: Callable[[], Any], _host: str, _port: int) -> Any:
@@ -158,11 +162,11 @@ class ProxyTunnel:
         for one in self._endpoint.proxy_words:
             if re.search(one.pattern, words, re.IGNORECASE):
                 kind = AuthRefused if one.refused else ConnectFailed
-                return kind(f"{start}: {self._argv[0]} said: {words}", hint=one.hint)
+                return kind(f"{start}: {self._name} said: {words}", hint=one.hint)
         if not process.died:
-            said = f" {self._argv[0]} said: {words}" if words else ""
+            said = f" {self._name} said: {words}" if words else ""
             return ConnectFailed(f"{error.message}{said}", hint=error.hint)
         return ConnectFailed(
-            f"{start}: {self._argv[0]} ended with exit status {process.status}: {words or 'it said nothing'}",
+            f"{start}: {self._name} ended with exit status {process.status}: {words or 'it said nothing'}",
             hint="Try the same command by hand; is the machine up?",
         )

@@ -1,7 +1,7 @@
 """One ssh connection, by asyncssh: connecting, trusting the host's key, opening channels, errors.
 
-The only file that imports asyncssh; the pool imports it at the first connection. What its errors mean for
-us is written in one place, `refused` and `broken`.
+Only this file and `ssh_options` import asyncssh; the pool imports them at the first connection. What its
+errors mean for us is written in one place, `refused` and `broken`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from jobs.transport import host_trust
 from jobs.transport.base import Size
 from jobs.transport.endpoint import SshEndpoint
 from jobs.transport.host_keys import HostKey
-from jobs.transport.openssh import resolve_host
 from jobs.transport.proxy import ProxyTunnel
+from jobs.transport.ssh_options import HostOptions, host_options, user_config, without_unknown_blocks
 from jobs.transport.ssh_session import RemoteSession
 
 MAX_CHANNELS = 10  # sshd's MaxSessions, unless its administrator changed it
@@ -38,13 +38,6 @@ WINDOW = 128 * 1024  # bytes in flight to a terminal; asyncssh's 2 MiB cost 400 
 BULK_WINDOW = 1024 * 1024
 WITH_NONCE = ("-gcm@openssh.com", "-poly1305@openssh.com")
 MSG_IGNORE = 2  # RFC 4253, section 11.2
-USER_CONFIG = Path("~/.ssh/config")
-_UNKNOWN_MATCH = re.compile(r"line (\d+): (?:Invalid match condition|Local network match)")
-_FILES = {"identityfile", "certificatefile"}
-_RESOLVED = _FILES | {
-    "hostname", "port", "user", "identitiesonly", "identityagent", "proxyjump", "proxycommand",
-    "addressfamily", "bindaddress", "hostkeyalias",
-}  # fmt: skip
 USER_KNOWN_HOSTS = Path("~/.ssh/known_hosts")
 OPEN_PATIENCE = 5.0
 """Seconds that a cancelled opening may still take: a round trip."""
@@ -216,14 +209,32 @@ def _host_key(key: asyncssh.SSHKey) -> HostKey:
     return HostKey.parse(key.export_public_key("openssh").decode())
 
 
-async def connect(endpoint: SshEndpoint, timing: Timing | None = None) -> SshLine:
-    """Open one connection. Raises `ConnectFailed`, `AuthRefused`, `HostKeyMismatch`, `NotConfigured`."""
+async def connect(
+    endpoint: SshEndpoint, timing: Timing | None = None, behind: tuple[SshEndpoint, ...] = ()
+) -> SshLine:
+    """Open one connection. Raises `ConnectFailed`, `AuthRefused`, `HostKeyMismatch`, `NotConfigured`.
+
+    `behind`: the hosts that are reached through this one.
+    """
     timing = timing or Timing()
-    tunnel = await _tunnel(endpoint, timing)
+    said = await host_options(endpoint)
+    before = endpoint.jump_host()
     proxy = ProxyTunnel(endpoint, endpoint.proxy_command) if endpoint.proxy_command else None
+    if said is not None and not before and not proxy and endpoint.host is None:
+        before = said.jump
+        proxy = ProxyTunnel(endpoint, said.proxy_command, "its ProxyCommand") if said.proxy_command else None
+    behind = (*behind, endpoint)
+    if before is not None and any(
+        (one.config_host, one.port) == (before.config_host, before.port) for one in behind
+    ):
+        raise NotConfigured(
+            f"Connecting to {endpoint} failed: its ProxyJump leads back to {before.config_host}.",
+            hint="Set `ProxyJump none` for the jump host in your OpenSSH configuration.",
+        )
+    tunnel = await connect(before, timing, behind) if before is not None else None
     client = _Client(endpoint)
     try:
-        connection = await _connect(endpoint, timing, client, tunnel, proxy)
+        connection = await _connect(endpoint, timing, client, said, tunnel, proxy)
         line = SshLine(endpoint, connection, tunnel, proxy)
     except (asyncssh.Error, OSError, TimeoutError, ValueError) as error:
         meaning = client.refusal or refused(error, endpoint)
@@ -259,11 +270,12 @@ async def _connect(
     endpoint: SshEndpoint,
     timing: Timing,
     client: _Client,
+    said: HostOptions | None,
     tunnel: SshLine | None,
     proxy: ProxyTunnel | None,
 ) -> asyncssh.SSHClientConnection:
     options: dict[str, Any] = {
-        "config": _user_config(),
+        "config": user_config(),
         "known_hosts": client.trusted,
         "client_factory": lambda: client,
         "encryption_algs": "^aes128-gcm@openssh.com",
@@ -278,6 +290,8 @@ async def _connect(
         options["port"] = endpoint.port
     if endpoint.user is not None:
         options["username"] = endpoint.user
+    if said is not None:
+        options |= said.keys
     if endpoint.key is not None:
         options["client_keys"] = [str(endpoint.key)]
         options |= _options_of_key(endpoint.key)
@@ -288,28 +302,42 @@ async def _connect(
         options["tunnel"] = connector
     elif proxy is not None:
         options["tunnel"] = proxy
+    with tempfile.NamedTemporaryFile("w", prefix="offload-ssh-") as file:
+        if said is not None:
+            file.write(said.config)
+            file.flush()
+            options["config"] = [file.name]
+        connection = await _connect_with(endpoint, client, options, 1 if proxy else HANDSHAKES)
+    _quieten(connection)
+    return connection
+
+
+async def _connect_with(
+    endpoint: SshEndpoint, client: _Client, options: dict[str, Any], tries: int
+) -> asyncssh.SSHClientConnection:
+    """Connect; ask again without what asyncssh cannot read, or for a host key of any type.
+
+    `tries`: how often to ask for any host key.
+    """
     try:
-        connection = await asyncssh.connect(endpoint.config_host, **options)
-    except (asyncssh.ConfigParseError, FileNotFoundError) as error:
-        # asyncssh reads less than OpenSSH (`Match localnetwork`), and wants every IdentityFile to exist.
-        text = await _plain_config(endpoint, error)
+        return await asyncssh.connect(endpoint.config_host, **options)
+    except asyncssh.ConfigParseError as error:
+        text = await asyncio.to_thread(without_unknown_blocks, options["config"][0], error)
         if text is None:
             raise
         with tempfile.NamedTemporaryFile("w", prefix="offload-ssh-") as file:
             file.write(text)
             file.flush()
-            connection = await asyncssh.connect(endpoint.config_host, **{**options, "config": [file.name]})
+            return await asyncssh.connect(endpoint.config_host, **{**options, "config": [file.name]})
     except (asyncssh.KeyExchangeFailed, asyncssh.ConnectionLost, ConnectionResetError) as error:
         # A proxy program that ended is not started again: another route may lead to the machine.
-        if not client.knows_host or (proxy and not isinstance(error, asyncssh.KeyExchangeFailed)):
+        if not client.knows_host or (tries == 1 and not isinstance(error, asyncssh.KeyExchangeFailed)):
             raise
         if (found := _NO_COMMON.search(str(error))) and "host key" not in found[1]:
             raise
         # The server may have no key of a type that we know of it. Ask for any: its refusal says which.
         options["server_host_key_algs"] = "default"
-        connection = await _connect_again(endpoint, options, 1 if proxy else HANDSHAKES)
-    _quieten(connection)
-    return connection
+        return await _connect_again(endpoint, options, tries)
 
 
 async def _connect_again(
@@ -323,53 +351,6 @@ async def _connect_again(
         except (asyncssh.ConnectionLost, ConnectionResetError):
             if not tries:
                 raise
-
-
-async def _plain_config(endpoint: SshEndpoint, error: Exception) -> str | None:
-    """Return the user's configuration for one host in words that asyncssh reads; None when there is no way.
-
-    OpenSSH resolves it. An OpenSSH that is too old for it, or none, leaves the blocks out that asyncssh
-    cannot read.
-    """
-    config = _user_config()
-    if config is None:
-        return None
-    words = ["-F", *config, *(["-p", str(endpoint.port)] if endpoint.port else [])]
-    words += ["-l", endpoint.user] if endpoint.user else []
-    try:
-        values = await resolve_host(endpoint.config_host, words)
-    except NotConfigured:
-        values = None
-    if values is not None:
-        return "".join(
-            f"{keyword} {value}\n"
-            for keyword, found in values.items()
-            if keyword in _RESOLVED
-            for value in found
-            if keyword not in _FILES or _is_file(value)
-        )
-    return await asyncio.to_thread(_without_unknown_blocks, config[0], error)
-
-
-def _is_file(path: str) -> bool:
-    return Path(path).expanduser().is_file()
-
-
-def _without_unknown_blocks(path: str, error: Exception) -> str | None:
-    lines = Path(path).read_text().splitlines()
-    changed = False
-    while isinstance(error, asyncssh.ConfigParseError) and (found := _UNKNOWN_MATCH.search(str(error))):
-        lines[int(found[1]) - 1] = "Match !all"
-        changed = True
-        with tempfile.NamedTemporaryFile("w", prefix="offload-ssh-") as file:
-            file.write("\n".join(lines))
-            file.flush()
-            try:
-                asyncssh.SSHClientConnectionOptions(config=[file.name], host="host", client_keys=None)
-                break
-            except (asyncssh.ConfigParseError, OSError) as another:
-                error = another
-    return "\n".join([*lines, ""]) if changed else None
 
 
 def _options_of_key(key: Path) -> dict[str, Any]:
@@ -411,11 +392,6 @@ def _quieten(connection: asyncssh.SSHClientConnection) -> None:
     connection.send_packet = send_packet  # type: ignore[assignment, method-assign]
 
 
-def _user_config() -> list[str] | None:
-    config = USER_CONFIG.expanduser()
-    return [str(config)] if config.is_file() else None
-
-
 class _Address:
     """Connects to an address of ours, whatever HostName the OpenSSH config has for the name."""
 
@@ -426,12 +402,6 @@ class _Address:
     async def create_connection(self, factory: Any, _host: str, port: int) -> Any:
         """Open the connection that ssh will talk through."""
         return await self._connector.create_connection(factory, self._host, port)
-
-
-async def _tunnel(endpoint: SshEndpoint, timing: Timing) -> SshLine | None:
-    """Connect to the last of the jump hosts, each through the one before."""
-    before = endpoint.jump_host()
-    return await connect(before, timing) if before is not None else None
 
 
 def _pin(endpoint: SshEndpoint, connection: asyncssh.SSHClientConnection, port: int) -> None:

@@ -150,16 +150,15 @@ async def _block(
         files = [name for name in said.get("identityfile", "").split("\n") if name]
         lines += [f"  IdentityFile {_quoted(name)}" for name in await asyncio.to_thread(_there, files)]
     jumps = jumps or ("" if said.get("proxyjump", "none") in _NONE else said["proxyjump"])
-    if jumps:
-        *before, last = jumps.split(",")
-        through = f"{alias}.jump{len(before) + 1}"
-        user, _, address = last.strip().rpartition("@")
-        name, colon, jump_port = address.rpartition(":")
-        if not colon:
-            name, jump_port = address, ""
-        hop = [*(["-p", jump_port] if jump_port else []), *(["-l", user] if user else [])]
+    before = SshEndpoint(host, Path(known_hosts), jump=jumps).jump_host()
+    if before is not None:
+        through = f"{alias}.jump{len(jumps.split(','))}"
+        hop = [
+            *(["-p", str(before.port)] if before.port else []),
+            *(["-l", before.user] if before.user else []),
+        ]
         hop += ["-i", str(key)] if key else []
-        await _block(through, name.strip("[]"), hop, ",".join(before), key, known_hosts, blocks)
+        await _block(through, before.config_host, hop, before.jump or "", key, known_hosts, blocks)
         lines.append(f"  ProxyJump {through}")
     elif said.get("proxycommand", "none") not in _NONE:
         lines.append(f"  ProxyCommand {said['proxycommand']}")

@@ -107,6 +107,10 @@ async def test_a_jump_host_with_an_ipv6_address(sshd: Sshd, tmp_path: Path, pool
         "Host far\n IdentityFile /no/such/key\n IdentityFile {key}\n",
         "Match localnetwork 127.0.0.0/8\n ForwardAgent no\nHost far\n IdentityFile {key}\n",
         "Match host far version *\n ForwardAgent no\nHost far\n IdentityFile {key}\n",
+        "Host far\n IdentityFile /etc\n IdentityFile {key}.pub\n IdentityFile {key}\n",
+        "Host far\n IdentityFile /etc/hostname\n PKCS11Provider /no/such.so\n IdentityFile {key}\n",
+        "# \xfc\nHost far\n IdentityFile {key}\n",
+        "Host far\n IdentityFile {key}\n ProxyCommand exec {sshd} -i -e -f {config} 2>>/dev/null\n",
     ],
 )
 async def test_a_configuration_that_openssh_reads(
@@ -114,10 +118,44 @@ async def test_a_configuration_that_openssh_reads(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".ssh").mkdir()
-    text = lines.format(key=sshd.client_key) + f" HostName 127.0.0.1\n Port {sshd.port}\n"
-    (tmp_path / ".ssh" / "config").write_text(text)
+    program, config = shutil.which("sshd", path="/usr/sbin:/sbin"), sshd.directory / "sshd_config"
+    text = lines.format(key=sshd.client_key, sshd=program, config=config)
+    text += f" HostName 127.0.0.1\n Port {sshd.port}\n"
+    (tmp_path / ".ssh" / "config").write_text(text, encoding="latin-1")
     endpoint = sshd.endpoint(config_host="far", port=None, key=None, known_hosts=tmp_path / "known")
     assert (await pool.transport(endpoint).run(["echo", "hi"])).stdout == b"hi\n"
+
+
+@pytest.mark.parametrize("jump", ["gate", "[::1]:{port}"])
+async def test_a_jump_host_of_the_configuration(
+    jump: str, sshd: Sshd, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ssh").mkdir()
+    gate = Sshd(tmp_path / "gate", address="::1")
+    shutil.copy(sshd.directory / "authorized_keys", gate.directory / "authorized_keys")
+    with gate:
+        (tmp_path / ".ssh" / "config").write_text(
+            f"Host gate\n HostName ::1\n Port {gate.port}\n"
+            f"Host far\n HostName 127.0.0.1\n Port {sshd.port}\n ProxyJump {jump.format(port=gate.port)}\n"
+            f"Host *\n IdentityFile /no/such/key\n IdentityFile {sshd.client_key}\n"
+        )
+        endpoint = sshd.endpoint(config_host="far", port=None, key=None, known_hosts=tmp_path / "known")
+        assert (await pool.transport(endpoint).run(["echo", "hi"])).stdout == b"hi\n"
+        assert len(gate.connections()) == 1
+        assert len((tmp_path / "known").read_text().splitlines()) == 2, "the jump host is pinned too"
+        await pool.aclose()
+
+
+@pytest.mark.parametrize("lines", ["Host *\n ProxyJump b\n", "Host a\n ProxyJump b\nHost b\n ProxyJump a\n"])
+async def test_a_jump_host_that_leads_back_to_itself(
+    lines: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh" / "config").write_text(lines)
+    with pytest.raises(NotConfigured, match=r"jumphost loop via b|leads back to a"):
+        await ssh.connect(SshEndpoint("a", tmp_path / "known"))
 
 
 async def refusal_of(server: Sshd) -> OffloadError:
