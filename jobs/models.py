@@ -271,6 +271,24 @@ class Draft(models.Model):
         return f"{self.kind} of {self.repository}#{self.number}"
 
 
+class ApiToken(models.Model):
+    """The right of a program to use the HTTP API until a moment. Of the token itself only a hash is kept."""
+
+    name = models.SlugField(max_length=63, unique=True)
+    digest = models.CharField(max_length=64, unique=True, help_text="SHA-256 of the token.")
+    scopes = models.JSONField(default=list)
+    created_at = models.DateTimeField(default=timezone.now)
+    created_by = models.CharField(max_length=150, blank=True)
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True, blank=True, help_text="When it was last used, to the minute.")
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class JobEvent(models.Model):
     """One thing that happened: read from a journal (`seq` set) or done here (`seq` null)."""
 

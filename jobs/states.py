@@ -256,6 +256,15 @@ class DraftKind(StrEnum):
     REVIEW = "review"
 
 
+class Scope(StrEnum):
+    """What a token of the HTTP API may do. No scope includes another."""
+
+    READ = "read"
+    LAUNCH = "launch"
+    SEND = "send"
+    ADMIN = "admin"
+
+
 class DraftState(StrEnum):
     """How far a draft is. `sending`: an attempt began; whether it posted is looked up before the next one."""
 

@@ -14,14 +14,15 @@ from daphne import http_protocol
 from django.conf import settings
 
 from offload_web import login
-from offload_web.security import host_allowed, same_origin
+from offload_web.security import host_allowed, refusal_body, same_origin
 
 log = logging.getLogger("offload.security")
 
 LARGEST = 256 * 1024 * 1024
 """Bytes of the largest body: an upload to a job's worktree."""
 SMALL = 64 * 1024
-"""Bytes that are read for a session that this process has not seen yet: it is checked afterwards."""
+"""Bytes that are read for a session that this process has not seen yet, or for a token of the API: they are
+checked afterwards."""
 
 
 def refuse_body(
@@ -41,13 +42,16 @@ def refuse_body(
         cookie = SimpleCookie(headers.get("cookie", "")).get(settings.SESSION_COOKIE_NAME)
     except CookieError:
         cookie = None
-    if cookie is None:
+    with_token = headers.get("authorization", "").lower().startswith("bearer ")
+    if cookie is None and not with_token:
         return 403, "Log in first."
     if length is None:
         return 411, "The length of the body is missing."
+    if cookie is None and length > SMALL:
+        return 413, f"The body is larger than {SMALL // 1024} KiB."
     if length > LARGEST:
         return 413, f"The body is larger than {LARGEST // 1024**2} MiB."
-    if length > SMALL and not login.is_remembered(cookie.value):
+    if cookie is not None and length > SMALL and not login.is_remembered(cookie.value):
         return 403, "Log in first, or load the page again."
     return None
 
@@ -68,12 +72,14 @@ class GuardedRequest(http_protocol.WebRequest):  # type: ignore[misc]  # Daphne 
         status, reason = refusal
         self.refused = True
         log.warning("Refused a body of %s bytes: %s", length, reason)
-        body = f"{reason}\n".encode()
+        # Twisted gives the request its address when the body has arrived.
+        path = self.channel._path.decode("latin-1").removeprefix(settings.DASHBOARD_PATH)
+        kind, body = refusal_body(path, reason)
         head = (
-            f"HTTP/1.1 {status} Refused\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
+            f"HTTP/1.1 {status} Refused\r\nContent-Type: {kind}\r\nConnection: close\r\n"
             f"Content-Length: {len(body)}\r\nX-Content-Type-Options: nosniff\r\n\r\n"
         )
-        self.channel.transport.write(head.encode() + body)
+        self.channel.transport.write(f"{head}{body}".encode())
         self.channel.loseConnection()
 
     def handleContentChunk(self, data: bytes) -> None:  # Twisted's name

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 _SECRETS = re.compile(
-    r"(?P<key>token=|authorization:\s*(?:bearer|basic)\s+|sessionid=|x-csrftoken:\s*)[^\s&;'\"]+",
+    r"(?P<key>token=|offload_(?=[A-Za-z0-9_-]{43})|authorization:\s*(?:bearer|basic)\s+|sessionid=|x-csrftoken:\s*)[^\s&;'\"]+",
     re.IGNORECASE,
 )
 _IN_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/\s@]+@", re.IGNORECASE)

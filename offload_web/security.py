@@ -7,6 +7,7 @@ and run only what this server serves.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -20,11 +21,14 @@ from django.http import HttpRequest, HttpResponse
 from django.http.request import split_domain_port, validate_host
 from django.http.response import HttpResponseBase
 
+from jobs.errors import Refused
+from jobs.serializers import SCHEMA, error_json
 from offload_web import login
 from offload_web.address import AsgiApplication, Receive, Scope, Send
 
 log = logging.getLogger("offload.security")
 
+API = "/api/"
 CHANGE_PERMISSION = "jobs.change_job"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -121,7 +125,7 @@ class SecurityMiddleware:
         try:
             host = request.get_host()
         except DisallowedHost:
-            return _refusal("This address is not one of Offload's.", 400)
+            return _refusal(request, "This address is not one of Offload's.", 400)
         if request.method in SAFE_METHODS:
             return None
         origin = request.headers.get("Origin")
@@ -132,7 +136,7 @@ class SecurityMiddleware:
         if origin is not None and same_origin(origin, host, request.scheme or "http"):
             return None
         log.warning("Refused a %s to %s from the origin %s.", request.method, request.path, origin)
-        return _refusal("The request came from another site.", 403)
+        return _refusal(request, "The request came from another site.", 403)
 
     def _dress(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         match = getattr(request, "resolver_match", None)
@@ -191,6 +195,9 @@ class ChangesNeedPermission:
         match = request.resolver_match
         if request.method in SAFE_METHODS or (match is not None and match.view_name in self.FREE):
             return None
+        if match is not None and match.namespace == "api" and not request.user.is_authenticated:
+            # No login: the API asks for a token with a scope.
+            return None
         if request.user.is_active and request.user.has_perm(CHANGE_PERMISSION):
             return None
         log.warning(
@@ -199,11 +206,20 @@ class ChangesNeedPermission:
             request.path,
             request.user,
         )
-        return _refusal("Your login has no permission to change anything.", 403)
+        return _refusal(request, "Your login has no permission to change anything.", 403)
 
 
-def _refusal(text: str, status: int) -> HttpResponse:
-    return HttpResponse(f"{text}\n", status=status, content_type="text/plain; charset=utf-8")
+def refusal_body(path: str, text: str) -> tuple[str, str]:
+    """Return the content type and the body of a refusal: JSON for an address of the API, else text."""
+    if path.startswith(API):
+        told = {"schema": SCHEMA, "error": error_json(Refused(text))}
+        return "application/json", json.dumps(told)
+    return "text/plain; charset=utf-8", f"{text}\n"
+
+
+def _refusal(request: HttpRequest, text: str, status: int) -> HttpResponse:
+    kind, body = refusal_body(request.path_info, text)
+    return HttpResponse(body, status=status, content_type=kind)
 
 
 class WebSocketGuard:

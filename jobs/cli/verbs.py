@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jobs.cli.durations import read_seconds
-from jobs.states import JobState
+from jobs.states import JobState, Scope
 
 ACTIONS = ("review", "ready", "open")
 # What other command lines call a verb; suggested, never run.
@@ -272,6 +272,22 @@ OFFLOAD: Mapping[str, Verb] = {
         "gets a secret only with --secret NAME, and only those of its tasks that name it.",
         example="  {offload} secret set GITHUB_TOKEN                      asks for the value\n"
         "  gh auth token | {offload} secret set GITHUB_TOKEN",
+    ),
+    "token": Verb(
+        "add|ls|rm [NAME]",
+        "Make, list and revoke tokens of the HTTP API.",
+        {
+            "scope": Option(
+                "add: what it may do (repeatable; default read)",
+                repeat=True,
+                choices=tuple(scope.value for scope in Scope),
+            ),
+            "days": Option("add: how long it is valid (default 90)", "NUMBER", read=_read_limit, default=90),
+            "json": JSON,
+        },
+        details="`add` prints the token once; only a hash of it is kept (docs/api.md).",
+        example="  {offload} token add ci --scope read --scope launch    a program that starts jobs\n"
+        "  {offload} token rm ci                                 refused from now on",
     ),
     "doctor": Verb(
         "[WORKER]",

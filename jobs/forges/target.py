@@ -27,6 +27,7 @@ VERBS = frozenset(
         "diff",
         "outbox",
         "secret",
+        "token",
         "doctor",
         "setup",
         "fleet",

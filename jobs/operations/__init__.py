@@ -11,6 +11,7 @@ from jobs.lazy import load_on_first_use
 if TYPE_CHECKING:
     from jobs.operations.checks import check_everything, check_worker_in_full
     from jobs.operations.confirmation import ConfirmationPlan
+    from jobs.operations.events import read_events
     from jobs.operations.google_checks import Approve, GoogleRequest, check_google, repair_google
     from jobs.operations.image import BuiltImage, ImageBuild, ImageComparison, build_image, compare_images
     from jobs.operations.interruption import Interrupted
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
         start_machine,
         stop_machine,
     )
-    from jobs.operations.observe import JobFilter, list_jobs, observe_jobs
+    from jobs.operations.observe import JobFilter, list_jobs, observe_jobs, read_job, read_jobs
     from jobs.operations.prices import BOOT_DISK_GB, MachinePrice, get_cost, list_prices
     from jobs.operations.progress import Progress, silent
     from jobs.operations.provision_settings import (
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
         plan_provision,
         provision_worker,
     )
-    from jobs.operations.pulls import ObservedPull, list_pulls, observe_pull
+    from jobs.operations.pulls import ObservedPull, list_pulls, list_pulls_of_known, observe_pull
     from jobs.operations.simulation import start_if_used
     from jobs.operations.ssh_names import SshNames, include_ssh_names, plan_include, write_ssh_names
     from jobs.operations.sweeping import (
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
         stop_all_machines,
         sweep_resources,
     )
+    from jobs.operations.tokens import DEFAULT_LIFE, add_token, check_token, list_tokens, remove_token
     from jobs.operations.workers import (
         AddedWorker,
         NewWorker,
@@ -66,11 +68,13 @@ if TYPE_CHECKING:
         describe_worker,
         get_worker,
         list_workers,
+        read_workers,
         remove_worker,
     )
 
 __all__ = [
     "BOOT_DISK_GB",
+    "DEFAULT_LIFE",
     "DEFAULT_MACHINE_TYPE",
     "DEFAULT_ZONES",
     "Account",
@@ -96,10 +100,12 @@ __all__ = [
     "SshNames",
     "SweepRequest",
     "WorkerOverview",
+    "add_token",
     "add_worker",
     "build_image",
     "check_everything",
     "check_google",
+    "check_token",
     "check_worker_in_full",
     "compare_images",
     "delete_machine",
@@ -112,6 +118,8 @@ __all__ = [
     "list_jobs",
     "list_prices",
     "list_pulls",
+    "list_pulls_of_known",
+    "list_tokens",
     "list_workers",
     "named_project",
     "named_zones",
@@ -127,7 +135,12 @@ __all__ = [
     "preempt_machine",
     "provision_worker",
     "read_console",
+    "read_events",
+    "read_job",
+    "read_jobs",
+    "read_workers",
     "rebuild_machine",
+    "remove_token",
     "remove_worker",
     "repair_google",
     "resize_machine",

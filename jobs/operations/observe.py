@@ -21,15 +21,28 @@ CLOUD_SECONDS = 8.0
 
 @dataclass(frozen=True)
 class JobFilter:
-    """Which jobs to list. Empty fields match every job; `repository` is a slug, a short name or a URL."""
+    """Which jobs to list. Empty fields match every job; `repository` is a slug, a short name or a URL.
+
+    `removed`: list the removed jobs instead of those with files on a worker; `before`: only jobs with a
+    smaller id.
+    """
 
     repository: str = ""
     states: tuple[str, ...] = ()
     limit: int = 0
+    action: str = ""
+    worker: str = ""
+    verdict: str = ""
+    removed: bool = False
+    before: int = 0
 
     def apply(self) -> QuerySet[Job]:
-        """Return the matching jobs that have files on a worker, newest first."""
-        jobs = Job.objects.select_related("repository", "worker").filter(removed_at__isnull=True)
+        """Return the matching jobs, newest first."""
+        jobs = Job.objects.select_related("repository", "worker").filter(removed_at__isnull=not self.removed)
+        named = {"action": self.action, "worker__name": self.worker, "verdict": self.verdict}
+        jobs = jobs.filter(**{column: value for column, value in named.items() if value})
+        if self.before:
+            jobs = jobs.filter(id__lt=self.before)
         if self.repository:
             name = self.repository
             jobs = jobs.filter(Q(repository__slug=name) | Q(repository__short=name) | Q(repository__url=name))
@@ -41,6 +54,19 @@ class JobFilter:
 async def list_jobs(wanted: JobFilter, warn: Progress) -> list[Job]:
     """Return the matching jobs as just observed; see `observe_jobs`."""
     return await observe_jobs(wanted.apply(), warn)
+
+
+@sync_to_async
+def read_jobs(wanted: JobFilter) -> list[Job]:
+    """Return the matching jobs as last observed; no worker is asked."""
+    return list(wanted.apply())
+
+
+async def read_job(job_id: int) -> Job:
+    """Return a job as last observed. Raises `NotFound`."""
+    from jobs.workers import get_job  # loads the transports, which a list of jobs does not need
+
+    return await get_job(job_id)
 
 
 async def observe_jobs(jobs: QuerySet[Job], warn: Progress) -> list[Job]:

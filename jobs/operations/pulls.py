@@ -6,7 +6,9 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.errors import NotConfigured, OffloadError
+from django.db.models import Q
+
+from jobs.errors import NotConfigured, NotFound, OffloadError
 from jobs.models import PullRequest, Repository
 from jobs.operations.progress import Progress
 
@@ -29,7 +31,24 @@ async def list_pulls(text: str, cwd: Path, warn: Progress) -> list[PullRequest]:
     """
     from jobs import execution  # loads the transports, which a list of jobs does not need
 
-    repository = await execution.resolve_repository(text, cwd)
+    return await _list(await execution.resolve_repository(text, cwd), warn)
+
+
+async def list_pulls_of_known(name: str, warn: Progress) -> list[PullRequest]:
+    """Return the open pull requests of a repository that Offload has a row for: its slug, short name or URL.
+
+    Raises `NotFound` for another one, otherwise as `list_pulls`.
+    """
+    known = Q(slug=name) | Q(short=name) | Q(url=name)
+    repository = await Repository.objects.filter(known).afirst()
+    if repository is None:
+        raise NotFound(f"No job was ever started for the repository {name!r}.", hint="Start one for it.")
+    return await _list(repository, warn)
+
+
+async def _list(repository: Repository, warn: Progress) -> list[PullRequest]:
+    from jobs import execution
+
     try:
         await execution.refresh_pulls(repository)
     except NotConfigured:

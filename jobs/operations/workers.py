@@ -91,10 +91,28 @@ async def list_workers(warn: Progress) -> list[WorkerOverview]:
     return await asyncio.gather(*(describe_worker(worker, worker.present) for worker in workers))
 
 
+async def read_workers(name: str = "") -> list[WorkerOverview]:
+    """Return every worker, or the one called `name`, as last observed. Raises `NotFound`."""
+    await sync_to_async(ensure_local_worker)()
+    if name:
+        await get_worker(name)
+    present = Q(jobs__removed_at__isnull=True)
+    rows = Worker.objects.annotate(present=Count("jobs", filter=present))
+    rows = rows.filter(name=name) if name else rows
+    return [await _overview(worker, worker.present) async for worker in rows]
+
+
 async def describe_worker(worker: Worker, jobs: int) -> WorkerOverview:
     """Return a worker with when it stops and what it has cost."""
     try:
         worker = await read_idle(worker)
+    except OffloadError as error:
+        return WorkerOverview(worker, jobs, problem=error.message)
+    return await _overview(worker, jobs)
+
+
+async def _overview(worker: Worker, jobs: int) -> WorkerOverview:
+    try:
         cost = None if worker.config.get("simulated") else await cost_of(worker)
         return WorkerOverview(worker, jobs, idle_of(worker), cost)
     except OffloadError as error:

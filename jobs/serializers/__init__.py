@@ -1,15 +1,18 @@
-"""The JSON of jobs, workers, pull requests and drafts, for every interface. Schema: `offload/1`."""
+"""The JSON of what Offload keeps, for every interface. Schema: `offload/1`."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from jobs.lazy import load_on_first_use
 
 if TYPE_CHECKING:
-    from jobs.serializers.draft import draft_json
+    from jobs.serializers.draft import DraftJson, draft_json
+    from jobs.serializers.error import ErrorJson, error_json
+    from jobs.serializers.event import EventJson, event_json
     from jobs.serializers.job import JobJson, commands_for, isolation_text, job_json, shown_target
-    from jobs.serializers.pull import pull_json
+    from jobs.serializers.pull import PullJson, pull_json
     from jobs.serializers.reason import GROUPS, attention_text, group_of, headline
     from jobs.serializers.times import utc
+    from jobs.serializers.token import TokenJson, token_json
     from jobs.serializers.worker import (
         WorkerJson,
         cost_json,
@@ -18,16 +21,23 @@ if TYPE_CHECKING:
         worker_json,
     )
 
-SCHEMA = "offload/1"
+SCHEMA: Final = "offload/1"
 __all__ = [
     "GROUPS",
     "SCHEMA",
+    "DraftJson",
+    "ErrorJson",
+    "EventJson",
     "JobJson",
+    "PullJson",
+    "TokenJson",
     "WorkerJson",
     "attention_text",
     "commands_for",
     "cost_json",
     "draft_json",
+    "error_json",
+    "event_json",
     "group_of",
     "headline",
     "isolation_text",
@@ -36,6 +46,7 @@ __all__ = [
     "price_json",
     "pull_json",
     "shown_target",
+    "token_json",
     "utc",
     "worker_json",
 ]

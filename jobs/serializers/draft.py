@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing_extensions import TypedDict
 
 from jobs.models import Draft
 from jobs.serializers.times import utc
 
 
-def draft_json(draft: Draft) -> dict[str, Any]:
+class CommentJson(TypedDict):
+    """A comment of a review. `line`: null when it is about the file."""
+
+    path: str
+    line: int | None
+    body: str
+
+
+class DraftJson(TypedDict):
+    """A draft. `url`: where it was posted; `error`: why the last attempt to send it failed."""
+
+    id: int
+    kind: str
+    state: str
+    repository: str
+    number: int
+    verdict: str
+    head_sha: str
+    body: str
+    comments: list[CommentJson]
+    url: str | None
+    error: str | None
+    created_at: str
+    sent_at: str | None
+
+
+def draft_json(draft: Draft) -> DraftJson:
     """Return a draft as data."""
     return {
         "id": draft.id,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any, TypedDict
+from typing import Any
+
+from typing_extensions import TypedDict
 
 from jobs.errors import UsageError
 from jobs.execution.archive import archive_dir

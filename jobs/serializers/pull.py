@@ -4,11 +4,42 @@ from __future__ import annotations
 
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from jobs.models import PullRequest
 from jobs.serializers.times import utc
 
 
-def pull_json(row: PullRequest, blocks: list[str] | None = None) -> dict[str, Any]:
+class PullJson(TypedDict):
+    """A pull request as last read from its forge; null when unknown.
+
+    `checks`: name, outcome, required and url of each; `blocks`: what is in the way of merging.
+    """
+
+    repository: str
+    number: int
+    title: str
+    author: str
+    state: str
+    draft: bool
+    url: str | None
+    labels: list[str]
+    base_ref: str
+    head_ref: str
+    head_sha: str
+    updated_at: str | None
+    fetched_at: str
+    mergeable: str | None
+    checks: list[dict[str, Any]] | None
+    unresolved_threads: int | None
+    linked_issues: list[Any] | None
+    additions: int | None
+    deletions: int | None
+    changed_files: int | None
+    blocks: list[str] | None
+
+
+def pull_json(row: PullRequest, blocks: list[str] | None = None) -> PullJson:
     """Return a pull request as data. `blocks`: what is in the way of merging; null when not asked for."""
     known = row.details_at is not None
     return {

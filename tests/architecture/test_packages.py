@@ -141,7 +141,10 @@ LISTING = (
     "jobs.dashboard",
     "jobs.transport",
 )
-HEAVY = ("asyncssh", "rich", "twisted", "channels", "daphne", "google", "keyring", "cryptography", "tomlkit")
+HEAVY = (
+    "asyncssh", "ninja", "rich", "twisted", "channels", "daphne", "google", "keyring", "cryptography",
+    "tomlkit",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(

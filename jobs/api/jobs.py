@@ -1,0 +1,159 @@
+"""Jobs: list, one, and what a job leaves behind."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from django.http import HttpRequest, HttpResponse
+from ninja import Query, Router, Schema
+from pydantic import Field
+
+from jobs import execution
+from jobs.api.access import needs
+from jobs.api.answers import ERRORS, EventsAnswer, Id, JobAnswer, JobsAnswer, Limit, Name, Text
+from jobs.errors import NotFound
+from jobs.models import Job
+from jobs.operations import JobFilter, read_events, read_job, read_jobs
+from jobs.serializers import SCHEMA, event_json, job_json
+from jobs.states import JobState, Scope
+
+router = Router(tags=["jobs"])
+READ = needs(Scope.READ)
+PART_BYTES = 4 * 1024 * 1024
+_TEXT: dict[str, Any] = {
+    "responses": {200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "OK"}}
+}
+
+
+class JobQuery(Schema):
+    """Which jobs to list."""
+
+    repository: Text = Field("", description="Slug, short name or URL.")
+    state: list[JobState] = Field([], description="Repeat it for several states.")
+    action: Name = ""
+    worker: Name = ""
+    verdict: Literal["pass", "needs_work", "fail"] | None = None
+    removed: bool = Field(False, description="The removed jobs instead.")
+    limit: Limit = 50
+    before: Id = Field(0, description="The `next` of the page before.")
+
+
+class EventQuery(Schema):
+    """Which events to list."""
+
+    after: Id = Field(0, description="The `next` of the page before.")
+    limit: Limit = 100
+
+
+class LogQuery(Schema):
+    """Which bytes of a log to return."""
+
+    offset: Id = Field(0, description="The first byte.")
+    limit: int = Field(PART_BYTES // 4, ge=1, le=PART_BYTES, description="At most so many bytes.")
+
+
+class DiffQuery(Schema):
+    """What to return of a change."""
+
+    stat: bool = Field(False, description="File names and counts only.")
+    limit: int = Field(PART_BYTES, ge=1, le=PART_BYTES, description="At most so many bytes.")
+
+
+def job_answer(job: Job) -> JobAnswer:
+    """Return a job in its envelope."""
+    return {"schema": SCHEMA, "job": job_json(job)}
+
+
+def text_answer(data: bytes, kind: str = "text/plain", **headers: str) -> HttpResponse:
+    """Return bytes that a job wrote. A browser shows them as text, never as a page."""
+    return HttpResponse(
+        data,
+        content_type=f"{kind}; charset=utf-8",
+        headers={name.replace("_", "-"): value for name, value in headers.items()},
+    )
+
+
+@router.get("", auth=READ, response={200: JobsAnswer, **ERRORS}, summary="List jobs")
+async def list_jobs(request: HttpRequest, query: Query[JobQuery]) -> JobsAnswer:
+    """Return jobs as last observed, newest first."""
+    wanted = JobFilter(
+        repository=query.repository, states=tuple(query.state), limit=query.limit + 1, action=query.action,
+        worker=query.worker, verdict=query.verdict or "", removed=query.removed, before=query.before,
+    )  # fmt: skip
+    jobs = await read_jobs(wanted)
+    page = jobs[: query.limit]
+    return {
+        "schema": SCHEMA,
+        "jobs": [job_json(job) for job in page],
+        "next": page[-1].id if len(jobs) > query.limit else None,
+    }
+
+
+@router.get("/{int:job_id}", auth=READ, response={200: JobAnswer, **ERRORS}, summary="One job")
+async def get_job(request: HttpRequest, job_id: Id) -> JobAnswer:
+    """Return a job as last observed."""
+    return job_answer(await read_job(job_id))
+
+
+@router.get(
+    "/{int:job_id}/events", auth=READ, response={200: EventsAnswer, **ERRORS}, summary="The events of a job"
+)
+async def list_events(request: HttpRequest, job_id: Id, query: Query[EventQuery]) -> EventsAnswer:
+    """Return the events of a job, oldest first."""
+    await read_job(job_id)
+    events = await read_events(job_id=job_id, after=query.after, limit=query.limit + 1)
+    page = events[: query.limit]
+    return {
+        "schema": SCHEMA,
+        "events": [event_json(event) for event in page],
+        "next": page[-1].id if len(events) > query.limit else None,
+    }
+
+
+@router.get(
+    "/{int:job_id}/tasks/{task}/log",
+    auth=READ,
+    response={200: None, **ERRORS},
+    openapi_extra=_TEXT,
+    summary="A part of the log of a task",
+)
+async def get_log(request: HttpRequest, job_id: Id, task: Name, query: Query[LogQuery]) -> HttpResponse:
+    """Return a range of bytes of a log; empty at its end. `Offload-Next-Offset` is where to go on."""
+    known = [item["id"] for item in (await read_job(job_id)).tasks]
+    if task not in known:
+        raise NotFound(
+            f"Job {job_id} has no task {task!r}.", hint=f"Its tasks: {', '.join(known) or 'none yet'}."
+        )
+    data = await execution.read_log(job_id, task, query.offset, query.limit)
+    return text_answer(data, Offload_Next_Offset=str(query.offset + len(data)))
+
+
+@router.get(
+    "/{int:job_id}/diff",
+    auth=READ,
+    response={200: None, **ERRORS},
+    openapi_extra=_TEXT,
+    summary="The change under review",
+)
+async def get_diff(request: HttpRequest, job_id: Id, query: Query[DiffQuery]) -> HttpResponse:
+    """Return what `git diff` prints; the header `Offload-Cut` says whether there is more than `limit`."""
+    data = await execution.diff(job_id, stat=query.stat, limit=query.limit + 1)
+    cut = "yes" if len(data) > query.limit else "no"
+    return text_answer(data[: query.limit], Offload_Cut=cut)
+
+
+@router.get(
+    "/{int:job_id}/assessment",
+    auth=READ,
+    response={200: None, **ERRORS},
+    openapi_extra={"responses": {200: {"content": {"text/markdown": {"schema": {"type": "string"}}}}}},
+    summary="The assessment of a job",
+)
+async def get_assessment(request: HttpRequest, job_id: Id) -> HttpResponse:
+    """Return the text that explains the verdict, as Markdown."""
+    job = await read_job(job_id)
+    if not job.assessment:
+        raise NotFound(
+            f"{job.session} has no assessment: it is {job.state}.", hint="Wait until it has ended."
+        )
+    return text_answer(job.assessment.encode(), "text/markdown")
