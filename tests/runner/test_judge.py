@@ -89,7 +89,7 @@ def test_verdict(outcomes: list[Outcome], expected: str, findings: list[tuple[st
 
 
 def run(code: int, *cases: Case, **fields: Any) -> Run:
-    results = Results(tuple(cases), source="JUnit XML" if cases else "", **fields)
+    results = Results(tuple(cases), **{"source": "JUnit XML" if cases else "", **fields})
     return Run(code, 1.0, results=results)
 
 
@@ -182,6 +182,18 @@ def altered(base: Run, head: Run, as_on_base: Run) -> tuple[str, list[str]]:
     return judgement.verdict, [one.message for one in judgement.findings]
 
 
+def test_where_no_file_can_be_loaded_evidence_is_missing() -> None:
+    unloaded = case("tests/test_a.py", "error", whole_file=True, message="No module named 'x'.")
+    verdict, messages = against(run(1, unloaded), run(1, unloaded))
+    assert (verdict, messages[0]) == (
+        "needs_work",
+        "The test run (run test) runs no test, for tests/test_a.py cannot be loaded: No module named 'x'.",
+    )
+    assert against(run(1, unloaded, case("test_b")), run(1, unloaded, case("test_b")))[0] == "pass"
+    verdict, messages = against(run(1, unloaded), run(5, source="JUnit XML"))
+    assert (verdict, messages) == ("needs_work", ["The test run (run test) found no tests."])
+
+
 def test_a_renamed_test_command_passes() -> None:
     """It does where the base's command succeeds on the head, or the head's runs the tests of the base."""
     assert altered(run(0), run(0), run(0)) == ("pass", [])
@@ -197,6 +209,8 @@ def test_a_run_that_does_not_begin_says_why() -> None:
     tail = "Traceback (most recent call last):\n  ...\npluggy.PluginError: hook 'collect'\nArgument {'path'}"
     _, messages = against(run(1, BAD, case("test_b")), run(1), tail=tail)
     assert "before any test runs (pluggy.PluginError: hook 'collect'); on the base" in messages[0]
+    _, messages = against(run(4), run(4), tail="usage: x\nx.py: error: no argument --cov\n  rootdir: /")
+    assert "and on the base (x.py: error: no argument --cov); without" in messages[0]
 
 
 def test_fewer_failures_than_the_log_counts_are_not_believed() -> None:

@@ -67,8 +67,13 @@ class Corpus:
         self.path = path
         self.programs = path / "programs"
         self.programs.mkdir(parents=True)
-        # Plugins of the tests' own environment stay out of the reviewed projects.
-        self.program("python", f'export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1; exec {sys.executable} "$@"')
+        # Plugins of the tests' own environment stay out of the reviewed projects; what is below src/ is found
+        # without an installation.
+        self.program(
+            "python",
+            'export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1; [ ! -d src ] || export PYTHONPATH="$PWD/src"; '
+            f'exec {sys.executable} "$@"',
+        )
         self.number = 0
 
     def close(self) -> None:

@@ -289,7 +289,7 @@ def _test(project: _Project, prefix: str) -> tuple[str, str]:
     python = f"{prefix}python -m"
     match project.runner:
         case "pytest":
-            return f"{python} pytest -q", f'{python} pytest -q {_single(project)}"$@"'
+            return f"{python} pytest -q{_root_tests(project)}", f'{python} pytest -q {_single(project)}"$@"'
         case "django":
             label = 'label=${1%.py}; label=$(printf %s "$label" | tr / .)'
             by_file = f'{label}; {prefix}python manage.py test -v 2 "$label"'
@@ -308,9 +308,19 @@ def _test(project: _Project, prefix: str) -> tuple[str, str]:
     return "", ""
 
 
+def _root_tests(project: _Project) -> str:
+    """Return arguments that name a root's `tests.py`: pytest does not collect it by itself."""
+    names = [name for name in ("tests.py", "test.py") if has(project.facts, name)]
+    collected = any(
+        re.fullmatch(r"tests?|testing|test_.*\.py|.*_test\.py", name) for name in project.facts.root_entries
+    )
+    configured = re.search(r"\b(python_files|testpaths)\b", _configuration(project))
+    return f" . {' '.join(names)}" if names and not collected and not configured else ""
+
+
 def _single(project: _Project) -> str:
     """Return the options with which pytest runs single files, whatever its configuration selects."""
-    options = "--continue-on-collection-errors "
+    options = ""
     configured = "\n".join(
         [str(project.tool.get("pytest", {})), *(_ini_section(project, name) for name in _PYTEST_FILES)]
     )

@@ -164,7 +164,7 @@ def test_python_with_pyproject() -> None:
         "ruff": f"{ACTIVE} ruff check .",
         "mypy": f"{ACTIVE} mypy",
     }
-    assert only(seen).test_file == f'{ACTIVE} python -m pytest -q --continue-on-collection-errors "$@"'
+    assert only(seen).test_file == f'{ACTIVE} python -m pytest -q "$@"'
 
 
 def test_checks_take_the_version_that_the_hooks_pin() -> None:
@@ -217,6 +217,8 @@ def test_a_poetry_lock_is_honoured() -> None:
     [
         ({"setup.py": "setup(tests_require=['pytest'])"}, [], f"{ACTIVE} python -m pytest -q"),
         ({"setup.py": "setup()"}, ["tests"], f"{ACTIVE} python -m pytest -q"),
+        ({"setup.py": "setup()"}, ["tests.py", "x.py"], f"{ACTIVE} python -m pytest -q . tests.py"),
+        ({"setup.py": "setup()"}, ["tests", "test.py"], f"{ACTIVE} python -m pytest -q"),
         ({"setup.py": "setup()", "pytest.ini": "[pytest]"}, [], f"{ACTIVE} python -m pytest -q"),
         ({"setup.py": "setup()", "tox.ini": "[testenv]\ncommands = python -m unittest"}, ["tests"],
          f"{ACTIVE} python -m unittest discover -s tests $([ -e tests/__init__.py ] && echo -t .)"),

@@ -50,6 +50,7 @@ _NAMES = {
 }
 _NO_TESTS = 5  # pytest: no tests were collected
 _MOST_NAMED = 10
+_MOST_CAUSE = 300
 
 
 def judge(evidence: Evidence) -> Judgement:
@@ -120,8 +121,19 @@ def _tests(task: Outcome, evidence: Evidence, differences: Dict[str, Difference]
     elif passed and not results.count("passed", "failed", "error", "xfail"):
         findings.append(Finding(WARNING, task.id, "%s succeeds, but no test ran." % _name(task)))
     elif not passed and not difference.to_blame:
-        findings += _unexplained(task, results, difference, base, compared.reruns)
+        unexplained = _unexplained(task, results, difference, base, compared.reruns)
+        findings += unexplained or _none_loaded(task, results)
     return findings
+
+
+def _none_loaded(task: Outcome, results: Results) -> List[Finding]:
+    """Return a finding when no test file could be loaded."""
+    if not results.named or not all(case.whole_file for case in results.cases):
+        return []
+    first = results.cases[0]
+    file, why = first.file or first.name, ": %s" % first.message.rstrip(".") if first.message else ""
+    told = "%s runs no test, for %s cannot be loaded%s." % (_name(task), file, why)
+    return [Finding(WARNING, task.id, told, file)]
 
 
 def _without_results(task: Outcome, base: Optional[Run], evidence: Evidence) -> List[Finding]:
@@ -249,7 +261,7 @@ def _by_exit_code(
     if passing and not results.cases:
         tests = "1 test passes" if passing == 1 else "%d tests pass" % passing
         told = "%s fails on the head (%s) before any test runs%s; on the base %s."
-        return [Finding(ERROR, task.id, told % (name, how, _exception(task.tail), tests), file, line)]
+        return [Finding(ERROR, task.id, told % (name, how, _cause(task.tail), tests), file, line)]
     if base.passed:
         missing = ": %s was not found" % task.missing_tool if task.missing_tool else ""
         told = "%s fails on the head (%s) and succeeds on the base%s%s." % (name, how, missing, why)
@@ -260,17 +272,15 @@ def _by_exit_code(
     if results.known and base.results.known and not base.results.failing:
         told = "%s fails on the head (%s) and on the base%s." % (name, how, why)
         return [Finding(WARNING, task.id, told, file, line)]
-    told = "%s fails on the head (%s) and on the base; without test results nothing tells what is new." % (
-        name,
-        how,
-    )
-    return [Finding(WARNING, task.id, told, file, line)]
+    told = "%s fails on the head (%s) and on the base%s; without test results nothing tells what is new."
+    return [Finding(WARNING, task.id, told % (name, how, _cause(task.tail)), file, line)]
 
 
 def _no_tests(task: Outcome, base: Optional[Run]) -> Finding:
-    if base is not None and base.results.cases:
-        told = "No test runs on the head; %d run on the base." % len(base.results.cases)
-        return Finding(ERROR, task.id, told)
+    ran = [case for case in base.results.cases if not case.whole_file] if base is not None else []
+    if ran:
+        tests = "1 runs" if len(ran) == 1 else "%d run" % len(ran)
+        return Finding(ERROR, task.id, "No test runs on the head; %s on the base." % tests)
     return Finding(WARNING, task.id, "%s found no tests." % _name(task))
 
 
@@ -420,6 +430,7 @@ def _proof(task: Outcome, evidence: Evidence, differences: Mapping[str, Differen
         name
         for difference in differences.values()
         for case in (*difference.to_blame, *difference.already_failing, *difference.flaky)
+        if not case.whole_file or case in difference.to_blame
         for name in (case.file, case.name if case.whole_file else "")
     }
     return findings + about_files(task.id, answer.get("files") or [], explained)
@@ -444,10 +455,10 @@ def _list(cases: Sequence[Case]) -> str:
     return few([case.title for case in cases])
 
 
-def _exception(tail: str) -> str:
-    """Return the last line of an output that names a Python exception, as the end of a phrase."""
-    found = re.findall(r"^(?:E +)?([\w.]*(?:Error|Exception)\b.*)", tail, re.MULTILINE)
-    return " (%s)" % found[-1].strip().rstrip(".") if found else ""
+def _cause(tail: str) -> str:
+    """Return the last line of an output that says what is wrong, as the end of a phrase."""
+    found = re.findall(r"^(?:E +)?([\w.]*(?:Error|Exception)\b.*|.*\berror: .*)", tail, re.MULTILINE)
+    return " (%s)" % found[-1].strip().rstrip(".")[:_MOST_CAUSE] if found else ""
 
 
 def place_in(tail: str, changed: Sequence[str]) -> "tuple[Optional[str], Optional[int]]":
