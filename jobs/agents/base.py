@@ -70,15 +70,15 @@ class Gateway:
 class Call:
     """One call of an agent. `{home}` stands for the job's copy of the profile, `{worktree}` for the worktree.
 
-    The prompt is written to its standard input. `answer`: the key of the JSON object on its standard
-    output that holds what it says; empty: all of the output is what it says.
+    The prompt is written to its standard input. `output`: how its standard output is read, a name in the
+    runner's `agent_output.OUTPUTS`.
     """
 
     argv: tuple[str, ...]
     prompt: str
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
-    answer: str = ""
+    output: str = "text"
     gateway: Gateway | None = None
 
 
@@ -106,7 +106,7 @@ def plan_part(agent: Agent, call: Call) -> dict[str, Any]:
         "env": dict(call.env),
         "secrets": list(call.secrets),
         "prompt": call.prompt,
-        "answer": call.answer,
+        "output": call.output,
         "gateway": call.gateway.plan_part() if call.gateway else None,
         "profile": {"name": profile.name, "digest": profile.digest, "keep": list(profile.keep)}
         if profile

@@ -11,7 +11,9 @@ from jobs.agents.base import Profile
 from jobs.remote.offload_runner.commands import profile
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files import paths
+from jobs.remote.offload_runner.protocol import Plan, Task
 from jobs.remote.offload_runner.steps.agent import read
+from jobs.remote.offload_runner.steps.agent_output import GeminiEvents
 from jobs.remote.offload_runner.steps.quotes import verify
 from jobs.remote.offload_runner.steps.record import Job
 from tests.support.bench import Bench, session_of
@@ -27,20 +29,17 @@ def test_an_answer_is_found_in_what_surrounds_it() -> None:
         "summary": "s",
         "findings": [{"severity": "warning", "message": "m", "file": None, "line": None, "quote": ""}],
     }
-    assert read(said, "") == answer
-    assert read("warning: {x}\n" + json.dumps({"response": said}), "response") == answer
+    assert read(said) == read(said + said) == answer
     quoting = 'The default {} of a.py, and {"findings": []} there: ' + said
-    assert read(quoting, "") == read(said + ' as in {"findings": []}', "") == answer
-    assert read(json.dumps({"response": quoting}), "response") == answer
+    assert read(quoting) == read(said + ' as in {"findings": []}') == answer
     for nothing in ("nothing", "{}", '{"error": "quota exceeded"}', '{"a":' * 3000, "{" * 100_000):
-        assert read(nothing, "") is read(nothing, "response") is None
-    assert read(json.dumps({"other": said}), "response") is None
-    assert read('{"findings": "none"}', "") is None
+        assert read(nothing) is None
+    assert read('{"findings": "none"}') is None
 
 
 def test_an_opinion_is_never_an_error_and_a_line_needs_a_file() -> None:
     item = {"severity": "error", "message": "a\n\x1b[31mb", "line": 3}
-    answer = read(json.dumps({"findings": [item, {**item, "file": "f", "line": True}]}), "")
+    answer = read(json.dumps({"findings": [item, {**item, "file": "f", "line": True}]}))
     assert answer is not None
     assert [(f["severity"], f["file"], f["line"]) for f in answer["findings"]] == [
         ("warning", None, None),
@@ -98,9 +97,131 @@ def test_findings_are_verified_by_the_lines_that_they_quote(tmp_path: Path) -> N
 
 
 def read_findings(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    answer = read(json.dumps({"findings": items}), "")
+    answer = read(json.dumps({"findings": items}))
     assert answer is not None
     return list(answer["findings"])
+
+
+def events(*items: dict[str, Any]) -> bytes:
+    return b"".join(json.dumps(item).encode() + b"\n" for item in items)
+
+
+INIT = {"type": "init", "session_id": "86229c21", "model": "gemini-2.5-flash"}
+ASKED = {"type": "message", "role": "user", "content": '{"findings": []}'}
+SAID = {"type": "message", "role": "assistant", "content": "wörk ", "delta": True}
+STATS = {"input_tokens": 2400, "output_tokens": 68, "cached": 400}
+ENDED = {"type": "result", "status": "success", "stats": STATS}
+
+
+@pytest.mark.parametrize(
+    ("output", "problem", "text"),
+    [
+        (events(INIT, ASKED, SAID, SAID, ENDED), "", "wörk wörk "),
+        (b"Warning: no colour\n[1]\n" + events(SAID, ENDED), "", "wörk "),
+        (events(INIT, SAID, ENDED).rstrip(), "", "wörk "),
+        (events(INIT, SAID), "Its events broke off.", "wörk "),
+        (b"", "Its events broke off.", ""),
+        (
+            events(
+                SAID,
+                {"type": "error", "severity": "error", "message": "No finish reason."},
+                {**ENDED, "status": "error"},
+            ),
+            "No finish reason.",
+            "wörk ",
+        ),
+        (
+            events(
+                {"type": "result", "status": "error", "error": {"message": "Daily quota.\nWait."}, "stats": 3}
+            ),
+            "Daily quota. Wait.",
+            "",
+        ),
+        (events({"type": "result", "status": "error", "error": "x"}), "It does not say why.", ""),
+        (events({**SAID, "content": "x" * (4 << 20)}, SAID, ENDED), "It said more than 4 MiB.", None),
+        (b"x\n" * 20_000 + events(ENDED), "It wrote more than 10000 lines that are no events.", ""),
+        (b"x" * (9 << 20), "It wrote a line of more than 8 MiB.", ""),
+        (events({"type": "x", "y": "x" * 100_000}) * 700, "It wrote more than 64 MiB.", ""),
+    ],
+)
+def test_geminis_events_are_read_as_they_come(output: bytes, problem: str, text: str | None) -> None:
+    told: list[str] = []
+    heard = GeminiEvents(told.append)
+    step = 7 if len(output) < 2000 else 60_000
+    for start in range(0, len(output), step):
+        heard.feed(output[start : start + step])
+    heard.end()
+    assert heard.problem == problem
+    assert text is None or heard.text == text
+    assert heard.is_over == ("more than" in problem)
+    assert len(told) <= 500
+    if output.startswith(events(INIT)) and not problem:
+        tokens = {"input": 2400, "output": 68, "cached": 400}
+        expected = {"session": "86229c21", "model": "gemini-2.5-flash", "tool_calls": 0, "tokens": tokens}
+        assert heard.about == expected
+
+
+def test_tool_calls_are_told_as_they_happen() -> None:
+    told: list[str] = []
+    heard = GeminiEvents(told.append)
+    use = {
+        "type": "tool_use",
+        "tool_name": "read_file",
+        "parameters": {"file_path": "a\n\x1b[31m" + "b" * 300},
+    }
+    heard.feed(
+        events(use, {"type": "tool_result", "status": "error", "error": {"message": "Denied by policy."}})
+    )
+    assert told[0].startswith('  read_file {"file_path": "a')
+    assert len(told[0]) < 210
+    assert told[1] == "  That failed: Denied by policy."
+    assert heard.about["tool_calls"] == 1
+
+
+ANSWER = '{"summary": "s", "findings": []}'
+
+
+@pytest.mark.parametrize(
+    ("output", "script", "code", "said"),
+    [
+        # Outputs stay apart, and what the agent leaves behind is not waited for.
+        (
+            "text",
+            f"printf '%s' '{ANSWER[:9]}'; echo oops >&2; printf '%s' '{ANSWER[9:]}'; sleep 999 &",
+            0,
+            "oops",
+        ),
+        ("text", "yes", 1, "sh failed: It wrote more than 4 MiB."),
+        ("text", "yes >&2", 1, "sh failed: It wrote more than 8 MiB to stderr."),
+        ("gemini", "tr '\\0' x </dev/zero", 1, "sh failed: It wrote a line of more than 8 MiB."),
+        (
+            "gemini",
+            "echo no key >&2; exit 41",
+            1,
+            "no key\n\nsh ended with exit code 41: Its events broke off.",
+        ),
+    ],
+)
+def test_an_agent_that_never_ends_is_ended(
+    root: RunnerRoot, tmp_path: Path, output: str, script: str, code: int, said: str
+) -> None:
+    bench = Bench(root.path)
+    bench.prepare(RepoBuilder(tmp_path / "shop").commit({"a": "1"}).pull(1, {"a": "2"}))
+    call: dict[str, Any] = {
+        "name": "generic",
+        "argv": ["sh", "-c", script],
+        "env": {},
+        "secrets": [],
+        "prompt": "",
+        "profile": None,
+    }
+    task = Task("agent", "agent", role="agent", argv=["x"], outputs={"agent": {**call, "output": output}})
+    (bench.job_dir() / "plan.json").write_text(Plan(job={}, tasks=[task]).dumps())
+    done = root.call("step", "agent", "--session", session_of(1))
+    assert done.returncode == code, done
+    assert said in done.stdout.decode()
+    assert len(done.stdout) < 5 << 20
+    assert (bench.job_dir() / "agent.json").exists() == (code == 0)
 
 
 def test_a_template_becomes_exactly_its_files(root: RunnerRoot, tmp_path: Path) -> None:

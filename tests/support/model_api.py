@@ -26,11 +26,13 @@ class ModelApi:
     """`answer`: what the model says. `asked` holds (path, key, body) of each request.
 
     `call`: takes a body; returns the tool that the model calls (name, arguments), or None to answer.
-    `limits`: how many calls are answered with status 429 first; the next one waits for `go_on`.
+    `finish`: why the answer ends; empty: it is cut off. `limits`: how many calls are answered with status 429
+    first; the next one waits for `go_on`.
     """
 
     answer: str = "{}"
     call: Callable[[str], tuple[str, dict[str, Any]] | None] | None = None
+    finish: str = "STOP"
     limits: int = 0
     go_on: threading.Event = field(default_factory=threading.Event)
     port: int = 0
@@ -57,7 +59,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         said: dict[str, Any] = {"text": self.api.answer}
         if call is not None:
             said = {"functionCall": {"name": call[0], "args": call[1]}}
-        part = {"content": {"parts": [said], "role": "model"}, "finishReason": "STOP"}
+        part: dict[str, Any] = {"content": {"parts": [said], "role": "model"}}
+        part |= {"finishReason": self.api.finish} if self.api.finish else {}
         usage = {"promptTokenCount": 1, "candidatesTokenCount": 1, "totalTokenCount": 2}
         data = json.dumps({"candidates": [{**part, "index": 0}], "usageMetadata": usage}).encode()
         streams = "streamGenerateContent" in self.path

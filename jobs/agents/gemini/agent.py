@@ -64,13 +64,14 @@ class Gemini(Agent):
     def review(self, request: str) -> Call:
         """Return the call. The policy in its profile lets it read, in whatever mode it is."""
         argv = ("gemini", "--prompt", "Do what the text above says.", "--approval-mode", "plan")
-        env = {"GEMINI_CLI_HOME": "{home}", "NO_COLOR": "1"}
+        # A second process that starts the first is slower, and stays when the first is killed.
+        env = {"GEMINI_CLI_HOME": "{home}", "NO_COLOR": "1", "GEMINI_CLI_NO_RELAUNCH": "true"}
         # The CLI wants some key; the gateway puts the real one in its place.
         reached = {"GOOGLE_GEMINI_BASE_URL": "{url}/gemini", KEY: "offload-gateway"}
         return Call(
-            argv=(*argv, "--output-format", "json", "--include-directories", "{worktree}"),
+            argv=(*argv, "--output-format", "stream-json", "--include-directories", "{worktree}"),
             prompt=with_request(REVIEW_PROMPT, request),
             env=env,
             gateway=Gateway("gemini", reached, KEY, self.url, self.tokens),
-            answer="response",
+            output="gemini",
         )

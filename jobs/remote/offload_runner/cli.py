@@ -28,6 +28,7 @@ COMMANDS = {
     "secrets": ("secrets", True),
     "profile": ("profile", True),
     "copy-profile": ("profile", False),
+    "call-agent": ("agent", False),
     "start": ("start", True),
     "run": ("run", False),
     "follow": ("follow", True),
@@ -68,6 +69,9 @@ def parser() -> argparse.ArgumentParser:
     _on_job(commands, "secrets", "keep a job's secrets in memory for its start (request on stdin)")
     commands.add_parser("profile", help="make an agent's profile what it must be (request on stdin)")
     _on_job(commands, "copy-profile", "copy an agent's profile into a job's HOME (request on stdin)")
+    call = commands.add_parser("call-agent", help="run an agent with its outputs apart (frames on stdout)")
+    call.add_argument("--cwd", required=True)
+    call.add_argument("words", nargs=argparse.REMAINDER)
     commands.add_parser("start", help="start a plan in a tmux session (request on stdin)")
     run = _on_job(commands, "run", "work through a job's plan in this terminal")
     run.add_argument("--retry", action="store_true", help="after the job ended: run again what failed")

@@ -67,6 +67,10 @@ class Agents(ExecutionTest):
     def log(self, job: Job, task: str) -> str:
         return (self.root / "jobs" / job.session / "tasks" / f"{task}.log").read_text()
 
+    def agent_json(self, job: Job) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.root / "jobs" / job.session / "agent.json").read_text())
+        return found
+
     async def test_gemini_reviews_the_diff_and_its_findings_are_in_the_assessment(self) -> None:
         job = await self.run_job("1", agent="gemini", prompt="Mind the callers.")
         states = {task["id"]: task["state"] for task in job.tasks}
@@ -101,7 +105,12 @@ class Agents(ExecutionTest):
         )
         self.assertTrue(any(call["input"] == 1 and call["output"] == 1 for call in calls), calls)
         own = self.root / "home" / job.session / PROFILE
-        self.assertTrue(list(own.rglob("session-*.json*")), "the agent keeps its sessions with the job")
+        [session] = own.rglob("session-*.json*")
+        told = self.agent_json(job)
+        self.assertIn(told["session"][:8], session.name, "the agent keeps its sessions with the job")
+        self.assertEqual(
+            (told["tool_calls"], told["tokens"]["output"]), (0, sum(call["output"] for call in calls))
+        )
         kept = [path for path in self.root.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
         self.assertEqual(kept, [])
 
@@ -130,6 +139,17 @@ class Agents(ExecutionTest):
         self.assertEqual(list((self.root / "home" / job.session).rglob("plan.md")), [])
         self.assertNotIn(KEY, json.dumps([body for _, _, body in self.api.asked]))
         self.assertIn("exit_plan_mode", self.api.asked[-1][2], "the model tried")
+        log = self.log(job, "agent")
+        self.assertIn("  exit_plan_mode {", log)
+        self.assertIn("  That failed: ", log)
+        self.assertEqual(self.agent_json(job)["tool_calls"], 4)
+
+    async def test_an_answer_that_is_cut_off_fails_though_the_agent_exits_with_zero(self) -> None:
+        self.api.finish = ""
+        job = await self.run_job("1", agent="gemini")
+        task = {t["id"]: t for t in job.tasks}["agent"]
+        self.assertEqual((task["state"], job.verdict), ("failed", "pass"))
+        self.assertIn("gemini failed: Model stream ended without a finish reason.", task["tail"])
 
     async def test_a_limit_of_the_model_needs_attention_until_the_agent_goes_on(self) -> None:
         self.api.limits = 1

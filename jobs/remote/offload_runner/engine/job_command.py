@@ -58,10 +58,12 @@ def run_as_job(
     timeout: float,
     output: Callable[[bytes], None],
     given: Optional[bytes] = None,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> int:
     """Run a command where the job's tasks run, with the job's HOME; return its exit code.
 
-    `env` is added to this process's variables, `given` is its stdin, `timeout` is in seconds. 128 + N for
+    `env` is added to this process's variables, `given` is its stdin, `timeout` is in seconds. It is ended as
+    soon as `is_over` says so, which is asked after each output. 128 + N for
     signal N, 124 when the timeout ended it, 127 or 126 when it could not be started. Whatever it leaves
     behind is ended before this returns. Raises `RunnerError` when the line to the container is lost.
     """
@@ -70,7 +72,7 @@ def run_as_job(
         command = _Command(argv[0], output)
         number = link.start(command, argv, str(cwd), everything, given=given)
         try:
-            timed_out = _wait(link, command, number, timeout)
+            timed_out = _wait(link, command, number, timeout, is_over)
         except BaseException:
             link.end(number, 0.0)
             raise
@@ -83,9 +85,9 @@ def run_as_job(
     return EXIT_CANNOT_RUN if command.code is None else command.code
 
 
-def _wait(link: Link, command: _Command, number: int, timeout: float) -> bool:
+def _wait(link: Link, command: _Command, number: int, timeout: float, is_over: Callable[[], bool]) -> bool:
     deadline = time.monotonic() + timeout
-    timed_out = False
+    timed_out = is_ended = False
     with selectors.DefaultSelector() as selector:
         link.watch(selector)
         try:
@@ -93,6 +95,9 @@ def _wait(link: Link, command: _Command, number: int, timeout: float) -> bool:
                 left = None if timed_out else max(0.0, deadline - time.monotonic())
                 for key, _ in selector.select(left):
                     key.data()
+                if not is_ended and not command.is_over and is_over():
+                    is_ended = True
+                    link.end(number, GRACE_SECONDS)
                 if not timed_out and not command.is_over and time.monotonic() >= deadline:
                     timed_out = True
                     link.end(number, GRACE_SECONDS)

@@ -1,7 +1,8 @@
 """The agent's review of the change: read-only, with a fresh profile, its findings as `agent.json`.
 
 `agent.json`: {"schema": "offload-agent/1", "sha", "agent", "summary", "findings": [{"severity":
-"warning|note", "message", "file", "line", "quote", "verified", "why_not"}]}.
+"warning|note", "message", "file", "line", "quote", "verified", "why_not"}]}, and what else its output tells:
+for Gemini CLI "session", "model", "tool_calls" and "tokens", as the agent counts them.
 Runs after everything else of the plan has ended: what the change's own code left running would see the
 agent's key.
 """
@@ -13,27 +14,26 @@ import os
 import sys
 from typing import Any, Dict, List, Optional
 
+from jobs.remote.offload_runner.commands.agent import STDERR, STDOUT
+from jobs.remote.offload_runner.engine import frames
 from jobs.remote.offload_runner.engine.job_command import run_as_job
 from jobs.remote.offload_runner.engine.redact import BytesRedactor
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.git.command import shown
-from jobs.remote.offload_runner.protocol import FAILED, ISOLATED
+from jobs.remote.offload_runner.protocol import FAILED
+from jobs.remote.offload_runner.steps.agent_output import OUTPUTS, Output
 from jobs.remote.offload_runner.steps.context import render
 from jobs.remote.offload_runner.steps.evidence import read_outcomes
 from jobs.remote.offload_runner.steps.quotes import verify
 from jobs.remote.offload_runner.steps.record import Job, say
-from jobs.remote.offload_runner.wire import runner_path
+from jobs.remote.offload_runner.wire import runner_argv
 
 EXIT_NO_PROGRAM = 127
 _DIFF_BYTES = 400_000
-_ANSWER_BYTES = 4 * 1024 * 1024
+_COMPLAINT_BYTES = 16 * 1024
+_MOST_COMPLAINTS = 8 * 1024 * 1024
 # The task's own limit ends the step, and the agent with it.
 _SECONDS = 24 * 3600.0
-# $0: a line between what the agent says on stderr and on stdout, $1: its working directory.
-_START = """mkdir -p -- "$1" && cd -- "$1" || exit
-shift; exec 3>&1
-said=$("$@" 2>&3 3>&-); code=$?
-printf '\\n%s\\n%s\\n' "$0" "$said"; exit $code"""
 _MOST_TRIES = 1000  # places in a text where an object may begin
 _MOST_FINDINGS = 50
 _MESSAGE = 600
@@ -56,35 +56,36 @@ def run(job: Job) -> int:
     prompt = "\n".join([_placed(call["prompt"], places), _material(job)])
     say("Asking %s; it reads %d characters." % (call["name"], len(prompt)))
     sys.stdout.flush()
+    secrets = [os.environ[name] for name in call["secrets"] if os.environ.get(name)]
+    heard = _Heard(OUTPUTS[call["output"]](say), secrets)
     # Not in the worktree: its settings and hooks are the change's.
-    mark = os.urandom(16).hex()
-    words = ["/bin/sh", "-c", _START, mark, str(home / "work"), *argv]
-    written = bytearray()
+    words = [*runner_argv(job.paths.root), "call-agent", "--cwd", str(home / "work"), *argv]
     code = run_as_job(
-        job.paths, words, cwd=job.paths.home, env=env, timeout=_SECONDS,
-        output=lambda data: written.extend(data[: _ANSWER_BYTES - len(written)]),
-        given=prompt.encode("utf-8", "replace"),
+        job.paths, words, cwd=job.paths.home, env=env, timeout=_SECONDS, output=heard.feed,
+        given=prompt.encode("utf-8", "replace"), is_over=heard.is_over,
     )  # fmt: skip
+    heard.end()
+    output = heard.output
+    if heard.complaints.strip():
+        say(heard.complaints.strip("\n"))
     if code == EXIT_NO_PROGRAM:
         say("%s is not installed on this worker." % argv[0])
         return EXIT_NO_PROGRAM
-    secrets = [os.environ[name] for name in call["secrets"] if os.environ.get(name)]
-    redactor = BytesRedactor(secrets)
-    text = (redactor.feed(bytes(written)) + redactor.flush()).decode("utf-8", "replace")
-    complaints, _, said = text.partition("\n%s\n" % mark)
-    if complaints.strip():
-        say(complaints.strip("\n"))
-    if code != 0:
-        say(said)
-        say("%s ended with exit code %d." % (argv[0], code))
+    if code != 0 or output.problem:
+        say(output.text)
+        how = "failed" if code == 0 or output.is_over else "ended with exit code %d" % code
+        say("%s %s%s" % (argv[0], how, ": %s" % output.problem if output.problem else "."))
         return 1
-    answer = read(said, str(call["answer"]))
+    answer = read(output.text)
     if answer is None:
-        say(said)
+        say(output.text)
         say("The answer is not the JSON object that was asked for.")
         return 1
     answer["findings"] = verify(job, answer["findings"])
-    job.write("agent.json", {"schema": "offload-agent/1", "sha": job.sha, "agent": call["name"], **answer})
+    job.write(
+        "agent.json",
+        {"schema": "offload-agent/1", "sha": job.sha, "agent": call["name"], **output.about, **answer},
+    )
     say(answer["summary"])
     for finding in answer["findings"]:
         where = "%s:%s: " % (finding["file"], finding["line"]) if finding["line"] else ""
@@ -93,9 +94,53 @@ def run(job: Job) -> int:
     return 0
 
 
+class _Heard:
+    """Takes the frames of `call-agent`: the agent's output as it comes, and the end of its complaints."""
+
+    def __init__(self, output: Output, secrets: List[str]) -> None:
+        self.output = output
+        self._frames = frames.Reader()
+        self._redactors = {STDOUT: BytesRedactor(secrets), STDERR: BytesRedactor(secrets)}
+        self._complaints = bytearray()
+        self._complained = 0
+
+    @property
+    def complaints(self) -> str:
+        return self._complaints.decode("utf-8", "replace")
+
+    def is_over(self) -> bool:
+        return self.output.is_over
+
+    def feed(self, data: bytes) -> None:
+        if self.output.is_over:
+            return
+        try:
+            for number, _, payload in self._frames.feed(data):
+                self._take(number, self._redactors[number].feed(payload))
+        except (ValueError, KeyError):
+            # Not from `call-agent`: it could not start, or another program writes there.
+            self._take(STDERR, self._redactors[STDERR].feed(data))
+            self.output.cut("It could not be followed.")
+
+    def end(self) -> None:
+        for number, redactor in self._redactors.items():
+            self._take(number, redactor.flush())
+        self.output.end()
+
+    def _take(self, number: int, data: bytes) -> None:
+        if number == STDOUT:
+            self.output.feed(data)
+            return
+        self._complained += len(data)
+        if self._complained > _MOST_COMPLAINTS:
+            self.output.cut("It wrote more than %d MiB to stderr." % (_MOST_COMPLAINTS >> 20))
+        self._complaints += data
+        del self._complaints[:-_COMPLAINT_BYTES]
+
+
 def _copy_profile(job: Job, about: Dict[str, Any]) -> None:
     """Make the agent's profile afresh in the job's HOME, as the job: what is there may be a trap."""
-    words = [sys.executable, *ISOLATED, runner_path(), "--root", str(job.paths.root), "copy-profile"]
+    words = [*runner_argv(job.paths.root), "copy-profile"]
     said = bytearray()
     code = run_as_job(
         job.paths, [*words, "--session", job.paths.session], cwd=job.paths.root, env={},
@@ -126,25 +171,27 @@ def _material(job: Job) -> str:
     return "\n".join([*parts, diff[:_DIFF_BYTES].decode("utf-8", "replace")])
 
 
-def read(output: str, key: str) -> Optional[Dict[str, Any]]:
-    """Return `{"summary", "findings"}` of an agent's output; None when it holds no such answer.
+def read(output: str) -> Optional[Dict[str, Any]]:
+    """Return `{"summary", "findings"}` of what an agent says; None when it holds no such answer.
 
     An agent may quote the change, which may hold an answer of its own: what any of them finds counts.
     """
-    if key:
-        outer = _objects(output, key)
-        output = str(outer[-1].get(key) or "") if outer else ""
-    answers = [answer for answer in _objects(output, "findings") if isinstance(answer["findings"], list)]
+    answers = [answer for answer in _objects(output) if isinstance(answer["findings"], list)]
     if not answers:
         return None
-    found = [_finding(item) for answer in answers for item in answer["findings"] if isinstance(item, dict)]
     said = [str(answer.get("summary") or "") for answer in answers]
     summary = next((text for text in reversed(said) if text), "")[:_SUMMARY]
-    return {"summary": summary, "findings": [item for item in found if item["message"]][:_MOST_FINDINGS]}
+    findings: List[Dict[str, Any]] = []
+    for item in (item for answer in answers for item in answer["findings"] if isinstance(item, dict)):
+        finding = _finding(item)
+        # An answer that was cut off is given again.
+        if finding["message"] and finding not in findings and len(findings) < _MOST_FINDINGS:
+            findings.append(finding)
+    return {"summary": summary, "findings": findings}
 
 
-def _objects(text: str, key: str) -> List[Dict[str, Any]]:
-    """Return the JSON objects with a key in a text that may say more around them (a fence, a warning)."""
+def _objects(text: str) -> List[Dict[str, Any]]:
+    """Return the JSON objects with findings in a text that may say more around them (a fence, a warning)."""
     decoder = json.JSONDecoder()
     found: List[Dict[str, Any]] = []
     at = text.find("{")
@@ -156,7 +203,7 @@ def _objects(text: str, key: str) -> List[Dict[str, Any]]:
         except (ValueError, RecursionError):
             end = at + 1
         else:
-            if key in value:
+            if "findings" in value:
                 found.append(value)
         at = text.find("{", end)
     return found
