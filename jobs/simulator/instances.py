@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jobs.providers.gce.compute import naming
-from jobs.providers.gce.compute.template import HYPERDISK_ONLY
+from jobs.providers.gce.compute.template import takes_disk
 from jobs.simulator import catalog
 from jobs.simulator.machines import Machines
 from jobs.simulator.world import ROOT, ApiError, Json, World, invalid, not_found, now
@@ -94,15 +94,13 @@ def _check_disk(
             )
         if disk.get("status") != "READY":
             raise ApiError(400, "resourceNotReady", f"The resource '{path}' is not ready")
+        _require_disk_type(kind, disk.get("type"))
         return given, path, None
     wanted: Json = given.get("initializeParams") or {}
     path = f"{scope}/disks/{wanted.get('diskName') or body['name']}"
     if path in world.resources:
         raise ApiError(409, "alreadyExists", f"The resource '{path}' already exists")
-    disk_type = naming.last(str(wanted.get("diskType", "pd-standard")))
-    hyper = disk_type.startswith("hyperdisk")
-    if disk_type not in catalog.DISK_TYPES or (kind.partition("-")[0] in HYPERDISK_ONLY) > hyper:
-        raise invalid("resource.disks", disk_type, f"{disk_type} disks are not supported with {kind}.")
+    disk_type = _require_disk_type(kind, wanted.get("diskType"))
     image = str(wanted.get("sourceImage", ""))
     if image and naming.last(image) not in (*catalog.IMAGES, *catalog.IMAGES.values()):
         raise not_found(_local(image))
@@ -119,6 +117,15 @@ def _check_disk(
         **({"resourcePolicies": [f"{ROOT}{_local(str(link))}" for link in policies]} if policies else {}),
     }
     return given, path, new
+
+
+def _require_disk_type(kind: str, link: Any) -> str:
+    disk_type = naming.last(str(link or "pd-standard"))
+    if disk_type not in catalog.DISK_TYPES or not takes_disk(kind, disk_type):
+        raise invalid(
+            "resource.disks", disk_type, f"{disk_type} disk type cannot be used by {kind} machine type."
+        )
+    return disk_type
 
 
 def act(world: World, path: str, verb: str, body: Json, *, exhausted: bool) -> Json:
@@ -146,6 +153,8 @@ def act(world: World, path: str, verb: str, body: Json, *, exhausted: bool) -> J
         kind = naming.last(str(body.get("machineType", "")))
         if kind not in catalog.MACHINE_TYPES:
             raise invalid("machineType", body.get("machineType"), "The referenced resource does not exist.")
+        for attached in one["disks"]:
+            _require_disk_type(kind, world.find(_local(attached["source"])).get("type"))
         one["machineType"] = f"{ROOT}{'/'.join(path.split('/')[:4])}/machineTypes/{kind}"
     elif verb == "setMetadata":
         if body.get("fingerprint") != one["metadata"]["fingerprint"]:

@@ -11,7 +11,7 @@ from jobs.providers.base import Capabilities, Instance, InstanceState, Problem, 
 from jobs.providers.gce.compute import errors, machine_state, naming, routes
 from jobs.providers.gce.compute.api import Json, endpoint_override
 from jobs.providers.gce.compute.requests import Requests
-from jobs.providers.gce.compute.template import instance_body, read_settings, read_spec
+from jobs.providers.gce.compute.template import instance_body, read_settings, read_spec, require_disk
 from jobs.providers.gce.onboarding import place_check
 from jobs.transport.endpoint import SshEndpoint
 
@@ -62,6 +62,7 @@ class GceCosProvider(Requests, WorkerProvider):
             if name in naming.attached_to(disk) and await self.raw(name) is not None:
                 return  # created by another request between our two reads
             self.require_usable_disk(disk, name, doing)
+            require_disk(wanted.machine_type, disk, doing)
         history = await self.operations("instances", name)
         disk_life = f"{disk.get('id')}/{disk.get('lastDetachTimestamp', '')}" if disk else ""
         body = instance_body(self.settings, wanted, name, disk is not None)
@@ -247,12 +248,18 @@ class GceCosProvider(Requests, WorkerProvider):
         return str(found.get("contents", "")), int(found.get("next", 0))
 
     async def resize(self, name: str, machine_type: str) -> None:
-        """Ask for another machine type. The machine must be stopped. Raises `UsageError`, `NotReady`."""
+        """Ask for another machine type. The machine must be stopped. Raises `UsageError`, `NotReady`.
+
+        Its disks stay as they are: a type of a series that cannot have them is refused.
+        """
         doing = f"Making {name} a {machine_type}"
         raw = await self.raw(name)
         if raw is None:
             raise NotFound(f"{doing} failed: there is no such machine.")
         if naming.last(str(raw.get("machineType", ""))) == machine_type:
             return
+        for attached in raw.get("disks") or ():
+            if source := naming.last(str(attached.get("source") or "")):
+                require_disk(machine_type, await self.named_disk(source) or {}, doing)
         body = {"machineType": f"zones/{self.settings.zone}/machineTypes/{machine_type}"}
         await self.act("set_machine_type", name, raw, doing, body)

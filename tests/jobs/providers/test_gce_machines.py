@@ -89,6 +89,34 @@ async def test_both_disks_are_of_a_type_that_the_series_takes(
         assert str(resource(simulator, f"disks/{name}")["type"]).endswith(f"/{disk_type}")
 
 
+async def test_a_series_that_cannot_have_the_disk_is_refused_before_google_is_asked(
+    simulator: Simulator,
+) -> None:
+    await provider().create({}, "worker")
+    simulator.settle()
+    await provider().stop("worker")
+    simulator.settle()
+    wrong = "c4-standard-8 cannot have the disk worker(-data)?, which is a pd-balanced"
+    with pytest.raises(UsageError, match=wrong):
+        await provider().resize("worker", "c4-standard-8")
+    link = f"zones/{ZONE}/machineTypes/c4-standard-8"
+    found = await provider().raw("worker")
+    assert found
+    with pytest.raises(UsageError, match="pd-balanced disk type cannot be used by c4-standard-8"):
+        await provider().act("set_machine_type", "worker", found, "Asking", {"machineType": link})
+    await provider().delete("worker")
+    simulator.settle()
+    asked = len(simulator.world.operations)
+    with pytest.raises(UsageError, match=wrong):
+        await provider().create({"machine_type": "c4-standard-8"}, "worker")
+    with pytest.raises(UsageError, match="e2-standard-2 takes no hyperdisk-balanced"):
+        await provider().create(
+            {"machine_type": "e2-standard-2", "data_disk_type": "hyperdisk-balanced"}, "w2"
+        )
+    assert len(simulator.world.operations) == asked
+    await provider().create({"machine_type": "e2-standard-2"}, "worker")
+
+
 def test_arm_has_an_image_of_its_own() -> None:
     assert read_spec({"machine_type": "c4a-standard-8"}).source_image.endswith("/family/cos-arm64-stable")
 

@@ -13,8 +13,12 @@ from jobs.providers.gce.compute.strategies import HOST_PATTERN, IAP_TUNNEL, read
 # Series that take no Persistent Disk at all, only Hyperdisk, for boot and data disks alike. C4, C4A, C4D, N4,
 # N4A and N4D are said to be so by https://github.com/nextflow-io/nextflow/issues/6614 (C3 and C3D take both).
 # That A4, M4 and X4 take hyperdisk-balanced is in https://cloud.google.com/compute/docs/disks/hyperdisks;
-# that they take nothing else, and all of H4D, is unconfirmed. A3 has types of both kinds, and is not here.
-HYPERDISK_ONLY = frozenset({"a4", "c4", "c4a", "c4d", "h4d", "m4", "n4", "n4a", "n4d", "x4"})
+# that they take nothing else, and all of C4N, G4, H4D and M4N, is unconfirmed. A3 has types of both kinds.
+HYPERDISK_ONLY = frozenset(
+    {"a4", "c4", "c4a", "c4d", "c4n", "g4", "h4d", "m4", "m4n", "n4", "n4a", "n4d", "x4"}
+)
+# Series that are not in that page's table of hyperdisk-balanced (some take other Hyperdisks).
+WITHOUT_HYPERDISK_BALANCED = frozenset({"c2", "c2d", "e2", "f1", "g1", "n1", "n2", "n2d", "t2a", "t2d"})
 ARM = frozenset({"c4a", "n4a", "t2a"})  # their images have a family of their own
 
 
@@ -168,11 +172,30 @@ def read_spec(values: Mapping[str, Any]) -> Spec:
         raise UsageError("Snapshots are kept for 1 to 365 days (or 0: none are made).")
     if spec.max_run_seconds and not 30 <= spec.max_run_seconds <= 120 * 86400:
         raise UsageError("The deadline of a machine is between 30 seconds and 120 days (or 0: none).")
-    if spec.series in HYPERDISK_ONLY and spec.data_disk_type.startswith("pd-"):
+    if spec.data_disk_type and not takes_disk(spec.machine_type, spec.data_disk_type):
         raise UsageError(
-            f"{spec.machine_type} takes no {spec.data_disk_type}.", hint="Use hyperdisk-balanced."
+            f"{spec.machine_type} takes no {spec.data_disk_type}.", hint=f"Use {spec.disk_type}."
         )
     return spec
+
+
+def takes_disk(machine_type: str, disk_type: str) -> bool:
+    """Return whether a machine of that type can have a disk of that type, as far as is known."""
+    series = machine_type.partition("-")[0]
+    if disk_type == "hyperdisk-balanced":
+        return series not in WITHOUT_HYPERDISK_BALANCED
+    return not (disk_type.startswith("pd-") and series in HYPERDISK_ONLY)
+
+
+def require_disk(machine_type: str, disk: Mapping[str, Any], doing: str) -> None:
+    """Raise `UsageError` when a machine of that type cannot have the existing `disk` (as the API has it)."""
+    kind = naming.last(str(disk.get("type") or ""))
+    if not takes_disk(machine_type, kind):
+        raise UsageError(
+            f"{doing} failed: {machine_type} cannot have the disk {disk.get('name')}, which is a {kind}.",
+            hint="Choose a machine type of another series, or make a disk of the other kind from a snapshot: "
+            f"`gcloud compute snapshots create NAME --source-disk {disk.get('name')}`.",
+        )
 
 
 def snapshot_policy(days: int) -> str:
