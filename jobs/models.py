@@ -104,6 +104,11 @@ class Job(models.Model):
     attention = models.CharField(max_length=16, choices=_choices(Attention), blank=True, default="")
     attention_until = models.DateTimeField(null=True, blank=True, help_text="When a limit ends, if known.")
     verdict = models.CharField(max_length=16, choices=_choices(Verdict), blank=True, default="")
+    proof = models.BooleanField(
+        null=True,
+        blank=True,
+        help_text="Whether a test proves the change; null: not known, or nothing to prove.",
+    )
 
     sha = models.CharField(max_length=64, blank=True, help_text="The head commit that this job is about.")
     base_sha = models.CharField(max_length=64, blank=True)
@@ -137,7 +142,11 @@ class Job(models.Model):
                 name="one_job_per_target_and_action",
             ),
         ]
-        indexes = [models.Index(fields=["state"]), models.Index(fields=["-created_at"])]
+        indexes = [
+            models.Index(fields=["state"]),
+            models.Index(fields=["-created_at"]),
+            models.Index(fields=["repository", "target"]),
+        ]
 
     def __str__(self) -> str:
         return self.session
@@ -164,6 +173,29 @@ class Job(models.Model):
             # Its plan has no tasks; what it is for begins where the plan ends.
             return "The worktree is ready." if self.removed_at is None else "The worktree was removed."
         return REASON_TEXT[Reason(self.reason)]
+
+
+class Dismissal(models.Model):
+    """A row of the inbox that a user marked as done or snoozed. `jobs.operations.inbox` writes it.
+
+    It says nothing of the jobs. It holds until `until`, and until news of the target arrive.
+    """
+
+    repository = models.ForeignKey(Repository, on_delete=models.CASCADE, related_name="dismissals")
+    target = models.CharField(max_length=500, help_text="As in `Job.target`.")
+    until = models.DateTimeField(null=True, blank=True, help_text="The end of a snooze; null: done.")
+    seen = models.BigIntegerField(help_text="The newest event that the user had seen.")
+    actor = models.CharField(max_length=150, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(fields=["repository", "target"], name="one_dismissal_per_target")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.repository} {self.target}"
 
 
 class WorkerRequest(models.Model):

@@ -32,6 +32,7 @@ from jobs.execution.repositories import resolve_repository, trust
 from jobs.execution.requests import (
     busy_jobs,
     removal_of,
+    request_again,
     request_keep,
     request_removal,
     request_start,
@@ -76,6 +77,7 @@ __all__ = [
     "refresh_worker",
     "removal_of",
     "remove",
+    "request_again",
     "request_cancel",
     "request_keep",
     "request_removal",

@@ -95,6 +95,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("exit_code", "seconds", "line", "attempt", "status"), _NUMBER),
     "needs": (list,),
     "opinion": (bool,),
+    "proof": (bool, type(None)),
 }
 
 
@@ -137,6 +138,7 @@ def _apply(job: Job, event: Mapping[str, Any]) -> None:
             reason=Reason(event.get("reason") or Reason.FINISHED),
             detail=event.get("detail") or "",
             verdict=Verdict(event.get("verdict") or ""),
+            proof=event.get("proof"),
             finished_at=at,
         )
 

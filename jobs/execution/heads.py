@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from asgiref.sync import sync_to_async
+from django.db import transaction
+
 from jobs.errors import NotFound, OffloadError
 from jobs.execution.git_bundle import is_carried
 from jobs.execution.secrets import credentials_for
-from jobs.models import Job
+from jobs.models import Job, JobEvent
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.git import fetch
 from jobs.workers import Connection, connect, get_job
@@ -71,4 +74,11 @@ async def _note(job: Job, heads: Mapping[str, str]) -> None:
         return
     moved = head if head != job.sha else ""
     if moved != job.moved_to:
-        await Job.objects.filter(id=job.id).aupdate(moved_to=moved)
+        await sync_to_async(_set_moved)(job, moved)
+
+
+def _set_moved(job: Job, moved: str) -> None:
+    with transaction.atomic():
+        changed = Job.objects.filter(id=job.id).exclude(moved_to=moved).update(moved_to=moved)
+        if changed and moved:
+            JobEvent.objects.create(job=job, kind="head_moved", data={"to": moved})

@@ -11,7 +11,10 @@ from django.utils import timezone
 
 from jobs.errors import NotFound, OffloadError, Refused
 from jobs.execution.interruption import finish_stop, interrupt_for_stop
+from jobs.execution.placement import Placement
 from jobs.execution.remove import remove
+from jobs.execution.submit import JobRequest, resume, submit
+from jobs.forges.target import Target
 from jobs.models import Job, Worker, WorkerRequest
 from jobs.states import JOB_ACTIVE, RequestKind, WorkerState
 from jobs.workers import fleet, get_job, idle
@@ -119,6 +122,44 @@ async def request_removal(job_id: int, actor: str, *, force: bool = False) -> Wo
     )
 
 
+async def request_again(job_id: int, actor: str) -> None:
+    """Request that a job runs again: one that did not finish is resumed, another one starts on the new head.
+
+    Its files are removed first as by `request_removal`; work that exists nowhere else fails the request.
+    Raises `Refused` for a job that is at work.
+    """
+    job = await get_job(job_id)
+    if job.is_active:
+        raise Refused(f"{job.session} is {job.state}.", hint="Cancel it first.")
+    if job.removed_at is not None:
+        await _submit_again(job, actor)
+    elif not await resume(job_id, actor):
+        again = {"force": False, "again": True}
+        await aadd_request(
+            job.worker_id, RequestKind.REMOVE_JOB, actor=actor, parameters=again, job_id=job.id
+        )
+
+
+async def _submit_again(job: Job, actor: str) -> None:
+    """Submit a job like one that was removed: the same target, action, name, options and worker."""
+    target = Target("pull", job.number) if job.number is not None else Target("branch", ref=job.target)
+    options = job.options
+    await submit(
+        JobRequest(
+            repository=job.repository,
+            target=target,
+            action=job.action,
+            name=job.name,
+            agent=options.get("agent") or "",
+            prompt=options.get("prompt") or "",
+            base=options.get("base") or "",
+            secrets=tuple(options.get("secrets") or ()),
+            actor=actor,
+            placed=Placement(job.repository, job.worker, options.get("placement") or ""),
+        )
+    )
+
+
 @sync_to_async
 def removal_of(job: Job) -> WorkerRequest | None:
     """Return the last request to remove a job; its `state` and `error` say what came of it."""
@@ -165,9 +206,12 @@ async def _stop(request: WorkerRequest) -> None:
 
 
 async def _remove_job(request: WorkerRequest) -> None:
-    if request.job is None or request.job.removed_at is not None:
+    if request.job is None:
         return
-    await remove(request.job.id, force=bool(request.parameters.get("force")), actor=request.actor)
+    if request.job.removed_at is None:
+        await remove(request.job.id, force=bool(request.parameters.get("force")), actor=request.actor)
+    if request.parameters.get("again"):
+        await _submit_again(await get_job(request.job.id), request.actor)
 
 
 # The kinds that the reconciler carries out by itself.

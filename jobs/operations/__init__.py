@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from jobs.operations.events import read_events
     from jobs.operations.google_checks import Approve, GoogleRequest, check_google, repair_google
     from jobs.operations.image import BuiltImage, ImageBuild, ImageComparison, build_image, compare_images
+    from jobs.operations.inbox import InboxRow, dismiss_rows, list_dismissed, newest_event, restore_rows
     from jobs.operations.interruption import Interrupted
     from jobs.operations.machines import (
         ChangePlan,
@@ -88,6 +89,7 @@ __all__ = [
     "GoogleRequest",
     "ImageBuild",
     "ImageComparison",
+    "InboxRow",
     "Interrupted",
     "JobFilter",
     "MachinePrice",
@@ -111,10 +113,12 @@ __all__ = [
     "delete_machine",
     "describe_price",
     "describe_worker",
+    "dismiss_rows",
     "get_cost",
     "get_worker",
     "include_ssh_names",
     "keep_machine",
+    "list_dismissed",
     "list_jobs",
     "list_prices",
     "list_pulls",
@@ -123,6 +127,7 @@ __all__ = [
     "list_workers",
     "named_project",
     "named_zones",
+    "newest_event",
     "observe_jobs",
     "observe_pull",
     "owner_of",
@@ -144,6 +149,7 @@ __all__ = [
     "remove_worker",
     "repair_google",
     "resize_machine",
+    "restore_rows",
     "silent",
     "start_if_used",
     "start_machine",

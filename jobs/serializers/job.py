@@ -51,6 +51,7 @@ class JobJson(TypedDict):
     attention: str | None
     attention_until: str | None
     verdict: str | None
+    proof: bool | None
     stale: bool
     ref: str
     sha: str | None
@@ -142,6 +143,7 @@ def job_json(job: Job) -> JobJson:
         "attention": job.attention or None,
         "attention_until": utc(job.attention_until),
         "verdict": job.verdict or None,
+        "proof": job.proof,
         "stale": job.is_stale,
         "ref": job.ref,
         "sha": job.sha or None,

@@ -49,7 +49,9 @@ def headline(job: Job) -> str:
     """Return the reason in one line: the worst finding, what is awaited, what runs, or the state's reason."""
     if job.verdict and job.findings:
         return str(min(job.findings, key=_rank).get("message") or "")
-    if attention := attention_text(job):
+    # The state's reason says more of a job that has ended than that it has an error.
+    says_more = job.has_ended and job.attention == Attention.ERROR
+    if (attention := attention_text(job)) and not says_more:
         return f"{attention[0].upper()}{attention[1:]}. {job.reason_detail}".strip()
     if job.state == JobState.RUNNING:
         running = (task for task in job.tasks if task.get("state") == TaskState.RUNNING)

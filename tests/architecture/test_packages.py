@@ -85,6 +85,7 @@ ONE_WRITER = {
     ("WorkerRequest.objects", "state"): "jobs/workers/requests.py",
     ("WorkerRequest.objects", "kind"): "jobs/workers/requests.py",
     ("open_requests(", "state"): "jobs/workers/requests.py",
+    ("Dismissal.objects", "defaults"): "jobs/operations/inbox.py",
 }
 
 

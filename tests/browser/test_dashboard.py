@@ -117,18 +117,83 @@ def test_a_link_on_another_site_logs_in_too(served: Dashboard, browser: Browser)
 def test_a_row_changes_without_a_reload(served: Dashboard, page: Page) -> None:
     expect(page.locator("#live")).to_have_attribute("data-state", "live")
     page.evaluate("window.same = true")
-    expect(page.locator("#pull-2-124")).to_contain_text("pass")
+    expect(page.locator("#row-2-pull-124")).to_contain_text("pass")
     served.python(
         "from jobs.transitions import set_attention\nfrom jobs.states import Attention\n"
         "set_attention(2, Attention.INPUT)"
     )
-    expect(page.locator("#pull-2-124")).to_contain_text("Waits for your input")
+    expect(page.locator("#row-2-pull-124")).to_contain_text("Waits for your input")
     served.python(
         "from jobs.transitions import set_attention\nfrom jobs.states import Attention\n"
         "set_attention(2, Attention.NONE)"
     )
-    expect(page.locator("#pull-2-124")).not_to_contain_text("Waits for your input")
+    expect(page.locator("#row-2-pull-124")).not_to_contain_text("Waits for your input")
     assert page.evaluate("window.same")
+
+
+def test_the_inbox_is_worked_through_by_keyboard(served: Dashboard, page: Page) -> None:
+    job = served.python(
+        "from tests.support.factories import make_job\n"
+        "make_job(verdict='fail', number=201, title='By hand')\n"
+        "print(make_job(verdict='pass', number=202, title='By hand too', proof=True).id)"
+    ).strip()
+    assert served.serving is not None
+    page.goto(f"{served.serving.url}/?q=hand")
+    expect(page.locator("#live")).to_have_attribute("data-state", "live")
+    ready = page.locator("section", has=page.get_by_role("heading", name="Ready to act"))
+    done = page.locator("section", has=page.get_by_role("heading", name="Done"))
+    rows = ready.locator(".row")
+    expect(rows).to_have_count(2)
+    page.keyboard.press("j")
+    expect(rows.nth(0).locator(".row-link")).to_be_focused()
+    for key in "xjx":
+        page.keyboard.press(key)
+    expect(rows.nth(1).locator(".row-link")).to_be_focused()
+    expect(page.locator("#bulk-count")).to_have_text("2 selected")
+    # A live update keeps the selection and the focus.
+    served.python(
+        "from jobs.models import Job\nfrom jobs.execution.heads import _set_moved\n"
+        f"_set_moved(Job.objects.get(id={job}), '8' * 40)"
+    )
+    expect(page.locator("#row-2-pull-202")).to_contain_text("stale")
+    expect(page.locator(".row-check :checked")).to_have_count(2)
+    expect(rows.nth(1).locator(".row-link")).to_be_focused()
+    page.keyboard.press("e")
+    expect(done.locator(".row")).to_have_count(2)
+    expect(ready).to_have_count(0)
+    expect(page.locator("#undo")).to_contain_text("2 rows done.")
+    page.locator("#undo-button").click()
+    expect(rows).to_have_count(2)
+    # One row, without a selection; what happens to its job brings it back.
+    page.locator("#row-2-pull-202 .row-link").focus()
+    page.keyboard.press("s")
+    snoozed = page.locator("section", has=page.get_by_role("heading", name="Snoozed"))
+    expect(snoozed.locator("#row-2-pull-202")).to_contain_text("until")
+    served.python(
+        "from jobs.transitions import set_attention\nfrom jobs.states import Attention\n"
+        f"set_attention({job}, Attention.INPUT); set_attention({job}, Attention.NONE)"
+    )
+    expect(rows).to_have_count(2)
+    # Keys are text in the search, and can be turned off.
+    page.keyboard.press("/")
+    page.keyboard.press("End")
+    page.keyboard.type(" too")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(r"\?q=hand\+too"))
+    expect(page.locator("#keys-open")).to_be_visible()
+    expect(page.locator(".row")).to_have_count(1)
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
+    page.get_by_label("Use these keys").uncheck()
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    expect(page.locator(".row-link:focus")).to_have_count(0)
+    page.keyboard.press("?")
+    page.get_by_label("Use these keys").check()
+    page.get_by_role("button", name="Close").click()
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("#202")
 
 
 def test_a_live_update_keeps_focus_selection_and_open_menus(served: Dashboard, page: Page) -> None:

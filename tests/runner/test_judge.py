@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from jobs.remote.offload_runner.steps.findings import Compared, Evidence, Finding, Outcome
 from jobs.remote.offload_runner.steps.judge import judge, place_in
 from jobs.remote.offload_runner.steps.problems import Problem
+from jobs.remote.offload_runner.steps.proven import is_proven
 from jobs.remote.offload_runner.steps.results import Case, Results
 from jobs.remote.offload_runner.steps.results.model import OUTCOMES
 from jobs.remote.offload_runner.steps.trees import Run
@@ -280,6 +281,29 @@ def test_many_files_that_fail_alike_are_one_finding() -> None:
         "tests/test_2.py, tests/test_3.py, tests/test_4.py and 2 more.",
         "tests/test_7.py was changed, and none of its tests runs.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("paths", "answer", "proven"),
+    [
+        (["a.py", "tests/test_a.py"], proof("proof"), True),
+        (["a.py", "tests/test_a.py"], proof("proves_nothing", "proof"), True),
+        (["a.py", "tests/test_a.py"], proof("proves_nothing"), False),
+        (["a.py", "tests/test_a.py"], proof("proof") | {"source_changed": False}, False),
+        (["a.py", "tests/test_a.py"], proof("passes", built=False), None),
+        (["a.py", "tests/test_a.py"], None, None),
+        (["a.py"], None, False),
+        (["README.md"], None, None),
+        ([], None, None),
+    ],
+)
+def test_whether_a_change_is_proven(
+    paths: list[str], answer: dict[str, Any] | None, proven: bool | None
+) -> None:
+    changed = [{"path": path, "status": "M"} for path in paths]
+    assert is_proven(Evidence(GOOD, proof=answer, changed=changed)) is proven
+    untested = [one for one in GOOD if one.role != "test"]
+    assert is_proven(Evidence(untested, changed=changed)) is None
 
 
 def test_a_proof_cut_short_keeps_what_it_found() -> None:

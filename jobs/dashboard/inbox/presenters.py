@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from itertools import groupby
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from django.db.models import Case, Exists, Max, Min, OuterRef, Q, QuerySet, Value, When
 from django.db.models.functions import Coalesce
 
-from jobs import invocation
+from jobs import invocation, operations
 from jobs.dashboard.job.presenters import JobView
 from jobs.dashboard.present import CHECKS, Mark
-from jobs.models import Job, PullRequest
-from jobs.states import Attention, JobState, Verdict
+from jobs.models import Job, PullRequest, WorkerRequest
+from jobs.operations import InboxRow
+from jobs.states import REQUEST_OPEN, Attention, JobState, RequestKind, RequestState, Verdict
 
 ROWS_PER_GROUP = 25
 ROWS_PER_PAGE = 100
 LONGEST_SEARCH = 200
+NO_JOB, SNOOZED, DONE = "no-job", "snoozed", "done"
 
 _PRESENT = Q(removed_at__isnull=True)
 _NEEDS = _PRESENT & (
@@ -28,13 +31,16 @@ _NEEDS = _PRESENT & (
     | (~Q(attention=Attention.NONE) & ~Q(attention=Attention.ERROR, state=JobState.QUEUED))
 )
 _AT_WORK = (JobState.PREPARING, JobState.RUNNING, JobState.CANCELLING)
-# Name in the address -> (heading, condition on a job). A row is in the first group that has one of its jobs.
+# Name in the address -> (heading, condition on a job). A row is in the first group that has one of its jobs,
+# unless a user snoozed it or marked it as done.
 GROUPS: Mapping[str, tuple[str, Q]] = {
     "needs-you": ("Needs you", _NEEDS),
     "ready": ("Ready to act", _PRESENT & Q(state=JobState.SUCCEEDED) & ~Q(verdict=Verdict.NONE)),
     "running": ("Running", _PRESENT & Q(state__in=_AT_WORK)),
     "queued": ("Queued", _PRESENT & Q(state=JobState.QUEUED)),
-    "done": ("Done", Q()),
+    NO_JOB: ("No job yet", Q()),
+    SNOOZED: ("Snoozed", Q()),
+    DONE: ("Done", Q()),
 }
 _RANK = Case(
     *(When(match, then=Value(rank)) for rank, (_, match) in enumerate(GROUPS.values()) if match),
@@ -109,10 +115,18 @@ class Filters:
 
 @dataclass(frozen=True)
 class Row:
-    """A pull request, branch or commit: its newest job of each action and name, the one to act on first."""
+    """A pull request, branch or commit: its newest job of each action and name, the one to act on first.
 
+    An open pull request without a job has no `views`. `removal` is the last request to remove the first job,
+    when it is open or failed.
+    """
+
+    place: InboxRow
     views: Sequence[JobView]
     pull: PullRequest | None
+    removal: WorkerRequest | None = None
+    dismissed: bool = False
+    snoozed_until: datetime | None = None
 
     @property
     def job(self) -> Job:
@@ -122,13 +136,38 @@ class Row:
     @property
     def id(self) -> str:
         """Return what names the row on the page, the same after each update."""
-        kind = "target" if self.job.number is None else "pull"
-        return f"{kind}-{self.job.repository_id}-{self.job.number or self.job.target}"
+        return f"row-{self.place.repository_id}-{self.place.target.replace('#', 'pull-')}"
+
+    @property
+    def key(self) -> str:
+        """Return what names the row in a form."""
+        return f"{self.place.repository_id}:{self.place.target}"
+
+    @property
+    def reason(self) -> str:
+        """Return in one line why the row is where it is."""
+        if self.removal is None:
+            return self.views[0].headline
+        again = self.removal.parameters.get("again")
+        if self.removal.is_open:
+            return "Starts again when its files are removed." if again else "Its files are being removed."
+        return f"{'Running it again' if again else 'Removing it'} failed. {self.removal.error}"
+
+    @property
+    def can_run_again(self) -> bool:
+        """Return whether the first job can be run again now."""
+        return not self.job.is_active and not (self.removal and self.removal.is_open)
 
     @property
     def title(self) -> str:
         """Return the pull request's title, else the subject of the newest commit that is known."""
         return self.pull.title if self.pull else next((v.job.title for v in self.views if v.job.title), "")
+
+    @property
+    def pull_url(self) -> str:
+        """Return the pull request's page on its forge, or an empty text when it has no web address."""
+        url = self.pull.url if self.pull else ""
+        return url if urlsplit(url).scheme in ("http", "https") else ""
 
     @property
     def checks(self) -> Mark | None:
@@ -154,31 +193,30 @@ class Group:
     more: str  # the address that shows the whole group; empty when all rows are here
 
 
-_Key = tuple[int, str]  # repository and target
-
-
 @dataclass(frozen=True)
 class Inbox:
     """What the inbox shows for these filters: the rows of each group, the last changed first."""
 
     filters: Filters
-    members: Mapping[str, Sequence[_Key]]
+    members: Mapping[str, Sequence[InboxRow]]
+    dismissed: Mapping[InboxRow, datetime | None]
+    seen: int
 
     @classmethod
     def load(cls, filters: Filters) -> Inbox:
-        """Sort the targets into groups, in one query."""
-        rows = Job.objects.order_by().values("repository_id", "target")
-        rows = rows.annotate(rank=Min(_RANK), when=Max(_WHEN))
-        if match := filters.match:
-            found = Max(Case(When(match, then=Value(1)), default=Value(0)))
-            rows = rows.annotate(found=found).filter(found=1)
-        members: dict[str, list[_Key]] = {key: [] for key in GROUPS}
+        """Sort the targets into groups, in four queries."""
+        seen, dismissed = operations.newest_event(), operations.list_dismissed()
+        members: dict[str, list[InboxRow]] = {key: [] for key in GROUPS}
         names = list(GROUPS)
-        for repository, target, rank in rows.order_by("-when", "-repository_id", "target").values_list(
-            "repository_id", "target", "rank"
-        ):
-            members[names[rank]].append((repository, target))
-        return cls(filters, members)
+
+        def add(row: InboxRow, group: str) -> None:
+            members[group if row not in dismissed else SNOOZED if dismissed[row] else DONE].append(row)
+
+        for repository, target, rank in _ranked(filters):
+            add(InboxRow(repository, target), names[rank])
+        for repository, number in _without_job(filters):
+            add(InboxRow(repository, f"#{number}"), NO_JOB)
+        return cls(filters, members, dismissed, seen)
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -194,7 +232,7 @@ class Inbox:
             shown = {self.filters.group: page}
         else:
             shown = {key: keys[:ROWS_PER_GROUP] for key, keys in self.members.items()}
-        rows = _load_rows({key for keys in shown.values() for key in keys})
+        rows = self._load_rows({row for members in shown.values() for row in members})
         return [
             Group(key, GROUPS[key][0], total, [rows[one] for one in shown[key] if one in rows], more)
             for key in shown
@@ -204,6 +242,46 @@ class Inbox:
 
     def _is_cut(self, key: str) -> bool:
         return not self.filters.group and self.counts[key] > ROWS_PER_GROUP
+
+    def _load_rows(self, wanted: set[InboxRow]) -> dict[InboxRow, Row]:
+        """Load the jobs, pull requests and removals of some rows, in three queries."""
+        repositories = {row.repository_id for row in wanted}
+        targets = {row.target for row in wanted}
+        jobs = _newest(Job.objects.filter(repository_id__in=repositories, target__in=targets))
+        found = {
+            row: list(members)
+            for row, members in groupby(jobs, key=lambda job: InboxRow(job.repository_id, job.target))
+        }
+        numbers = {int(target[1:]) for target in targets if target[:1] == "#" and target[1:].isdigit()}
+        pulls = {
+            InboxRow(pull.repository_id, f"#{pull.number}"): pull
+            for pull in PullRequest.objects.select_related("repository").filter(
+                repository_id__in=repositories, number__in=numbers
+            )
+        }
+        removals = {
+            request.job_id: request
+            for request in WorkerRequest.objects.filter(
+                job__in=[members[0] for members in found.values()],
+                job__removed_at=None,
+                kind=RequestKind.REMOVE_JOB,
+            )
+        }
+        shown = (*REQUEST_OPEN, RequestState.FAILED)
+        return {
+            row: Row(
+                place=row,
+                views=[JobView.of(job) for job in members],
+                pull=pulls.get(row),
+                removal=removal if removal is not None and removal.state in shown else None,
+                dismissed=row in self.dismissed,
+                snoozed_until=self.dismissed.get(row),
+            )
+            for row in wanted
+            for members in [found.get(row, [])]
+            for removal in [removals.get(members[0].id) if members else None]
+            if members or row in pulls
+        }
 
     @property
     def tabs(self) -> list[tuple[str, str, int, bool]]:
@@ -221,7 +299,7 @@ class Inbox:
 
     @property
     def empty(self) -> bool:
-        """Return whether there is no job at all, filters or not."""
+        """Return whether there is no job and no pull request at all, filters or not."""
         return not self.total and not self.filters.narrowing
 
     @property
@@ -252,24 +330,31 @@ class Inbox:
         return self.filters.query(page=self.filters.page + 1) if self.filters.page < self.pages else ""
 
 
-def _load_rows(keys: set[_Key]) -> dict[_Key, Row]:
-    """Load the jobs and pull requests of some rows, in two queries."""
-    repositories = {repository for repository, _ in keys}
-    jobs = Job.objects.filter(repository_id__in=repositories, target__in={target for _, target in keys})
-    found = {
-        key: list(members)
-        for key, members in groupby(_newest(jobs), key=lambda job: (job.repository_id, job.target))
-        if key in keys
-    }
-    numbers = {members[0].number for members in found.values() if members[0].number is not None}
-    pulls = {
-        (pull.repository_id, f"#{pull.number}"): pull
-        for pull in PullRequest.objects.filter(repository_id__in=repositories, number__in=numbers)
-    }
-    return {
-        key: Row([JobView.of(job) for job in members], pulls.get(key) if members[0].number else None)
-        for key, members in found.items()
-    }
+def _ranked(filters: Filters) -> QuerySet[Job, tuple[int, str, int]]:
+    """Return repository, target and group's number of each target that has jobs, the last changed first."""
+    rows = Job.objects.order_by().values("repository_id", "target")
+    rows = rows.annotate(rank=Min(_RANK), when=Max(_WHEN))
+    if match := filters.match:
+        found = Max(Case(When(match, then=Value(1)), default=Value(0)))
+        rows = rows.annotate(found=found).filter(found=1)
+    ordered = rows.order_by("-when", "-repository_id", "target")
+    return ordered.values_list("repository_id", "target", "rank")
+
+
+def _without_job(filters: Filters) -> QuerySet[PullRequest, tuple[int, int]]:
+    """Return repository and number of the open pull requests that have no job, the last changed first."""
+    if filters.worker or filters.verdict:
+        return PullRequest.objects.none().values_list("repository_id", "number")
+    jobs = Job.objects.filter(repository=OuterRef("repository"), number=OuterRef("number"))
+    pulls = PullRequest.objects.filter(~Exists(jobs), state="open")
+    for word in filters.text.split():
+        pulls = pulls.filter(
+            Q(title__icontains=word) | Q(author__icontains=word) | Q(repository__slug__icontains=word)
+            | Q(number=int(word.lstrip("#")) if word.lstrip("#").isdecimal() and len(word) < 10 else 0)
+        )  # fmt: skip
+    if filters.repository:
+        pulls = pulls.filter(repository__slug=filters.repository)
+    return pulls.order_by("-updated_at", "-id").values_list("repository_id", "number")
 
 
 def _newest(jobs: QuerySet[Job]) -> QuerySet[Job]:

@@ -7,5 +7,6 @@ from jobs.dashboard.inbox import views
 urlpatterns = [
     path("", views.job_list, name="list"),
     path("live/", views.job_list_live, name="list-live"),
+    path("inbox/", views.mark_rows, name="mark"),
     path("jobs/new/", views.launch, name="launch"),
 ]

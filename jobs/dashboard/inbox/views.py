@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 
 from asgiref.sync import sync_to_async
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseRedirect, QueryDict
 from django.shortcuts import render
 from django.urls import reverse
-from django.views.decorators.http import require_GET, require_http_methods
+from django.utils import timezone
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from jobs import execution
+from jobs import execution, operations
 from jobs.dashboard.inbox.forms import LaunchForm
 from jobs.dashboard.inbox.presenters import Filters, Inbox
 from jobs.dashboard.pages import actor_of, render_page
@@ -20,6 +24,11 @@ from jobs.forges.target import parse_target
 from jobs.models import Job, Repository, Worker
 from jobs.states import Verdict
 from jobs.workers import find_worker
+
+MOST_ROWS = 1000
+# Hours in the form -> hours; the words are the template's.
+DEFAULT_SNOOZE = 24
+SNOOZE_HOURS: Mapping[str, int] = {"4": 4, "24": DEFAULT_SNOOZE, "168": 168}
 
 
 def _inbox_context(request: HttpRequest) -> dict[str, object]:
@@ -43,6 +52,36 @@ def job_list(request: HttpRequest) -> HttpResponse:
 def job_list_live(request: HttpRequest) -> HttpResponse:
     """Return the part of the inbox that changes."""
     return render(request, "inbox/_groups.html", {"inbox": Inbox.load(Filters.from_query(request.GET))})
+
+
+def _read_key(key: str) -> operations.InboxRow | None:
+    repository, _, target = key.partition(":")
+    return operations.InboxRow(int(repository), target) if re.fullmatch("[0-9]{1,18}", repository) else None
+
+
+@require_POST
+def mark_rows(request: HttpRequest) -> HttpResponse:
+    """Mark rows as done, snooze them, or bring them back: one row, or those that are selected."""
+    action = next((name for name in ("done", "snooze", "restore") if request.POST.get(name)), "")
+    named = request.POST.get(action, "")
+    keys = request.POST.getlist("row")[:MOST_ROWS] if named == "selected" else [named]
+    rows = [row for row in map(_read_key, keys) if row is not None]
+    seen = request.POST.get("seen", "")
+    actor = actor_of(request)
+    if not action or not re.fullmatch("[0-9]{1,18}", seen):
+        return HttpResponseBadRequest("The form is not complete.")
+    if action == "restore":
+        count = operations.restore_rows(rows, actor)
+    elif action == "done":
+        count = operations.dismiss_rows(rows, int(seen), actor)
+    else:
+        hours = SNOOZE_HOURS.get(request.POST.get("hours", ""), DEFAULT_SNOOZE)
+        until = timezone.now() + timedelta(hours=hours)
+        count = operations.dismiss_rows(rows, int(seen), actor, until=until)
+    if request.headers.get("HX-Request"):
+        return HttpResponse(status=204, headers={"X-Count": str(count)})
+    filters = Filters.from_query(QueryDict(request.POST.get("query", "").removeprefix("?")[:2000]))
+    return HttpResponseRedirect(reverse("jobs:list") + filters.query())
 
 
 @require_http_methods(["GET", "POST"])

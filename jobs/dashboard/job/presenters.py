@@ -274,6 +274,7 @@ def event_text(event: JobEvent) -> str:
             + (f", until {data['until']}" if data.get("until") else "")
         ),
         "finished": lambda: f"Finished, verdict {str(data.get('verdict') or 'none').replace('_', ' ')}",
+        "head_moved": lambda: f"The head moved to {str(data.get('to', ''))[:10]}",
         "removed": lambda: (
             "Removed from the worker" + (f"; rescued work: {data['bundle']}" if data.get("bundle") else "")
         ),

@@ -103,6 +103,21 @@ async def job_resume(request: HttpRequest, job_id: int) -> HttpResponse:
 
 
 @require_POST
+async def job_again(request: HttpRequest, job_id: int) -> HttpResponse:
+    """Request that a job runs again, on the head as it is then."""
+    await load_job(job_id)
+    try:
+        await execution.request_again(job_id, actor_of(request))
+    except OffloadError as error:
+        if request.headers.get("HX-Request"):
+            return HttpResponse(str(error), status=409, content_type="text/plain")
+        return await _show_error(request, job_id, error)
+    if request.headers.get("HX-Request"):
+        return HttpResponse(status=204)
+    return HttpResponseRedirect(reverse("jobs:list"))
+
+
+@require_POST
 async def job_trust(request: HttpRequest, job_id: int) -> HttpResponse:
     """Record the trust in a job's repository; the reconciler then launches the jobs that waited for it."""
     job = await load_job(job_id)

@@ -44,7 +44,7 @@ MODEL_CALL = (
     "model_call"  # task, api, model, status, input, output, cached, estimated, dollars, seconds, error
 )
 MODEL_LIMIT = "model_limit"  # task, api, status, until
-FINISHED = "finished"  # state, reason, verdict, findings: [...]
+FINISHED = "finished"  # state, reason, verdict, proof, findings: [...]
 EVENT_KINDS = (
     PREPARED,
     STARTED,

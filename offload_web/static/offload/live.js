@@ -70,9 +70,9 @@ function morph(part, html) {
     ignoreActiveValue: true,
     restoreFocus: true,
     callbacks: {
-      // Open menus stay open, and scripts' own marks stay.
+      // Open menus stay open, and selections and scripts' own marks stay.
       beforeAttributeUpdated: (/** @type {string} */ name, /** @type {Element} */ node) =>
-        !(name === "open" && node instanceof HTMLDetailsElement) && name !== "data-seen",
+        !(name === "open" && node instanceof HTMLDetailsElement) && name !== "data-seen" && name !== "checked",
     },
   });
 }
@@ -125,6 +125,7 @@ export function startLive() {
   // Costs and passed moments change with time alone.
   const every = Number(part?.dataset.liveEvery ?? 0);
   if (every) setInterval(() => document.hidden || soon(), every * 1000);
+  document.addEventListener("offload:refresh", soon);
   listen(
     badge,
     (message) => {

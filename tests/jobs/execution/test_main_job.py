@@ -10,6 +10,7 @@ from django.utils import timezone
 from jobs import execution
 from jobs.errors import NotFound, Refused, UsageError
 from jobs.execution.remove import discard
+from jobs.execution.requests import carry_out
 from jobs.models import Job, JobEvent, PullRequest
 from jobs.remote.layout import socket_for_root
 from jobs.remote.offload_runner.screen.tmux_server import server_options
@@ -107,6 +108,18 @@ class MainJob(ExecutionTest):
         moved = await execution.check_head(job.id)
         self.assertEqual((moved.sha, moved.moved_to), (reviewed, self.shop.sha("refs/pull/1/head")))
         self.assertTrue(moved.is_stale)
+        await execution.check_head(job.id)
+        self.assertEqual(await job.events.filter(kind="head_moved").acount(), 1)
+        # To run it again is a request; it starts on the new head. A repeated request changes nothing.
+        await execution.request_again(job.id, "test")
+        request = await job.requests.aget()
+        await carry_out(request.id)
+        again = await Job.objects.aget(removed_at=None)
+        self.assertEqual((again.state, again.action, again.worker_id), ("queued", job.action, job.worker_id))
+        await execution.launch(again.id)
+        self.assertEqual((await Job.objects.aget(id=again.id)).sha, moved.moved_to)
+        with self.assertRaises(Refused):
+            await execution.request_again(again.id, "test")
 
     async def test_actions_and_names_are_checked_before_anything_is_written(self) -> None:
         with self.assertRaises(UsageError):

@@ -2,16 +2,18 @@
 
 import re
 import time
+from datetime import timedelta
 
 from django.test import TestCase
 from django.utils import timezone
 
 from jobs import serializers
 from jobs.dashboard.changes.presenters import parse_diff
-from jobs.dashboard.inbox.presenters import GROUPS, ROWS_PER_GROUP, Filters, Inbox
+from jobs.dashboard.inbox.presenters import GROUPS, NO_JOB, ROWS_PER_GROUP, SNOOZED, Filters, Inbox
 from jobs.dashboard.job.markdown import render_markdown
 from jobs.dashboard.job.presenters import JobView
-from jobs.models import Job, PullRequest
+from jobs.models import Job, JobEvent, PullRequest
+from jobs.operations import InboxRow, dismiss_rows, newest_event, restore_rows
 from jobs.states import Attention, JobState, TaskState, Verdict
 from jobs.transitions import set_attention
 from tests.support.factories import make_job, make_repository, make_task
@@ -89,7 +91,8 @@ def test_every_line_of_a_large_diff_is_on_one_page_of_bounded_size() -> None:
 class InboxTests(TestCase):
     def groups(self, **query: str) -> dict[str, list[int]]:
         inbox = Inbox.load(Filters.from_query(query))
-        return {group.key: [row.job.id for row in group.rows] for group in inbox.groups}
+        groups = {group.key: [row.job.id for row in group.rows if row.views] for group in inbox.groups}
+        return {key: ids for key, ids in groups.items() if ids}
 
     def test_every_job_is_in_one_group_and_what_needs_a_person_comes_first(self) -> None:
         lost = make_job(state=JobState.INTERRUPTED)
@@ -119,9 +122,10 @@ class InboxTests(TestCase):
         inbox = Inbox.load(Filters())
         assert inbox.total == Job.objects.count()  # each has a target of its own
         # The command line applies the same rule to one job at a time.
-        assert {key: heading for key, (heading, _) in GROUPS.items()} == serializers.GROUPS
+        of_jobs = {key: GROUPS[key] for key in GROUPS if key not in (NO_JOB, SNOOZED)}
+        assert {key: heading for key, (heading, _) in of_jobs.items()} == serializers.GROUPS
         rest = set(Job.objects.all())
-        for key, (_, match) in GROUPS.items():
+        for key, (_, match) in of_jobs.items():
             found = {job for job in rest if serializers.group_of(job) == key}
             assert found == rest & set(Job.objects.filter(match)), key
             rest -= found
@@ -139,7 +143,7 @@ class InboxTests(TestCase):
             head_sha="a", details_sha="a",
             checks=[{"outcome": "success"}, {"outcome": "failure"}, {"outcome": "neutral"}],
         )  # fmt: skip
-        with self.assertNumQueries(3):
+        with self.assertNumQueries(7):
             rows = Inbox.load(Filters()).groups[0].rows
         assert [view.job.id for view in rows[1].views] == [review.id, ready.id]
         assert (rows[1].title, rows[0].title) == ("Stack", "")
@@ -148,11 +152,59 @@ class InboxTests(TestCase):
         assert rows[0].checks is None
         PullRequest.objects.filter(id=pull.id).update(head_sha="b")
         assert Inbox.load(Filters(text="ADA")).groups[0].rows[0].checks is None
+        PullRequest.objects.create(repository=review.repository, number=8, title="New", author="bob")
+        PullRequest.objects.create(repository=review.repository, number=9, title="Closed", state="closed")
+        groups = {group.key: group for group in Inbox.load(Filters()).groups}
+        assert [row.place.target for row in groups["no-job"].rows] == ["#8"]
+        assert [Inbox.load(Filters(text=text)).total for text in ("bob new", "#8", "9", "acme")] == [
+            1,
+            1,
+            0,
+            3,
+        ]
+        assert Inbox.load(Filters(repository="acme/other")).counts["no-job"] == 0
         # A verdict that a newer job of the same action replaced is not found.
         assert self.groups(verdict="pass") == {"ready": [other.id]}
         set_attention(ready.id, Attention.INPUT)
         assert self.groups(q="stack") == {"needs-you": [ready.id]}
         assert old.target == ready.target
+
+    def test_what_a_user_dismissed_comes_back_with_news(self) -> None:
+        job = make_job(verdict=Verdict.FAIL, number=7)
+        other = make_job(verdict=Verdict.PASS, number=8)
+        pull = PullRequest.objects.create(repository=job.repository, number=9)
+        rows = [InboxRow(job.repository_id, f"#{number}") for number in (7, 9, 404)]
+        seen = Inbox.load(Filters()).seen
+        assert dismiss_rows(rows, seen, "ada") == 2  # there is no #404
+        inbox = Inbox.load(Filters())
+        assert (inbox.counts["ready"], inbox.counts["no-job"], inbox.counts["done"]) == (1, 0, 2)
+        assert inbox.title == "Jobs · Offload"
+        # What is no news leaves it there; an attention, a state, a new job and a new head bring it back.
+        JobEvent.objects.create(job=job, kind="note")
+        JobEvent.objects.create(job=other, kind="state")
+        assert Inbox.load(Filters()).counts["done"] == 2
+        set_attention(job.id, Attention.INPUT)
+        assert self.groups()["needs-you"] == [job.id]
+        set_attention(job.id, Attention.NONE)
+        # An event that came after the page was read counts as news.
+        dismiss_rows(rows[:1], seen, "ada")
+        assert Inbox.load(Filters()).counts["ready"] == 2
+        now = timezone.now()
+        dismiss_rows(rows[:1], newest_event(), "ada", until=now + timedelta(hours=1))
+        snoozed = {group.key: group for group in Inbox.load(Filters()).groups}["snoozed"].rows[0]
+        assert (snoozed.job.id, snoozed.snoozed_until) == (job.id, now + timedelta(hours=1))
+        dismiss_rows(rows[:1], newest_event(), "ada", until=now)
+        assert Inbox.load(Filters()).counts["ready"] == 2
+        dismiss_rows(rows[:1], newest_event(), "ada")
+        assert restore_rows(rows, "ada") == 2
+        assert Inbox.load(Filters()).counts == {
+            "needs-you": 0, "ready": 2, "running": 0, "queued": 0, "no-job": 1, "snoozed": 0, "done": 0,
+        }  # fmt: skip
+        dismiss_rows(rows[1:2], newest_event(), "ada")
+        make_job(state=JobState.QUEUED, number=pull.number)
+        assert Inbox.load(Filters()).counts["queued"] == 1
+        kinds = job.events.filter(actor="ada").values_list("kind", flat=True)
+        assert list(kinds) == ["marked_done", "marked_done", "snoozed", "snoozed", "marked_done", "restored"]
 
     def test_no_number_of_jobs_hides_one_that_needs_a_person(self) -> None:
         first = make_job(state=JobState.FAILED)

@@ -8,7 +8,7 @@ from django.test import TransactionTestCase
 from django.utils import timezone
 
 from jobs import invocation
-from jobs.models import Job, JobEvent, Repository, Worker, WorkerRequest
+from jobs.models import Dismissal, Job, JobEvent, PullRequest, Repository, Worker, WorkerRequest
 from jobs.states import JobState, TaskState, Verdict
 from jobs.workers.requests import finish_request
 from offload_web.login import local_user
@@ -39,6 +39,46 @@ class PageTests(TransactionTestCase):
         for text in ("Ready to act", "#7", "&lt;b&gt;Stack", "acme/tinycart", "fail",
                      "The head has moved to 9999999999", "Tests fail on the head."):  # fmt: skip
             self.assertContains(answer, text)
+
+    def test_rows_are_done_snoozed_and_moved_back_by_forms(self) -> None:
+        job = make_job(verdict=Verdict.PASS, number=7)
+        pull = PullRequest.objects.create(
+            repository=job.repository, number=9, title="<i>New</i>", author="ada"
+        )
+        page = self.client.get("/")
+        self.assertContains(page, "&lt;i&gt;New")
+        key, seen = f"{job.repository_id}:#7", page.context["inbox"].seen
+        data = {"seen": seen, "query": "?group=ready&q=a%26b&x=//evil.example"}
+        answer = self.client.post("/inbox/", data | {"done": key})
+        self.assertRedirects(answer, "/?q=a%26b&group=ready", fetch_redirect_response=False)
+        self.assertContains(self.client.get("/?group=done"), f'name="restore" value="{key}"')
+        # With `selected`, the rows are those whose boxes are ticked; odd keys name none.
+        rows = [key, f"{pull.repository_id}:#9", "x", "9" * 30 + ":#1", "99:#7"]
+        for word, count in (("snooze", "2"), ("restore", "2"), ("restore", "0")):
+            form = data | {word: "selected", "row": rows if count == "2" else []}
+            answer = self.client.post("/inbox/", form, headers={"HX-Request": "true"})
+            assert (answer.status_code, answer["X-Count"]) == (204, count)
+        assert not Dismissal.objects.exists()
+        assert Job.objects.get().state == JobState.SUCCEEDED
+        for bad in ({"seen": "x", "done": key}, {"seen": seen}):
+            assert self.client.post("/inbox/", bad).status_code == 400
+
+    def test_a_job_is_run_again(self) -> None:
+        ended = make_job(verdict=Verdict.PASS, options={"agent": "gemini", "placement": "why"})
+        self.client.post(f"/jobs/{ended.id}/again/")
+        assert WorkerRequest.objects.get().parameters == {"force": False, "again": True}
+        page = self.client.get("/")
+        self.assertContains(page, "Starts again when its files are removed.")
+        self.assertNotContains(page, f"/jobs/{ended.id}/again/")
+        lost = make_job(state=JobState.INTERRUPTED)
+        self.assertRedirects(self.client.post(f"/jobs/{lost.id}/again/"), "/")
+        busy = {"HX-Request": "true"}
+        answer = self.client.post(f"/jobs/{lost.id}/again/", headers=busy)
+        self.assertContains(answer, "is queued", status_code=409)
+        Job.objects.filter(id=ended.id).update(removed_at=timezone.now())
+        self.client.post(f"/jobs/{ended.id}/again/")
+        again = Job.objects.get(target=ended.target, removed_at=None)
+        assert (again.options["agent"], again.action, again.ref) == ("gemini", "review", ended.ref)
 
     def test_the_live_part_is_the_list_alone(self) -> None:
         make_job(state=JobState.RUNNING)

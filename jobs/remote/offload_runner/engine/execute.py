@@ -416,6 +416,7 @@ class Engine:
             reason=reason,
             detail=detail,
             verdict=verdict.get("verdict") or "",
+            proof=verdict.get("proof"),
             findings=verdict.get("findings") or [],
         )
         self._beat(state)

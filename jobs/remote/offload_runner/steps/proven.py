@@ -65,28 +65,39 @@ def few(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_IN_LINE]) + (" and %d more" % more if more > 0 else "")
 
 
-def about_tests(evidence: Evidence) -> List[Finding]:
-    """Return what the change does to its tests, and whether one of them proves it."""
-    findings = [_weakening(item, evidence) for item in evidence.weakened]
+def is_proven(evidence: Evidence) -> Optional[bool]:
+    """Return whether a test proves the change; None when it is not known, or there is nothing to prove."""
     if not evidence.has_base or not evidence.changed:
-        return findings
-    ran = [task for task in evidence.outcomes if task.role == "test" and task.state in (SUCCEEDED, FAILED)]
-    source = [path for path in evidence.paths if sources.is_source(path)]
+        return None
     fixed = any(
         base.results.failing and evidence.tests.get(name, Results()).known
         for name, compared in evidence.compared.items()
         for base in [compared.base]
         if base is not None and compare(evidence.tests.get(name, Results()), base.results).fixed
     )
-    if source and ran and not proves(evidence) and not fixed:
-        answer = evidence.proof
-        if answer is not None and not answer.get("base_built", True):
-            pass  # said above
-        elif answer is not None and answer.get("files"):
+    if proves(evidence) or fixed:
+        return True
+    ran = any(task.role == "test" and task.state in (SUCCEEDED, FAILED) for task in evidence.outcomes)
+    if not ran or not any(sources.is_source(path) for path in evidence.paths):
+        return None
+    answer = evidence.proof or {}
+    if not answer.get("base_built", True):
+        return None
+    tests_changed = any(sources.is_test(path) for path in evidence.paths)
+    return False if answer.get("files") or not tests_changed else None
+
+
+def about_tests(evidence: Evidence) -> List[Finding]:
+    """Return what the change does to its tests, and whether one of them proves it."""
+    findings = [_weakening(item, evidence) for item in evidence.weakened]
+    if not evidence.has_base or not evidence.changed:
+        return findings
+    if is_proven(evidence) is False:
+        files = (evidence.proof or {}).get("files") or []
+        if any(item.get("result") == "proves_nothing" for item in files):
             told = "No test proves this change: every changed test passes on the base as well."
-            if any(item.get("result") == "proves_nothing" for item in answer["files"]):
-                findings.append(Finding(NOTE, "proof", told))
-        elif not any(sources.is_test(path) for path in evidence.paths):
+            findings.append(Finding(NOTE, "proof", told))
+        elif not files:
             findings.append(Finding(NOTE, "", "No test proves this change: it changes source and no test."))
     findings += _uncovered(evidence.hunks)
     return findings

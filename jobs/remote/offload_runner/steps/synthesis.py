@@ -1,8 +1,8 @@
 """The end of a review: `verdict.json` and `assessment.json` for programs, `assessment.md` for people.
 
 `verdict.json`: {"schema": "offload-verdict/1", "verdict": "pass|needs_work|fail", "sha", "merge_base",
-"findings": [{"severity": "error|warning|note", "task", "message", "file", "line"}]}. `assessment.json` holds
-all of the evidence; `docs/playbooks.md` describes it.
+"proof": true|false|null, "findings": [{"severity": "error|warning|note", "task", "message", "file",
+"line"}]}. `assessment.json` holds all of the evidence; `docs/playbooks.md` describes it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from jobs.remote.offload_runner.steps import judge
 from jobs.remote.offload_runner.steps.assessment import headline, render, to_json
 from jobs.remote.offload_runner.steps.evidence import read_evidence
 from jobs.remote.offload_runner.steps.findings import NEEDS_WORK, PASS, WARNING, Finding, Judgement
+from jobs.remote.offload_runner.steps.proven import is_proven
 from jobs.remote.offload_runner.steps.record import Job, say
 
 
@@ -27,6 +28,7 @@ def run(job: Job) -> int:
             "verdict": judgement.verdict,
             "sha": job.sha,
             "merge_base": job.merge_base,
+            "proof": is_proven(evidence),
             "findings": [finding.to_json() for finding in judgement.findings],
         },
     )
