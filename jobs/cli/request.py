@@ -77,7 +77,9 @@ class Request:
 
         from jobs import execution
 
-        return await execution.resolve_repository(self.repo or target.repository, Path.cwd())
+        return await execution.resolve_repository(
+            self.repo or target.repository, Path.cwd(), change_address=":" in (self.repo or "")
+        )
 
     async def job(self) -> Job:
         """Return the one job that target and action name. Raises `NotFound`, or `UsageError` with choices.

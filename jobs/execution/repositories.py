@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from jobs.errors import NotConfigured
 from jobs.forges import registry
-from jobs.forges.target import normalise_url
+from jobs.forges.target import normalise_url, spellings
 from jobs.models import Job, JobEvent, Repository
 from jobs.remote.layout import safe_part
 from jobs.states import Attention, JobState
@@ -22,18 +22,20 @@ from jobs.transitions import set_attention
 GIT_DEADLINE = 10.0
 
 
-async def resolve_repository(text: str, cwd: Path) -> Repository:
+async def resolve_repository(text: str, cwd: Path, *, change_address: bool = False) -> Repository:
     """Return the repository that is meant, making its row at first use.
 
     `text` is a URL, a path, `owner/repo` or a known slug; when it is empty, the current directory's
     upstream counts, then the configured default. Raises `NotConfigured` when nothing names one.
+    The ssh and https addresses of one repository are one row, and git fetches from the first that was named;
+    with `change_address`, from `text`.
     """
     if text:
         known = await Repository.objects.filter(slug=text).afirst()
         known = known or await Repository.objects.filter(short=text).afirst()
         if known is not None and not (cwd / text).exists():
             return known
-        return await _ensure(normalise_url(text, cwd))
+        return await _ensure(normalise_url(text, cwd), change_address=change_address)
     upstream = await _upstream(cwd)
     if upstream:
         return await _ensure(normalise_url(upstream, cwd))
@@ -76,10 +78,14 @@ async def _upstream(cwd: Path) -> str:
 
 
 @sync_to_async
-def _ensure(url: str) -> Repository:
+def _ensure(url: str, *, change_address: bool = False) -> Repository:
     forge = registry.for_url(url)
-    existing = Repository.objects.filter(url=url).first()
+    same = Repository.objects.filter(url__in=spellings(url)).order_by("id")
+    existing = same.filter(url=url).first() or same.first()
     if existing is not None:
+        if change_address and existing.url != url:
+            Repository.objects.filter(id=existing.id).update(url=url)
+            existing.url = url
         return existing
     slug = forge.slug(url)
     short = safe_part(re.split(r"[/\\]", slug)[-1], limit=40)

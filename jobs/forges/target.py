@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from jobs.errors import UsageError
 from jobs.forges.base import COMMIT
@@ -56,6 +56,8 @@ _PATHS = (
     re.compile(r"/(?P<slug>[^/]+/[^/]+)/(?P<kind>commit|commits|tree|src/branch|src/commit)/(?P<ref>.+?)/?"),
 )
 _TOKEN_LENGTH = 16
+_PORTS = {"https": 443, "ssh": 22}
+_SSH_AT_443 = {"git@ssh.github.com:443": "github.com", "git@altssh.gitlab.com:443": "gitlab.com"}
 _SCP = re.compile(r"(?:[A-Za-z0-9_.-]+@)?[A-Za-z0-9_.-]+:(?!//)[^\s]+")
 
 
@@ -199,7 +201,7 @@ def normalise_url(text: str, cwd: Path) -> str:
                     hint="Leave it out, and let git's credential helper or ssh answer.",
                 )
             text = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-        if parts.scheme not in ("https", "http", "ssh", "git") or not parts.netloc:
+        if parts.scheme not in ("https", "http", "ssh", "git") or not parts.netloc or not _has_port(parts):
             raise UsageError(f"{text!r} is not an address that git can fetch from.")
         return _bare(text)
     if _SCP.fullmatch(text):
@@ -210,6 +212,40 @@ def normalise_url(text: str, cwd: Path) -> str:
         f"{text!r} is not a repository: there is no such directory, and it is no URL.",
         hint="Give a path, a URL, or owner/repo.",
     )
+
+
+def spellings(url: str) -> list[str]:
+    """Return the addresses of the repository that `url` names: itself first, then https and ssh forms.
+
+    Only the default ports and the ssh user `git` count: another port can be another server, another user's
+    home another repository. GitHub and GitLab also answer ssh at port 443 of a host of its own. Pure.
+    """
+    user, host, path = "git", "", ""
+    if "://" in url:
+        parts = urlsplit(url)
+        if parts.netloc.lower() in _SSH_AT_443 and parts.scheme == "ssh":
+            host = _SSH_AT_443[parts.netloc.lower()]
+        elif parts.scheme in ("https", "ssh") and parts.port in (None, _PORTS[parts.scheme]):
+            user, host = (parts.username or "git"), parts.hostname or ""
+        path = parts.path
+    elif _SCP.fullmatch(url):
+        account, _, path = url.partition(":")
+        user, _, host = account.rpartition("@")
+    path = path.strip("/")
+    if user != "git" or not host or not path:
+        return [url]
+    host = host.lower()
+    return list(
+        dict.fromkeys([url, f"https://{host}/{path}", f"git@{host}:{path}", f"ssh://git@{host}/{path}"])
+    )
+
+
+def _has_port(parts: SplitResult) -> bool:
+    """Return whether the port is one, or left out."""
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
 
 
 def _bare(text: str) -> str:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 from asgiref.sync import sync_to_async
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from jobs.errors import UsageError
+from jobs.forges.target import normalise_url, spellings
 from jobs.models import Job, Worker
 from jobs.operations.progress import Progress
 
@@ -21,7 +25,7 @@ CLOUD_SECONDS = 8.0
 
 @dataclass(frozen=True)
 class JobFilter:
-    """Which jobs to list. Empty fields match every job; `repository` is a slug, a short name or a URL.
+    """Which jobs to list. Empty fields match every job; `repository`: a slug, short name, address or path.
 
     `removed`: list the removed jobs instead of those with files on a worker; `before`: only jobs with a
     smaller id.
@@ -45,7 +49,10 @@ class JobFilter:
             jobs = jobs.filter(id__lt=self.before)
         if self.repository:
             name = self.repository
-            jobs = jobs.filter(Q(repository__slug=name) | Q(repository__short=name) | Q(repository__url=name))
+            meant = Q(repository__slug=name) | Q(repository__short=name)
+            with contextlib.suppress(UsageError):  # a name, and no address
+                meant |= Q(repository__url__in=spellings(normalise_url(name, Path.cwd())))
+            jobs = jobs.filter(meant)
         if self.states:
             jobs = jobs.filter(state__in=self.states)
         return jobs[: self.limit] if self.limit else jobs

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from jobs.errors import UsageError
 from jobs.forges import registry
-from jobs.forges.target import Target, normalise_url, parse_target
+from jobs.forges.target import Target, normalise_url, parse_target, spellings
 
 GITHUB = "https://github.com/pallets/flask"
 GITLAB = "https://gitlab.com/group/sub/tool"
@@ -126,6 +126,27 @@ def test_addresses_have_one_form(text: str, url: str, tmp_path: Path) -> None:
     assert normalise_url(text, tmp_path) == url
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (GITHUB, "git@github.com:pallets/flask", True),
+        (GITHUB, "ssh://git@github.com/pallets/flask", True),
+        (GITHUB, "ssh://git@ssh.github.com:443/pallets/flask", True),
+        (GITHUB, "git@github.com:/pallets/flask", True),
+        ("https://Git.example/a/b", "ssh://git@git.example:22/a/b", True),
+        (GITHUB, "git@github.com:pallets/click", False),
+        (GITHUB, "http://github.com/pallets/flask", False),  # anybody on the way can answer
+        (GITHUB, "me@github.com:pallets/flask", False),
+        ("https://git.example:8443/a/b", "git@git.example:a/b", False),
+        ("https://git.example/a/b", "ssh://git@git.example:2222/a/b", False),
+        ("/srv/a/b", "https://srv/a/b", False),
+    ],
+)
+def test_ssh_and_https_addresses_of_one_repository(one: str, other: str, same: bool) -> None:
+    assert bool(set(spellings(one)[1:]) & set(spellings(other)[1:])) is same
+    assert (spellings(one)[0], spellings(other)[0]) == (one, other)
+
+
 def test_a_directory_wins_over_owner_and_repo(tmp_path: Path) -> None:
     (tmp_path / "pallets" / "flask").mkdir(parents=True)
     assert normalise_url("pallets/flask", tmp_path) == str(tmp_path / "pallets" / "flask")
@@ -140,6 +161,7 @@ def test_a_directory_wins_over_owner_and_repo(tmp_path: Path) -> None:
         "https://me:hunter2@example.org/a/b",
         "https://ghp_hunter2hunter2hunter2@example.org/a/b",
         "ftp://example.org/a",
+        "https://example.org:port/a/b",
         "a b",
     ],
 )

@@ -1,0 +1,34 @@
+"""Which repository an address names."""
+
+import subprocess
+import tempfile
+from pathlib import Path
+
+from asgiref.sync import sync_to_async
+from django.test import TestCase
+
+from jobs import execution
+from jobs.models import Repository
+from jobs.operations import JobFilter
+from tests.support.factories import make_job
+
+HTTPS = "https://git.example/o/r"
+SSH = "git@git.example:o/r"
+
+
+class RepositoryTests(TestCase):
+    async def test_ssh_and_https_addresses_of_one_repository_are_one_row(self) -> None:
+        clone = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        subprocess.run(["git", "-C", clone, "init", "-q"], check=True)
+        subprocess.run(["git", "-C", clone, "remote", "add", "origin", f"{SSH}.git"], check=True)
+        first = await execution.resolve_repository(f"{HTTPS}.git", clone)
+        for text in ("", SSH, "ssh://git@GIT.example/o/r.git"):
+            assert (await execution.resolve_repository(text, clone)).id == first.id
+        assert (await Repository.objects.aget()).url == HTTPS
+        job = await sync_to_async(make_job)(repository=first)
+        for text in (SSH, HTTPS, "o/r", "r", f"{HTTPS}/"):
+            assert await JobFilter(repository=text).apply().aget() == job
+        assert not await JobFilter(repository="git@git.example:o/other").apply().aexists()
+        await execution.resolve_repository(SSH, clone, change_address=True)
+        assert (await Repository.objects.aget()).url == SSH
+        assert (await execution.resolve_repository("git@elsewhere.example:o/r", clone)).id != first.id
