@@ -40,7 +40,7 @@ _PACK = r"""
 cd -- "$1" && [ -d "$2" ] || exit 44
 session=$2
 shift 2
-find "./$session" -type f "$@" -print0 | tar --null -T - -cf -
+find "./$session" -type f -perm -400 "$@" -print0 | tar --null -T - -cf -
 """
 _MISSING = 44
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from django.utils import timezone
 
-from jobs.errors import CommandFailed, NotFound, Refused
+from jobs.errors import CommandFailed, NotFound, Refused, TooLarge
 from jobs.execution.archive import archive_dir, archive_over, receive
 from jobs.execution.cancel import cancel
 from jobs.models import Job, JobEvent
@@ -26,17 +26,24 @@ BUNDLE_BYTES = 4 * 1024**3
 
 @dataclass(frozen=True)
 class Removal:
-    """What was removed. `bundle` is the local path of the rescued work, if there was any."""
+    """What was removed.
+
+    `bundle`: the local path of the rescued work, if there was any; `kept`: where on the worker a worktree was
+    moved whose work could not be bundled; `notes`: what else a user should know.
+    """
 
     session: str
     bundle: str | None
+    kept: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 async def remove(job_id: int, *, force: bool = False, actor: str = "") -> Removal:
     """Remove a job's session, processes, worktree and files from its worker, verified; keep its record.
 
     Raises `Refused` while it is at work or has work that exists nowhere else, unless `force` is set: then
-    it is cancelled first, and unpushed commits and uncommitted changes are bundled and brought home.
+    it is cancelled first, and unpushed commits and uncommitted changes are bundled and brought home. What
+    git cannot bundle, and evidence that cannot be copied, do not keep a forced removal from its end.
     """
     job = await get_job(job_id)
     if job.removed_at is not None:
@@ -52,18 +59,39 @@ async def remove(job_id: int, *, force: bool = False, actor: str = "") -> Remova
         async with connect(job.worker) as connection:
             await ensure_container(connection, job)
             await connection.client.clean(job.session, force=True)
-        await _mark_removed(job, actor, None)
-        return Removal(job.session, None)
+        removal = Removal(job.session, None)
+        await _mark_removed(job, actor, removal)
+        return removal
     async with connect(job.worker) as connection:
         await ensure_container(connection, job)
         await ensure_job_container(connection, job, lambda text: None)
         await connection.client.clean(job.session, force=force, check=True)
-        await archive_over(connection, job)
+        notes = await _copy_evidence(connection, job, force)
         cleaned = await connection.client.clean(job.session, force=force)
         await remove_job_container(connection, job)
-        bundle = await _bring_home(connection, job, cleaned.get("bundle"))
-    await _mark_removed(job, actor, bundle)
-    return Removal(job.session, bundle)
+        kept = cleaned.get("kept")
+        if kept:
+            notes.append(f"{cleaned.get('because')} The worktree was moved to {kept} on {job.worker}.")
+        try:
+            bundle = await _bring_home(connection, job, cleaned.get("bundle"))
+        except (CommandFailed, TooLarge) as error:
+            bundle, kept = None, cleaned.get("bundle")
+            notes.append(f"The rescued work stays at {kept} on {job.worker}: {error.message}")
+    removal = Removal(job.session, bundle, kept, tuple(notes))
+    await _mark_removed(job, actor, removal)
+    return removal
+
+
+async def _copy_evidence(connection: Connection, job: Job, force: bool) -> list[str]:
+    try:
+        await archive_over(connection, job)
+    except (CommandFailed, TooLarge) as error:
+        if not force:
+            raise Refused(
+                error.message, hint="Use --force to remove the job without its evidence."
+            ) from error
+        return [f"Its evidence was not kept: {error.message}"]
+    return []
 
 
 async def _bring_home(connection: Connection, job: Job, remote: str | None) -> str | None:
@@ -78,9 +106,10 @@ async def _bring_home(connection: Connection, job: Job, remote: str | None) -> s
     return str(target)
 
 
-async def _mark_removed(job: Job, actor: str, bundle: str | None) -> None:
+async def _mark_removed(job: Job, actor: str, removal: Removal) -> None:
     await Job.objects.filter(id=job.id, removed_at__isnull=True).aupdate(removed_at=timezone.now())
-    await JobEvent.objects.acreate(job=job, kind="removed", actor=actor, data={"bundle": bundle})
+    data = {"bundle": removal.bundle, "kept": removal.kept, "notes": list(removal.notes)}
+    await JobEvent.objects.acreate(job=job, kind="removed", actor=actor, data=data)
 
 
 async def discard(job_id: int) -> None:

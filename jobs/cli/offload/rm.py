@@ -19,12 +19,16 @@ async def run(request: Request) -> int:
     request.if_interrupted = f"Interrupted; {job.session} may be partly removed. Repeat the command."
     removal = await execution.remove(job.id, force=request.force, actor=actor())
     if request.json:
-        print_job_json(await load(job.id), bundle=removal.bundle)
+        print_job_json(
+            await load(job.id), bundle=removal.bundle, kept=removal.kept, notes=list(removal.notes)
+        )
         return 0
     print(
         f"{removal.session} was removed from {job.worker}: session, processes and worktree. "
         "Its logs are in the archive."
     )
+    for note in removal.notes:
+        print(note)
     if removal.bundle:
         print(f"Work that existed nowhere else is in {removal.bundle} (read it with `git fetch <bundle>`).")
     return 0

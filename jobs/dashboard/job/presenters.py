@@ -276,7 +276,9 @@ def event_text(event: JobEvent) -> str:
         "finished": lambda: f"Finished, verdict {str(data.get('verdict') or 'none').replace('_', ' ')}",
         "head_moved": lambda: f"The head moved to {str(data.get('to', ''))[:10]}",
         "removed": lambda: (
-            "Removed from the worker" + (f"; rescued work: {data['bundle']}" if data.get("bundle") else "")
+            "Removed from the worker"
+            + (f"; rescued work: {data['bundle']}" if data.get("bundle") else "")
+            + "".join(f". {note}" for note in data.get("notes") or ())
         ),
     }
     make = texts.get(event.kind)

@@ -1,9 +1,11 @@
 """The main job, end to end on this machine: real git, real tmux, the real runner."""
 
 import asyncio
+import importlib
 import subprocess
 from datetime import timedelta
 from pathlib import Path
+from unittest import mock
 
 from django.utils import timezone
 
@@ -162,7 +164,10 @@ class Removing(ExecutionTest):
             await execution.remove(job.id)
         self.assertIn("notes.txt", str(caught.exception))
         self.assertTrue(Path(job.worktree).exists())
-        removal = await execution.remove(job.id, force=True)
+        # Evidence that cannot be copied is no reason to keep the job.
+        with mock.patch.object(importlib.import_module("jobs.execution.archive"), "ARCHIVE_BYTES", 1000):
+            removal = await execution.remove(job.id, force=True)
+        self.assertIn("Its evidence was not kept: ", removal.notes[0])
         assert removal.bundle is not None
         listed = await asyncio.to_thread(
             subprocess.run, ["git", "bundle", "list-heads", removal.bundle], capture_output=True, check=False

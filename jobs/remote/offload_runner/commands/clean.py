@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Mapping, Optional
 
 from jobs.remote.offload_runner import wire
 from jobs.remote.offload_runner.commands.stop import stop
@@ -33,9 +33,10 @@ _BUNDLE_BYTES = 512 * 1024 * 1024
 
 
 def main(options: argparse.Namespace) -> int:
-    """Answer `{"type": "cleaned", "session", "worktree", "processes", "tmux", "bundle"}`.
+    """Answer `{"type": "cleaned", "session", "worktree", "processes", "tmux", "bundle", "kept", "because"}`.
 
-    `worktree` and `tmux` say that they are gone. With `--check` nothing is touched.
+    `worktree` and `tmux` say that they are gone. With `--check` nothing is touched. `kept`: where a worktree
+    was moved whose work could not be bundled, and `because`: why.
     """
     paths = job_paths(options.root, options.session)
     if not options.force:
@@ -43,49 +44,76 @@ def main(options: argparse.Namespace) -> int:
     if options.check:
         wire.emit({"type": "cleaned", "session": paths.session, "checked": True, "bundle": None})
         return EXIT_OK
-    bundle: Optional[str] = None
+    rescued: Dict[str, Any] = {"bundle": None}
     tmux = from_options(options)
     if paths.job_dir.is_dir():
         stop(paths, _GRACE_SECONDS, options.containers, tmux)
     if options.force:
-        bundle = _rescue(paths, options.containers)
+        rescued = _rescue(paths, options.containers)
     _end_sessions(tmux, paths.session)
     _remove_trees(paths, options.containers)
     if not options.keep_files:
         _remove_files(paths)
     answer: Dict[str, Any] = {"type": "cleaned", "session": paths.session, "worktree": True, "tmux": True}
-    wire.emit({**answer, "processes": 0, "bundle": bundle})
+    wire.emit({**answer, "processes": 0, **rescued})
     return EXIT_OK
 
 
 def survey(paths: JobPaths, containers: Optional[Containers]) -> Dict[str, Any]:
-    """Return what the worktree holds that is nowhere else; git runs where the job's code does."""
-    if containers is None:
-        return unsaved.survey(paths.root, paths.session)
-    said = _in_job(paths, containers, ["unsaved", "list", "--session", paths.session], b"", _SURVEY_BYTES)
+    """Return what the worktree holds that is nowhere else; git runs where the job's code does.
+
+    Raises `RunnerError` (`unsaved_unknown`).
+    """
     try:
+        if unsaved.has_lost_git(paths):
+            raise ValueError("its .git is missing")
+        if containers is None:
+            return unsaved.survey(paths.root, paths.session)
+        said = _in_job(paths, containers, ["unsaved", "list", "--session", paths.session], b"", _SURVEY_BYTES)
         return unsaved.checked(json.loads(said))
-    except (ValueError, RecursionError):
+    except (RunnerError, OSError, ValueError, RecursionError) as error:
         raise RunnerError(
             "unsaved_unknown",
-            "What is unsaved in the worktree of %s is unknown: git answered nonsense." % paths.session,
+            "What is unsaved in %s is unknown: %s." % (paths.worktree, str(error).rstrip(".")),
             "Use --force to remove it all the same.",
-        ) from None
+            EXIT_REFUSED,
+        ) from error
 
 
-def _rescue(paths: JobPaths, containers: Optional[Containers]) -> Optional[str]:
+def _rescue(paths: JobPaths, containers: Optional[Containers]) -> Dict[str, Any]:
+    """Save what is nowhere else: in a bundle, else by moving the worktree. Return fields of the answer."""
     if not os.path.lexists(str(paths.worktree)):
-        return None
-    if containers is None:
-        return worktree.rescue(paths.root, paths.session)
+        return {"bundle": None}
     try:
         seen = survey(paths, containers)
     except RunnerError as error:
         # Where git does not work in a worktree that was only reviewed, a forced removal goes on. What an
         # agent wrote for the user is not given up for that.
-        if error.code not in ("unsaved_unknown", "job_git_failed") or unsaved.keeps_everything(paths):
+        return _set_aside(paths, error) if unsaved.keeps_everything(paths) else {"bundle": None}
+    try:
+        if containers is None:
+            return {"bundle": unsaved.rescue(paths.root, paths.session, seen)}
+        return {"bundle": _rescue_in_job(paths, containers, seen)}
+    except RunnerError as error:
+        if error.code == "no_space":
             raise
-        return None
+        return _set_aside(paths, error)
+
+
+def _set_aside(paths: JobPaths, cause: RunnerError) -> Dict[str, Any]:
+    try:
+        kept = unsaved.set_aside(paths.root, paths.session)
+    except OSError as error:
+        raise RunnerError(
+            "rescue_failed",
+            "%s Moving %s to safety failed too: %s." % (cause.message, paths.worktree, error.strerror),
+            "Save what you need from it and remove the directory; then remove the job again.",
+            EXIT_SOFTWARE,
+        ) from cause
+    return {"bundle": None, "kept": kept, "because": cause.message}
+
+
+def _rescue_in_job(paths: JobPaths, containers: Containers, seen: Mapping[str, Any]) -> Optional[str]:
     files = unsaved.uncommitted(paths, seen)
     if not files and not seen["commits"]:
         return None
@@ -178,11 +206,10 @@ def _remove_files(paths: JobPaths) -> None:
     # Renamed first, so that no reader of jobs sees half of one.
     trash = Path(os.path.join(str(paths.root), "jobs", ".removing-" + paths.session))
     for _ in range(2):
-        if trash.exists():
-            remove_tree(trash)
-        if paths.job_dir.exists():
+        remove_tree(trash)
+        if os.path.lexists(str(paths.job_dir)):
             os.rename(str(paths.job_dir), str(trash))
-    if trash.exists() or paths.job_dir.exists():
+    if os.path.lexists(str(trash)) or os.path.lexists(str(paths.job_dir)):
         raise RunnerError(
             "remove_failed",
             "Removing %s left files there." % paths.job_dir,

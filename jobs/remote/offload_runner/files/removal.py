@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Dict, List
@@ -14,13 +15,17 @@ from jobs.remote.offload_runner.protocol import EXIT_SOFTWARE
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PATH = getattr(os, "O_PATH", os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC
 _LIFTED = ".removing-"
+_MOST_RETRIES = 1000
+_MOUNTS = "/proc/self/mountinfo"
 
 
 def remove_tree(path: Path) -> None:
     """Remove a directory and everything below it, read-only parts too; a link is removed itself.
 
-    Absent is success. Raises `RunnerError` (`remove_failed`) that names the path which resists, and why.
+    Absent is success. Raises `RunnerError` (`remove_failed`) that names the path which resists, and why;
+    nothing is removed when a file system is mounted there.
     """
+    _refuse_mounts(path, itself=True)
     try:
         if not stat.S_ISDIR(os.lstat(str(path)).st_mode):
             os.unlink(str(path))
@@ -35,22 +40,46 @@ def remove_tree(path: Path) -> None:
 
 def empty_tree(path: Path) -> None:
     """Remove everything below a directory and keep the directory. Raises `RunnerError`."""
+    _refuse_mounts(path, itself=False)
     top = _open_folder(str(path), None)
     # Directories are lifted to the top before they are emptied, so that no depth needs a long path or many
     # descriptors. For messages: what each was called.
     names: Dict[str, str] = {}
+    retries = 0
     try:
         while True:
             waiting = os.listdir(top)
             if not waiting:
                 return
             for name in waiting:
-                _remove_entry(top, name, names.pop(name, name), names, path)
+                retries += _remove_entry(top, name, names.pop(name, name), names, path)
+                if retries > _MOST_RETRIES:
+                    raise _failed(str(path), OSError(errno.EBUSY, "files are still being written there"))
     finally:
         os.close(top)
 
 
-def _remove_entry(top: int, name: str, called: str, names: Dict[str, str], path: Path) -> None:
+def _refuse_mounts(path: Path, *, itself: bool) -> None:
+    """Refuse to empty another file system that is mounted below the path, or at it."""
+    top = os.path.join(os.path.realpath(str(path.parent)), path.name)
+    try:
+        with open(_MOUNTS, "rb") as file:
+            lines = os.fsdecode(file.read()).splitlines()
+    except FileNotFoundError:
+        return  # not Linux
+    for line in lines:
+        place = re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), line.split(" ")[4])
+        if place.startswith(top + "/") or (itself and place == top):
+            raise RunnerError(
+                "remove_failed",
+                "Removing %s failed: a file system is mounted at %s." % (path, place),
+                "Unmount it (`umount %s`) and remove the job again." % place,
+                EXIT_SOFTWARE,
+            )
+
+
+def _remove_entry(top: int, name: str, called: str, names: Dict[str, str], path: Path) -> bool:
+    """Remove one entry of the top, or a part of it; tell whether something was put in meanwhile."""
     try:
         if _is_folder(name, top):
             _lift(top, name, called, names)
@@ -58,11 +87,14 @@ def _remove_entry(top: int, name: str, called: str, names: Dict[str, str], path:
         else:
             os.unlink(name, dir_fd=top)
     except FileNotFoundError:
-        return  # another process removed it
+        return False  # another process removed it
     except OSError as error:
         if _is_busy(error):
-            return  # something was put in meanwhile; the next round takes it
-        raise _failed(os.path.join(str(path), called), error) from error
+            return True
+        inner = error.filename if isinstance(error.filename, str) and error.filename != name else ""
+        there, was = (os.path.join(str(path), part, inner).rstrip("/") for part in (name, called))
+        raise _failed(there if there == was else "%s (it was %s)" % (there, was), error) from error
+    return False
 
 
 def _is_busy(error: OSError) -> bool:

@@ -159,7 +159,10 @@ class Git:
         """
         argv = command_line(args, config)
         try:
-            done = _communicate(argv, self.directory, environment(env), input, deadline, limit)
+            # What is no repository any more must not be taken for a part of one above it.
+            above = {"GIT_CEILING_DIRECTORIES": os.path.dirname(os.path.abspath(self.directory))}
+            full = environment({**above, **(env or {})})
+            done = _communicate(argv, self.directory, full, input, deadline, limit)
         except FileNotFoundError as exc:
             if not os.path.isdir(self.directory):
                 raise RunnerError("git_failed", "The directory %s is not there." % self.directory) from exc

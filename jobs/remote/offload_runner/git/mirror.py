@@ -89,6 +89,11 @@ class Mirror:
         """Return git in the mirror."""
         return Git(str(self.path))
 
+    @property
+    def is_usable(self) -> bool:
+        """Tell whether git takes it for a repository."""
+        return self.path.is_dir() and self.git.ok("rev-parse", "--is-bare-repository")
+
     def ref(self, session: str, name: str) -> str:
         """Return a job's private ref: `head` or `base`."""
         return "refs/offload/%s/%s" % (session, name)
@@ -173,7 +178,7 @@ def ensure(path: Path, url: str, object_format: str) -> Mirror:
     else:
         _restore(path, url, object_format)
     mirror = Mirror(path)
-    if not mirror.git.ok("rev-parse", "--is-bare-repository"):
+    if not mirror.is_usable:
         raise _damaged(path, "it is no git repository any more")
     return mirror
 
@@ -247,7 +252,7 @@ def of_job(root: Path, session: str) -> List[Mirror]:
     return [
         mirror
         for mirror in all_mirrors(root)
-        if mirror.session_refs(session)
+        if (mirror.is_usable and mirror.session_refs(session))
         or mirror.worktree_entries(job.worktree)
         or mirror.worktree_entries(job.base_worktree)
     ]

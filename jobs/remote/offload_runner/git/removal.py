@@ -28,14 +28,11 @@ def remove(root: Path, session: str, emit: Emit = lambda text: None) -> Dict[str
     for mirrored in mirrors:
         with mirror.locked(mirrored.path, emit):
             _remove_trees(mirrored, job)
-            refs += len(mirrored.session_refs(session))
-            mirrored.heal(session)
-            mirrored.drop_refs(session)
+            refs += _drop_refs(mirrored, session)
     if not mirrors:
         _remove_trees(None, job)
     left = [str(path) for path in _trees(job) if os.path.lexists(path)]
     for mirrored in mirrors:
-        left += mirrored.session_refs(session)
         left += [str(entry) for tree in _trees(job) for entry in mirrored.worktree_entries(tree)]
     if left:
         raise RunnerError(
@@ -45,6 +42,28 @@ def remove(root: Path, session: str, emit: Emit = lambda text: None) -> Dict[str
             exit_code=EXIT_SOFTWARE,
         )
     return {"worktree": True, "refs": refs}
+
+
+def _drop_refs(mirrored: Mirror, session: str) -> int:
+    """Delete a job's refs; return how many there were. In what is no repository any more there are none."""
+    if not mirrored.is_usable:
+        return 0
+    try:
+        found = mirrored.session_refs(session)
+        mirrored.heal(session)
+        mirrored.drop_refs(session)
+        left = mirrored.session_refs(session)
+        why = "%s are still there" % ", ".join(left)
+    except (RunnerError, OSError) as error:
+        left, why = [session], str(error).rstrip(".")
+    if left:
+        raise RunnerError(
+            "remove_failed",
+            "Removing the refs of %s from %s failed: %s." % (session, mirrored.path, why),
+            hint="If the mirror is damaged, remove it; the next job of this repository makes a new one.",
+            exit_code=EXIT_SOFTWARE,
+        )
+    return len(found)
 
 
 def _trees(job: JobPaths) -> List[Path]:

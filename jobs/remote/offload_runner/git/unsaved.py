@@ -72,6 +72,12 @@ def keeps_everything(job: JobPaths) -> bool:
     return (plan.get("job") or {}).get("action", "") in _KEEPING_ACTIONS
 
 
+def has_lost_git(job: JobPaths) -> bool:
+    """Tell whether git cannot say what is the user's in a worktree that has no repository any more."""
+    there = os.path.lexists(str(job.worktree)) and not os.path.lexists(str(job.worktree / ".git"))
+    return there and not _marker(job).exists() and keeps_everything(job)
+
+
 def check_clean(root: Path, session: str, seen: Optional[Mapping[str, Any]] = None) -> Dict[str, List[str]]:
     """Return what removing the job would lose: `unpushed` commits and `uncommitted` files, for display.
 
@@ -89,15 +95,15 @@ def uncommitted(job: JobPaths, seen: Mapping[str, Any]) -> List[str]:
     return [path for path, state in sorted(seen["status"].items()) if left.get(path) != state]
 
 
-def rescue(root: Path, session: str) -> "str | None":
+def rescue(root: Path, session: str, seen: Optional[Mapping[str, Any]] = None) -> "str | None":
     """Bundle all that `check_clean` finds into `state/rescue/`, verify it, and return its path.
 
     The bundle holds `wip` (a commit of the uncommitted files), `head`, and the branches made in the
     worktree, down to the base's history. None when there is nothing to rescue. When anything of it fails,
-    `RunnerError` is raised, and nothing may be removed.
+    `RunnerError` is raised, and nothing may be removed. `seen`: a survey, if there is one.
     """
     job = paths.job_paths(root, session)
-    seen = survey(root, session)
+    seen = survey(root, session) if seen is None else seen
     files = uncommitted(job, seen)
     if not files and not seen["commits"]:
         return None
@@ -117,6 +123,13 @@ def rescue_path(root: Path, session: str) -> Path:
         number += 1
         target = directory / ("%s-%s-%d.bundle" % (session, stamp, number))
     return target
+
+
+def set_aside(root: Path, session: str) -> str:
+    """Move a worktree that git cannot read to `state/rescue/`; return its path there."""
+    target = rescue_path(root, session).with_suffix("")
+    os.rename(str(paths.job_paths(root, session).worktree), str(target))
+    return str(target)
 
 
 def bundle(root: Path, session: str, files: List[str], target: Path) -> None:
