@@ -116,7 +116,7 @@ async def _known_there(connection: Connection, job: Job) -> list[str]:
 
 
 def _here_too(source: Path, names: Sequence[str]) -> list[str]:
-    listed = Git(str(source)).run(
+    listed = Git(str(source), is_ours=False).run(
         "cat-file",
         "--batch-check=%(objectname) %(objecttype)",
         input="".join(f"{n}\n" for n in names).encode(),
@@ -149,7 +149,7 @@ def _nothing_new(source: Path, tips: Sequence[str], known: Sequence[str]) -> boo
     if not known:
         return False
     words = "".join(f"{tip}\n" for tip in tips) + "".join(f"^{name}\n" for name in known)
-    done = Git(str(source)).run("rev-list", "--max-count=1", "--stdin", input=words.encode())
+    done = Git(str(source), is_ours=False).run("rev-list", "--max-count=1", "--stdin", input=words.encode())
     return not done.stdout.strip()
 
 
@@ -167,7 +167,8 @@ async def _bundle(source: Path, refs: Mapping[str, str], known: Sequence[str], f
     file.write(head.encode())
     file.flush()
     words = "".join(f"{sha}\n" for sha in refs.values()) + "".join(f"^{name}\n" for name in known)
-    argv = command_line(["pack-objects", "--revs", "--stdout", "--thin", "--quiet", "--delta-base-offset"])
+    pack = ["pack-objects", "--revs", "--stdout", "--thin", "--quiet", "--delta-base-offset"]
+    argv = command_line(pack, is_ours=False)
     process = await asyncio.create_subprocess_exec(
         *argv, cwd=source, env=environment(), stdin=subprocess.PIPE, stdout=file, stderr=subprocess.PIPE
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from pathlib import Path
 
@@ -15,7 +16,10 @@ from jobs.errors import NotConfigured
 from jobs.forges import registry
 from jobs.forges.target import normalise_url, spellings
 from jobs.models import Job, JobEvent, Repository
+from jobs.remote.answers import translate
 from jobs.remote.layout import safe_part
+from jobs.remote.offload_runner.errors import RunnerError
+from jobs.remote.offload_runner.git.command import Completed, refuse_foreign
 from jobs.states import Attention, JobState
 from jobs.transitions import set_attention
 
@@ -49,19 +53,25 @@ async def resolve_repository(text: str, cwd: Path, *, change_address: bool = Fal
 
 
 async def _git(cwd: Path, *argv: str) -> str:
+    """Return what git prints, empty when it fails. Raises `Refused` in a repository of another user."""
     process = await asyncio.create_subprocess_exec(
         "git", "-C", str(cwd), *argv,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "LC_ALL": "C"},
     )  # fmt: skip
     try:
         async with asyncio.timeout(GIT_DEADLINE):
-            output, _ = await process.communicate()
+            output, complaint = await process.communicate()
     except BaseException:
         process.kill()
         await process.wait()
         raise
+    try:
+        refuse_foreign(Completed(process.returncode or 0, output, complaint))
+    except RunnerError as error:
+        raise translate(error.to_json()) from error
     return output.decode(errors="replace").strip() if process.returncode == 0 else ""
 
 

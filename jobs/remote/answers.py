@@ -42,6 +42,7 @@ _ERRORS: Mapping[str, type[OffloadError]] = {
     "python_too_old": NotConfigured,
     "unpushed": Refused,
     "uncommitted": Refused,
+    "foreign_repository": Refused,
     "unsaved_unknown": Refused,
     "running": Refused,
     "already_running": Refused,

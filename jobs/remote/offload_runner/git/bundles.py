@@ -36,7 +36,7 @@ def look_up(source: Path, spec: Mapping[str, Any]) -> Dict[str, Any]:
     fetch.check_ref(base)
     refs = fetch.ask(Path("/"), there, [ref, base])
     needs_base = bool(spec.get("needs_base", True))
-    git = Git(str(source))
+    git = Git(str(source), is_ours=False)
     asked = base
     name, base = find(Path("/"), there, refs, ref, base, needs_base)
     if not name:

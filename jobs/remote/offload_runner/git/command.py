@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Callable, Dict, List, Mapping, NoReturn, Optional, Sequence, Tuple
 
 from jobs.remote.offload_runner.errors import RunnerError
-from jobs.remote.offload_runner.protocol import EXIT_SOFTWARE, EXIT_UNAVAILABLE
+from jobs.remote.offload_runner.protocol import EXIT_REFUSED, EXIT_SOFTWARE, EXIT_UNAVAILABLE
 
 LOCAL_SECONDS = 600.0  # a command on this machine's disk, a large checkout included
 TALK_SECONDS = 60.0  # one question to a remote
@@ -33,7 +33,6 @@ _STDERR_TAIL = 64 * 1024
 
 # Overrides of the user's and the repository's configuration, for every command.
 OVERRIDES: Tuple[str, ...] = (
-    "safe.directory=*",
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
     "core.quotePath=false",
@@ -57,6 +56,13 @@ OVERRIDES: Tuple[str, ...] = (
     "filter.lfs.process=",
     "filter.lfs.required=false",
 )
+# Mirrors and worktrees are Offload's own, and in a container they belong to another number.
+_OURS = "safe.directory=*"
+# What git says of a repository of another user, since 2.36 and before.
+_FOREIGN = re.compile(
+    rb"detected dubious ownership in repository at '(.*)'|unsafe repository \('(.*)' is owned"
+)
+
 # Of the caller's GIT_* variables only those that say how to reach and to trace; none that says where.
 _KEPT = re.compile(
     r"^GIT_(SSH|SSH_COMMAND|SSH_VARIANT|SSL_\w+|HTTP_\w+|PROXY_\w+|CONFIG_(GLOBAL|SYSTEM|NOSYSTEM)|EXEC_PATH|TRACE\w*)$"
@@ -136,9 +142,13 @@ def ssh_environment() -> Dict[str, str]:
 
 @dataclass(frozen=True)
 class Git:
-    """git in one directory: a bare mirror or a worktree."""
+    """git in one directory: a bare mirror or a worktree.
+
+    `is_ours`: it belongs to Offload. Else git refuses to read it if it belongs to another user.
+    """
 
     directory: str
+    is_ours: bool = True
 
     def run(
         self,
@@ -157,7 +167,7 @@ class Git:
         `config` holds further `name=value` overrides; `doing` says what we were about, for the message.
         More than `limit` bytes of output raise `RunnerError` (`too_large`), or are cut off with `cut`.
         """
-        argv = command_line(args, config)
+        argv = command_line(args, config, is_ours=self.is_ours)
         try:
             # What is no repository any more must not be taken for a part of one above it.
             above = {"GIT_CEILING_DIRECTORIES": os.path.dirname(os.path.abspath(self.directory))}
@@ -220,19 +230,37 @@ class Git:
         return done.stdout.decode("ascii").strip() if done.exit_code == 0 else ""
 
 
-def command_line(args: Sequence[str], config: Sequence[str] = ()) -> List[str]:
-    """Return the argv of a git command with our overrides."""
-    argv = ["git"]
+def command_line(args: Sequence[str], config: Sequence[str] = (), *, is_ours: bool = True) -> List[str]:
+    """Return the argv of a git command with our overrides; `is_ours`: see `Git`."""
+    argv = ["git", *(["-c", _OURS] if is_ours else [])]
     for setting in (*OVERRIDES, *config):
         argv += ["-c", setting]
     return [*argv, *args]
 
 
 def fail(doing: str, done: Completed) -> NoReturn:
-    """Raise the error that a failed command stands for: `no_space`, or `git_failed`."""
+    """Raise the error that a failed command stands for: `no_space`, `foreign_repository`, or `git_failed`."""
     if no_space(done):
         raise out_of_space(doing)
+    refuse_foreign(done)
     raise RunnerError("git_failed", "%s failed: %s." % (doing, done.reason), exit_code=EXIT_SOFTWARE)
+
+
+def refuse_foreign(done: Completed) -> None:
+    """Raise `RunnerError` (`foreign_repository`) when git refused a repository of another user.
+
+    Its configuration can name programs, which git would run as the caller.
+    """
+    found = _FOREIGN.search(done.stderr)
+    if found:
+        place = shown(text(found[1] or found[2]))
+        raise RunnerError(
+            "foreign_repository",
+            "%s belongs to another user, so git does not read it." % place,
+            hint="If you trust its owner: `git config --global --add safe.directory %s`."
+            % shlex.quote(place),
+            exit_code=EXIT_REFUSED,
+        )
 
 
 def no_space(done: Completed) -> bool:

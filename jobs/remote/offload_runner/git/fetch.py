@@ -18,6 +18,7 @@ from jobs.remote.offload_runner.git.command import (
     fail,
     no_space,
     out_of_space,
+    refuse_foreign,
     ssh_environment,
     without_credentials,
 )
@@ -63,11 +64,6 @@ class Remote:
     def shown(self) -> str:
         """Return the URL without credentials."""
         return without_credentials(self.url)
-
-    def options(self) -> List[str]:
-        """Return the options of ls-remote and fetch that the kind of URL asks for."""
-        # upload-pack starts with a clean configuration, and would refuse a repository of another user.
-        return ["--upload-pack=git -c safe.directory=* upload-pack"] if self.is_local else []
 
     def environment(self) -> Dict[str, str]:
         """Return the variables that the kind of URL asks for."""
@@ -149,7 +145,7 @@ def ask(root: Path, remote: Remote, wanted: List[str]) -> RemoteRefs:
     names: List[str] = []  # all of them, where asking costs nothing
     if not remote.is_local:
         names = ["HEAD", *_USUAL_BASES, *[name for name in wanted if name and not is_sha(name)]]
-    done = _talk(root, remote, "ls-remote", "--symref", *remote.options(), "--", remote.url, *names)
+    done = _talk(root, remote, "ls-remote", "--symref", "--", remote.url, *names)
     if done.exit_code != 0:
         _unreachable(remote, done)
     refs: Dict[str, str] = {}
@@ -181,7 +177,6 @@ def fetch(git: Git, remote: Remote, refs: Dict[str, str]) -> None:
         "--no-auto-gc",
         "--no-show-forced-updates",
         "--update-shallow",
-        *remote.options(),
         "--",
         remote.url,
         *specs,
@@ -211,7 +206,7 @@ def fetch(git: Git, remote: Remote, refs: Dict[str, str]) -> None:
 def not_found(root: Path, remote: Remote, ref: str) -> RunnerError:
     """Return the error for a ref that the remote does not have, with a hint at what it has."""
     pattern = [] if remote.is_local else ["--heads"]
-    done = _talk(root, remote, "ls-remote", *pattern, *remote.options(), "--", remote.url)
+    done = _talk(root, remote, "ls-remote", *pattern, "--", remote.url)
     names = re.findall(
         r"\trefs/(heads/\S+|pull/\d+/head|merge-requests/\d+/head)", done.stdout.decode("utf-8", "replace")
     )
@@ -233,10 +228,8 @@ def not_found(root: Path, remote: Remote, ref: str) -> RunnerError:
 
 
 def _talk(root: Path, remote: Remote, *args: str) -> Completed:
-    # Not inside whatever repository the root may happen to lie in.
-    env: Dict[str, str] = {**remote.environment(), "GIT_CEILING_DIRECTORIES": str(root.parent)}
     try:
-        return Git(str(root)).run(*args, check=False, deadline=TALK_SECONDS, env=env)
+        return Git(str(root)).run(*args, check=False, deadline=TALK_SECONDS, env=remote.environment())
     except RunnerError as exc:
         if exc.code != "timed_out":
             raise
@@ -244,6 +237,7 @@ def _talk(root: Path, remote: Remote, *args: str) -> Completed:
 
 
 def _unreachable(remote: Remote, done: Completed) -> NoReturn:
+    refuse_foreign(done)
     if _NO_REPOSITORY.search(done.stderr.decode("utf-8", "replace")):
         raise _not_a_repository(remote, done.reason)
     raise _no_answer(remote, done.reason)
