@@ -118,7 +118,7 @@ def test_a_file_system_that_is_mounted_in_a_tree_is_not_emptied(tmp_path: Path) 
     argv = ["unshare", "--mount", sys.executable, "-c", _MOUNTED, str(tree), str(other)]
     done = subprocess.run(argv, cwd=PROJECT, capture_output=True, text=True, check=False)
     if b"unshare" in done.stderr.encode():
-        pytest.skip("This machine lets nobody mount.")
+        pytest.skip("Mounting is not possible on this machine.")
     assert done.stdout.splitlines() == [
         f"Removing {tree} failed: a file system is mounted at {place}. "
         f"Unmount it (`umount {place}`) and remove the job again."
