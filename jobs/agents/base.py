@@ -82,6 +82,20 @@ class Call:
     gateway: Gateway | None = None
 
 
+@dataclass(frozen=True)
+class Program:
+    """The program of an agent, as a worker's jobs find it on their PATH.
+
+    `oldest`: the version it must have at least, None when it is not asked for one; `install`: the shell
+    command that installs it, if there is one.
+    """
+
+    agent: str
+    name: str
+    oldest: tuple[int, int] | None = None
+    install: str = ""
+
+
 class Agent(ABC):
     """A coding agent that is called as a program."""
 
@@ -91,6 +105,10 @@ class Agent(ABC):
     def profile(self) -> Profile | None:
         """Return its profile, if it has one."""
         return None
+
+    @abstractmethod
+    def program(self) -> Program:
+        """Return its program. Raises `NotConfigured` when the settings name none."""
 
     @abstractmethod
     def review(self, request: str) -> Call:

@@ -40,6 +40,7 @@ from jobs.execution.requests import (
     require_idle,
     stop_machine,
 )
+from jobs.execution.secrets import configured_agents
 from jobs.execution.secrets import store as secret_store
 from jobs.execution.submit import JobRequest, find_job, find_jobs, resume, submit
 
@@ -53,6 +54,7 @@ __all__ = [
     "busy_jobs",
     "cancel",
     "check_head",
+    "configured_agents",
     "diff",
     "discard",
     "end_waiting_jobs",

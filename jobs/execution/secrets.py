@@ -70,9 +70,16 @@ def _read(names: list[str]) -> dict[str, str]:
 def agent_of(job: Job) -> Agent | None:
     """Return the job's agent, set up as the settings say; None without one."""
     name = job.options.get("agent")
+    return _configured(name) if name else None
+
+
+def configured_agents() -> list[Agent]:
+    """Return every agent, set up as the settings say."""
+    return [_configured(name) for name in agents.NAMES]
+
+
+def _configured(name: str) -> Agent:
     config = settings.OFFLOAD
-    if not name:
-        return None
     return agents.get(
         name,
         url=config.agent_url,

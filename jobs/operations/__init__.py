@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from jobs.lazy import load_on_first_use
 
 if TYPE_CHECKING:
+    from jobs.operations.agent_checks import check_agents
     from jobs.operations.checks import check_everything, check_worker_in_full
     from jobs.operations.confirmation import ConfirmationPlan
     from jobs.operations.events import read_events
@@ -105,6 +106,7 @@ __all__ = [
     "add_token",
     "add_worker",
     "build_image",
+    "check_agents",
     "check_everything",
     "check_google",
     "check_token",

@@ -14,6 +14,7 @@ from jobs.workers.host_keys import forget_pins, pins_of
 from jobs.workers.idle import Parts
 from jobs.workers.lifecycle import check_worker, ensure_local_worker, find_worker, get_job, observe_worker
 from jobs.workers.probe import Machine, look_at
+from jobs.workers.programs import find_program
 from jobs.workers.repair import repair_machine
 from jobs.workers.ssh_config import words_for_ssh
 from jobs.workers.terminal import (
@@ -53,6 +54,7 @@ __all__ = [
     "ensure_job_container",
     "ensure_local_worker",
     "ensure_sibling",
+    "find_program",
     "find_sibling",
     "find_worker",
     "forget_pins",

@@ -6,12 +6,16 @@ import hashlib
 import os
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from django.conf import settings
 
 from jobs import execution, workers
 from jobs.errors import NotConfigured, NotFound, WorkerUnavailable
 from jobs.models import Job, Worker
+from jobs.operations import check_agents
 from jobs.states import JobState
 from jobs.workers import connect
 from jobs.workers.container.check import check_container
@@ -281,6 +285,17 @@ class Checking(ContainerTest):
         severity, text = (await self._said())["container"]
         self.assertEqual(severity, "fail")
         self.assertIn("its root file system is writable", text)
+
+    async def test_doctor_looks_for_agents_in_the_image(self) -> None:
+        config = settings.OFFLOAD
+        with self.settings(OFFLOAD=replace(config, values={**config.values, "agent_command": "sleep 1"})):
+            gemini, generic = await check_agents([self.box])
+        self.assertEqual(gemini.severity.value, "warn", gemini)
+        self.assertIn(f"There is no gemini in the image {self.engine.image}.", gemini.detail)
+        self.assertIn("fleet image build", gemini.remedy)
+        self.assertEqual(generic.severity.value, "pass", generic)
+        self.assertIn("bin/sleep; its version is not asked for.", generic.detail)
+        self.assertNotIn(self.name, self.docker("ps", "--all", "--format", "{{.Names}}"))
 
 
 class OnePerJob(ContainerTest):

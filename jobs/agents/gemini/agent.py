@@ -9,10 +9,13 @@ import json
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from jobs.agents.base import REVIEW_PROMPT, Agent, Call, Gateway, Profile, with_request
+from jobs.agents.base import REVIEW_PROMPT, Agent, Call, Gateway, Profile, Program, with_request
 
 PROFILE = "gemini-cli-config"
 KEY = "GEMINI_API_KEY"
+VERSION = "0.61.0"
+# The read-only policy and the events were tried with this one: an older one may ignore the policy.
+OLDEST = (0, 61)
 _SETTINGS: dict[str, Any] = {
     # A user's own login never counts, and a home without one is not asked for it.
     "security": {
@@ -60,6 +63,10 @@ class Gemini(Agent):
             "work/.gemini/.env": "",
         }
         return Profile(PROFILE, files, keep=(".gemini/tmp", ".gemini/history"))
+
+    def program(self) -> Program:
+        """Return its program."""
+        return Program(self.name, "gemini", OLDEST, f"npm install --global @google/gemini-cli@{VERSION}")
 
     def review(self, request: str) -> Call:
         """Return the call. The policy in its profile lets it read, in whatever mode it is."""

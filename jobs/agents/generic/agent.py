@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass
 from typing import ClassVar
 
-from jobs.agents.base import REVIEW_PROMPT, Agent, Call, with_request
+from jobs.agents.base import REVIEW_PROMPT, Agent, Call, Program, with_request
 from jobs.errors import NotConfigured
 
 
@@ -18,8 +18,15 @@ class Generic(Agent):
     secrets: tuple[str, ...] = ()
     name: ClassVar[str] = "generic"
 
+    def program(self) -> Program:
+        """Return its program. Raises `NotConfigured` without a command."""
+        return Program(self.name, self._argv()[0])
+
     def review(self, request: str) -> Call:
         """Return the call. Raises `NotConfigured` without a command."""
+        return Call(argv=self._argv(), prompt=with_request(REVIEW_PROMPT, request), secrets=self.secrets)
+
+    def _argv(self) -> tuple[str, ...]:
         try:
             argv = tuple(shlex.split(self.command))
         except ValueError as error:
@@ -29,4 +36,4 @@ class Generic(Agent):
                 "The agent `generic` has no command.",
                 hint="Set it: `manage.py offload setup --set agent_command='claude -p'`.",
             )
-        return Call(argv=argv, prompt=with_request(REVIEW_PROMPT, request), secrets=self.secrets)
+        return argv

@@ -27,6 +27,8 @@ async def run(request: Request) -> int:
             raise UsageError("--gcp checks no worker.", hint="Write doctor --gcp, or doctor WORKER.")
         return await doctor_gcp(request)
     require_gcp(request)
+    if request.agents:
+        return await _doctor_of_agents(request)
     if request.words:
         return await _doctor_of_worker(request)
     if request.forget_host_key:
@@ -54,6 +56,18 @@ async def _doctor_of_worker(request: Request) -> int:
     )
     if request.json:
         print_json("doctor", {"worker": worker.name, "checks": check_output.rows(problems)})
+    else:
+        _print(problems)
+    return check_output.exit_code(problems)
+
+
+async def _doctor_of_agents(request: Request) -> int:
+    if request.apply or request.forget_host_key:
+        raise UsageError("--agents only checks.", hint="Leave --apply and --forget-host-key out.")
+    workers = [await sync_to_async(find_worker)(request.words[0])] if request.words else []
+    problems = await operations.check_agents(workers)
+    if request.json:
+        print_json("doctor", {"checks": check_output.rows(problems)})
     else:
         _print(problems)
     return check_output.exit_code(problems)
