@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 from jobs.simulator import catalog, resources
 from jobs.simulator.world import ROOT, ApiError, Json, World, invalid, not_found
+
+# Of one machine: https://cloud.google.com/compute/docs/metadata/manage-guest-attributes
+GUEST_QUERIES_A_MINUTE, GUEST_QUERIES_A_SECOND = 10, 3
 
 
 class Reading:
@@ -15,6 +20,7 @@ class Reading:
         self.page_size = 500
         self.empty_pages = False
         self.no_filters = False
+        self._guest_queries: dict[str, list[float]] = {}  # when a machine was asked, by its id
 
     def read(
         self, scope: str, collection: str, name: str | None, verb: str | None, query: dict[str, str]
@@ -35,6 +41,7 @@ class Reading:
             return self.page([v for k, v in self.world.resources.items() if k.startswith(prefix)], query)
         one = self.world.find(path)
         if verb == "getGuestAttributes":
+            self._require_guest_quota(one)
             return self._guest_attributes(path, query)
         if verb == "serialPort":
             text = self.world.consoles.get(path, "").encode()
@@ -44,6 +51,16 @@ class Reading:
         if verb is not None:
             raise not_found(f"{path}/{verb}")
         return _public(one)
+
+    def _require_guest_quota(self, machine: Json) -> None:
+        now = time.monotonic()
+        asked = [at for at in self._guest_queries.get(machine["id"], []) if now - at < 60]
+        if (
+            len(asked) >= GUEST_QUERIES_A_MINUTE
+            or sum(now - at < 1 for at in asked) >= GUEST_QUERIES_A_SECOND
+        ):
+            raise ApiError(429, "rateLimitExceeded", "Quota exceeded for guest attributes queries.")
+        self._guest_queries[machine["id"]] = [*asked, now]
 
     def _guest_attributes(self, path: str, query: dict[str, str]) -> Json:
         wanted = query.get("queryPath", "")

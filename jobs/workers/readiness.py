@@ -66,11 +66,16 @@ async def nobody_answers(provider: CloudProvider, worker: Worker) -> str:
     return f"The machine runs, says its provider. {problem}" if problem else ""
 
 
-async def _pin(provider: CloudProvider, worker: Worker) -> bool:
-    """Pin the host keys that the machine published by way of its provider; return whether there are any."""
+async def _pin(provider: CloudProvider, worker: Worker, *, ask: bool) -> bool:
+    """Pin the host keys that the machine published by way of its provider; return whether there are any.
+
+    Without `ask`, a provider, which limits such questions, is asked only while no key is pinned.
+    """
     instance = await provider.get(worker.name)
     endpoint = provider.endpoint(instance) if instance is not None else None
     if not isinstance(endpoint, SshEndpoint) or endpoint.pin_new_host:
+        return True
+    if not ask and await asyncio.to_thread(is_pinned, endpoint):
         return True
     keys = await provider.host_keys(worker.name)
     await asyncio.to_thread(pin_published, endpoint, keys)
@@ -83,9 +88,12 @@ async def until_ready(provider: CloudProvider, worker: Worker, before: dict[str,
     Raises `TimedOut` and `WorkerUnavailable`; the row is `unreachable` then.
     """
     step(f"Waiting until {worker.name} answers")
+    first = True
 
     async def look() -> Seen[bool]:
-        if not await _pin(provider, worker):
+        nonlocal first
+        ask, first = first, False
+        if not await _pin(provider, worker, ask=ask):
             # sshd may be up first, and would be taken for another machine.
             missing: str | None = "it has not published its host keys"
         else:

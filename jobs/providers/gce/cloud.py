@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import re
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,8 +18,11 @@ from jobs.providers.gce.onboarding import place_check
 from jobs.providers.gce.provider import GceCosProvider
 from jobs.transport.endpoint import Endpoint
 
-NAMESPACE = "offload"
-REPORT = "boot"
+# Guest attributes take ten queries a minute and machine, three of a second, writes of the guest included:
+# https://cloud.google.com/compute/docs/metadata/manage-guest-attributes
+HOST_KEYS_SECONDS = 10.0
+# What `.gcp/boot.sh.j2` writes to the serial console.
+_SAID = re.compile(r"offload: (?:boot (?P<boot>[0-9a-f-]{36})|(?P<state>booting|failed|ready): (?P<rest>.*))")
 
 
 class GceCloud(CloudProvider):
@@ -33,6 +37,8 @@ class GceCloud(CloudProvider):
         self.machines = GceCosProvider(self._config)
         self._inventory = Inventory(self.machines)
         self._grounds: dict[str, Ground] = {}
+        self._consoles: dict[str, tuple[int, dict[str, str]]] = {}  # how far read, and what was said there
+        self._host_keys: dict[str, tuple[float, Sequence[str]]] = {}  # when asked for, and the answer
 
     def _in_zone(self, zone: str) -> GceCosProvider:
         return GceCosProvider({**self._config, "zone": zone}) if zone else self.machines
@@ -117,13 +123,28 @@ class GceCloud(CloudProvider):
         return await self.machines.failure(name)
 
     async def report(self, name: str) -> Mapping[str, str]:
-        """Return what the machine published about its boot, as a guest attribute."""
-        text = (await self.machines.guest_attributes(name, NAMESPACE)).get(REPORT, "")
+        """Return what the machine said last about its boot on the serial console.
+
+        Empty when it has none: the machine is gone, is down, or the endpoint offers no consoles.
+        """
+        start, said = self._consoles.get(name, (0, {}))
         try:
-            said = json.loads(text) if text else {}
-        except ValueError:
-            return {}
-        return {str(key): str(value) for key, value in said.items()} if isinstance(said, dict) else {}
+            text, following = await self.machines.serial(name, start)
+            if following < start:  # of a new machine
+                said = {}
+                text, following = await self.machines.serial(name)
+        except OffloadError:
+            return said
+        lines, _, rest = text.rpartition("\n")
+        for found in _SAID.finditer(lines):
+            if found["boot"]:
+                said = {"boot_id": found["boot"]}
+                continue
+            step, _, error = found["rest"].strip().partition(": ")
+            boot = {"boot_id": said["boot_id"]} if "boot_id" in said else {}
+            said = {"state": found["state"], "step": step, "error": error, **boot}
+        self._consoles[name] = following - len(rest.encode()), said
+        return said
 
     async def console(self, name: str) -> str:
         """Return the serial console from its beginning, as far as Google keeps it (1 MB)."""
@@ -161,8 +182,12 @@ class GceCloud(CloudProvider):
         return "The endpoint is an emulator without guests, so it was not waited for."
 
     async def host_keys(self, name: str) -> Sequence[str]:
-        """Return the keys that the guest published."""
-        return await self.machines.host_keys(name)
+        """Return the keys that the guest published; within ten seconds, without asking again."""
+        asked, keys = self._host_keys.get(name, (-HOST_KEYS_SECONDS, []))
+        if time.monotonic() - asked >= HOST_KEYS_SECONDS:
+            keys = await self.machines.host_keys(name)
+            self._host_keys[name] = time.monotonic(), keys
+        return keys
 
     async def create_shared(self, zone: str) -> str | None:
         """Ask for the next missing part of the network, then for the snapshot schedule."""

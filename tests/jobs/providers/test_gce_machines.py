@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jobs.errors import NoCapacity, UsageError
+from jobs.errors import NoCapacity, UsageError, WorkerUnavailable
 from jobs.providers.base import InstanceState
 from jobs.providers.gce.cloud import GceCloud
 from jobs.providers.gce.compute.template import read_spec
@@ -300,6 +300,33 @@ async def test_resize(simulator: Simulator) -> None:
     instance = await provider().get("worker")
     assert instance
     assert instance.data["machine_type"] == "n2-standard-16"
+
+
+async def test_a_boot_is_followed_on_the_console_and_guest_attributes_are_asked_rarely(
+    simulator: Simulator,
+) -> None:
+    cloud, boot = GceCloud(config()), "0b1f7d3e-0000-4000-8000-000000000001"
+    assert await cloud.report("worker") == {}
+    await cloud.create({}, "worker")
+    simulator.settle()
+    lines = f"offload: boot {boot}\n[    3.1] noise\noffload: booting: image\noffload: fai"
+    simulator.publish("worker", "hostkeys", {"ssh-ed25519": "AAAA"}, lines)
+    for _ in range(12):  # as a caller does that waits for a boot
+        assert await cloud.host_keys("worker") == ["ssh-ed25519 AAAA"]
+        assert await cloud.report("worker") == {
+            "state": "booting", "step": "image", "error": "", "boot_id": boot,
+        }  # fmt: skip
+    simulator.publish("worker", "hostkeys", {}, "led: image: pulling x failed: no such image\n")
+    said = await cloud.report("worker")
+    assert (said["state"], said["error"]) == ("failed", "pulling x failed: no such image")
+    assert [one[1] for one in simulator.requests if "getGuest" in one[1]] == [
+        f"projects/{PROJECT}/zones/{ZONE}/instances/worker/getGuestAttributes"
+    ]
+    # The simulator refuses what Google refuses: more than three in a second.
+    for _ in range(2):
+        await provider().host_keys("worker")
+    with pytest.raises(WorkerUnavailable, match="guest attributes"):
+        await provider().host_keys("worker")
 
 
 async def test_what_the_guest_says(simulator: Simulator) -> None:

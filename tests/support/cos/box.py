@@ -17,6 +17,7 @@ from jobs.workers import cloud_init
 from jobs.workers.container.spec import ContainerSpec, spec_of
 from tests.support.cos.line import CosLine
 from tests.support.cos.machine import CosMachine
+from tests.support.runner_root import wait_for
 
 ANN = (2000123, 2000124)
 STEPS = ["data disk", "format the data disk", "mount the data disk", "directories", "metadata server",
@@ -68,8 +69,15 @@ class Box:
     def inspected(self, name: str = "maintainer-worker") -> dict[str, Any]:
         return dict(json.loads(self.machine.run("docker", "inspect", name))[0])
 
-    def boot_steps(self) -> list[str]:
-        return [report["step"] for report in self.reports()]
+    def times_ready(self) -> int:
+        """Return how often the console said that the machine is up."""
+        return self.machine.console.count(b"offload: ready: up")
+
+    def boot_steps(self, before: int) -> list[str]:
+        """Return the steps on the console of the boot script that came after `before` others ended well."""
+        wait_for(lambda: self.times_ready() > before)
+        said = self.machine.console.decode(errors="replace").rpartition("offload: boot ")[2].splitlines()[1:]
+        return [line.split(": ")[2] for line in said if line.startswith("offload: ")]
 
     def reports(self) -> list[dict[str, Any]]:
         """Return what was published in this boot."""
