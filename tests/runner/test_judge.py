@@ -306,6 +306,18 @@ def test_whether_a_change_is_proven(
     assert is_proven(Evidence(untested, changed=changed)) is None
 
 
+def test_a_failing_test_explains_its_file() -> None:
+    failing = Results((Case("test_a", "failed", suite="tests.test_0.T"),), source="unittest")
+    judgement = judge(
+        Evidence(
+            but(task("test", "failed"), task("proof", "failed")),
+            tests={"test": failing},
+            proof=proof("still_fails"),
+        )
+    )
+    assert [one.task for one in judgement.findings] == ["test"]
+
+
 def test_a_proof_cut_short_keeps_what_it_found() -> None:
     cut = task("proof", "failed", reason="timeout", exit_code=-9)
     judgement = judge(Evidence(but(cut), proof=proof("regression")))

@@ -320,6 +320,8 @@ def test_what_a_change_takes_from_tests() -> None:
     ]  # fmt: skip
     moved = [("tests/test_a.py", old, ""), ("tests/test_c.py", "", old)]
     assert weakened(moved) == []
+    helper = "def test_one():\n    assert 1\n\n\ndef check():\n    assert 2\n"
+    assert weakened([("tests/test_a.py", helper, "def test_one():\n    assert 1\n")]) == []
     only = [("a.test.js", "it('a', () => { expect(1) })", "it.only('a', () => { expect(1) })")]
     assert [item["kind"] for item in weakened(only)] == ["only"]
 

@@ -123,7 +123,7 @@ class Corpus:
         )
         job_dir = self.root.path / "jobs" / session
         (job_dir / "plan.json").write_text(plan.dumps())
-        done = self.root.call("run", "--session", session, env=env)
+        done = self.root.call("run", "--session", session, env=env, timeout=240)
         assert (job_dir / "assessment.json").exists(), (done.stdout, done.stderr)
         return Review(
             json.loads((job_dir / "assessment.json").read_text()),

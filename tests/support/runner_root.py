@@ -94,13 +94,15 @@ class RunnerRoot:
         socket = self.layout.tmux_socket or ""
         return [self.python, str(self.runner), "--root", str(self.path), "--tmux-socket", socket, *words]
 
-    def call(self, *words: str, spec: Any = None, env: dict[str, str] | None = None) -> Any:
+    def call(
+        self, *words: str, spec: Any = None, env: dict[str, str] | None = None, timeout: float = 60
+    ) -> Any:
         """Run a command to its end."""
         return subprocess.run(
             self.argv(*words),
             input=json.dumps(spec).encode() if spec is not None else b"",
             capture_output=True,
-            timeout=60,
+            timeout=timeout,
             check=False,
             env={**os.environ, **(env or {})},
         )

@@ -426,13 +426,14 @@ def _proof(task: Outcome, evidence: Evidence, differences: Mapping[str, Differen
         why = answer.get("base_error") or "its setup fails"
         told = "The base could not be built, so the changed tests prove nothing: %s." % str(why).rstrip(".")
         findings.append(Finding(NOTE, task.id, told))
-    explained = {
-        name
-        for difference in differences.values()
-        for case in (*difference.to_blame, *difference.already_failing, *difference.flaky)
-        if not case.whole_file or case in difference.to_blame
-        for name in (case.file, case.name if case.whole_file else "")
-    }
+    explained = Results(
+        tuple(
+            case
+            for difference in differences.values()
+            for case in (*difference.to_blame, *difference.already_failing, *difference.flaky)
+            if not case.whole_file or case in difference.to_blame
+        )
+    )
     return findings + about_files(task.id, answer.get("files") or [], explained)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Container, List, Mapping, Optional, Sequence
+from typing import Any, List, Mapping, Optional, Sequence
 
 from jobs.remote.offload_runner.protocol import FAILED, SUCCEEDED
 from jobs.remote.offload_runner.steps import sources
@@ -46,12 +46,12 @@ def proves(evidence: Evidence) -> List[str]:
     return [item["path"] for item in answer.get("files") or [] if item.get("result") == "proof"]
 
 
-def about_files(task: str, files: Sequence[Mapping[str, Any]], explained: Container[object]) -> List[Finding]:
-    """Return what counts of the proof's test files (of `proof.json`), except those in `explained`."""
+def about_files(task: str, files: Sequence[Mapping[str, Any]], explained: Results) -> List[Finding]:
+    """Return what counts of the proof's test files (of `proof.json`), except those with explained tests."""
     findings: List[Finding] = []
     for result, (severity, told, of_many) in _PROVED.items():
         alike = [str(item["path"]) for item in files if item.get("result") == result]
-        paths = [path for path in alike if path not in explained]
+        paths = [path for path in alike if not explained.in_file(path)]
         if len(paths) > _MOST_ALIKE:
             findings.append(Finding(severity, task, of_many % (len(paths), few(paths)), file=paths[0]))
         else:

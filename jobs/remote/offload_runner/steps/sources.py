@@ -101,6 +101,12 @@ def read_tests(path: str, content: str) -> Optional[Dict[str, int]]:
     matches = list(pattern.finditer(content))
     for index, match in enumerate(matches):
         end = matches[index + 1].start() if index + 1 < len(matches) else len(content)
+        if path.endswith(".py"):
+            # What comes after a test may be a function that is none.
+            indent = len(match[0]) - len(match[0].lstrip())
+            after = re.compile(r"^[ \t]{0,%d}(?:async[ \t]+)?(?:def|class)\b" % indent, re.MULTILINE)
+            other = after.search(content, match.end(), end)
+            end = other.start() if other else end
         name = match[1].strip("'\"`")
         found[name] = found.get(name, 0) + len(_ASSERTION.findall(content[match.end() : end]))
     return found

@@ -102,11 +102,15 @@ class Results:
     def in_file(self, path: str) -> List[Case]:
         """Return the tests of one file."""
         module = path[:-3].replace("/", ".") if path.endswith(".py") else ""
-        return [
-            case
-            for case in self.cases
-            if case.file == path or (module and not case.file and _within(case.suite or case.name, module))
-        ]
+
+        def within(case: Case) -> bool:
+            if case.file:
+                return case.file == path
+            if case.whole_file and case.name == path:
+                return True
+            return bool(module) and _within(case.suite or case.name, module)
+
+        return [case for case in self.cases if within(case)]
 
     def to_json(self) -> Dict[str, Any]:
         """Return the results as plain data."""
