@@ -309,13 +309,15 @@ def _test(project: _Project, prefix: str) -> tuple[str, str]:
 
 
 def _root_tests(project: _Project) -> str:
-    """Return arguments that name a root's `tests.py`: pytest does not collect it by itself."""
+    """Return the option that has pytest collect a root's `tests.py` too, which it does not by itself."""
     names = [name for name in ("tests.py", "test.py") if has(project.facts, name)]
     collected = any(
         re.fullmatch(r"tests?|testing|test_.*\.py|.*_test\.py", name) for name in project.facts.root_entries
     )
     configured = re.search(r"\b(python_files|testpaths)\b", _configuration(project))
-    return f" . {' '.join(names)}" if names and not collected and not configured else ""
+    if not names or collected or configured:
+        return ""
+    return f" -o python_files='test_*.py *_test.py {' '.join(names)}'"
 
 
 def _single(project: _Project) -> str:

@@ -217,7 +217,8 @@ def test_a_poetry_lock_is_honoured() -> None:
     [
         ({"setup.py": "setup(tests_require=['pytest'])"}, [], f"{ACTIVE} python -m pytest -q"),
         ({"setup.py": "setup()"}, ["tests"], f"{ACTIVE} python -m pytest -q"),
-        ({"setup.py": "setup()"}, ["tests.py", "x.py"], f"{ACTIVE} python -m pytest -q . tests.py"),
+        ({"setup.py": "setup()"}, ["tests.py", "x.py"],
+         f"{ACTIVE} python -m pytest -q -o python_files='test_*.py *_test.py tests.py'"),
         ({"setup.py": "setup()"}, ["tests", "test.py"], f"{ACTIVE} python -m pytest -q"),
         ({"setup.py": "setup()", "pytest.ini": "[pytest]"}, [], f"{ACTIVE} python -m pytest -q"),
         ({"setup.py": "setup()", "tox.ini": "[testenv]\ncommands = python -m unittest"}, ["tests"],
