@@ -74,6 +74,12 @@ def _container(value: Any) -> str:
     return str(value)
 
 
+def _model_api(value: Any) -> str:
+    if value not in ("", "gemini", "anthropic", "openai"):
+        raise ValueError("is none of gemini, anthropic, openai")
+    return str(value)
+
+
 def _names(value: Any) -> tuple[str, ...]:
     parts = value.split(",") if isinstance(value, str) else list(value)
     return tuple(part.strip() for part in parts if part.strip())
@@ -103,8 +109,14 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "agent_command", _text, "", "Command of the agent `generic`: reads the prompt, prints the answer."
     ),
-    Setting("agent_secrets", _names, (), "Names of the secrets that the agent `generic` receives."),
-    Setting("agent_url", _text, "", "Address of the model API of the agent `gemini`; empty: its default."),
+    Setting("agent_secrets", _names, (), "Names of the secrets that the agent `generic` holds itself."),
+    Setting(
+        "agent_api",
+        _model_api,
+        "",
+        "Model API of the agent `generic`: gemini, anthropic or openai. Its key then stays in the gateway.",
+    ),
+    Setting("agent_url", _text, "", "Address of the agent's model API; empty: its usual one."),
     Setting(
         "forge_apis", _names, (), "API addresses of forges on other addresses than the usual: HOST=URL, ..."
     ),

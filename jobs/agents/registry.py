@@ -13,13 +13,19 @@ NAMES = (Gemini.name, Generic.name)
 
 
 def get(
-    name: str, *, url: str = "", command: str = "", secrets: tuple[str, ...] = (), tokens: int = 0
+    name: str,
+    *,
+    url: str = "",
+    command: str = "",
+    secrets: tuple[str, ...] = (),
+    api: str = "",
+    tokens: int = 0,
 ) -> Agent:
     """Return the agent of this name, set up. Raises `UsageError` listing the names."""
     if name == Gemini.name:
         return Gemini(url, tokens)
     if name == Generic.name:
-        return Generic(command, secrets)
+        return Generic(command, secrets, api, url, tokens)
     near = difflib.get_close_matches(name, NAMES, n=1)
     meant = f"Did you mean {near[0]!r}? " if near else ""
     raise UsageError(f"There is no agent {name!r}.", hint=f"{meant}Agents: {', '.join(NAMES)}.")

@@ -183,6 +183,9 @@ async def _drive(job: Job, progress: Progress, *, keep_queued: bool) -> None:
             await _save_prepared(job.id, prepared)
             plan = _plan(job, prepared)
             values = await secrets.secrets_for(job, plan, preparing)
+            held = secrets.held_by_agent(plan)
+            if held != job.options.get("agent_secrets", []):
+                await Job.objects.filter(id=job.id).aupdate(options={**job.options, "agent_secrets": held})
             await secrets.lay_out_profile(connection.client, job)
             await ensure_job_container(connection, job, preparing)
             progress.step("Starting the session", LaunchPhase.START)

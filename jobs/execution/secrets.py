@@ -85,6 +85,7 @@ def _configured(name: str) -> Agent:
         url=config.agent_url,
         command=config.agent_command,
         secrets=tuple(config.agent_secrets),
+        api=config.agent_api,
         tokens=config.agent_tokens,
     )
 
@@ -93,6 +94,11 @@ def agent_call(job: Job) -> dict[str, Any] | None:
     """Return what the job's plan says of its agent's review. Raises `NotConfigured`."""
     agent = agent_of(job)
     return plan_part(agent, agent.review(job.options.get("prompt") or "")) if agent else None
+
+
+def held_by_agent(plan: Plan) -> list[str]:
+    """Return the names of the secrets that an agent of the plan gets itself, not its gateway."""
+    return sorted({name for task in plan.tasks if task.agent for name in task.secrets})
 
 
 async def lay_out_profile(client: RunnerClient, job: Job) -> None:

@@ -8,7 +8,14 @@ if TYPE_CHECKING:
     from jobs.serializers.draft import DraftJson, draft_json
     from jobs.serializers.error import ErrorJson, error_json
     from jobs.serializers.event import EventJson, event_json
-    from jobs.serializers.job import JobJson, commands_for, isolation_text, job_json, shown_target
+    from jobs.serializers.job import (
+        JobJson,
+        agent_key_text,
+        commands_for,
+        isolation_text,
+        job_json,
+        shown_target,
+    )
     from jobs.serializers.pull import PullJson, pull_json
     from jobs.serializers.reason import GROUPS, attention_text, group_of, headline
     from jobs.serializers.times import utc
@@ -32,6 +39,7 @@ __all__ = [
     "PullJson",
     "TokenJson",
     "WorkerJson",
+    "agent_key_text",
     "attention_text",
     "commands_for",
     "cost_json",

@@ -62,6 +62,7 @@ class JobJson(TypedDict):
     agent: str | None
     prompt: str | None
     secrets: list[str]
+    agent_secrets: list[str]
     worker: str
     placement: str | None
     isolation: str
@@ -116,6 +117,17 @@ def isolation_text(job: Job) -> str:
     }[isolation_of(job.worker.config)]
 
 
+def agent_key_text(job: Job) -> str:
+    """Return the sentence that says which secrets the job's agent held itself, empty if none."""
+    held = job.options.get("agent_secrets")
+    if not held:
+        return ""
+    return (
+        f"The agent {job.options.get('agent')} held {', '.join(held)}: what talks it into something can send "
+        "that elsewhere."
+    )
+
+
 def job_json(job: Job) -> JobJson:
     """Return a job as data. Its repository and worker must be loaded."""
     layout = layout_of(job.worker)
@@ -154,6 +166,7 @@ def job_json(job: Job) -> JobJson:
         "agent": job.options.get("agent") or None,
         "prompt": job.options.get("prompt") or None,
         "secrets": job.options.get("secrets") or [],
+        "agent_secrets": job.options.get("agent_secrets") or [],
         "worker": job.worker.name,
         "placement": job.options.get("placement") or None,
         "isolation": isolation_of(job.worker.config),

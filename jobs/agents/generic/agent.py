@@ -6,16 +6,30 @@ import shlex
 from dataclasses import dataclass
 from typing import ClassVar
 
-from jobs.agents.base import REVIEW_PROMPT, Agent, Call, Program, with_request
+from jobs.agents.base import REVIEW_PROMPT, Agent, Call, Gateway, Program, with_request
 from jobs.errors import NotConfigured
+
+# API -> name of its key, and the variable by which its programs are told another address.
+APIS = {
+    "gemini": ("GEMINI_API_KEY", "GOOGLE_GEMINI_BASE_URL", "{url}/gemini"),
+    "anthropic": ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "{url}/anthropic"),
+    "openai": ("OPENAI_API_KEY", "OPENAI_BASE_URL", "{url}/openai/v1"),
+}
 
 
 @dataclass(frozen=True)
 class Generic(Agent):
-    """`command`: its command line; `secrets`: the names of those that it needs."""
+    """`command`: its command line; `secrets`: the names of those that it gets itself.
+
+    `api`: the model API that it uses, a key of `APIS`: it then gets the gateway's address and not the key;
+    empty: unknown. `url` and `tokens` as in `Gateway`.
+    """
 
     command: str = ""
     secrets: tuple[str, ...] = ()
+    api: str = ""
+    url: str = ""
+    tokens: int = 0
     name: ClassVar[str] = "generic"
 
     def program(self) -> Program:
@@ -24,7 +38,13 @@ class Generic(Agent):
 
     def review(self, request: str) -> Call:
         """Return the call. Raises `NotConfigured` without a command."""
-        return Call(argv=self._argv(), prompt=with_request(REVIEW_PROMPT, request), secrets=self.secrets)
+        argv, prompt = self._argv(), with_request(REVIEW_PROMPT, request)
+        if not self.api:
+            return Call(argv=argv, prompt=prompt, secrets=self.secrets)
+        key, variable, address = APIS[self.api]
+        gateway = Gateway(self.api, {variable: address, key: "offload-gateway"}, key, self.url, self.tokens)
+        held = tuple(name for name in self.secrets if name != key)
+        return Call(argv=argv, prompt=prompt, secrets=held, gateway=gateway)
 
     def _argv(self) -> tuple[str, ...]:
         try:

@@ -22,7 +22,7 @@ from jobs.formats import format_age
 from jobs.invocation import command
 from jobs.models import Job
 from jobs.operations import ObservedPull, observe_jobs, observe_pull
-from jobs.serializers import isolation_text, job_cost_json, pull_json
+from jobs.serializers import agent_key_text, isolation_text, job_cost_json, pull_json
 from jobs.states import JobState, Reason
 
 
@@ -55,7 +55,9 @@ async def run(request: Request) -> int:
     print(f"  {_source(job)}")
     if job.options.get("placement"):
         print(f"  {plain(job.options['placement'])}")
-    print(f"  {plain(isolation_text(job))}")
+    for text in (isolation_text(job), agent_key_text(job)):
+        if text:
+            print(f"  {plain(text)}")
     for line in describe_job(job, cost):
         print(f"  {plain(line)}")
     print_tasks(job)

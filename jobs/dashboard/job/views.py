@@ -49,6 +49,7 @@ def _job_context(job: Job, cost: JobCostView | None, removal: WorkerRequest | No
         "job": job,
         "commands": serializers.commands_for(job),
         "isolation": serializers.isolation_text(job),
+        "agent_key": serializers.agent_key_text(job),
         "terminal_url": _terminal_url(job),
         "timeline": [(event, event_text(event)) for event in events],
         "assessment": render_markdown(job.assessment) if job.assessment else "",

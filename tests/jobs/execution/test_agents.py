@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import sys
 from dataclasses import replace
 from typing import Any
 from unittest import mock
@@ -14,6 +15,7 @@ from jobs.agents import registry
 from jobs.agents.gemini import PROFILE, Gemini
 from jobs.errors import NotConfigured, UsageError
 from jobs.models import Job
+from jobs.serializers import agent_key_text, job_json
 from jobs.states import Attention
 from tests.jobs.execution.base import DEADLINE, ExecutionTest, until
 from tests.support.model_api import AGENT_BIN, leave_plan_mode, model_api
@@ -42,6 +44,18 @@ for place in "$HOME" "$HOME/gemini-cli-config" "$OFFLOAD_ROOT/gemini-cli-config"
   echo evil >"$place/.gemini/extensions/evil/gemini-extension.json"
 done
 echo "key is ${GEMINI_API_KEY:-unknown}"
+"""
+
+
+# A program of a user's own that asks Gemini's API, at the address that its variables say.
+ASKING = f"""#!{sys.executable}
+import json, os, sys, urllib.request
+open("SEEN", "w").write(json.dumps(dict(os.environ)))
+address = os.environ["GOOGLE_GEMINI_BASE_URL"] + "/v1beta/models/some-model:generateContent"
+data = json.dumps({{"contents": [{{"parts": [{{"text": sys.stdin.read()}}]}}]}}).encode()
+headers = {{"Content-Type": "application/json", "x-goog-api-key": os.environ["GEMINI_API_KEY"]}}
+answer = json.load(urllib.request.urlopen(urllib.request.Request(address, data, headers)))
+print(answer["candidates"][0]["content"]["parts"][0]["text"])
 """
 
 
@@ -177,6 +191,25 @@ class Agents(ExecutionTest):
         self.assertEqual(job.verdict, "needs_work")
         self.assertIn("+two", (self.tmp / "prompt").read_text())
         self.assertIn("[redacted]", self.log(job, "agent"))
+        # It held its key, and all who read of the job are told so.
+        self.assertEqual(job_json(job)["agent_secrets"], ["MODEL_KEY"])
+        self.assertIn("The agent generic held MODEL_KEY: ", agent_key_text(job))
+        top = self.root / "jobs" / job.session
+        self.assertIn("The agent held `MODEL_KEY`: ", (top / "assessment.md").read_text())
+        self.assertEqual(json.loads((top / "assessment.json").read_text())["agent_secrets"], ["MODEL_KEY"])
+
+    async def test_a_program_that_names_its_api_never_holds_its_key(self) -> None:
+        program = self.tmp / "agent"
+        program.write_text(ASKING.replace("SEEN", str(self.tmp / "seen")))
+        program.chmod(0o755)
+        self.configure(agent_command=str(program), agent_secrets=("GEMINI_API_KEY",), agent_api="gemini")
+        job = await self.run_job("1", agent="generic")
+        self.assertEqual(job.verdict, "needs_work", self.log(job, "agent"))
+        self.assertNotIn(KEY, (self.tmp / "seen").read_text())
+        self.assertEqual([key for _, key, _ in self.api.asked], [KEY])
+        self.assertEqual(job_json(job)["agent_secrets"], [])
+        self.assertEqual(agent_key_text(job), "")
+        self.assertNotIn("The agent held", (self.root / "jobs" / job.session / "assessment.md").read_text())
 
     async def test_an_answer_that_cannot_be_read_is_a_note(self) -> None:
         self.configure(agent_command="echo no idea", agent_secrets=())

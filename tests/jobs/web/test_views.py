@@ -156,7 +156,11 @@ class PageTests(TransactionTestCase):
             ({"isolation": "job"}, "in a container of its own"),
         ):
             Worker.objects.filter(id=job.worker_id).update(config={"container": container})
-            self.assertContains(self.client.get(f"/jobs/{job.id}/"), said)
+            page = self.client.get(f"/jobs/{job.id}/")
+            self.assertContains(page, said)
+            self.assertNotContains(page, "The agent")
+        Job.objects.filter(id=job.id).update(options={"agent": "generic", "agent_secrets": ["MODEL_KEY"]})
+        self.assertContains(self.client.get(f"/jobs/{job.id}/"), "The agent generic held MODEL_KEY: ")
         limit = {"task": "agent", "api": "gemini", "status": 429, "until": "2026-11-27T12:00:00Z"}
         JobEvent.objects.create(job=job, at=timezone.now(), kind="model_limit", data=limit)
         said = "agent met a limit of gemini (status 429), until 2026-11-27T12:00:00Z"

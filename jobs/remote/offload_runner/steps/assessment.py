@@ -25,6 +25,7 @@ from jobs.remote.offload_runner.steps.record import Job, counted
 from jobs.remote.offload_runner.steps.results import Case, Results
 from jobs.remote.offload_runner.steps.results.model import OUTCOMES
 
+_AGENT_KEY = "The agent held %s: what talked it into something could send that elsewhere."
 _NOT_ISOLATED = "Not isolated: the change's code ran as the worker's user, who could change these results."
 _TAIL_LINES = 25
 _MOST_NAMED = 20
@@ -103,6 +104,7 @@ def to_json(job: Job, evidence: Evidence, judgement: Judgement) -> Dict[str, Any
         "repository": str(about.get("repository") or job.prepared.get("repository") or ""),
         "target": _target(about),
         "isolated": job.is_isolated,
+        "agent_secrets": job.agent_secrets,
         "findings": [finding.to_json() for finding in judgement.findings],
         "tests": {
             name: _tests_json(results, judgement.differences.get(name))
@@ -182,6 +184,8 @@ def render(job: Job, evidence: Evidence, judgement: Judgement) -> str:
     lines += _based_on(job)
     if not job.is_isolated:
         lines += [_NOT_ISOLATED, ""]
+    if job.agent_secrets:
+        lines += [_AGENT_KEY % ", ".join("`%s`" % name for name in job.agent_secrets), ""]
     lines += _checked(evidence.outcomes)
     lines += _failures(evidence, judgement)
     lines += ["### The change", "", *overview(job.changed), ""]

@@ -66,6 +66,12 @@ class Job:
         return bool(os.environ.get(STEP_SOCKET))
 
     @property
+    def agent_secrets(self) -> List[str]:
+        """Return the names of the secrets that the job's agent holds itself, not its gateway."""
+        agents = [task for task in self.plan["tasks"] if task.get("agent")]
+        return sorted({name for task in agents for name in task.get("secrets") or ()})
+
+    @property
     def git(self) -> Git:
         """Return git in the mirror, which stays what it is whatever happens in the worktree."""
         return Git(str(paths.mirror(self.paths.root, str(self.prepared["repository"]))))
