@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 
 _AGES = ((86400, "d"), (3600, "h"), (60, "min"))
 
@@ -35,13 +35,22 @@ def format_age(moment: datetime | None, now: datetime | None = None) -> str:
     return f"{seconds} s ago"
 
 
-def format_until(moment: datetime | None, now: datetime | None = None) -> str:
-    """Return when something ends: `until 12:00:37 UTC`, with the date on another day; empty when unknown."""
-    if moment is None:
-        return ""
-    moment = moment.astimezone(UTC)
-    is_today = moment.date() == (now or datetime.now(UTC)).astimezone(UTC).date()
-    return f"until {moment:{'%H:%M:%S' if is_today else '%Y-%m-%d %H:%M'}} UTC"
+def format_clock(
+    moment: datetime, zone: tzinfo = UTC, now: datetime | None = None, *, seconds: bool = False
+) -> str:
+    """Return a moment as a clock in that zone shows it: `12:00 UTC`; with the date on another day.
+
+    `seconds`: show them on the same day. Only UTC is named: another zone is the reader's own.
+    """
+    moment = moment.astimezone(zone)
+    is_today = moment.date() == (now or datetime.now(UTC)).astimezone(zone).date()
+    form = "%Y-%m-%d %H:%M" if not is_today else "%H:%M:%S" if seconds else "%H:%M"
+    return f"{moment:{form}}{' UTC' if zone is UTC else ''}"
+
+
+def format_until(moment: datetime | None, zone: tzinfo = UTC, now: datetime | None = None) -> str:
+    """Return when something ends: `until 12:00:37 UTC`; empty when unknown."""
+    return "" if moment is None else f"until {format_clock(moment, zone, now, seconds=True)}"
 
 
 def format_money(amount: float, currency: str) -> str:

@@ -49,8 +49,10 @@ def _file_of(token: str) -> Path:
     return _directory() / hashlib.sha256(token.encode("ascii")).hexdigest()
 
 
-def make_link(base_url: str) -> str:
+def make_link(base_url: str, filters: str = "") -> str:
     """Return a link that logs one browser in, once, within the next ten minutes.
+
+    It leads to the inbox. `filters`: the query of its address, for example `repository=owner/repo`.
 
     Any process that can write to `OFFLOAD_HOME` can make one; only the dashboard's owner can.
     """
@@ -61,7 +63,8 @@ def make_link(base_url: str) -> str:
     descriptor = os.open(_file_of(token), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(descriptor, "w", encoding="ascii") as file:
         file.write(str(time.time() + LINK_SECONDS))
-    return f"{base_url.rstrip('/')}/login/?token={quote(token)}"
+    shown = f"&filters={quote(filters)}" if filters else ""
+    return f"{base_url.rstrip('/')}/login/?token={quote(token)}{shown}"
 
 
 def write_link_page(link: str) -> Path:
@@ -166,7 +169,8 @@ def login_view(request: HttpRequest) -> HttpResponse:
     another site started (a link clicked in a web mail or a web terminal), so that such a visit gets a
     page of ours that goes on by itself.
     """
-    home = reverse("jobs:list")
+    filters = request.GET.get("filters", "")
+    home = reverse("jobs:list") + (f"?{filters}" if filters else "")
     token = request.GET.get("token", "")
     if not token:
         if request.user.is_authenticated:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 
 from jobs import invocation
+from jobs.cli.local_time import remember_zone
 from jobs.cli.parser import LAUNCH_NAME, Parser, find_verb, fleet_help, parse, print_error_json
 from jobs.cli.request import Request
 from jobs.cli.verbs import FLEET, VERBS, suggest_verb
@@ -24,6 +25,7 @@ _WITHOUT_DJANGO = ("help", "version", "completion")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command of Offload and return its exit code. `arguments`: without the program's name."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    remember_zone()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "offload_web.settings")
     if words[:1] == ["__complete"]:
         from jobs.cli.completion import print_choices

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from jobs import invocation, serializers
+from jobs.cli.local_time import local_zone
 from jobs.formats import format_age, format_duration
 from jobs.models import Job
 from jobs.states import JobState, LaunchPhase, Verdict
@@ -144,7 +145,7 @@ def state_words(job: Job) -> str:
     if job.verdict:
         text, verdict_colour = _VERDICT[Verdict(job.verdict)]
         words.append(colour(text, verdict_colour))
-    if attention := serializers.attention_text(job):
+    if attention := serializers.attention_text(job, local_zone()):
         words.append(colour(attention, "yellow"))
     if job.is_stale:
         words.append(colour("stale: the head has moved", "yellow"))

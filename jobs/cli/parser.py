@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -145,8 +146,12 @@ def _reader(option: Option) -> Any:
     return read
 
 
-def _wrapped(text: str) -> str:
-    return text if "\n" in text else textwrap.fill(text, HELP_WIDTH)
+def _wrapped(text: str, first: str = "", rest: str = "") -> str:
+    """Return a paragraph in lines that fit the terminal; `first` and `rest` are put before its lines."""
+    width = min(HELP_WIDTH, shutil.get_terminal_size((HELP_WIDTH, 0)).columns)
+    return textwrap.fill(
+        " ".join(text.split()), width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
+    )
 
 
 def _description(name: str, verb: Verb) -> str:
@@ -162,7 +167,7 @@ def _epilog(name: str, verb: Verb) -> str:
     if verb.example:
         parts.append(f"examples:\n{verb.example.replace('{offload}', invocation.command())}")
     if name == LAUNCH_NAME:
-        parts.append(EXIT_CODES)
+        parts.append(_wrapped(EXIT_CODES, rest="  "))
     return "\n\n".join(parts)
 
 
@@ -170,7 +175,9 @@ FLEET_HELP = "Manage the machines that run jobs."
 
 
 def _listed(verbs: Any) -> str:
-    return "\n".join(f"  {name:<12} {verb.help}" for name, verb in verbs.items())
+    return "\n".join(
+        _wrapped(verb.help, first=f"  {name:<12} ", rest=" " * 15) for name, verb in verbs.items()
+    )
 
 
 def fleet_help() -> str:

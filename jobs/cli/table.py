@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from jobs import serializers
+from jobs.cli.local_time import local_zone
 from jobs.cli.output import plain, state_word, visible_width
 from jobs.formats import format_age
 from jobs.models import Job
@@ -29,7 +30,7 @@ def _job_cells(job: Job) -> tuple[str, ...]:
         job.repository.slug,
         job.worker.name,
         format_age(job.finished_at or job.created_at),
-        plain(" ".join((serializers.headline(job) or job.title).split())),
+        plain(" ".join((serializers.headline(job, local_zone()) or job.title).split())),
     )
 
 

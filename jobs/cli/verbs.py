@@ -170,17 +170,23 @@ EXIT_CODES = """exit codes: 0 success, 1 unexpected error, 2 usage, 3 not found,
 OFFLOAD: Mapping[str, Verb] = {
     "ls": Verb(
         "",
-        "List jobs, one per line: those that need you first, then running jobs, then ended jobs.",
+        "List jobs with the reason of each: what needs you first, then what is ready, runs, waits, is done.",
         {
             "repo": replace(REPO, help="only jobs of this repository: owner/repo or URL"),
             "state": Option(
                 "only jobs in this state (repeatable)", "STATE", "-s", repeat=True, choices=STATES
             ),
             "open": Option("list the open pull requests of the repository instead of jobs"),
+            "watch": Option("show the list until Ctrl-C, as it changes"),
+            "web": Option("open the list in the dashboard"),
             "limit": Option("at most so many, newest first", "NUMBER", "-L", read=_read_limit, default=0),
             "quiet": Option("print session names only", short="-q"),
             "json": JSON,
         },
+        example="""  {offload} ls --watch
+  {offload} ls -R owner/repo -s running -s queued
+  {offload} ls --json | jq '.jobs[] | select(.verdict == "fail") | .number'
+  {offload} rm "$({offload} ls -q -s cancelled -L 1)\"""",
     ),
     "status": Verb(
         "[TARGET [ACTION]]",

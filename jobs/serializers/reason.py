@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, tzinfo
 
 from jobs.formats import format_until
 from jobs.models import Job
@@ -38,20 +39,20 @@ def _waits_for_worker(job: Job) -> bool:
     return job.state == JobState.QUEUED and job.attention == Attention.ERROR
 
 
-def attention_text(job: Job) -> str:
-    """Return why a person is needed, in words; empty when no person is."""
+def attention_text(job: Job, zone: tzinfo = UTC) -> str:
+    """Return why a person is needed, in words, with times of that zone; empty when no person is."""
     if _waits_for_worker(job):
         return "waits for a problem to be solved"
-    return f"{ATTENTION_TEXT[Attention(job.attention)]} {format_until(job.attention_until)}".strip()
+    return f"{ATTENTION_TEXT[Attention(job.attention)]} {format_until(job.attention_until, zone)}".strip()
 
 
-def headline(job: Job) -> str:
+def headline(job: Job, zone: tzinfo = UTC) -> str:
     """Return the reason in one line: the worst finding, what is awaited, what runs, or the state's reason."""
     if job.verdict and job.findings:
         return str(min(job.findings, key=_rank).get("message") or "")
     # The state's reason says more of a job that has ended than that it has an error.
     says_more = job.has_ended and job.attention == Attention.ERROR
-    if (attention := attention_text(job)) and not says_more:
+    if (attention := attention_text(job, zone)) and not says_more:
         return f"{attention[0].upper()}{attention[1:]}. {job.reason_detail}".strip()
     if job.state == JobState.RUNNING:
         running = (task for task in job.tasks if task.get("state") == TaskState.RUNNING)

@@ -12,7 +12,7 @@ from jobs.models import Worker
 from jobs.providers.base import CloudProvider, Instance, InstanceState, Resource
 from jobs.states import RequestKind, WorkerDesired, WorkerState
 from jobs.workers.costs import DISK_GONE
-from jobs.workers.idle import in_utc, moment_of, with_moments
+from jobs.workers.idle import in_zone, moment_of, with_moments
 from jobs.workers.machines import (
     GONE_DEADLINE,
     ON_REQUEST,
@@ -118,7 +118,7 @@ def _why_stopped(worker: Worker, instance: Instance, since: datetime | None) -> 
     said = worker.facts.get("idle") or {}
     when = moment_of(said.get("stops_at"))
     if because == "guest" and when is not None and (since or timezone.now()) >= when - _CLOCKS:
-        return in_utc(["It turned itself off because ", *with_moments(str(said.get("because"))), "."])
+        return in_zone(["It turned itself off because ", *with_moments(str(said.get("because"))), "."])
     return f"The machine was stopped from outside. {instance.detail}".rstrip()
 
 

@@ -6,12 +6,13 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 from django.utils import timezone
 
 from jobs.errors import CommandFailed, OffloadError, UsageError
+from jobs.formats import format_clock
 from jobs.models import Worker
 from jobs.states import WorkerState
 from jobs.workers.connection import connect, layout_of
@@ -63,7 +64,7 @@ class Idle:
     @property
     def text(self) -> str:
         """Return it as a sentence, times in UTC."""
-        return in_utc(self.parts)
+        return in_zone(self.parts)
 
     def is_soon(self, now: datetime | None = None) -> bool:
         """Tell whether a user at work there should be told now."""
@@ -82,17 +83,9 @@ def with_moments(text: str) -> Parts:
     return [part for part in [*parts, text[begin:]] if part != ""]
 
 
-def in_utc(parts: Parts, now: datetime | None = None) -> str:
-    """Return a text for those who have no clock of their own to show: times of today, else with the date."""
-    today = (now or timezone.now()).astimezone(UTC).date()
-
-    def word(part: str | datetime) -> str:
-        if isinstance(part, str):
-            return part
-        there = part.astimezone(UTC)
-        return f"{there:%H:%M} UTC" if there.date() == today else f"{there:%Y-%m-%d %H:%M} UTC"
-
-    return "".join(word(part) for part in parts)
+def in_zone(parts: Parts, zone: tzinfo = UTC, now: datetime | None = None) -> str:
+    """Return a text with its moments as clocks in that zone show them."""
+    return "".join(part if isinstance(part, str) else format_clock(part, zone, now) for part in parts)
 
 
 def moment_of(text: Any) -> datetime | None:

@@ -1,8 +1,9 @@
 """Durations, ages and money as pages and command line show them."""
 
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
-from jobs.formats import format_age, format_duration, format_money
+from jobs.formats import format_age, format_clock, format_duration, format_money, format_until
 
 
 def test_durations() -> None:
@@ -18,6 +19,15 @@ def test_ages() -> None:
     shown = [format_age(now - timedelta(seconds=s), now) for s in seconds]
     assert shown == ["0 s ago", "0 s ago", "59 s ago", "1 min ago", "2 h ago", "2 d ago"]
     assert format_age(None) == "never"
+
+
+def test_clocks() -> None:
+    moment = datetime(2026, 1, 2, 20, 30, 15, tzinfo=UTC)
+    assert format_clock(moment, now=moment) == "20:30 UTC"
+    assert format_clock(moment, ZoneInfo("Asia/Tokyo"), moment) == "05:30"
+    assert format_clock(moment, ZoneInfo("Asia/Tokyo"), moment - timedelta(hours=9)) == "2026-01-03 05:30"
+    assert format_until(moment, now=moment) == "until 20:30:15 UTC"
+    assert format_until(None) == ""
 
 
 def test_money() -> None:

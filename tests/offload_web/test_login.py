@@ -25,6 +25,13 @@ class LoginTests(TestCase):
         assert answer["Referrer-Policy"] == "no-referrer"
         assert self.client.get("/").status_code == 200
 
+    def test_a_link_can_lead_to_filters_of_the_inbox_and_nowhere_else(self) -> None:
+        link = login.make_link("http://testserver", "repository=o%2Fr&q=a b")
+        answer = self.client.get(link.removeprefix("http://testserver"))
+        assert answer["Location"] == "/?repository=o%2Fr&q=a%20b"
+        answer = self.client.get("/login/", {"filters": "//evil.example"})
+        assert answer["Location"] == "/?//evil.example"
+
     def test_a_link_works_once(self) -> None:
         token = token_of(login.make_link("http://testserver"))
         assert login.redeem(token)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jobs.cli.local_time import local_zone
 from jobs.errors import OffloadError
 from jobs.invocation import command
 from jobs.models import Job
@@ -14,7 +15,7 @@ def describe_machine(overview: WorkerOverview) -> list[str]:
     """Return when it stops and why, and what it has cost; nothing for a machine that costs nothing."""
     if overview.problem:
         return [overview.problem]
-    lines = [overview.idle.text] if overview.idle is not None else []
+    lines = [idle.in_zone(overview.idle.parts, local_zone())] if overview.idle is not None else []
     cost = overview.cost
     if overview.worker.config.get("simulated"):
         lines.append("Simulated on this machine; it costs nothing.")
@@ -46,7 +47,7 @@ def describe_job(job: Job, cost: JobCost | None) -> list[str]:
         )
     said = idle.idle_of(job.worker)
     if said is not None and said.ends_at is not None and job.removed_at is None:
-        lines.append(f"{job.worker}: {said.text}")
+        lines.append(f"{job.worker}: {idle.in_zone(said.parts, local_zone())}")
         if said.stops_at is not None:
             lines.append(f"Keep it running: {command(f'fleet keep {job.worker} --hours 4')}")
     return lines

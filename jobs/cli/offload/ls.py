@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
+import shutil
 from collections.abc import Sequence
+from urllib.parse import urlencode
 
 from jobs import operations, serializers
+from jobs.cli.local_time import local_clock
 from jobs.cli.output import colour, plain, print_job_list_json, print_json, say
-from jobs.cli.request import Request
+from jobs.cli.request import Request, has_terminal
 from jobs.cli.table import job_lines, table_lines
+from jobs.errors import NotFound, UsageError
 from jobs.formats import format_age
 from jobs.invocation import command
 from jobs.models import Job, PullRequest
 
+WATCH_SECONDS = 2.0
+# Option -> those that it would ignore.
+_ALONE = {
+    "web": ("open", "watch", "json", "quiet", "state", "limit"),
+    "watch": ("open", "json", "quiet"),
+    "json": ("quiet",),
+    "open": ("state",),
+}
+
 
 async def run(request: Request) -> int:
     """List the jobs, or the open pull requests."""
+    _refuse_contradictions(request)
+    if request.web:
+        return await _open_dashboard(request)
     if request.open:
         return await _list_pulls(request)
     wanted = operations.JobFilter(request.repo or "", tuple(request.state or ()), request.limit)
+    if request.watch:
+        return await _watch(request, wanted)
     jobs = await operations.list_jobs(wanted, say)
-    groups = [
-        (heading, [job for job in jobs if serializers.group_of(job) == key])
-        for key, heading in serializers.GROUPS.items()
-    ]
+    groups = _grouped(jobs)
     ordered = [job for _, members in groups for job in members]
     if request.json:
         print_job_list_json(ordered)
@@ -30,10 +47,68 @@ async def run(request: Request) -> int:
         print("".join(f"{job.session}\n" for job in ordered), end="")
     elif jobs:
         print("\n".join(_table(groups)))
-    elif wanted == operations.JobFilter():
-        print(f"There are no jobs. Start one: {command('123 review')}")
     else:
-        print("No job matches.")
+        print(_describe_none(wanted))
+    return 0
+
+
+def _describe_none(wanted: operations.JobFilter) -> str:
+    if wanted == operations.JobFilter():
+        return f"There are no jobs. Start one: {command('123 review')}"
+    return "No job matches."
+
+
+def _refuse_contradictions(request: Request) -> None:
+    """Raise `UsageError` for options that would be ignored."""
+    for option, others in _ALONE.items():
+        given = [name for name in others if getattr(request, name)]
+        if getattr(request, option) and given:
+            raise UsageError(f"--{option} has no effect with --{given[0]}.", hint="Use one of them.")
+
+
+def _grouped(jobs: Sequence[Job]) -> list[tuple[str, list[Job]]]:
+    """Return the heading and the jobs of each group."""
+    return [
+        (heading, [job for job in jobs if serializers.group_of(job) == key])
+        for key, heading in serializers.GROUPS.items()
+    ]
+
+
+async def _watch(request: Request, wanted: operations.JobFilter) -> int:
+    """Draw the list again and again, until Ctrl-C; the last one stays on the screen."""
+    if not has_terminal():
+        raise UsageError(
+            "--watch needs a terminal, and this command has none.",
+            hint="Use `offload ls --json` or `offload wait` in scripts.",
+        )
+    request.if_interrupted = ""
+    print("\x1b[2J", end="")
+    while True:
+        notes: list[str] = []
+        jobs = await operations.list_jobs(wanted, notes.append)
+        room = shutil.get_terminal_size()
+        count = f"{len(jobs)} job{'' if len(jobs) == 1 else 's'}"
+        lines = [f"{count} at {local_clock()}", *(plain(note)[: room.columns] for note in notes), ""]
+        lines += _table(_grouped(jobs)) if jobs else [_describe_none(wanted)]
+        hidden = len(lines) - (room.lines - 1)
+        if hidden > 0:
+            lines = [*lines[: room.lines - 2], colour(f"{hidden + 1} more lines do not fit.", "dim")]
+        print("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J", end="", flush=True)
+        await asyncio.sleep(WATCH_SECONDS)
+
+
+async def _open_dashboard(request: Request) -> int:
+    """Open the dashboard's home, or print a login link for it where no browser can be opened."""
+    filters = ""
+    if request.repo:
+        job = await operations.JobFilter(request.repo).apply().afirst()
+        if job is None:
+            raise NotFound(f"There is no job of {request.repo}.", hint="See `offload ls`.")
+        filters = urlencode({"repository": job.repository.slug})
+    from django.core.management import call_command
+
+    serve = functools.partial(call_command, "serve", link=True, open=True, filters=filters)
+    await asyncio.to_thread(serve)
     return 0
 
 

@@ -18,7 +18,7 @@ from jobs.models import Job, JobEvent, Worker, WorkerRequest
 from jobs.providers.base import Price
 from jobs.states import RequestKind, WorkerDesired, WorkerState
 from jobs.workers.costs import Cost, JobCost
-from jobs.workers.idle import Idle, Parts, idle_of, in_utc, with_moments
+from jobs.workers.idle import Idle, Parts, idle_of, in_zone, with_moments
 from jobs.workers.machines import is_cloud
 
 # Why a machine is down that Offload did not stop.
@@ -40,7 +40,7 @@ def clock(moment: datetime, now: datetime | None = None) -> SafeString:
     """Return a moment that the page shows in the reader's own time, with the time in UTC as its title."""
     return format_html(
         '<time datetime="{}" data-clock title="{} UTC">{}</time>',
-        moment.isoformat(), f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}", in_utc([moment], now),
+        moment.isoformat(), f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}", in_zone([moment], now=now),
     )  # fmt: skip
 
 

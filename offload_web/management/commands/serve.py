@@ -33,7 +33,12 @@ class Command(BaseCommand):
         parser.add_argument(
             "--link", action="store_true", help="print a new login link for the dashboard that runs, and exit"
         )
-
+        parser.add_argument(
+            "--open", action="store_true", help="with --link: open it in a browser instead, on a terminal"
+        )
+        parser.add_argument(
+            "--filters", default="", help="with --link: filters of the inbox, like repository=owner/repo"
+        )
         parser.add_argument("--logout", action="store_true", help="end the login of every browser, and exit")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -43,7 +48,12 @@ class Command(BaseCommand):
             running = serving.read_serving(home)
             if running is None:
                 raise NotFound("No dashboard is running.", hint="Start one: `offload serve`.")
-            self.stdout.write(make_link(running.url))
+            link = make_link(running.url, options["filters"])
+            if options["open"] and self.stdout.isatty():
+                webbrowser.open(write_link_page(link).as_uri())
+                self.stdout.write(f"Opened {running.url}/ in your browser.")
+            else:
+                self.stdout.write(link)
             return
         if options["logout"]:
             end_logins()

@@ -1,6 +1,7 @@
 """The command line inside a real terminal: attach, resize, keys, detach, come back; and it stays tidy."""
 
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -136,3 +137,22 @@ def test_a_question_is_asked_and_no_means_no(cli: Cli, shop: RepoBuilder) -> Non
         terminal.type(b"y\r")
         assert terminal.wait() == 0
     assert not Path(job["worktree"]).exists()
+
+
+def test_the_watched_list_follows_a_job_and_fits_the_terminal(cli: Cli, shop: RepoBuilder) -> None:
+    with cli.terminal("offload", "ls", "--watch", rows=6, columns=60) as terminal:
+        terminal.expect("There are no jobs.")
+        cli.run("offload", "3", "--repo", shop.url, "--detach")
+        terminal.expect("1 job at ")
+        terminal.expect("#3 review")
+        cli.run("offload", "cancel", "3", "--repo", shop.url)
+        terminal.expect("Done (1)")
+        cli.run("offload", "3:again", "--repo", shop.url, "--detach")
+        terminal.expect("more lines do not fit")
+        terminal.type(b"\x03")
+        assert terminal.wait() == 130
+        assert terminal.is_restored()
+    frames = re.sub(r"\x1b\[[0-9;]*m", "", terminal.seen.decode()).split("\x1b[H")[1:]
+    assert all(frame.count("\n") <= 5 for frame in frames[:-1])
+    lines = [line.removesuffix("\x1b[K") for frame in frames[:-1] for line in frame.split("\r\n")]
+    assert max(map(len, lines)) <= 60

@@ -1,11 +1,13 @@
 """What is typed: words, options, durations, addresses; and the exit codes of what makes no sense."""
 
 import json
+from datetime import UTC, datetime
 from importlib import import_module
 
 import pytest
 
 from jobs.cli.durations import read_seconds
+from jobs.cli.local_time import local_zone, remember_zone
 from jobs.cli.main import make_command, module_of
 from jobs.cli.parser import find_verb, parse
 from jobs.cli.targets import read_targets
@@ -107,6 +109,8 @@ def test_a_word_near_a_verb_or_an_action_is_no_target(word: str) -> None:
         ["1", "--all-open"],
         ["ls", "1"],
         ["ls", "--fresh"],
+        ["ls", "--watch"],
+        ["ls", "--web"],
         ["1", "--no-such-option"],
         ["1", "--timeout", "soon", "--wait"],
         ["1", "--timeout", "3s"],
@@ -149,6 +153,18 @@ def test_help_speaks_of_ours_only(cli: Cli) -> None:
     assert cli.run("offload", "help", "ready").stdout == cli.run("offload", "--help").stdout
     assert "Did you mean 'fleet start'" in cli.run("offload", "help", "fleet", "strt", code=3).stderr
     assert "Did you mean 'start'" in cli.run("offload", "fleet", "strt", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("named", "hours"), [("Asia/Tokyo", 9), (":Asia/Tokyo", 9), ("", 0), ("No/Where", 0), ("../x", 0)]
+)
+def test_times_are_shown_in_the_zone_of_the_user(
+    monkeypatch: pytest.MonkeyPatch, named: str, hours: int
+) -> None:
+    monkeypatch.setenv("TZ", named)
+    remember_zone()
+    monkeypatch.setenv("TZ", "UTC")  # as Django does
+    assert datetime(2026, 1, 1, tzinfo=UTC).astimezone(local_zone()).hour == hours
 
 
 def test_a_broken_configuration_names_its_key(cli: Cli) -> None:

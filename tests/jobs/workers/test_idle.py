@@ -18,7 +18,7 @@ from jobs.remote.offload_runner.commands import watchdog
 from jobs.states import WorkerState
 from jobs.workers import idle
 from jobs.workers.fleet import look_at_machine, note_machine
-from jobs.workers.idle import idle_of, in_utc, until_of, with_moments
+from jobs.workers.idle import idle_of, in_zone, until_of, with_moments
 from jobs.workers.machines import bring_row
 from tests.jobs.workers.base import CloudTest
 
@@ -45,7 +45,7 @@ def kept(until: datetime, at: datetime = NOW) -> dict[str, str]:
 
 def text(row: Worker, now: datetime = NOW) -> str:
     found = idle_of(row, now)
-    return in_utc(found.parts, now) if found is not None else ""
+    return in_zone(found.parts, now=now) if found is not None else ""
 
 
 def test_it_is_told_with_its_reason() -> None:
@@ -100,7 +100,7 @@ def test_the_deadline_of_the_provider_comes_first_when_it_is_first() -> None:
     assert busy is not None
     assert busy.is_soon(NOW)
     assert (
-        in_utc(busy.parts, NOW)
+        in_zone(busy.parts, now=NOW)
         == "Stays up because a job is at work. Its longest run time ends at 17:15 UTC."
     )
     far = worker(idle=said(), deadline=(NOW + timedelta(hours=9)).isoformat())
