@@ -124,6 +124,7 @@ def plan_part(agent: Agent, call: Call) -> dict[str, Any]:
         "env": dict(call.env),
         "secrets": list(call.secrets),
         "prompt": call.prompt,
+        "oldest": agent.program().oldest,
         "output": call.output,
         "gateway": call.gateway.plan_part() if call.gateway else None,
         "profile": {"name": profile.name, "digest": profile.digest, "keep": list(profile.keep)}

@@ -205,23 +205,42 @@ ANSWER = '{"summary": "s", "findings": []}'
 def test_an_agent_that_never_ends_is_ended(
     root: RunnerRoot, tmp_path: Path, output: str, script: str, code: int, said: str
 ) -> None:
+    done, wrote = call_agent(root, tmp_path, ["sh", "-c", script], output=output)
+    assert done.returncode == code, done
+    assert said in done.stdout.decode()
+    assert len(done.stdout) < 5 << 20
+    assert wrote == (code == 0)
+
+
+def test_an_agent_that_is_too_old_is_not_given_the_change(root: RunnerRoot, tmp_path: Path) -> None:
+    program = tmp_path / "agent"
+    program.write_text(f"#!/bin/sh\necho $* >>{tmp_path}/called; echo 0.60.9-nightly.2\n")
+    program.chmod(0o755)
+    done, wrote = call_agent(root, tmp_path, [str(program)], oldest=[0, 61])
+    assert (done.returncode, wrote) == (127, False)
+    assert (
+        "version 0.61 or newer is needed, and it says '0.60.9-nightly.2'. `offload doctor"
+        in done.stdout.decode()
+    )
+    assert (tmp_path / "called").read_text() == "--version\n"
+
+
+def call_agent(root: RunnerRoot, tmp_path: Path, argv: list[str], **fields: Any) -> tuple[Any, bool]:
+    """Run the step in a job of its own; return how it ended, and whether there is an `agent.json`."""
     bench = Bench(root.path)
     bench.prepare(RepoBuilder(tmp_path / "shop").commit({"a": "1"}).pull(1, {"a": "2"}))
     call: dict[str, Any] = {
         "name": "generic",
-        "argv": ["sh", "-c", script],
+        "argv": argv,
         "env": {},
         "secrets": [],
         "prompt": "",
         "profile": None,
     }
-    task = Task("agent", "agent", role="agent", argv=["x"], outputs={"agent": {**call, "output": output}})
+    task = Task("agent", "agent", role="agent", argv=["x"], outputs={"agent": {**call, **fields}})
     (bench.job_dir() / "plan.json").write_text(Plan(job={}, tasks=[task]).dumps())
     done = root.call("step", "agent", "--session", session_of(1))
-    assert done.returncode == code, done
-    assert said in done.stdout.decode()
-    assert len(done.stdout) < 5 << 20
-    assert (bench.job_dir() / "agent.json").exists() == (code == 0)
+    return done, (bench.job_dir() / "agent.json").exists()
 
 
 def test_a_template_becomes_exactly_its_files(root: RunnerRoot, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from typing import Any, Dict, List, Optional
 
@@ -31,6 +32,8 @@ from jobs.remote.offload_runner.wire import runner_argv
 EXIT_NO_PROGRAM = 127
 _DIFF_BYTES = 400_000
 _COMPLAINT_BYTES = 16 * 1024
+_VERSION_SECONDS = 60.0
+_SHOWN = 200
 _MOST_COMPLAINTS = 8 * 1024 * 1024
 # The task's own limit ends the step, and the agent with it.
 _SECONDS = 24 * 3600.0
@@ -53,11 +56,16 @@ def run(job: Job) -> int:
     argv = [_placed(word, places) for word in call["argv"]]
     env = {"HOME": str(home)}
     env.update({name: _placed(text, places) for name, text in call["env"].items()})
+    if call.get("oldest") is not None:
+        unusable = _check_version(job, argv[0], call["oldest"], env)
+        if unusable:
+            say("%s `offload doctor --agents` says how to install it." % unusable)
+            return EXIT_NO_PROGRAM
     prompt = "\n".join([_placed(call["prompt"], places), _material(job)])
     say("Asking %s; it reads %d characters." % (call["name"], len(prompt)))
     sys.stdout.flush()
     secrets = [os.environ[name] for name in call["secrets"] if os.environ.get(name)]
-    heard = _Heard(OUTPUTS[call["output"]](say), secrets)
+    heard = _Heard(OUTPUTS[call.get("output", "text")](say), secrets)
     # Not in the worktree: its settings and hooks are the change's.
     words = [*runner_argv(job.paths.root), "call-agent", "--cwd", str(home / "work"), *argv]
     code = run_as_job(
@@ -92,6 +100,24 @@ def run(job: Job) -> int:
         opinion = " (an opinion: %s)" % finding["why_not"] if finding["why_not"] else ""
         say("  %s: %s%s%s" % (finding["severity"], where, finding["message"], opinion))
     return 0
+
+
+def _check_version(job: Job, program: str, oldest: List[int], env: Dict[str, str]) -> str:
+    """Return why a program is not used, "" if it is: an old one may not honour what keeps it from writing."""
+    said = bytearray()
+    code = run_as_job(
+        job.paths, [program, "--version"], cwd=job.paths.home, env=env, timeout=_VERSION_SECONDS,
+        output=said.extend, is_over=lambda: len(said) > _COMPLAINT_BYTES,
+    )  # fmt: skip
+    if code == EXIT_NO_PROGRAM:
+        return "%s is not installed on this worker." % program
+    lines = said.decode("utf-8", "replace").strip().splitlines()
+    last = shown(lines[-1])[:_SHOWN] if lines else ""
+    found = re.match(r"\D*(\d+)\.(\d+)", last)
+    if found is not None and [int(found[1]), int(found[2])] >= oldest:
+        return ""
+    needed = ".".join(map(str, oldest))
+    return "%s is not used: version %s or newer is needed, and it says %r." % (program, needed, last)
 
 
 class _Heard:
