@@ -73,6 +73,12 @@ class Login(AuthBase):
         return Caller(f"{request.user.get_username()} (API)")
 
 
+def caller_of(request: HttpRequest) -> Caller:
+    """Return who sent a request that was let in."""
+    caller: Caller = request.auth  # type: ignore[attr-defined]  # Ninja keeps it there
+    return caller
+
+
 def needs(scope: Scope) -> list[AuthBase]:
     """Return the ways to authenticate for an operation of a scope."""
     return [Token(scope), Login()]

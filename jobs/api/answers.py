@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 from typing_extensions import TypedDict
 
-from jobs.serializers import DraftJson, ErrorJson, EventJson, JobJson, PullJson, WorkerJson
+from jobs.serializers import DraftJson, ErrorJson, EventJson, JobJson, PreviewJson, PullJson, WorkerJson
 
 Schema = Literal["offload/1"]
 
@@ -75,6 +75,19 @@ class DraftAnswer(TypedDict):
 
     schema: Schema
     draft: DraftJson
+
+
+class PreviewedDraftJson(DraftJson):
+    """A draft with the review exactly as it would appear now."""
+
+    preview: PreviewJson
+
+
+class PreviewAnswer(TypedDict):
+    """One draft and its preview."""
+
+    schema: Schema
+    draft: PreviewedDraftJson
 
 
 class DraftsAnswer(TypedDict):

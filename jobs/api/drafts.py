@@ -1,18 +1,42 @@
-"""The outbox: list, one."""
+"""The outbox: list, one, make, drop, and send what was shown."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 from django.http import HttpRequest
-from ninja import Router
+from ninja import Router, Schema
+from ninja.responses import Status
+from pydantic import Field
 
 from jobs import outbox
-from jobs.api.access import needs
-from jobs.api.answers import ERRORS, DraftAnswer, DraftsAnswer, Id
-from jobs.serializers import SCHEMA, draft_json
-from jobs.states import Scope
+from jobs.api.access import caller_of, needs
+from jobs.api.answers import ERRORS, DraftAnswer, DraftsAnswer, Id, PreviewAnswer
+from jobs.errors import Refused
+from jobs.operations import read_job
+from jobs.serializers import SCHEMA, draft_json, preview_json
+from jobs.states import DraftState, Scope
 
 router = Router(tags=["outbox"])
 READ = needs(Scope.READ)
+SEND = needs(Scope.SEND)
+
+
+class NewDraftBody(Schema):
+    """The review to draft from a job's assessment. `verdict`: the person's, not the job's."""
+
+    job: Id
+    verdict: Literal["COMMENT", "APPROVE", "REQUEST_CHANGES"] = "COMMENT"
+
+
+class SendBody(Schema):
+    """What the person said yes to."""
+
+    digest: str = Field(pattern=r"^[0-9a-f]{64}$", description="Of the preview that was shown.")
+
+
+async def _answer(number: int) -> DraftAnswer:
+    return {"schema": SCHEMA, "draft": draft_json(await outbox.get_draft(str(number)))}
 
 
 @router.get("", auth=READ, response={200: DraftsAnswer, **ERRORS}, summary="List drafts")
@@ -24,4 +48,45 @@ async def list_drafts(request: HttpRequest) -> DraftsAnswer:
 @router.get("/{int:number}", auth=READ, response={200: DraftAnswer, **ERRORS}, summary="One draft")
 async def get_draft(request: HttpRequest, number: Id) -> DraftAnswer:
     """Return a draft."""
-    return {"schema": SCHEMA, "draft": draft_json(await outbox.get_draft(str(number)))}
+    return await _answer(number)
+
+
+@router.get(
+    "/{int:number}/preview", auth=READ, response={200: PreviewAnswer, **ERRORS}, summary="Preview a draft"
+)
+async def preview(request: HttpRequest, number: Id) -> PreviewAnswer:
+    """Return a draft exactly as it would appear now. The forge is asked for the diff; nothing is posted."""
+    draft = await outbox.get_draft(str(number))
+    shown = await outbox.prepare_review(draft)
+    return {"schema": SCHEMA, "draft": {**draft_json(draft), "preview": preview_json(shown)}}
+
+
+@router.post("", auth=SEND, response={201: DraftAnswer, **ERRORS}, summary="Draft a review")
+async def make(request: HttpRequest, body: NewDraftBody) -> Status[DraftAnswer]:
+    """Make a draft of a review from a job's assessment. Nothing is posted."""
+    draft = await outbox.make_review(await read_job(body.job), body.verdict, caller_of(request).name)
+    return Status(201, await _answer(draft.id))
+
+
+@router.delete("/{int:number}", auth=SEND, response={200: DraftAnswer, **ERRORS}, summary="Drop a draft")
+async def drop(request: HttpRequest, number: Id) -> DraftAnswer:
+    """Drop a draft, so that it is never sent."""
+    await outbox.drop_draft(await outbox.get_draft(str(number)))
+    return await _answer(number)
+
+
+@router.post("/{int:number}/send", auth=SEND, response={200: DraftAnswer, **ERRORS}, summary="Send a draft")
+async def send(request: HttpRequest, number: Id, body: SendBody) -> DraftAnswer:
+    """Post a draft, once, as the preview with this digest showed it; after a person said yes to that."""
+    draft = await outbox.get_draft(str(number))
+    if draft.state == DraftState.SENDING and await outbox.find_posted(draft):
+        return await _answer(number)
+    draft = await outbox.get_draft(str(number))
+    shown = await outbox.prepare_review(draft)
+    if shown.digest != body.digest:
+        raise Refused(
+            f"Draft {number} would appear differently than shown.",
+            hint="Get its preview again, and show it to the person who decides.",
+        )
+    await outbox.send_draft(draft, shown)
+    return await _answer(number)

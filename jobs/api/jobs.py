@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router, Schema
-from pydantic import Field
+from ninja.responses import Status
+from pydantic import Field, StringConstraints
 
 from jobs import execution
-from jobs.api.access import needs
+from jobs.api.access import caller_of, needs
 from jobs.api.answers import ERRORS, EventsAnswer, Id, JobAnswer, JobsAnswer, Limit, Name, Text
-from jobs.errors import NotFound
+from jobs.errors import NotFound, Refused
 from jobs.models import Job
-from jobs.operations import JobFilter, read_events, read_job, read_jobs
+from jobs.operations import JobFilter, NewJob, read_events, read_job, read_jobs, submit_job
 from jobs.serializers import SCHEMA, event_json, job_json
 from jobs.states import JobState, Scope
 
 router = Router(tags=["jobs"])
 READ = needs(Scope.READ)
+LAUNCH = needs(Scope.LAUNCH)
 PART_BYTES = 4 * 1024 * 1024
 _TEXT: dict[str, Any] = {
     "responses": {200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "OK"}}
@@ -57,6 +59,27 @@ class DiffQuery(Schema):
 
     stat: bool = Field(False, description="File names and counts only.")
     limit: int = Field(PART_BYTES, ge=1, le=PART_BYTES, description="At most so many bytes.")
+
+
+class NewJobBody(Schema):
+    """The job to submit. `repository`: empty takes that of the target, then the configured one."""
+
+    target: Text = Field(
+        min_length=1, description="123, owner/repo#123, the URL of a pull request, or a branch."
+    )
+    action: Name = "review"
+    repository: Text = Field("", description="URL or owner/repo.")
+    name: Name = Field("", description="Tells several jobs of one target and action apart.")
+    worker: Name = Field("", description="Empty: the configured one.")
+    agent: Name = ""
+    prompt: Annotated[str, StringConstraints(max_length=20_000, pattern=r"^[^\x00]*$")] = ""
+    base: Name = ""
+
+
+class ForceQuery(Schema):
+    """Whether a safety rule is overruled."""
+
+    force: bool = Field(False, description="Also when it runs, or has work that exists nowhere else.")
 
 
 def job_answer(job: Job) -> JobAnswer:
@@ -157,3 +180,37 @@ async def get_assessment(request: HttpRequest, job_id: Id) -> HttpResponse:
             f"{job.session} has no assessment: it is {job.state}.", hint="Wait until it has ended."
         )
     return text_answer(job.assessment.encode(), "text/markdown")
+
+
+@router.post("", auth=LAUNCH, response={200: JobAnswer, 201: JobAnswer, **ERRORS}, summary="Submit a job")
+async def submit(request: HttpRequest, body: NewJobBody) -> Status[JobAnswer]:
+    """Submit a job; the dashboard's reconciler launches it. 200: an equal job exists and is returned."""
+    job, created = await submit_job(NewJob(**body.dict()), caller_of(request).name)
+    return Status(201 if created else 200, job_answer(await read_job(job.id)))
+
+
+@router.post("/{int:job_id}/cancel", auth=LAUNCH, response={202: JobAnswer, **ERRORS}, summary="Cancel a job")
+async def cancel(request: HttpRequest, job_id: Id) -> Status[JobAnswer]:
+    """Request that a job is cancelled; its state shows how far that is."""
+    return Status(202, job_answer(await execution.request_cancel(job_id, caller_of(request).name)))
+
+
+@router.post("/{int:job_id}/resume", auth=LAUNCH, response={202: JobAnswer, **ERRORS}, summary="Resume a job")
+async def resume(request: HttpRequest, job_id: Id) -> Status[JobAnswer]:
+    """Queue an interrupted, failed or cancelled job again, at its first unfinished task."""
+    job = await read_job(job_id)
+    if not await execution.resume(job_id, caller_of(request).name):
+        raise Refused(f"{job.session} cannot be resumed: it is {job.state}.")
+    return Status(202, job_answer(await read_job(job_id)))
+
+
+@router.delete(
+    "/{int:job_id}", auth=LAUNCH, response={202: JobAnswer, **ERRORS}, summary="Remove a job from its worker"
+)
+async def remove(request: HttpRequest, job_id: Id, query: Query[ForceQuery]) -> Status[JobAnswer]:
+    """Request that session and worktree are removed; record, log and assessment stay.
+
+    Work that exists nowhere else fails the request later, unless `force` is set: it is bundled first then.
+    """
+    await execution.request_removal(job_id, caller_of(request).name, force=query.force)
+    return Status(202, job_answer(await read_job(job_id)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +121,7 @@ def _from_ref(ref: str, name: str, text: str, repository: str = "") -> Target:
 
 
 def _from_url(text: str) -> Target:
-    parts = urlsplit(text)
+    parts = _split(text)
     for pattern in _PATHS:
         match = pattern.fullmatch(parts.path)
         if match is None:
@@ -182,12 +183,17 @@ def normalise_url(text: str, cwd: Path) -> str:
     """
     text = text.strip()
     if text.startswith("file://"):
-        text = urlsplit(text).path
-    path = Path(text).expanduser()
-    if text.startswith(("/", "./", "../", "~")) or text in (".", "..") or (cwd / path).is_dir():
+        text = _split(text).path
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:
+        raise UsageError(
+            f"{text!r} names the home of a user that does not exist here.", hint="Write the whole path."
+        ) from None
+    if text.startswith(("/", "./", "../", "~")) or text in (".", "..") or os.path.isdir(cwd / path):
         return str((cwd / path).resolve())
     if "://" in text:
-        parts = urlsplit(text)
+        parts = _split(text)
         if parts.password is not None:
             raise UsageError(
                 f"The address of {parts.hostname}{parts.path} holds a password.",
@@ -246,6 +252,15 @@ def _has_port(parts: SplitResult) -> bool:
         return parts.port != 0
     except ValueError:
         return False
+
+
+def _split(text: str) -> SplitResult:
+    try:
+        return urlsplit(text)
+    except ValueError as error:
+        raise UsageError(
+            f"{text!r} is not an address: {error}.", hint="Copy it from the browser's address bar."
+        ) from error
 
 
 def _bare(text: str) -> str:

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from jobs.operations.pulls import ObservedPull, list_pulls, list_pulls_of_known, observe_pull
     from jobs.operations.simulation import start_if_used
     from jobs.operations.ssh_names import SshNames, include_ssh_names, plan_include, write_ssh_names
+    from jobs.operations.submission import NewJob, submit_job
     from jobs.operations.sweeping import (
         Account,
         SweepRequest,
@@ -94,6 +95,7 @@ __all__ = [
     "Interrupted",
     "JobFilter",
     "MachinePrice",
+    "NewJob",
     "NewWorker",
     "ObservedPull",
     "Progress",
@@ -157,6 +159,7 @@ __all__ = [
     "start_machine",
     "stop_all_machines",
     "stop_machine",
+    "submit_job",
     "sweep_resources",
     "write_ssh_names",
 ]

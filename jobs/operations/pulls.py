@@ -34,13 +34,17 @@ async def list_pulls(text: str, cwd: Path, warn: Progress) -> list[PullRequest]:
     return await _list(await execution.resolve_repository(text, cwd), warn)
 
 
+async def find_repository(name: str) -> Repository | None:
+    """Return the repository with this slug, short name or URL that Offload has a row for."""
+    return await Repository.objects.filter(Q(slug=name) | Q(short=name) | Q(url=name)).afirst()
+
+
 async def list_pulls_of_known(name: str, warn: Progress) -> list[PullRequest]:
     """Return the open pull requests of a repository that Offload has a row for: its slug, short name or URL.
 
     Raises `NotFound` for another one, otherwise as `list_pulls`.
     """
-    known = Q(slug=name) | Q(short=name) | Q(url=name)
-    repository = await Repository.objects.filter(known).afirst()
+    repository = await find_repository(name)
     if repository is None:
         raise NotFound(f"No job was ever started for the repository {name!r}.", hint="Start one for it.")
     return await _list(repository, warn)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from jobs.forges.pulls import LineComment, Thread
 
@@ -24,6 +26,11 @@ class PlacedReview:
     body: str
     comments: tuple[LineComment, ...]
     notes: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """Return a hash of all of it, by which a person's yes names what they saw."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 
 def defuse(text: str) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 from jobs.lazy import load_on_first_use
 
 if TYPE_CHECKING:
-    from jobs.serializers.draft import DraftJson, draft_json
+    from jobs.serializers.draft import DraftJson, PreviewJson, draft_json, preview_json
     from jobs.serializers.error import ErrorJson, error_json
     from jobs.serializers.event import EventJson, event_json
     from jobs.serializers.job import (
@@ -36,6 +36,7 @@ __all__ = [
     "ErrorJson",
     "EventJson",
     "JobJson",
+    "PreviewJson",
     "PullJson",
     "TokenJson",
     "WorkerJson",
@@ -51,6 +52,7 @@ __all__ = [
     "isolation_text",
     "job_cost_json",
     "job_json",
+    "preview_json",
     "price_json",
     "pull_json",
     "shown_target",

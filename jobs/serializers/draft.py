@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from typing_extensions import TypedDict
 
 from jobs.models import Draft
 from jobs.serializers.times import utc
+
+if TYPE_CHECKING:
+    from jobs.outbox import PlacedReview
 
 
 class CommentJson(TypedDict):
@@ -32,6 +37,30 @@ class DraftJson(TypedDict):
     error: str | None
     created_at: str
     sent_at: str | None
+
+
+class PreviewJson(TypedDict):
+    """A review exactly as it would appear now. `notes`: what was changed in placing it.
+
+    `digest`: names this preview when it is confirmed.
+    """
+
+    verdict: str
+    body: str
+    comments: list[CommentJson]
+    notes: list[str]
+    digest: str
+
+
+def preview_json(shown: PlacedReview) -> PreviewJson:
+    """Return a review as it will appear, as data."""
+    return {
+        "verdict": shown.verdict,
+        "body": shown.body,
+        "comments": [{"path": c.path, "line": c.line, "body": c.body} for c in shown.comments],
+        "notes": list(shown.notes),
+        "digest": shown.digest,
+    }
 
 
 def draft_json(draft: Draft) -> DraftJson:

@@ -102,7 +102,10 @@ class HttpTests(TestCase):
         looking = Client(headers={"host": "127.0.0.1:8765"})
         looking.force_login(guest)
         assert looking.get("/").status_code == 200
-        for path in ("/jobs/new/", "/workers/box/stop/", "/workers/box/start/", "/workers/box/keep/"):
+        for path in (
+            "/jobs/new/", "/workers/box/stop/", "/workers/box/start/", "/workers/box/keep/",
+            "/api/v1/workers/box/stop",
+        ):  # fmt: skip
             self.assertContains(looking.post(path, {"hours": "1"}), "no permission", status_code=403)
         worker.refresh_from_db()
         assert worker.config == {}

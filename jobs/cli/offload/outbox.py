@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 from jobs import outbox
 from jobs.cli.confirming import confirm
@@ -13,7 +12,7 @@ from jobs.errors import UsageError
 from jobs.formats import format_age
 from jobs.models import Draft
 from jobs.operations import ConfirmationPlan
-from jobs.serializers import draft_json
+from jobs.serializers import draft_json, preview_json
 
 _ACTIONS = ("ls", "review", "show", "edit", "drop", "send")
 _VERDICTS = {"comment": "COMMENT", "approve": "APPROVE", "request-changes": "REQUEST_CHANGES"}
@@ -55,7 +54,7 @@ async def run(request: Request) -> int:
     shown = await outbox.prepare_review(draft)
     if action == "show":
         if request.json:
-            print_json("draft", draft_json(draft) | {"preview": preview_json(shown)})
+            print_json("draft", {**draft_json(draft), "preview": preview_json(shown)})
         else:
             _print_preview(draft, shown)
         return 0
@@ -65,12 +64,6 @@ async def run(request: Request) -> int:
     url = await outbox.send_draft(draft, shown)
     draft = await outbox.get_draft(str(draft.id))
     return _answer(request, draft, f"Posted: {url}")
-
-
-def preview_json(shown: outbox.PlacedReview) -> dict[str, Any]:
-    """Return a review as it will appear, as data."""
-    comments = [{"path": c.path, "line": c.line, "body": c.body} for c in shown.comments]
-    return {"verdict": shown.verdict, "body": shown.body, "comments": comments, "notes": list(shown.notes)}
 
 
 async def _list(request: Request) -> int:

@@ -9,7 +9,9 @@ import httpx
 import pytest
 
 from tests.support.cli import Cli
-from tests.support.dashboard import ROOT, Dashboard, dashboard
+from tests.support.dashboard import Dashboard
+from tests.support.git_repos import NO_HUNKS, RepoBuilder
+from tests.support.offload_home import worker_root
 
 SEED = """
 from django.core.management import call_command
@@ -19,6 +21,13 @@ from jobs.execution.archive import archive_dir
 from jobs.models import Draft, PullRequest
 from tests.support import factories as make
 
+from pathlib import Path
+import asyncio, json
+from jobs.execution import resolve_repository
+from jobs.workers import find_worker
+
+find_worker("local")
+asyncio.run(resolve_repository("SHOP", Path("/")))
 known = make.make_repository("acme/tinycart")
 done = make.make_job(
     verdict="pass", number=9, tasks=[make.make_task("test")], archived_at=timezone.now(), assessment="# Fine",
@@ -34,10 +43,10 @@ Draft.objects.create(
     repository=known, job=done, number=9, kind="review", head_sha=done.sha, mark="1" * 32, body="Good.",
     comments=[{"path": "a.py", "line": 3, "body": "odd"}],
 )
-import asyncio, json
 from jobs.operations import add_token
 from jobs.states import Scope
 tokens = {scope.value: asyncio.run(add_token(scope.value, [scope.value], "me"))[1] for scope in Scope}
+tokens["all"] = asyncio.run(add_token("all", list(tokens), "me"))[1]
 print(json.dumps([done.id, tokens]))
 """
 
@@ -53,7 +62,7 @@ class Served:
     tokens: dict[str, str]
 
     def client(self, scope: str = "") -> httpx.Client:
-        """A client with a token of one scope; without one, a stranger."""
+        """A client with a token of one scope (`all`: of every one); without one, a stranger."""
         headers = {"Authorization": f"Bearer {self.tokens[scope]}"} if scope else {}
         return httpx.Client(base_url=self.url, headers=headers, timeout=20)
 
@@ -66,12 +75,15 @@ class Served:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A dashboard that all tests of the API share."""
     home: Path = tmp_path_factory.mktemp("api")
-    seeded = Dashboard(home)
-    seeded.environment |= {"OFFLOAD_CONTAINER": "never"}
-    job, tokens = json.loads(seeded.python(SEED))
-    with dashboard(home) as running:
-        assert running.serving is not None
-        yield Served(running, Cli(home, home), f"{running.serving.url}/api/v1", job, tokens)
-
-
-DOCUMENT = ROOT / "docs" / "api.md"
+    shop = RepoBuilder(home / "shop")
+    shop.commit({**NO_HUNKS, "Makefile": "test:\n\tsh ./test.sh\n", "test.sh": "true\n"})
+    shop.pull(3, {"test.sh": "echo waiting\nexec sleep 300\n"})
+    running = Dashboard(home)
+    running.environment |= {"OFFLOAD_CONTAINER": "never"}
+    job, tokens = json.loads(running.python(SEED.replace("SHOP", str(shop.path))))
+    with worker_root(home / "worker", str(Path.home() / ".offload")):
+        try:
+            serving = running.start()
+            yield Served(running, Cli(home, home), f"{serving.url}/api/v1", job, tokens)
+        finally:
+            running.stop()

@@ -5,25 +5,38 @@ from typing import Any
 import hypothesis
 import schemathesis
 from hypothesis import Phase
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from tests.jobs.api.conftest import Served
 
-EXAMPLES = 12
+EXAMPLES = 6
+BEYOND = 10**6  # no job and no draft has such a number: the other tests keep theirs
+
+
+def submits(case: Any) -> bool:
+    return str(case.method) == "POST" and str(case.path).endswith("/jobs")
 
 
 def test_every_answer_is_as_documented(served: Served) -> None:
-    headers = {"Authorization": f"Bearer {served.tokens['read']}"}
     schema = schemathesis.openapi.from_url(f"{served.url}/openapi.json")
-    tried = []
     found: Any
+    tried = []
     for found in schema.get_all_operations():
         operation = found.ok()
 
         @hypothesis.settings(max_examples=EXAMPLES, phases=[Phase.explicit, Phase.generate], deadline=None)
         @hypothesis.given(case=operation.as_strategy())
         def check(case: Any) -> None:
-            case.call_and_validate(headers=headers)
+            if case.method != "GET":
+                for name, value in case.path_parameters.items():
+                    if isinstance(value, int) and 0 <= value < BEYOND:
+                        case.path_parameters[name] = value + BEYOND
+            case.call_and_validate(
+                headers={"Authorization": f"Bearer {served.tokens['all']}"},
+                # What is a target or a repository is more than a schema says.
+                excluded_checks=[positive_data_acceptance] if submits(case) else [],
+            )
 
         check()
         tried.append(operation.label)
-    assert len(tried) >= 10, tried
+    assert len(tried) >= 15, tried

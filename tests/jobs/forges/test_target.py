@@ -91,7 +91,7 @@ def test_targets(text: str, target: Target) -> None:
         "", "0", "#0", "123:", "123:a b", "123:$(reboot)", "123:a;b", "123:a/b", "-x", "--force", "ls",
         "a..b", "a b", "x~1", "HEAD^", "a\nb", "x.lock", "/x", "x/", "@", "x@{1}", "a//b", "a/.b",
         "https://github.com/pallets/flask", "https://github.com/pallets/flask/pull/0",
-        "branch:", "branch:-x", "branch:a..b", "https://github.com/pallets/flask/tree/a..b",
+        "branch:", "branch:-x", "branch:a..b", "https://github.com/pallets/flask/tree/a..b", "https://[x",
     ],
 )  # fmt: skip
 def test_what_is_no_target_is_refused_with_a_hint(text: str) -> None:
@@ -163,6 +163,9 @@ def test_a_directory_wins_over_owner_and_repo(tmp_path: Path) -> None:
         "ftp://example.org/a",
         "https://example.org:port/a/b",
         "a b",
+        "https://[x/a/b",
+        "~no-such-user/x",
+        "x" * 300,
     ],
 )
 def test_what_is_no_repository_is_refused(text: str, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.test import AsyncClient
 from django.utils import timezone
 
 from jobs import outbox
@@ -15,6 +16,7 @@ from jobs.cli.request import make_request
 from jobs.errors import ForgeUnreachable, NotFound, Refused, UsageError
 from jobs.forges.pulls import LineComment, Thread
 from jobs.models import Draft, Job
+from jobs.operations import add_token
 from jobs.outbox import drafts
 from jobs.outbox.placing import defuse, place, right_lines
 from jobs.states import Verdict
@@ -196,3 +198,37 @@ def test_placing_and_defusing() -> None:
     placed = place("COMMENT", "", [*twice, LineComment("a", "y", 1)], {"a": "@@ -1 +1 @@\n+a"}, [thread])
     assert placed.comments == (twice[0],)
     assert defuse("a@b.c /x\n > /close\n//ok") == "a@\u200bb.c /x\n > \\/close\n//ok"
+
+
+async def test_the_api_posts_what_its_preview_showed(forge: GitHub, async_client: AsyncClient) -> None:
+    _, token = await add_token("agent", ["read", "send"], "ada")
+    _, reading = await add_token("reader", ["read"], "ada")
+    bearer = {"authorization": f"Bearer {token}"}
+
+    async def post(path: str, status: int, body: Any, key: str = token) -> Any:
+        answer = await async_client.post(
+            f"/api/v1/outbox{path}", body, content_type="application/json",
+            headers={"authorization": f"Bearer {key}"},
+        )  # fmt: skip
+        assert answer.status_code == status, answer.content
+        return answer.json()
+
+    job = await reviewed()
+    draft = (await post("", 201, {"job": job.id, "verdict": "REQUEST_CHANGES"}))["draft"]
+    shown = await async_client.get(f"/api/v1/outbox/{draft['id']}/preview", headers=bearer)
+    digest = {"digest": shown.json()["draft"]["preview"]["digest"]}
+    assert forge.reviews == []
+    send = f"/{draft['id']}/send"
+    await post(send, 403, digest, reading)
+    refused = await post(send, 409, {"digest": "0" * 64})
+    assert "differently than shown" in refused["error"]["message"]
+    assert forge.reviews == []
+    sent = (await post(send, 200, digest))["draft"]
+    [review] = forge.reviews
+    assert (sent["state"], sent["url"], review["state"]) == ("sent", review["url"], "CHANGES_REQUESTED")
+    assert review["body"].startswith(shown.json()["draft"]["preview"]["body"])
+    assert "it was sent" in (await post(send, 409, digest))["error"]["message"]
+    assert len(forge.reviews) == 1
+    second = (await post("", 201, {"job": job.id}))["draft"]
+    dropped = await async_client.delete(f"/api/v1/outbox/{second['id']}", headers=bearer)
+    assert dropped.json()["draft"]["state"] == "dropped"

@@ -1,0 +1,81 @@
+"""Submit a job on behalf of a program that is not at this computer; the reconciler launches it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+
+from jobs import execution
+from jobs.errors import Refused, UsageError
+from jobs.forges.target import normalise_url, parse_target
+from jobs.models import Job, Repository
+from jobs.operations.pulls import find_repository
+from jobs.workers import find_worker
+
+NOWHERE = Path("/dev/null")  # no relative path leads anywhere from here
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """The job to submit; empty fields take the defaults of the command line.
+
+    `repository`: empty takes that of the target, then the configured one.
+    """
+
+    target: str
+    action: str = "review"
+    repository: str = ""
+    name: str = ""
+    worker: str = ""
+    agent: str = ""
+    prompt: str = ""
+    base: str = ""
+
+
+async def submit_job(new: NewJob, actor: str) -> tuple[Job, bool]:
+    """Return the job that is asked for, and whether it is new.
+
+    Raises `UsageError`, `NotFound`, or `Refused`: the repository is not trusted where it would run as the
+    user, is a directory of this computer without jobs, or the job exists with other options.
+    """
+    target = parse_target(new.target)
+    if target.kind == "issue":
+        raise UsageError(
+            f"{new.target} is an issue, and {new.action} needs a pull request or a branch.",
+            hint="Name the pull request that addresses it.",
+        )
+    repository = await _resolve(target.repository or new.repository or settings.OFFLOAD.repo)
+    worker = await sync_to_async(find_worker)(new.worker)
+    placed = await execution.place(repository, worker)
+    execution.require_trust(placed)
+    job, created = await execution.submit(
+        execution.JobRequest(
+            repository=repository, target=target, action=new.action, name=new.name, worker=new.worker,
+            agent=new.agent, prompt=new.prompt, base=new.base, actor=actor, placed=placed,
+        )
+    )  # fmt: skip
+    options = {"agent": new.agent, "prompt": new.prompt, "base": new.base}
+    other = [key for key, value in options.items() if value and value != job.options.get(key)]
+    if other:
+        raise Refused(
+            f"{job.session} already exists with another {' and '.join(other)}.",
+            hint="Remove it first, or give the new job a name.",
+        )
+    return job, created
+
+
+async def _resolve(text: str) -> Repository:
+    if not text:
+        raise UsageError("No repository was named, and none is configured.", hint="Name its URL.")
+    if (known := await find_repository(text)) is not None:
+        return known
+    # A token gives no right to read the files of this computer.
+    if normalise_url(text, NOWHERE).startswith("/"):
+        raise Refused(
+            f"{text!r} is a directory of the server.",
+            hint="Start a first job for it there, with the command line.",
+        )
+    return await execution.resolve_repository(text, NOWHERE)
