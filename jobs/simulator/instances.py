@@ -8,7 +8,7 @@ from jobs.providers.gce.compute import naming
 from jobs.providers.gce.compute.template import takes_disk
 from jobs.simulator import catalog
 from jobs.simulator.machines import Machines
-from jobs.simulator.world import ROOT, ApiError, Json, World, invalid, not_found, now
+from jobs.simulator.world import ROOT, ApiError, Json, World, invalid, not_found, now, outdated
 
 EXHAUSTED = (
     "ZONE_RESOURCE_POOL_EXHAUSTED",
@@ -54,8 +54,8 @@ def insert(world: World, scope: str, body: Json, *, exhausted: bool) -> Json:
         attached = {key: value for key, value in given.items() if key != "initializeParams"}
         made["disks"].append({**attached, "source": ROOT + disk_path, "index": index, "type": "PERSISTENT"})
     made["machineType"] = f"{ROOT}{scope}/machineTypes/{kind}"
-    made["metadata"] = {"fingerprint": "m1", **(body.get("metadata") or {})}
-    made["labelFingerprint"] = "l1"
+    for part in ("metadata", "tags"):
+        made[part] = {**(body.get(part) or {}), "fingerprint": world.fingerprint()}
     for interface in made.get("networkInterfaces") or []:
         interface["networkIP"] = f"10.170.{world.number() // 250 % 16}.{world.counter % 250 + 2}"
     if exhausted or zone in world.exhausted:
@@ -156,12 +156,13 @@ def act(world: World, path: str, verb: str, body: Json, *, exhausted: bool) -> J
         for attached in one["disks"]:
             _require_disk_type(kind, world.find(_local(attached["source"])).get("type"))
         one["machineType"] = f"{ROOT}{'/'.join(path.split('/')[:4])}/machineTypes/{kind}"
-    elif verb == "setMetadata":
-        if body.get("fingerprint") != one["metadata"]["fingerprint"]:
-            raise ApiError(412, "conditionNotMet", "Supplied fingerprint does not match current metadata.")
-        one["metadata"] = {**body, "fingerprint": f"m{world.number()}"}
+    elif verb in ("setMetadata", "setTags"):
+        part = verb.removeprefix("set").lower()
+        if body.get("fingerprint") != one[part].get("fingerprint"):
+            raise outdated(part)
+        one[part] = {**body, "fingerprint": world.fingerprint()}
     elif verb == "setLabels":
-        one["labels"], one["labelFingerprint"] = body.get("labels") or {}, f"l{world.number()}"
+        world.set_labels(one, body)
     elif verb == "setScheduling":
         one["scheduling"] = body
     else:

@@ -22,12 +22,14 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "subnetworks": ("subnetwork", "Subnetwork"),
 }
 VERBS: Mapping[tuple[str, str], str] = {
+    ("addresses", "setLabels"): "RegionSetLabelsRequest",
     ("disks", "resize"): "DisksResizeRequest",
     ("disks", "setLabels"): "ZoneSetLabelsRequest",
     ("instances", "setLabels"): "InstancesSetLabelsRequest",
     ("instances", "setMachineType"): "InstancesSetMachineTypeRequest",
     ("instances", "setMetadata"): "Metadata",
     ("instances", "setScheduling"): "Scheduling",
+    ("instances", "setTags"): "Tags",
 }
 
 
@@ -80,7 +82,7 @@ def act(world: World, path: str, verb: str, body: Json) -> Json:
             raise invalid("sizeGb", body.get("sizeGb"), "The new size must be larger.")
         one["sizeGb"] = str(body["sizeGb"])
     elif verb == "setLabels":
-        one["labels"] = body.get("labels") or {}
+        world.set_labels(one, body)
     else:
         raise not_found(f"{path}/{verb}")
     return world.operation(verb, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import threading
@@ -18,6 +19,7 @@ Json = dict[str, Any]
 Effect = Callable[["World", str, Json], None]
 PACIFIC = timezone(timedelta(hours=-8))  # the API's own clock
 ROOT = "https://www.googleapis.com/compute/v1/"
+_LABELLED = ("address", "disk", "instance")
 
 
 class ApiError(Exception):
@@ -35,6 +37,13 @@ class ApiError(Exception):
             return self._form
         one = {"message": str(self), "domain": "global", "reason": self.reason}
         return {"error": {"code": self.status, "message": str(self), "errors": [one]}}
+
+
+def outdated(what: str) -> ApiError:
+    """Return the refusal of a change of something that has changed since it was read."""
+    return ApiError(
+        412, "conditionNotMet", f"Supplied fingerprint does not match current {what} fingerprint."
+    )
 
 
 def not_found(path: str) -> ApiError:
@@ -101,10 +110,24 @@ class World:
             "creationTimestamp": now(),
             "selfLink": ROOT + path,
         }
+        if kind in _LABELLED:
+            made["labelFingerprint"] = self.fingerprint()
+        if kind in ("instance", "subnetwork"):
+            made["fingerprint"] = self.fingerprint()
         if len(scope) == 2:
             made[scope[0].rstrip("s")] = ROOT + "/".join(path.split("/")[:4])
         self.resources[path] = made
         return made
+
+    def fingerprint(self) -> str:
+        """Return a new fingerprint: base64, as every byte field of Google's; gcloud reads nothing else."""
+        return base64.b64encode(b"%06d" % self.number()).decode()
+
+    def set_labels(self, one: Json, body: Json) -> None:
+        """Replace the labels of a resource. Raises `ApiError` when they changed since they were read."""
+        if body.get("labelFingerprint") != one.get("labelFingerprint"):
+            raise outdated("labels")
+        one["labels"], one["labelFingerprint"] = body.get("labels") or {}, self.fingerprint()
 
     def find(self, path: str) -> Json:
         """Return a resource. Raises `ApiError`."""

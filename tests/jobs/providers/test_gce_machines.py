@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -67,7 +70,7 @@ async def test_its_disks(simulator: Simulator) -> None:
     assert (found["sizeGb"], str(found["type"]).rpartition("/")[2]) == ("20", "pd-balanced")
     assert str(found["sourceImage"]).endswith("projects/cos-cloud/global/images/family/cos-stable")
     assert "resourcePolicies" not in resource(simulator, "disks/worker-data")
-    assert machine["tags"] == {"items": ["offload-worker"]}
+    assert machine["tags"]["items"] == ["offload-worker"]  # type: ignore[index]
     assert "resourcePolicies" not in machine
 
 
@@ -278,6 +281,31 @@ async def test_endpoint_without_filters(simulator: Simulator) -> None:
     simulator.world.exhausted = []
     await provider().create({}, "worker")
     assert [one.name for one in await provider().list()] == ["worker"]
+
+
+async def test_byte_fields_are_base64_and_guard_against_lost_changes(simulator: Simulator) -> None:
+    """gcloud reads no machine whose fingerprints are not base64, and sends them with each change."""
+    await provider().create({}, "worker")
+    simulator.settle()
+    found = json.dumps(list(simulator.world.resources.values()))
+    fields = re.findall(r'"(\w*[fF]ingerprint)": "([^"]*)"', found)
+    assert len(fields) == 6  # machine: its own, labels, metadata, tags; both disks: labels
+    assert all(base64.b64decode(value, validate=True) for _, value in fields)
+    api = provider().api
+    for verb, body, key in (
+        ("set_labels", {"labels": {"a": "b"}}, "labelFingerprint"),
+        ("set_tags", {"items": ["a"]}, "fingerprint"),
+        ("set_metadata", {"items": []}, "fingerprint"),
+    ):
+        machine = await provider().raw("worker")
+        assert machine
+        part = verb.removeprefix("set_")
+        now = machine[key] if part == "labels" else machine[part][key]
+        change = {**body, key: now}
+        where = {"zone": ZONE, "instance": "worker"}
+        await api.call("instances", verb, "Changing", change, **where)
+        with pytest.raises(WorkerUnavailable, match="does not match current"):
+            await api.call("instances", verb, "Changing", change, **where)
 
 
 async def test_two_at_once_make_one_machine(simulator: Simulator) -> None:
