@@ -72,14 +72,27 @@ class Request:
         return playbooks.get(self.words[1]).action if len(self.words) > 1 else ""
 
     async def repository(self, target: Target) -> Repository:
-        """Return the repository: of --repo, of the target, of the current directory, or the default."""
+        """Return the repository: of --repo, of the target, of the current directory, or the default.
+
+        Raises `UsageError` for `owner/repo#1` of another repository than that of --repo.
+        """
         from pathlib import Path
 
         from jobs import execution
+        from jobs.errors import UsageError
+        from jobs.forges.target import BRANCH
 
-        return await execution.resolve_repository(
+        found = await execution.resolve_repository(
             self.repo or target.repository, Path.cwd(), change_address=":" in (self.repo or "")
         )
+        named = "" if "://" in target.repository else target.repository
+        if self.repo and named and named.lower() != found.slug.lower():
+            text = f"{named}{target.shown}"
+            raise UsageError(
+                f"{text} is a pull request of {named}, and --repo names {found.slug}.",
+                hint=f"Leave --repo out, or write {BRANCH}{text} if that is the name of a branch.",
+            )
+        return found
 
     async def job(self) -> Job:
         """Return the one job that target and action name. Raises `NotFound`, or `UsageError` with choices.

@@ -106,7 +106,7 @@ def _look_up(job: Job, spec: Mapping[str, Any]) -> dict[str, Any]:
 async def _known_there(connection: Connection, job: Job) -> list[str]:
     """Return the commits that the worker's mirror has and this repository knows too."""
     mirror = connection.layout.path("repos", f"{job.repository.short}.git")
-    asked = ["git", "-c", "safe.directory=*", "-C", mirror, "for-each-ref", "--format=%(objectname)"]
+    asked = ["git", "-c", "safe.directory=*", "--git-dir", mirror, "for-each-ref", "--format=%(objectname)"]
     done = await connection.transport.run(
         [*asked, f"--count={MOST_KNOWN}", "refs/offload"], check=False, deadline=QUESTION_DEADLINE
     )
@@ -170,7 +170,12 @@ async def _bundle(source: Path, refs: Mapping[str, str], known: Sequence[str], f
     pack = ["pack-objects", "--revs", "--stdout", "--thin", "--quiet", "--delta-base-offset"]
     argv = command_line(pack, is_ours=False)
     process = await asyncio.create_subprocess_exec(
-        *argv, cwd=source, env=environment(), stdin=subprocess.PIPE, stdout=file, stderr=subprocess.PIPE
+        *argv,
+        cwd=source,
+        env=environment(user_settings=True),
+        stdin=subprocess.PIPE,
+        stdout=file,
+        stderr=subprocess.PIPE,
     )
     try:
         _, complaint = await process.communicate(words.encode())

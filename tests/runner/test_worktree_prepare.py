@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from jobs.remote.offload_runner import cli
 from jobs.remote.offload_runner.errors import RunnerError
+from jobs.remote.offload_runner.git import unsaved
 from tests.support.bench import Bench, session_of
 from tests.support.git_repos import RepoBuilder, git, large_repository
 
@@ -180,6 +182,16 @@ def test_a_shallow_clone_is_a_source_too(bench: Bench, shop: RepoBuilder, tmp_pa
     assert answer["sha"] == shop.sha()
 
 
+def test_a_partial_clone_is_a_source_too(bench: Bench, shop: RepoBuilder, tmp_path: Path) -> None:
+    git(shop.path, "config", "uploadpack.allowFilter", "true")
+    git(shop.path, "config", "uploadpack.allowAnySHA1InWant", "true")
+    git(tmp_path, "clone", "--quiet", "--filter=blob:none", "--no-checkout", f"file://{shop.path}", "partial")
+    git(tmp_path / "partial", "fetch", "--quiet", "origin", "refs/pull/1/head:refs/pull/1/head")
+    answer = bench.prepare(str(tmp_path / "partial"))
+    assert answer["sha"] == shop.sha("refs/pull/1/head")
+    assert (bench.worktree() / "cart.py").read_text() == "total = 2\n"
+
+
 def test_a_repository_with_sha256_names(bench: Bench, tmp_path: Path) -> None:
     path = tmp_path / "new"
     path.mkdir()
@@ -236,6 +248,75 @@ def test_hooks_of_the_user_do_not_run(
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
     bench.prepare(shop)
     assert not (tmp_path / "ran").exists()
+
+
+# Each changes what git does, or refuses, in a command that stays on this machine.
+SETTINGS = """
+[safe]
+    bareRepository = explicit
+[core]
+    autocrlf = true
+    attributesFile = %(home)s/attributes
+    excludesFile = %(home)s/ignored
+    symlinks = false
+    abbrev = 4
+    bigFileThreshold = 1
+[diff]
+    noprefix = true
+    renames = false
+    context = 0
+    orderFile = %(home)s/order
+[color]
+    ui = always
+[status]
+    showUntrackedFiles = no
+[protocol]
+    allow = never
+[init]
+    defaultRefFormat = reftable
+"""
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, ""], ids=["hostile", "none"])
+def test_settings_of_the_user_change_nothing(
+    settings: str,
+    bench: Bench,
+    shop: RepoBuilder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    shop.write({"z.py": "1\n2\n3\n4\n", ".gitattributes": "* text=auto\n"})
+    (shop.path / "link").symlink_to("z.py")
+    shop.commit().pull(5, {"z.py": None, "a.py": "1\n2\n3\n4\n", "cart.py": "new\n"})
+    home = tmp_path / "person"
+    (home / ".config" / "git").mkdir(parents=True)
+    (home / ".gitconfig").write_text(settings % {"home": home} if settings else "")
+    for name in ("attributes", ".config/git/attributes"):
+        (home / name).write_text("*.py -diff text eol=crlf\n" if settings else "")
+    for name in ("ignored", ".config/git/ignore"):
+        (home / name).write_text("*\n" if settings else "")
+    (home / "order").write_text("z.py\n")
+    for name in ("GIT_CONFIG_GLOBAL", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    answer = bench.prepare(shop, 5)
+    tree = bench.worktree(5)
+    assert (tree / "link").is_symlink()
+    assert (tree / "a.py").read_bytes() == b"1\n2\n3\n4\n"
+    assert [(one["status"], one["path"], one["binary"]) for one in answer["facts"]["changed"]] == [
+        ("R", "a.py", False),
+        ("M", "cart.py", False),
+    ]
+    words = ["diff", "--session", tree.name, "--limit", "100000"]
+    assert cli.main(["--root", str(bench.root), *words]) == 0
+    diff = capfd.readouterr().out
+    head = git(shop.path, "rev-parse", "--short=7", "refs/pull/5/head:cart.py")
+    old = git(shop.path, "rev-parse", "--short=7", "main:cart.py")
+    assert f"diff --git a/cart.py b/cart.py\nindex {old}..{head} 100644\n" in diff
+    assert "rename from z.py\nrename to a.py\n" in diff
+    (tree / "mine.txt").write_text("mine\n")
+    assert unsaved.check_clean(bench.root, tree.name)["uncommitted"] == ["mine.txt"]
 
 
 # What a job that means ill can do to the mirror: each would change, or run in, the next one's start.

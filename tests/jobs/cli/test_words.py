@@ -107,6 +107,7 @@ def test_a_word_near_a_verb_or_an_action_is_no_target(word: str) -> None:
         ["1", "--limit", "2"],
         ["1", "--wait", "--detach"],
         ["1", "--all-open"],
+        ["owner/shop#1", "--repo", "owner/other"],
         ["ls", "1"],
         ["ls", "--fresh"],
         ["ls", "--watch"],

@@ -1,7 +1,8 @@
 """git as a child process: found on PATH, never asking, never running hooks, and always with a deadline.
 
-The user's own configuration stays in force (credential helpers, `insteadOf`, ssh commands live there); what
-must not depend on it is overridden for each command. Nothing is ever written to it.
+The user's and the system's configuration are left out: a setting there must not change what a diff says or
+what a checkout writes. Only commands that talk to another repository follow them, with our overrides
+(credential helpers, `insteadOf`, ssh commands, `safe.directory`). Nothing is ever written to them.
 """
 
 from __future__ import annotations
@@ -33,6 +34,12 @@ _STDERR_TAIL = 64 * 1024
 
 # Overrides of the user's and the repository's configuration, for every command.
 OVERRIDES: Tuple[str, ...] = (
+    "safe.bareRepository=all",
+    "core.attributesFile=/dev/null",
+    "core.excludesFile=/dev/null",
+    "core.autocrlf=false",
+    "core.eol=lf",
+    "core.symlinks=true",
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
     "core.quotePath=false",
@@ -40,6 +47,7 @@ OVERRIDES: Tuple[str, ...] = (
     "core.bigFileThreshold=64m",
     "gc.auto=0",
     "maintenance.auto=false",
+    "fetch.prune=false",
     "fetch.recurseSubmodules=false",
     "submodule.recurse=false",
     "protocol.version=2",
@@ -62,7 +70,15 @@ _OURS = "safe.directory=*"
 _FOREIGN = re.compile(
     rb"detected dubious ownership in repository at '(.*)'|unsafe repository \('(.*)' is owned"
 )
-
+# No configuration of the user and of the system. Where HOME is no directory, git finds none, nor attributes
+# and ignored names; git before 2.32 has no variable for that.
+_NO_SETTINGS = {
+    "HOME": "/dev/null",
+    "XDG_CONFIG_HOME": "/dev/null",
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_CONFIG_SYSTEM": "/dev/null",
+}
 # Of the caller's GIT_* variables only those that say how to reach and to trace; none that says where.
 _KEPT = re.compile(
     r"^GIT_(SSH|SSH_COMMAND|SSH_VARIANT|SSL_\w+|HTTP_\w+|PROXY_\w+|CONFIG_(GLOBAL|SYSTEM|NOSYSTEM)|EXEC_PATH|TRACE\w*)$"
@@ -104,8 +120,11 @@ class Completed:
         return without_credentials(_COMPLAINT.sub("", told).rstrip(".:"))
 
 
-def environment(extra: Optional[Mapping[str, str]] = None) -> Dict[str, str]:
-    """Return the environment of every git command: English, unattended, pointing nowhere."""
+def environment(extra: Optional[Mapping[str, str]] = None, *, user_settings: bool = False) -> Dict[str, str]:
+    """Return the environment of every git command: English, unattended, pointing nowhere.
+
+    `user_settings`: git follows the user's and the system's configuration.
+    """
     env = {
         name: value for name, value in os.environ.items() if not name.startswith("GIT_") or _KEPT.match(name)
     }
@@ -119,9 +138,11 @@ def environment(extra: Optional[Mapping[str, str]] = None) -> Dict[str, str]:
         GIT_EDITOR="true",
         GIT_LITERAL_PATHSPECS="1",
         GIT_NO_REPLACE_OBJECTS="1",
+        GIT_ATTR_NOSYSTEM="1",
         LC_ALL="C",
         LANGUAGE="",
     )
+    env.update({} if user_settings else _NO_SETTINGS)
     env.update(extra or {})
     return env
 
@@ -131,7 +152,10 @@ def ssh_environment() -> Dict[str, str]:
     command = os.environ.get("GIT_SSH_COMMAND", "")
     if not command:
         asked = subprocess.run(
-            ["git", "config", "--get", "core.sshCommand"], capture_output=True, env=environment(), check=False
+            ["git", "config", "--get", "core.sshCommand"],
+            capture_output=True,
+            env=environment(user_settings=True),
+            check=False,
         )
         command = asked.stdout.decode("utf-8", "surrogateescape").strip()
     if not command:
@@ -159,19 +183,22 @@ class Git:
         config: Sequence[str] = (),
         env: Optional[Mapping[str, str]] = None,
         doing: str = "",
+        user_settings: bool = False,
         limit: int = OUTPUT_LIMIT,
         cut: bool = False,
     ) -> Completed:
         """Run a command to its end. With `check`, a failure raises `RunnerError`; see `fail` for its codes.
 
         `config` holds further `name=value` overrides; `doing` says what we were about, for the message.
+        `user_settings`: the command talks to another repository, as the user's configuration says.
         More than `limit` bytes of output raise `RunnerError` (`too_large`), or are cut off with `cut`.
         """
         argv = command_line(args, config, is_ours=self.is_ours)
         try:
             # What is no repository any more must not be taken for a part of one above it.
             above = {"GIT_CEILING_DIRECTORIES": os.path.dirname(os.path.abspath(self.directory))}
-            full = environment({**above, **(env or {})})
+            follows = user_settings or not self.is_ours
+            full = environment({**above, **(env or {})}, user_settings=follows)
             done = _communicate(argv, self.directory, full, input, deadline, limit)
         except FileNotFoundError as exc:
             if not os.path.isdir(self.directory):

@@ -65,11 +65,19 @@ class Remote:
         """Return the URL without credentials."""
         return without_credentials(self.url)
 
+    @property
+    def settings(self) -> List[str]:
+        """Return the overrides of git's configuration that the kind of URL asks for."""
+        return ["protocol.file.allow=always"] if self.is_local else []
+
     def environment(self) -> Dict[str, str]:
         """Return the variables that the kind of URL asks for."""
+        if self.is_local:
+            # What a partial clone lacks, upload-pack fetches from the clone's origin only if it is told to.
+            return {"GIT_NO_LAZY_FETCH": "0"}
         if self.token and self.url.startswith("https://"):
             return self._credentials()
-        if self.is_local or self.url.startswith(("http://", "https://", "git://")):
+        if self.url.startswith(("http://", "https://", "git://")):
             return {}
         return ssh_environment()
 
@@ -183,6 +191,8 @@ def fetch(git: Git, remote: Remote, refs: Dict[str, str]) -> None:
         check=False,
         deadline=FETCH_SECONDS,
         env=remote.environment(),
+        user_settings=True,
+        config=remote.settings,
         doing="Fetching from %s" % remote.shown,
     )
     if done.exit_code == 0:
@@ -229,7 +239,14 @@ def not_found(root: Path, remote: Remote, ref: str) -> RunnerError:
 
 def _talk(root: Path, remote: Remote, *args: str) -> Completed:
     try:
-        return Git(str(root)).run(*args, check=False, deadline=TALK_SECONDS, env=remote.environment())
+        return Git(str(root)).run(
+            *args,
+            check=False,
+            deadline=TALK_SECONDS,
+            env=remote.environment(),
+            user_settings=True,
+            config=remote.settings,
+        )
     except RunnerError as exc:
         if exc.code != "timed_out":
             raise

@@ -329,7 +329,6 @@ def _in_base(job: JobPaths, words: Sequence[str]) -> None:
         "GIT_WORK_TREE": str(job.base_worktree),
         "GIT_INDEX_FILE": str(job.home / ".base.index"),
     }
-    env.pop("HOME", None)
     said = bytearray()
     argv = command_line(words, ["core.bare=false"])
     code = run_as_job(job, argv, cwd=job.base_worktree, env=env, timeout=LOCAL_SECONDS, output=said.extend)
@@ -448,6 +447,7 @@ def _submodules(worktree: Path, source: Remote, emit: Emit) -> None:
             check=False,
             deadline=FETCH_SECONDS,
             env=source.environment(),
+            user_settings=True,
             doing="Fetching submodules",
         )  # fmt: skip
     except RunnerError as exc:
