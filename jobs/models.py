@@ -146,6 +146,7 @@ class Job(models.Model):
             models.Index(fields=["state"]),
             models.Index(fields=["-created_at"]),
             models.Index(fields=["repository", "target"]),
+            models.Index(fields=["repository", "number"]),
         ]
 
     def __str__(self) -> str:

@@ -19,7 +19,10 @@ from jobs.models import Job, PullRequest, WorkerRequest
 from jobs.operations import InboxRow
 from jobs.states import REQUEST_OPEN, Attention, JobState, RequestKind, RequestState, Verdict
 
-ROWS_PER_GROUP = 25
+# How many rows of a group the page of all groups shows; each group has pages of its own.
+ROWS_PER_GROUP: Mapping[str, int] = {
+    "needs-you": 25, "ready": 20, "running": 10, "queued": 5, "no-job": 10, "snoozed": 5, "done": 5,
+}  # fmt: skip
 ROWS_PER_PAGE = 100
 LONGEST_SEARCH = 200
 NO_JOB, SNOOZED, DONE = "no-job", "snoozed", "done"
@@ -231,7 +234,7 @@ class Inbox:
             page = self.members[self.filters.group][first : first + ROWS_PER_PAGE]
             shown = {self.filters.group: page}
         else:
-            shown = {key: keys[:ROWS_PER_GROUP] for key, keys in self.members.items()}
+            shown = {key: keys[: ROWS_PER_GROUP[key]] for key, keys in self.members.items()}
         rows = self._load_rows({row for members in shown.values() for row in members})
         return [
             Group(key, GROUPS[key][0], total, [rows[one] for one in shown[key] if one in rows], more)
@@ -241,7 +244,7 @@ class Inbox:
         ]
 
     def _is_cut(self, key: str) -> bool:
-        return not self.filters.group and self.counts[key] > ROWS_PER_GROUP
+        return not self.filters.group and self.counts[key] > ROWS_PER_GROUP[key]
 
     def _load_rows(self, wanted: set[InboxRow]) -> dict[InboxRow, Row]:
         """Load the jobs, pull requests and removals of some rows, in three queries."""

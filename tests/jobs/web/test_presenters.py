@@ -208,10 +208,10 @@ class InboxTests(TestCase):
 
     def test_no_number_of_jobs_hides_one_that_needs_a_person(self) -> None:
         first = make_job(state=JobState.FAILED)
-        for _ in range(ROWS_PER_GROUP):
+        for _ in range(ROWS_PER_GROUP["needs-you"]):
             make_job(state=JobState.FAILED)
         inbox = Inbox.load(Filters())
-        assert inbox.counts["needs-you"] == ROWS_PER_GROUP + 1
+        assert inbox.counts["needs-you"] == ROWS_PER_GROUP["needs-you"] + 1
         assert inbox.groups[0].more == "?group=needs-you"
         assert first.id in self.groups(group="needs-you")["needs-you"]
 
