@@ -19,6 +19,8 @@ from jobs.invocation import command
 from jobs.models import Job, PullRequest
 
 WATCH_SECONDS = 2.0
+NONE = "There are no jobs."
+NONE_MATCHES = "No job matches."
 # Option -> those that it would ignore.
 _ALONE = {
     "web": ("open", "watch", "json", "quiet", "state", "limit"),
@@ -47,15 +49,11 @@ async def run(request: Request) -> int:
         print("".join(f"{job.session}\n" for job in ordered), end="")
     elif jobs:
         print("\n".join(_table(groups)))
+    elif wanted == operations.JobFilter():
+        print(f"{NONE} Start one: {command('123 review')}")
     else:
-        print(_describe_none(wanted))
+        print(NONE_MATCHES)
     return 0
-
-
-def _describe_none(wanted: operations.JobFilter) -> str:
-    if wanted == operations.JobFilter():
-        return f"There are no jobs. Start one: {command('123 review')}"
-    return "No job matches."
 
 
 def _refuse_contradictions(request: Request) -> None:
@@ -82,6 +80,7 @@ async def _watch(request: Request, wanted: operations.JobFilter) -> int:
             hint="Use `offload ls --json` or `offload wait` in scripts.",
         )
     request.if_interrupted = ""
+    none = NONE if wanted == operations.JobFilter() else NONE_MATCHES
     print("\x1b[2J", end="")
     while True:
         notes: list[str] = []
@@ -89,7 +88,7 @@ async def _watch(request: Request, wanted: operations.JobFilter) -> int:
         room = shutil.get_terminal_size()
         count = f"{len(jobs)} job{'' if len(jobs) == 1 else 's'}"
         lines = [f"{count} at {local_clock()}", *(plain(note)[: room.columns] for note in notes), ""]
-        lines += _table(_grouped(jobs)) if jobs else [_describe_none(wanted)]
+        lines += _table(_grouped(jobs)) if jobs else [none]
         hidden = len(lines) - (room.lines - 1)
         if hidden > 0:
             lines = [*lines[: room.lines - 2], colour(f"{hidden + 1} more lines do not fit.", "dim")]
