@@ -299,6 +299,7 @@ OFFLOAD: Mapping[str, Verb] = {
         "[WORKER]",
         "Print every setting with its source, and check what Offload needs; or check one worker in full.",
         {
+            "security": Option("only list what protects you and what does not, here and on workers"),
             "agents": Option("check only the coding agents: on every worker, or on one"),
             "apply": Option("repair what can be repaired"),
             "forget_host_key": Option("with a worker: forget its pinned host keys first"),

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         provision_worker,
     )
     from jobs.operations.pulls import ObservedPull, list_pulls, list_pulls_of_known, observe_pull
+    from jobs.operations.security_checks import check_security
     from jobs.operations.simulation import start_if_used
     from jobs.operations.ssh_names import SshNames, include_ssh_names, plan_include, write_ssh_names
     from jobs.operations.submission import NewJob, submit_job
@@ -111,6 +112,7 @@ __all__ = [
     "check_agents",
     "check_everything",
     "check_google",
+    "check_security",
     "check_token",
     "check_worker_in_full",
     "compare_images",

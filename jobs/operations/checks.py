@@ -40,7 +40,7 @@ PRIVATE_DIR, PRIVATE_FILE = 0o700, 0o600
 
 async def check_everything(*, apply: bool = False) -> list[Problem]:
     """Check everything; with `apply`, repair what needs no decision of the user."""
-    problems = _check_files(apply=apply)
+    problems = check_files(apply=apply)
     problems += await sync_to_async(_check_database)()
     await sync_to_async(ensure_local_worker)()
     workers = [worker async for worker in Worker.objects.all()]
@@ -50,7 +50,8 @@ async def check_everything(*, apply: bool = False) -> list[Problem]:
     return problems
 
 
-def _check_files(*, apply: bool) -> list[Problem]:
+def check_files(*, apply: bool) -> list[Problem]:
+    """Return whether the files in Offload's home are the user's alone; with `apply`, make them so."""
     config = settings.OFFLOAD
     home = Path(config.home)
     if not os.access(home, os.W_OK):

@@ -7,9 +7,10 @@ that terminals may know of jobs. May import providers, remote, transitions, mode
 from jobs.transport.base import Pty, PtyReceiver, Size
 from jobs.transport.pool import aclose_all as close_lines
 from jobs.workers.connection import Connection, connect, layout_of
+from jobs.workers.container.check import check_container
 from jobs.workers.container.jobs import ensure_container, ensure_job_container, remove_job_container
 from jobs.workers.container.sibling import ensure_sibling, find_sibling, sibling_name
-from jobs.workers.container.spec import isolation_of
+from jobs.workers.container.spec import isolation_of, spec_of
 from jobs.workers.host_keys import forget_pins, pins_of
 from jobs.workers.idle import Parts
 from jobs.workers.lifecycle import check_worker, ensure_local_worker, find_worker, get_job, observe_worker
@@ -45,6 +46,7 @@ __all__ = [
     "TerminalJob",
     "TerminalRequest",
     "Viewer",
+    "check_container",
     "check_worker",
     "close_lines",
     "connect",
@@ -71,6 +73,7 @@ __all__ = [
     "repair_machine",
     "request_attention",
     "sibling_name",
+    "spec_of",
     "terminal_job",
     "upload_file",
     "words_for_ssh",

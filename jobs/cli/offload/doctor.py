@@ -27,8 +27,8 @@ async def run(request: Request) -> int:
             raise UsageError("--gcp checks no worker.", hint="Write doctor --gcp, or doctor WORKER.")
         return await doctor_gcp(request)
     require_gcp(request)
-    if request.agents:
-        return await _doctor_of_agents(request)
+    if request.agents or request.security:
+        return await _only_check(request)
     if request.words:
         return await _doctor_of_worker(request)
     if request.forget_host_key:
@@ -61,11 +61,16 @@ async def _doctor_of_worker(request: Request) -> int:
     return check_output.exit_code(problems)
 
 
-async def _doctor_of_agents(request: Request) -> int:
+async def _only_check(request: Request) -> int:
+    """Run the checks of agents or of security, on one worker or on all."""
+    option = "--security" if request.security else "--agents"
+    if request.agents and request.security:
+        raise UsageError("--agents and --security are two checks.", hint="Run one after the other.")
     if request.apply or request.forget_host_key:
-        raise UsageError("--agents only checks.", hint="Leave --apply and --forget-host-key out.")
+        raise UsageError(f"{option} only checks.", hint="Leave --apply and --forget-host-key out.")
     workers = [await sync_to_async(find_worker)(request.words[0])] if request.words else []
-    problems = await operations.check_agents(workers)
+    check = operations.check_security if request.security else operations.check_agents
+    problems = await check(workers)
     if request.json:
         print_json("doctor", {"checks": check_output.rows(problems)})
     else:

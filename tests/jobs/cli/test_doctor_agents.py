@@ -46,6 +46,9 @@ def test_each_agent_is_there_too_old_or_missing(cli: Cli, tmp_path: Path) -> Non
     )
     assert re.search(r"^PASS  worker local: agent generic: \S*/cat; its version", text, re.MULTILINE)
     assert "--agents only checks" in cli.run("doctor", "--agents", "--apply", code=2).stderr
+    text = cli.run("doctor", "local", "--security").stdout
+    assert re.search(r"^WARN  worker local: isolation: Not isolated: ", text, re.MULTILINE)
+    assert "--security only checks" in cli.run("doctor", "--security", "--apply", code=2).stderr
 
 
 def test_the_version_that_is_installed_is_the_one_that_is_tested() -> None:
