@@ -82,8 +82,9 @@ class Applying(TestCase):
         soon = "2026-01-31T12:00:07Z"
         self.assertEqual(apply("model_limit", **limit, until=soon), ("limit", soon, True))
         self.assertEqual(apply("model_call", **call), ("limit", soon, True))
-        for words in (state_words, lambda job: JobView.of(job).attention):
-            self.assertIn("limit until 2026-01-31 12:00 UTC", words(Job.objects.get(id=self.job.id)))
+        job = Job.objects.get(id=self.job.id)
+        self.assertEqual(JobView.of(job).attention, "stopped at a limit until 2026-01-31 12:00 UTC")
+        self.assertIn("stopped at a limit until 2026-0", state_words(job))  # in the zone of this machine
         self.assertEqual(apply("model_limit", **limit, until=None), ("limit", None, True))
         self.assertEqual(apply("model_call", **{**call, "status": 200}), (None, None, False))
         apply("model_limit", **limit, until=soon)
