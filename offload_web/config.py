@@ -80,6 +80,12 @@ def _model_api(value: Any) -> str:
     return str(value)
 
 
+def _agent_network(value: Any) -> str:
+    if value not in ("gateway", "worker"):
+        raise ValueError("is neither gateway nor worker")
+    return str(value)
+
+
 def _names(value: Any) -> tuple[str, ...]:
     parts = value.split(",") if isinstance(value, str) else list(value)
     return tuple(part.strip() for part in parts if part.strip())
@@ -119,6 +125,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("agent_url", _text, "", "Address of the agent's model API; empty: its usual one."),
     Setting(
         "forge_apis", _names, (), "API addresses of forges on other addresses than the usual: HOST=URL, ..."
+    ),
+    Setting(
+        "agent_network",
+        _agent_network,
+        "gateway",
+        "Network of an agent in a container. gateway: only its model, by the gateway; or worker.",
     ),
     Setting("agent_tokens", _whole, 0, "Tokens that the agent of one job may use; 0: no limit."),
     Setting("gcp_project", _text, "", "Google Cloud project in which machines are created."),

@@ -30,6 +30,7 @@ from jobs.models import Job
 from jobs.playbooks import registry as playbooks
 from jobs.playbooks.base import Context, RepositoryFacts
 from jobs.remote.client import Started
+from jobs.remote.offload_runner.files.paths import AGENT
 from jobs.remote.offload_runner.protocol import Plan
 from jobs.states import Attention, JobState, LaunchPhase, Reason
 from jobs.transitions import (
@@ -46,6 +47,7 @@ from jobs.workers import (
     ensure_job_container,
     get_job,
     observe_worker,
+    place_runs,
 )
 
 LEASE_SECONDS = 15.0
@@ -173,9 +175,9 @@ async def _drive(job: Job, progress: Progress, *, keep_queued: bool) -> None:
         connecting(f"Connecting to {job.worker}")
         async with connect(job.worker) as connection:
             await observe_worker(job.worker_id, True, "Answered a launch.")
-            image = await ensure_container(connection, job, preparing)
-            if image != job.image:
-                await Job.objects.filter(id=job.id).aupdate(image=image)
+            container = await ensure_container(connection, job, preparing)
+            if container.image != job.image:
+                await Job.objects.filter(id=job.id).aupdate(image=container.image)
             try:
                 prepared = await git_bundle.prepare(connection, job, await _spec(job), preparing)
             except NotFound as error:
@@ -190,7 +192,8 @@ async def _drive(job: Job, progress: Progress, *, keep_queued: bool) -> None:
             await ensure_job_container(connection, job, preparing)
             progress.step("Starting the session", LaunchPhase.START)
             async with secrets.delivered(connection.client, job.session, values) as keep:
-                started = await _start(connection, job, plan, prepared)
+                runs = place_runs(container, job, offline=_offline(plan))
+                started = await _start(connection, job, plan, prepared, runs)
                 keep(started.created)
     except (TransportError, WorkerUnavailable) as error:
         if isinstance(error, TransportError):
@@ -280,7 +283,16 @@ def _plan(job: Job, prepared: dict[str, Any]) -> Plan:
     return playbooks.get(job.action).plan(context)
 
 
-async def _start(connection: Connection, job: Job, plan: Plan, prepared: dict[str, Any]) -> Started:
+def _offline(plan: Plan) -> set[str]:
+    """Return the places that get no network: the agent's, when the gateway is its way to the model."""
+    agents = [task for task in plan.tasks if task.agent]
+    is_apart = settings.OFFLOAD.agent_network == "gateway"
+    return {AGENT} if is_apart and agents and all(task.gateway is not None for task in agents) else set()
+
+
+async def _start(
+    connection: Connection, job: Job, plan: Plan, prepared: dict[str, Any], runs: dict[str, list[str]]
+) -> Started:
     job = await get_job(job.id)
     state = JobState(job.state)
     if state is JobState.CANCELLING:
@@ -288,4 +300,4 @@ async def _start(connection: Connection, job: Job, plan: Plan, prepared: dict[st
     if state is JobState.INTERRUPTED:
         raise Refused(f"{job.session} was interrupted before it started.", hint="The same command goes on.")
     cwd = prepared["worktree"]
-    return await connection.client.start(job.session, plan, cwd=cwd, since=job.journal_seq)
+    return await connection.client.start(job.session, plan, cwd=cwd, since=job.journal_seq, runs=runs)

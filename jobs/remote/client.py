@@ -120,11 +120,12 @@ class RunnerClient:
         command: list[str] | None = None,
         env: Mapping[str, str] | None = None,
         since: int = 0,
+        runs: Mapping[str, list[str]] | None = None,
     ) -> Started:
         """Start a plan in its tmux session; return once its runner has written to the journal.
 
         A job keeps the plan it began with. `command` replaces the runner's own command line in the pane;
-        `since` is the last event number known.
+        `since` is the last event number known; `runs` how the containers of further places are started.
         """
         spec: dict[str, Any] = {
             "session": session,
@@ -135,6 +136,8 @@ class RunnerClient:
         }
         if command is not None:
             spec["command"] = command
+        if self.inside is not None:
+            spec["containers"] = self.inside.option(session, runs)
         answer = one(await self._call(["start"], spec), "started")
         return Started(bool(answer["created"]), answer["events"])
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from jobs.remote.offload_runner.engine.containers import Containers
+from jobs.remote.offload_runner.files.paths import AGENT, BASE, PROOF
 
 CONTAINER = "maintainer-worker"
 
@@ -13,7 +16,8 @@ class Inside:
     """The engine's command line, and the name of the worker's containers.
 
     The jobs' code runs in the container `name`, or, with `per_job`, in one container for each job. git runs
-    in the control container, which runs no job's code.
+    in the control container, which runs no job's code. The base, the proof and the agent of a job have
+    containers of their own while they are at work.
     """
 
     engine: tuple[str, ...] = ("docker",)
@@ -29,10 +33,19 @@ class Inside:
         """Return the container that git runs in."""
         return f"{self.name}-control"
 
-    def option(self, session: str) -> str:
-        """Return the value of the runner's option `--containers` for a job."""
-        names = {"engine": list(self.engine), "jobs": self.container_of(session), "control": self.control}
-        return json.dumps(names)
+    def others(self, session: str) -> dict[str, str]:
+        """Return the containers of the further places of a job, by place."""
+        return {place: f"{self.name}-{place}-{session}" for place in (BASE, PROOF, AGENT)} if session else {}
+
+    def option(self, session: str, runs: Mapping[str, list[str]] | None = None) -> str:
+        """Return the value of the runner's option `--containers` for a job.
+
+        `runs`: the engine's words that start the containers of further places.
+        """
+        jobs = self.container_of(session)
+        return Containers(
+            list(self.engine), jobs, self.control, self.others(session), dict(runs or {})
+        ).to_json()
 
 
 def not_running(status: int, stderr: bytes) -> bool:

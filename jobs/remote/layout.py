@@ -68,10 +68,6 @@ class Layout:
         """Return the job's worktree."""
         return self.path("worktrees", session)
 
-    def base_worktree(self, session: str) -> str:
-        """Return the worktree of the base commit, next to the head's."""
-        return self.path("worktrees", f"{session}.base")
-
     def task_log(self, session: str, task: str) -> str:
         """Return the log of a task."""
         return self.path("jobs", session, "tasks", f"{task}.log")

@@ -8,7 +8,12 @@ from jobs.transport.base import Pty, PtyReceiver, Size
 from jobs.transport.pool import aclose_all as close_lines
 from jobs.workers.connection import Connection, connect, layout_of
 from jobs.workers.container.check import check_container
-from jobs.workers.container.jobs import ensure_container, ensure_job_container, remove_job_container
+from jobs.workers.container.jobs import (
+    ensure_container,
+    ensure_job_container,
+    place_runs,
+    remove_job_container,
+)
 from jobs.workers.container.sibling import ensure_sibling, find_sibling, sibling_name
 from jobs.workers.container.spec import isolation_of, spec_of
 from jobs.workers.host_keys import forget_pins, pins_of
@@ -68,6 +73,7 @@ __all__ = [
     "observe_worker",
     "open_terminal",
     "pins_of",
+    "place_runs",
     "read_session",
     "remove_job_container",
     "repair_machine",

@@ -11,7 +11,30 @@ from jobs.models import Job
 from jobs.states import JobState
 from jobs.workers import connect
 from tests.container.base import ContainerTest
+from tests.container.test_jobs import log_of
+from tests.support.git_repos import NO_HUNKS, RepoBuilder
 
+STORE = """
+hunks = false
+[commands]
+install = "mkdir -p .env && echo good > .env/tool"
+test = "python3 tests/test_price.py"
+test_file = 'python3 "$1"'
+"""
+OLD_TEST = 'assert [open(name).read() for name in ("price", ".env/tool")] == ["1\\n", "good\\n"]\n'
+SABOTAGE = """
+import os
+root, session = os.environ["OFFLOAD_ROOT"], os.environ["OFFLOAD_SESSION"]
+if "/base/" in os.getcwd():
+    print("ran on the base")
+for name in ("base/worktrees/%s/.env/tool" % session, "base/cache/x", "worktrees/%s/x" % session):
+    if "/base/" in os.getcwd() or name.startswith("base/"):
+        try:
+            open(os.path.join(root, name), "w").write("evil")
+            print("WORKED", name)
+        except OSError as error:
+            print(error)
+"""
 # One line of output for each attack that worked. `own`: a command that proves that it ran outside.
 HOSTILE = r"""
 exec 2>/dev/null
@@ -26,6 +49,10 @@ done
 for file in bin/x state/tmux.conf state/rescue/x gemini-cli-config/x making/x; do
   try "wrote $file" put "$OFFLOAD_ROOT/$file"
 done
+for file in worktrees/$OFFLOAD_SESSION/x worktrees/x home/$OFFLOAD_SESSION/x cache/x; do
+  try "wrote the base's $file" put "$OFFLOAD_ROOT/base/$file"
+done
+try "wrote the agent's HOME" put "$OFFLOAD_ROOT/agents/$OFFLOAD_SESSION/x"
 mirror=$(ls -d "$OFFLOAD_ROOT"/repos/*.git | head -1)
 for file in config hooks/post-checkout info/attributes objects/info/alternates refs/replace/x refs/heads/x \
   objects/00/x packed-refs shallow HEAD; do
@@ -127,6 +154,27 @@ class SharedContainer(ContainerTest):
         await self._removed(job)
         self.assertTrue(Path(self.root / "jobs" / kept.session / "events.jsonl").exists())
 
+    async def test_a_change_cannot_have_the_base_fail_too(self) -> None:
+        """Its tests run in the base's tree, for the proof; what they leave there must not count."""
+        shop = RepoBuilder(self.tmp / "store").commit(
+            {
+                **NO_HUNKS,
+                ".offload/config.toml": STORE,
+                ".gitignore": ".env\n",
+                "price": "1\n",
+                "tests/test_price.py": OLD_TEST,
+            }
+        )
+        shop.pull(1, {"price": "2\n", "tests/test_new.py": SABOTAGE})
+        job = await self.run_job(repo=shop)
+        log = (self.root / "jobs" / job.session / "tasks" / "proof.log").read_text()
+        self.assertEqual(log.count("ran on the base"), 1, log)
+        self.assertEqual(log.count("WORKED"), 1, "only the base's own tree can be written")
+        self.assertIn("the base is made again", await log_of(job, "test-base"))
+        self.assertEqual((job.state, job.verdict), (JobState.SUCCEEDED, "fail"))
+        comparison = json.loads((self.root / "jobs" / job.session / "comparison.json").read_text())
+        self.assertEqual([one["base"]["exit_code"] for one in comparison["checks"].values()], [0])
+
 
 class OneContainerPerJob(SharedContainer):
     isolation = "job"
@@ -139,7 +187,7 @@ class OneContainerPerJob(SharedContainer):
         job = await self.run_job("3")
         log = (self.root / "jobs" / job.session / "tasks" / "test.log").read_text()
         self.assertIn("kept\n", log)
-        self.assertEqual(log.split("kept\n")[1].split(), [job.session, f"{job.session}.base"])
+        self.assertEqual(log.split("kept\n")[1].split(), [job.session])
 
     async def test_the_base_is_tested_too(self) -> None:
         self.shop.pull(4, {"test.sh": "exit 1\n"})

@@ -84,5 +84,5 @@ class SecretsInside(ContainerTest):
         self.assertEqual(files, clean)
         # The image of this test has no agent: its task says so, and had a clean copy to start from.
         self.assertIn("gemini is not installed", self.log(job, "agent"))
-        copy = self.root / "home" / job.session / PROFILE / ".gemini" / "settings.json"
+        copy = self.root / "agents" / job.session / PROFILE / ".gemini" / "settings.json"
         self.assertEqual(copy.read_text(), clean[".gemini/settings.json"])

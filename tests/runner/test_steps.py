@@ -17,12 +17,13 @@ from jobs.remote.offload_runner import steps
 from jobs.remote.offload_runner.engine.journal import Journal
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files import paths
+from jobs.remote.offload_runner.files.paths import BASE, PROOF
 from jobs.remote.offload_runner.git.command import Git
 from jobs.remote.offload_runner.steps.conflicts import merged_by_index
 from jobs.remote.offload_runner.steps.proof import classify, read_groups
 from jobs.remote.offload_runner.steps.record import Job
 from jobs.remote.offload_runner.steps.results import Case, Results
-from jobs.remote.offload_runner.steps.trees import Run, ready_base
+from jobs.remote.offload_runner.steps.trees import Run, execute, ready_base
 from tests.support.bench import PROJECT, Bench, session_of
 from tests.support.git_repos import RepoBuilder, git
 
@@ -67,7 +68,7 @@ def results(answer: dict[str, Any]) -> dict[str, str]:
 
 
 def base_files(bench: Bench) -> list[str]:
-    return sorted(entry.name for entry in (bench.root / "worktrees" / f"{S}.base").iterdir())
+    return sorted(entry.name for entry in (bench.root / "base" / "worktrees" / S).iterdir())
 
 
 # context
@@ -164,7 +165,7 @@ def test_every_result_of_the_proof(bench: Bench, shop: RepoBuilder) -> None:
     (item,) = (item for item in answer["files"] if item["path"] == "neither.sh")
     assert item["head"]["tail"] == ["no luck"]
     assert base_files(bench) == [".git", "old.sh", "price"]
-    assert git(bench.root / "worktrees" / f"{S}.base", "status", "--porcelain") == ""
+    assert git(bench.root / "base" / "worktrees" / S, "status", "--porcelain") == ""
 
 
 def test_proof_alone_exits_with_zero(bench: Bench, shop: RepoBuilder) -> None:
@@ -255,11 +256,48 @@ def test_the_base_is_installed_once_and_left_as_its_commit(bench: Bench, shop: R
     bench.prepare(shop)
     write_plan(bench, task("base", outputs={"setup": ["echo x >> ../installed"]}))
     assert steps.main("base", bench.root, S) == 0
-    base = bench.root / "worktrees" / f"{S}.base"
+    base = bench.root / "base" / "worktrees" / S
     (base / "price").write_text("left by a killed proof")
     again = ready_base(Job.load(paths.existing_job(bench.root, S)), ["echo x >> ../installed"])
     assert (again.built, (base / "price").read_text()) == (True, "1\n")
     assert (base.parent / "installed").read_text() == "x\n"
+
+
+@pytest.mark.parametrize(
+    ("attack", "installed"),
+    [
+        ("true", 1),
+        ("touch env/new $HOME/.config; mkdir -p env/deep/er; touch env/deep/er/x; echo 7 > price", 1),
+        ("echo bad > env/tool; touch -d @0 env/tool", 2),
+        ("rm env/tool", 2),
+        ("mv env env2; mkdir env; mv env2/tool env/tool", 2),
+        ("mv env/tool env/x", 2),
+        ("rm -rf env; ln -s /etc env", 2),
+        ("echo bad > $HOME/.installed", 2),
+        ("chmod 0 env/tool", 2),
+        ("git config core.fsmonitor evil", 2),
+    ],
+)
+def test_code_of_the_change_leaves_nothing_in_the_base(
+    bench: Bench, shop: RepoBuilder, attack: str, installed: int
+) -> None:
+    shop.commit({".gitignore": "env*\n"})
+    shop.pull(1, {"price": "2\n"})
+    bench.prepare(shop)
+    setup = ["mkdir env; echo good > env/tool; echo $TMPDIR > $HOME/.installed; echo x >> ../installed"]
+    job = Job.load(paths.existing_job(bench.root, S))
+    base = ready_base(job, setup)
+    assert execute(job, base.path, attack, place=PROOF).passed
+    again = ready_base(job, setup, pure=True)
+    home = job.paths.place(BASE).home
+    assert (again.built, (base.path / "env/tool").read_text()) == (True, "good\n")
+    assert sorted(path.name for path in (base.path / "env").iterdir()) == ["tool"]
+    assert sorted(path.name for path in home.iterdir()) == [".base.index", ".installed", ".tmp"]
+    assert (base.path / "price").read_text() == "1\n"
+    assert (base.path.parent / "installed").read_text() == "x\n" * installed
+    assert b"fsmonitor" not in (base.path / ".git/config").read_bytes()
+    assert ready_base(job, setup, pure=True).built
+    assert (base.path.parent / "installed").read_text() == "x\n" * installed
 
 
 @pytest.mark.parametrize(

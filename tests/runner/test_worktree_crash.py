@@ -13,7 +13,7 @@ import pytest
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files import locks
 from jobs.remote.offload_runner.files.removal import remove_tree
-from jobs.remote.offload_runner.git import worktree
+from jobs.remote.offload_runner.git import checkout, worktree
 from tests.support.bench import Bench, git_stub, session_of
 from tests.support.git_repos import RepoBuilder, git
 
@@ -123,11 +123,11 @@ def test_a_worktree_deleted_by_hand_is_made_again(bench: Bench, shop: RepoBuilde
 def test_killed_in_the_middle_of_making_the_base(bench: Bench, shop: RepoBuilder) -> None:
     bench.prepare(shop)
     base = worktree.ensure_base(bench.root, session_of(1))
-    worktree.marker(base).touch()
+    checkout.marker(base).touch()
     (base / "cart.py").unlink()
     assert worktree.ensure_base(bench.root, session_of(1)) == base
     assert (base / "cart.py").read_text() == "1"
-    assert not worktree.marker(base).exists()
+    assert not checkout.marker(base).exists()
 
 
 def test_the_base_comes_back_to_its_commit(bench: Bench, shop: RepoBuilder) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobs.remote.offload_runner.errors import RunnerError
-from jobs.remote.offload_runner.git import worktree
+from jobs.remote.offload_runner.git import checkout, worktree
 from tests.support.bench import Bench, git_stub, session_of
 from tests.support.git_repos import RepoBuilder, git
 
@@ -209,9 +209,9 @@ def test_removal_finds_the_mirror_without_the_job_directory(bench: Bench, tree: 
 
 
 def test_a_half_made_worktree_holds_nobodys_work(bench: Bench, tree: Path) -> None:
-    worktree.marker(tree).touch()
+    checkout.marker(tree).touch()
     shutil.rmtree(tree / ".git")
     assert worktree.check_clean(bench.root, S) == CLEAN
     worktree.remove(bench.root, S)
     assert not tree.exists()
-    assert not worktree.marker(tree).exists()
+    assert not checkout.marker(tree).exists()

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 
 from jobs.models import Job
 from jobs.states import JobState
 from jobs.workers.connection import Connection
 from jobs.workers.container import lifecycle
+from jobs.workers.container.lifecycle import Found
+from jobs.workers.container.spec import NO_NETWORK, PLACES
 
 _AT_WORK = (JobState.PREPARING, JobState.RUNNING, JobState.CANCELLING)
 
 
 async def ensure_container(
     connection: Connection, job: Job, step: Callable[[str], None] = lambda text: None
-) -> str:
-    """Bring up the container of the job's worker; return its image by digest, "" on a bare worker.
+) -> Found:
+    """Bring up the containers of the job's worker; return what runs, nothing on a bare worker.
 
     Raises `NotConfigured` (no engine, no image), `WorkerUnavailable`, or an error of the line.
     """
     spec = connection.container
     if spec is None:
-        return ""
+        return Found("")
     others = Job.objects.filter(worker_id=job.worker_id, state__in=_AT_WORK, removed_at__isnull=True).exclude(
         id=job.id
     )
@@ -29,7 +32,7 @@ async def ensure_container(
     found = await lifecycle.ensure(connection.transport, connection.layout, spec, is_idle=is_idle, step=step)
     if found.note:
         step(found.note)
-    return found.image
+    return found
 
 
 async def ensure_job_container(connection: Connection, job: Job, step: Callable[[str], None]) -> None:
@@ -38,8 +41,21 @@ async def ensure_job_container(connection: Connection, job: Job, step: Callable[
     if spec is None or spec.isolation != "job":
         return
     step(f"Making the container {spec.for_job(job.session).container}")
-    paths = [f"worktrees/{job.session}", f"worktrees/{job.session}.base", f"home/{job.session}"]
+    paths = [f"worktrees/{job.session}", f"home/{job.session}"]
     await lifecycle.ensure_job(connection.transport, connection.layout, spec, job.session, paths)
+
+
+def place_runs(found: Found, job: Job, *, offline: Collection[str] = ()) -> dict[str, list[str]]:
+    """Return how the containers of the job's further places are started; `offline` ones get no network."""
+    if found.spec is None:
+        return {}
+    runs = {}
+    for place in PLACES:
+        spec = found.spec.for_place(place, job.session)
+        if place in offline:
+            spec = replace(spec, network=NO_NETWORK)
+        runs[place] = spec.place_words(found.image_id)
+    return runs
 
 
 async def remove_job_container(connection: Connection, job: Job) -> None:

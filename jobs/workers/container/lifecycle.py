@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jobs.errors import NotConfigured, WorkerUnavailable
@@ -52,10 +52,16 @@ print(json.dumps({"uid": own[0], "gid": own[1], "root": me == 0}))
 
 @dataclass(frozen=True)
 class Found:
-    """A container that is ready. `image`: what runs, by digest; `note`: what a person should know."""
+    """A container that is ready.
+
+    `image`: what runs, by digest; `note`: what a person should know; `image_id` and `spec`: what containers
+    of the same kind are made from.
+    """
 
     image: str
     note: str = ""
+    image_id: str = ""
+    spec: ContainerSpec | None = None
 
 
 async def lay_out(engine: Engine, layout: Layout, spec: ContainerSpec) -> ContainerSpec:
@@ -110,8 +116,10 @@ async def ensure(
     engine = Engine(transport, spec)
     spec = await lay_out(engine, layout, spec)
     image = await image_of(engine, spec)
-    control = await _ensure_one(engine, spec.for_control(), image, is_idle, step)
-    return control if spec.isolation == "job" else await _ensure_one(engine, spec, image, is_idle, step)
+    found = await _ensure_one(engine, spec.for_control(), image, is_idle, step)
+    if spec.isolation != "job":
+        found = await _ensure_one(engine, spec, image, is_idle, step)
+    return replace(found, image_id=found.image_id or str(image["Id"]), spec=spec)
 
 
 async def _ensure_one(
@@ -143,7 +151,7 @@ async def _ensure_one(
         await engine.must(f"Resuming the container {spec.container}", "unpause", spec.container)
     if found is not None and note:
         running = await engine.inspect("image", str(found.get("Image")))
-        return Found(name_of(running) if running else str(found.get("Image")), note)
+        return Found(name_of(running) if running else str(found.get("Image")), note, str(found.get("Image")))
     return Found(name_of(image), note)
 
 

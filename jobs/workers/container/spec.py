@@ -13,6 +13,8 @@ from typing import Any
 from jobs.errors import NotConfigured
 from jobs.remote.container_commands import CONTAINER, Inside
 from jobs.remote.offload_runner.commands.supervise import USER
+from jobs.remote.offload_runner.engine.containers import PYTHON
+from jobs.remote.offload_runner.files.paths import AGENT, BASE, PROOF
 
 DEFAULT_IMAGE = "maintainer:latest"
 SPEC_LABEL = "offload.spec"
@@ -26,7 +28,20 @@ _RUN = "/run:rw,nosuid,nodev,noexec,size=64m"
 WRITABLE = ("worktrees", "home", "cache")
 READ_ONLY = ("bin", "repos", "gemini-cli-config")
 # What only the runner and git write.
-OWN = ("jobs", "state", "state/rescue", "making")
+OWN = (
+    "jobs",
+    "state",
+    "state/rescue",
+    "making",
+    "base",
+    "base/worktrees",
+    "base/home",
+    "base/cache",
+    "agents",
+)
+# Containers that a runner starts for one place of its job, and that end with it.
+PLACES = (BASE, PROOF, AGENT)
+NO_NETWORK = "none"
 
 
 # What the supervisor, user 0, needs to start tasks as the job's user and to end them. The tasks have none.
@@ -79,6 +94,7 @@ class ContainerSpec:
     passwd: bool = False
     session: str = ""  # of the one job, for a container of a job
     control: bool = False  # the container of git, which runs no job's code
+    place: str = ""  # one of `PLACES`, for a container that a runner starts
     kind: EngineKind = EngineKind()
 
     @property
@@ -91,6 +107,8 @@ class ContainerSpec:
         """Return the container's name."""
         if self.control:
             return self.inside.control
+        if self.place:
+            return self.inside.others(self.session)[self.place]
         return self.inside.container_of(self.session) if self.session else self.name
 
     def owned_by(self, user: str) -> ContainerSpec:
@@ -116,16 +134,27 @@ class ContainerSpec:
         """Return the spec of the container that git runs in."""
         return replace(self, control=True)
 
+    def for_place(self, place: str, session: str) -> ContainerSpec:
+        """Return the spec of the container of one place (`PLACES`) of one job."""
+        return replace(self, place=place, session=session)
+
     def mounts(self) -> list[Mount]:
         """Return what is mounted, in the order in which it must be."""
         if self.control:
             # One mount, so that a worktree that is made in it can be moved into place.
             return [Mount(self.root, True), Mount(self._path("bin"), False)]
         shown = [Mount(self._path(part), False) for part in READ_ONLY]
-        if not self.session:
-            return shown + [Mount(self._path(part), True) for part in WRITABLE]
-        own = (f"worktrees/{self.session}", f"worktrees/{self.session}.base", f"home/{self.session}")
-        return shown + [Mount(self._path(part), True) for part in (*own, "cache")]
+        if self.place == AGENT:
+            shown.append(Mount(self._path(f"worktrees/{self.session}"), False))
+        return shown + [Mount(self._path(part), True) for part in self._writable()]
+
+    def _writable(self) -> tuple[str, ...]:
+        if self.place == AGENT:
+            return (f"agents/{self.session}",)
+        if self.place:
+            caches = "base/cache" if self.place == BASE else "cache"
+            return f"base/worktrees/{self.session}", f"base/home/{self.session}", caches
+        return (f"worktrees/{self.session}", f"home/{self.session}", "cache") if self.session else WRITABLE
 
     def _path(self, part: str) -> str:
         return posixpath.join(self.root, part)
@@ -167,13 +196,21 @@ class ContainerSpec:
 
     def run_argv(self, image: str) -> list[str]:
         """Return the command that makes and starts the container from `image` (a digest or an id)."""
+        restart = ["--restart", "no" if self.session else "always"]
+        words = [*self.engine, "run", "--detach", *restart, *self._settings()]
+        return [*words, "--entrypoint", "sleep", image, "infinity"]
+
+    def place_words(self, image: str) -> list[str]:
+        """Return the engine's words that start the container of a place; arguments of Python follow."""
+        return ["run", "--rm", "--interactive", *self._settings(), "--entrypoint", PYTHON, image]
+
+    def _settings(self) -> list[str]:
         words = [
-            *self.engine, "run", "--detach", "--name", self.container, "--hostname", self.name, "--init",
+            "--name", self.container, "--hostname", self.name, "--init",
             "--read-only", "--tmpfs", _TMP, "--tmpfs", _RUN,
             "--cap-drop", "ALL", *(word for name in self.capabilities for word in ("--cap-add", name)),
             "--security-opt", "no-new-privileges", "--pids-limit", str(self.pids),
             "--user", self.main_user, *self._namespaces(),
-            "--restart", "no" if self.session else "always",
             "--label", f"{SPEC_LABEL}={self.digest()}", "--label", f"{ROOT_LABEL}={self.root}",
             "--env", "LANG=C.UTF-8", "--env", "SHELL=/bin/bash",
             "--env", f"{USER}={self.user}",
@@ -186,7 +223,7 @@ class ContainerSpec:
             words += ["--mount", str(mount)]
         if self.passwd:
             words += ["--mount", f"type=bind,source={self.passwd_file},target=/etc/passwd,readonly"]
-        return [*words, "--entrypoint", "sleep", image, "infinity"]
+        return words
 
 
 def spec_of(config: Mapping[str, Any], root: str) -> ContainerSpec | None:

@@ -19,7 +19,7 @@ from typing import Dict, Iterable, Mapping
 from jobs.remote.offload_runner import wire
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files.locks import held
-from jobs.remote.offload_runner.files.paths import job_paths, state_dir
+from jobs.remote.offload_runner.files.paths import AGENT, job_paths, state_dir
 from jobs.remote.offload_runner.files.removal import remove_tree
 from jobs.remote.offload_runner.protocol import EXIT_DATA, EXIT_USAGE
 
@@ -48,7 +48,7 @@ def _copy(options: argparse.Namespace) -> int:
     if not _NAME.fullmatch(name):
         raise RunnerError("usage", "%r is not a profile." % name, exit_code=EXIT_USAGE)
     job = job_paths(options.root, options.session)
-    copy(options.root / name, job.home / name, about["keep"], str(about["digest"]))
+    copy(options.root / name, job.place(AGENT).home / name, about["keep"], str(about["digest"]))
     return 0
 
 

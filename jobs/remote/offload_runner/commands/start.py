@@ -10,6 +10,7 @@ import time
 from typing import Any, Dict, List
 
 from jobs.remote.offload_runner import protocol, wire
+from jobs.remote.offload_runner.engine.containers import Containers
 from jobs.remote.offload_runner.engine.environment import harmless
 from jobs.remote.offload_runner.engine.journal import Journal
 from jobs.remote.offload_runner.engine.run_lock import is_held
@@ -29,6 +30,7 @@ def main(options: argparse.Namespace) -> int:
     """Answer `{"type": "started", "session", "created", "events"}`: the journal after event `since`."""
     spec = wire.read_spec()
     paths = existing_job(options.root, str(spec.get("session", "")))
+    options.containers = Containers.parse(str(spec.get("containers") or "")) or options.containers
     tmux = from_options(options)
     with held(str(paths.job_dir / "start.lock"), what="The job %s" % paths.session, seconds=60):
         _keep_plan(paths, spec.get("plan"))

@@ -102,6 +102,7 @@ def _end_tasks(paths: JobPaths, containers: Optional[Containers]) -> None:
     """See to it that what a dead runner left is ended: its supervisor does that when the runner is gone."""
     gone = wait_until_free(paths.supervisor_lock)
     if gone and containers is not None:
+        containers.remove_others()
         gone = _sweep(paths, containers)
     end = time.monotonic() + 5.0
     while gone and containers is None and left(paths):

@@ -53,7 +53,8 @@ def _wait_for_others(session: str) -> bool:
 def _others(session: str) -> bool:
     wanted = ["supervise", "--session", session, "--in-container"]
     for name in os.listdir("/proc"):
-        if not name.isdigit() or int(name) == os.getpid():
+        # The container's init has the words of what it started.
+        if not name.isdigit() or int(name) in (1, os.getpid()):
             continue
         try:
             with open("/proc/%s/cmdline" % name, "rb") as file:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Dict, Mapping
 
 from jobs.remote.offload_runner.engine.process import MARK
-from jobs.remote.offload_runner.files.paths import JobPaths, cache, read_json
+from jobs.remote.offload_runner.files.paths import JOB, JobPaths, Place, cache, read_json
 from jobs.remote.offload_runner.protocol import Task, expand
 
 _KEPT_TEXT = """
@@ -82,18 +82,28 @@ def task_environment(
         for name, folder in _BELOW_HOME.items():
             if name not in here and (real_home / folder).is_dir():
                 env[name] = str(real_home / folder)
-    for name, folder in _CACHES.items():
-        env[name] = str(cache(paths.root) / folder)
-    env.update(HOME=str(paths.home), TMPDIR=str(paths.tmp), **_of_the_job(paths))
-    # Not shared: both obey configuration that a job can leave there. A hard link into uv's cache could be
-    # written to from a job's environment.
-    env.update(CARGO_HOME=str(paths.home / ".cargo"), GRADLE_USER_HOME=str(paths.home / ".gradle"))
-    env["UV_LINK_MODE"] = "copy"
+    env.update(_of_the_job(paths))
+    env.update(place_environment(paths.place(JOB)))
     env["OFFLOAD_RESULTS"] = str(paths.results(task.id))
     env.update({name: expand(text, dict(values)) for name, text in task.env.items()})
     env.update({name: str(port) for name, port in (read_json(paths.ports) or {}).items()})
     env[MARK] = mark_of(paths, task.id)
     return env
+
+
+def place_environment(place: Place) -> Dict[str, str]:
+    """Return the variables that say where code of a place works and what it may write."""
+    return {
+        **{name: str(place.cache / folder) for name, folder in _CACHES.items()},
+        "HOME": str(place.home),
+        "TMPDIR": str(place.tmp),
+        # Not shared: both obey configuration that a job can leave there. A hard link into uv's cache could
+        # be written to from a job's environment.
+        "CARGO_HOME": str(place.home / ".cargo"),
+        "GRADLE_USER_HOME": str(place.home / ".gradle"),
+        "UV_LINK_MODE": "copy",
+        "OFFLOAD_WORKTREE": str(place.tree),
+    }
 
 
 def step_environment(
@@ -115,5 +125,4 @@ def _of_the_job(paths: JobPaths) -> Dict[str, str]:
         "TERM": os.environ.get("TERM", "xterm-256color"),
         "OFFLOAD_SESSION": paths.session,
         "OFFLOAD_ROOT": str(paths.root),
-        "OFFLOAD_WORKTREE": str(paths.worktree),
     }

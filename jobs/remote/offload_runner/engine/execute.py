@@ -19,15 +19,25 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 from jobs.remote.offload_runner import protocol
 from jobs.remote.offload_runner.engine import ports, schedule
 from jobs.remote.offload_runner.engine.containers import PYTHON, Containers
-from jobs.remote.offload_runner.engine.environment import step_environment, task_environment
+from jobs.remote.offload_runner.engine.environment import (
+    place_environment,
+    step_environment,
+    task_environment,
+)
 from jobs.remote.offload_runner.engine.journal import Journal
-from jobs.remote.offload_runner.engine.link import SupervisorProcess
+from jobs.remote.offload_runner.engine.places import Places, is_step
 from jobs.remote.offload_runner.engine.process import identity, marked, signal_all
 from jobs.remote.offload_runner.engine.run_lock import wait_until_free
-from jobs.remote.offload_runner.engine.step_commands import StepCommands
 from jobs.remote.offload_runner.engine.task import GRACE_SECONDS, RunningTask
 from jobs.remote.offload_runner.errors import RunnerError
-from jobs.remote.offload_runner.files.paths import JobPaths, cache, read_json, write_json
+from jobs.remote.offload_runner.files.paths import (
+    AGENT,
+    JOB,
+    JobPaths,
+    cache,
+    read_json,
+    write_json,
+)
 from jobs.remote.offload_runner.gateway.forward import Gateway, Spent
 from jobs.remote.offload_runner.git import unsaved
 from jobs.remote.offload_runner.protocol import (
@@ -42,7 +52,7 @@ from jobs.remote.offload_runner.protocol import (
     Plan,
     Task,
 )
-from jobs.remote.offload_runner.wire import now, runner_argv, runner_path
+from jobs.remote.offload_runner.wire import now, runner_path
 
 HEARTBEAT_SECONDS = 5.0
 RESERVE_BYTES = 64 * 1024
@@ -50,14 +60,7 @@ NO_SPACE = "no_space"
 _SURVEY_SECONDS = 60.0
 _LISTEN_SECONDS = 30.0
 _SURVEY_BYTES = 16 * 1024 * 1024
-_JOB = "job"
-_CONTROL = "control"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-def _is_step(task: Task) -> bool:
-    """Tell whether a task is one of the runner's own steps; no command of a repository has an argv."""
-    return task.argv is not None and "{runner}" in task.argv
 
 
 @dataclass
@@ -98,8 +101,7 @@ class Engine:
         self.secrets: Dict[str, str] = {}  # by name; each task gets those that it names
         self._spent = Spent()
         self._gateways: Dict[str, Tuple[Gateway, int]] = {}  # by task, with the number of its listener
-        self._supervisors: Dict[str, SupervisorProcess] = {}
-        self._step_commands: Optional[StepCommands] = None
+        self.places = Places(paths, containers, self.selector)
         self._values = {**values, "python": PYTHON} if containers else values
         self._changed = changed
         self._ending_as = ""
@@ -146,7 +148,7 @@ class Engine:
             if state == PENDING:
                 self.views[name] = TaskView(self.views[name].task)
         ports.of_job(self.paths, self.plan.ports)
-        self._start_supervisors()
+        self.places.start([v.task for v in self.views.values() if v.state not in protocol.TASK_FINAL])
         self.journal.append(
             protocol.STARTED,
             attempt=self.attempt + 1,
@@ -182,62 +184,23 @@ class Engine:
                 "Tasks of an earlier start of %s are still being ended." % self.paths.session,
                 "Start it again in a moment, or cancel it.",
             )
-        if self.containers is None:
+        if self.containers is not None:
+            if self.attempt:
+                self.containers.remove_others()
+        else:
             signal_all(marked(str(self.paths.tasks) + "/", prefix=True), 9)
-
-    # Where tasks run
-
-    def _supervisor(self, kind: str) -> SupervisorProcess:
-        """Return the supervisor for `job` or `control`, started when it is needed first."""
-        found = self._supervisors.get(kind)
-        if found is None:
-            found = SupervisorProcess(self._supervisor_argv(kind), self.paths.supervisor_lock)
-            found.watch(self.selector)
-            self._supervisors[kind] = found
-        return found
-
-    def _supervisor_argv(self, kind: str) -> List[str]:
-        root, session = self.paths.root, self.paths.session
-        if self.containers is None:
-            return [*runner_argv(root), "supervise", "--session", session]
-        if kind == _CONTROL:
-            return self.containers.in_control(root, ["supervise", "--session", session])
-        return self.containers.supervisor(root, session)
-
-    def _kind_of(self, task: Task) -> str:
-        # Our own steps run where git runs, out of the job's reach.
-        return _CONTROL if self.containers is not None and _is_step(task) else _JOB
-
-    def _start_supervisors(self) -> None:
-        """Start what the plan needs at once, so that their starts overlap."""
-        waiting = [v.task for v in self.views.values() if v.state not in protocol.TASK_FINAL]
-        for kind in sorted({self._kind_of(task) for task in waiting}):
-            self._supervisor(kind)
-        if self.containers is not None and _CONTROL in self._supervisors:
-            self._step_commands = StepCommands(self.paths, lambda: self._supervisor(_JOB), self.selector)
 
     def close(self) -> None:
         """End the supervisors. Idempotent."""
         for name in list(self._gateways):
             self._close_gateway(name)
-        if self._step_commands is not None:
-            self._step_commands.close()
-            self._step_commands = None
-        for supervisor in self._supervisors.values():
-            supervisor.close()
-        self._supervisors = {}
+        self.places.close()
 
     def _check_supervisors(self) -> None:
-        for kind, supervisor in self._supervisors.items():
-            if supervisor.is_lost and not self._ending_as:
-                where = "container" if self.containers else "supervisor"
-                text = "The line to the %s of the %s's tasks was lost: %s" % (
-                    where,
-                    kind,
-                    supervisor.complaint,
-                )
-                self.journal.append(protocol.NOTE, text=text.rstrip(": "))
-                self.end_all(INTERRUPTED)
+        lost = self.places.lost() if not self._ending_as else ""
+        if lost:
+            self.journal.append(protocol.NOTE, text=lost)
+            self.end_all(INTERRUPTED)
 
     def _adopt_exits(self) -> None:
         """Finish tasks whose runner was killed after the exit file and before the journal."""
@@ -302,11 +265,13 @@ class Engine:
         view = self.views[task.id]
         view.state, view.exit_code, view.seconds, view.reason, view.tail = RUNNING, None, None, "", ""
         self.journal.append(protocol.TASK_STARTED, task=task.id)
-        make = step_environment if _is_step(task) else task_environment
+        make = step_environment if is_step(task) else task_environment
         env = make(self.paths, task, self._values, in_container=self.containers is not None)
+        if not is_step(task) and task.gateway is not None:
+            env.update(place_environment(self.paths.place(AGENT)))
         if task.gateway is not None:
             env.update(self._open_gateway(task, task.gateway))
-        link = self._supervisor(self._kind_of(task))
+        link = self.places.of(task)
         self.running[task.id] = RunningTask(
             self.paths, task, self._values, env, link, self.secrets, self._changed
         )
@@ -314,10 +279,10 @@ class Engine:
         self._changed()
 
     def _open_gateway(self, task: Task, spec: Mapping[str, Any]) -> Dict[str, str]:
-        """Have the job's supervisor listen for the task's agent; return the variables that say where."""
+        """Have the supervisor of agents listen for the task's; return the variables that say where."""
         key = self.secrets.get(str(spec.get("secret")), "")
         gateway = Gateway(task.id, spec, key, self._spent, self.journal.append)
-        listener, port = self._supervisor(_JOB).listen(gateway.serve, _LISTEN_SECONDS)
+        listener, port = self.places.supervisor(AGENT).listen(gateway.serve, _LISTEN_SECONDS)
         self._gateways[task.id] = gateway, listener
         return gateway.environment(port)
 
@@ -325,7 +290,7 @@ class Engine:
         if name in self._gateways:
             gateway, listener = self._gateways.pop(name)
             gateway.close()
-            self._supervisor(_JOB).unlisten(listener)
+            self.places.supervisor(AGENT).unlisten(listener)
 
     def _finish_task(self, running: RunningTask) -> None:
         del self.running[running.task.id]
@@ -441,7 +406,7 @@ class Engine:
         argv = [PYTHON, *ISOLATED, runner_path(), "--root", str(self.paths.root)]
         argv += ["unsaved", "list", "--session", self.paths.session]
         env = {"HOME": str(self.paths.home)}
-        link = self._supervisor(_JOB)
+        link = self.places.supervisor(JOB)
         code, said = link.call(argv, str(self.paths.root), env, _SURVEY_SECONDS, _SURVEY_BYTES)
         try:
             return unsaved.checked(json.loads(said) if code == 0 else None)

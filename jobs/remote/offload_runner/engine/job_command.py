@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Mapping, NoReturn, Optional, Sequence
 
 from jobs.remote.offload_runner.engine import supervise
-from jobs.remote.offload_runner.engine.environment import STEP_SOCKET
+from jobs.remote.offload_runner.engine.environment import STEP_SOCKET, place_environment
 from jobs.remote.offload_runner.engine.link import Link, Sink
 from jobs.remote.offload_runner.engine.step_commands import short_name
 from jobs.remote.offload_runner.engine.task import EXIT_CANNOT_RUN, EXIT_NO_PROGRAM, EXIT_TIMEOUT
 from jobs.remote.offload_runner.errors import RunnerError
-from jobs.remote.offload_runner.files.paths import JobPaths
+from jobs.remote.offload_runner.files.paths import JOB, JobPaths
 from jobs.remote.offload_runner.protocol import EXIT_UNAVAILABLE
 
 GRACE_SECONDS = 2.0
@@ -59,18 +59,19 @@ def run_as_job(
     output: Callable[[bytes], None],
     given: Optional[bytes] = None,
     is_over: Callable[[], bool] = lambda: False,
+    place: str = JOB,
 ) -> int:
-    """Run a command where the job's tasks run, with the job's HOME; return its exit code.
+    """Run a command in a place of the job, with that place's HOME and caches; return its exit code.
 
     `env` is added to this process's variables, `given` is its stdin, `timeout` is in seconds. It is ended as
     soon as `is_over` says so, which is asked after each output. 128 + N for
     signal N, 124 when the timeout ended it, 127 or 126 when it could not be started. Whatever it leaves
     behind is ended before this returns. Raises `RunnerError` when the line to the container is lost.
     """
-    everything: Dict[str, str] = {**os.environ, "HOME": str(paths.home), "TMPDIR": str(paths.tmp), **env}
+    everything: Dict[str, str] = {**os.environ, **place_environment(paths.place(place)), **env}
     with _line(paths) as link:
         command = _Command(argv[0], output)
-        number = link.start(command, argv, str(cwd), everything, given=given)
+        number = link.start(command, argv, str(cwd), everything, given=given, place=place)
         try:
             timed_out = _wait(link, command, number, timeout, is_over)
         except BaseException:

@@ -18,6 +18,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 from jobs.remote.offload_runner.engine import frames
 from jobs.remote.offload_runner.engine.tunnel import Stream, pass_to
 from jobs.remote.offload_runner.errors import RunnerError
+from jobs.remote.offload_runner.files.paths import JOB
 
 _READ_BYTES = 256 * 1024
 _END_SECONDS = 15.0
@@ -81,8 +82,12 @@ class Link:
         *,
         given: Optional[bytes] = None,
         tty: Optional[Tuple[int, int]] = None,
+        place: str = JOB,
     ) -> int:
-        """Start a task; return its number. `given` is its whole stdin; `tty` (rows, columns) a terminal."""
+        """Start a task; return its number.
+
+        `given` is its whole stdin; `tty` (rows, columns) a terminal; `place` says to a runner where.
+        """
         self._last += 1
         number = self._last
         if self.is_lost:
@@ -91,7 +96,7 @@ class Link:
         self._sinks[number] = sink
         if given is not None:
             self.send(frames.pack(number, frames.INPUT, given))
-        spec = {"argv": list(argv), "cwd": cwd, "env": dict(env), "tty": tty}
+        spec = {"argv": list(argv), "cwd": cwd, "env": dict(env), "tty": tty, "place": place}
         self.send(frames.pack_json(number, frames.START, spec))
         return number
 
@@ -313,13 +318,17 @@ class SupervisorProcess(Link):
             )
         return number, port
 
-    def close(self) -> None:
-        """Hang up, and wait until the supervisor has ended its tasks and itself. Idempotent."""
+    def hang_up(self) -> None:
+        """Have the supervisor end its tasks and itself. Idempotent."""
         self._lose()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
+
+    def close(self) -> None:
+        """Hang up, and wait until the supervisor has ended its tasks and itself. Idempotent."""
+        self.hang_up()
         try:
             self._process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:

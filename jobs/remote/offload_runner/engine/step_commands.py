@@ -1,4 +1,4 @@
-"""Commands of the repository that a step in the control container has run in the job container.
+"""Commands of the repository that a step in the control container has run where they belong.
 
 The step connects to a socket in the job's directory, which no job's code can reach, and speaks the
 supervisor's frames over it; the runner passes them on.
@@ -24,7 +24,9 @@ _READ_BYTES = 256 * 1024
 class StepCommands:
     """Listens for steps for as long as the runner works."""
 
-    def __init__(self, paths: JobPaths, link: Callable[[], Link], selector: selectors.BaseSelector) -> None:
+    def __init__(
+        self, paths: JobPaths, link: Callable[[str], Link], selector: selectors.BaseSelector
+    ) -> None:
         self._paths = paths
         self._link = link
         self._selector = selector
@@ -61,7 +63,7 @@ class _Connection(Sink):
     def __init__(
         self,
         found: socket.socket,
-        link: Callable[[], Link],
+        link: Callable[[str], Link],
         selector: selectors.BaseSelector,
         others: "Dict[int, _Connection]",
     ) -> None:
@@ -94,7 +96,7 @@ class _Connection(Sink):
             elif kind == frames.START and self._link is None:
                 spec = json.loads(payload)
                 self._theirs = number
-                self._link = self._link_for()
+                self._link = self._link_for(spec["place"])
                 given = b"".join(self._given) if self._given else None
                 self._number = self._link.start(self, spec["argv"], spec["cwd"], spec["env"], given=given)
             elif kind == frames.END and self._link is not None:

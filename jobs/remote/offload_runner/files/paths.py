@@ -17,6 +17,29 @@ from jobs.remote.offload_runner.protocol import EXIT_NOT_FOUND, EXIT_USAGE
 
 _JSON_LIMIT = 64 * 1024 * 1024
 _SESSION = re.compile(r"offload-[A-Za-z0-9_-]{1,199}")
+# Places of code: the head's tasks, the base's own commands, tests of the head on the base, the agent.
+JOB = "job"
+BASE = "base"
+PROOF = "proof"
+AGENT = "agent"
+
+
+@dataclass(frozen=True)
+class Place:
+    """What the code of one place writes: no place of a container trusts what another one can write.
+
+    `home` is its HOME, `cache` has the package caches, `tree` is the worktree that it works on.
+    """
+
+    name: str
+    home: Path
+    cache: Path
+    tree: Path
+
+    @property
+    def tmp(self) -> Path:
+        """Return its TMPDIR."""
+        return self.home / ".tmp"
 
 
 @dataclass(frozen=True)
@@ -131,7 +154,23 @@ class JobPaths:
     @property
     def base_worktree(self) -> Path:
         """Return the worktree of the base commit."""
-        return self.root / "worktrees" / (self.session + ".base")
+        return self.root / "base" / "worktrees" / self.session
+
+    def place(self, name: str) -> Place:
+        """Return what the place `JOB`, `BASE`, `PROOF` or `AGENT` may write."""
+        if name == AGENT:
+            home = self.root / "agents" / self.session
+            return Place(AGENT, home, home / ".cache", self.worktree)
+        if name == JOB:
+            return Place(JOB, self.home, cache(self.root), self.worktree)
+        # The base's caches have never met code of a change.
+        caches = self.root / "base" / "cache" if name == BASE else cache(self.root)
+        return Place(name, self.root / "base" / "home" / self.session, caches, self.base_worktree)
+
+    @property
+    def homes(self) -> List[Path]:
+        """Return the HOMEs of all places."""
+        return [self.place(name).home for name in (JOB, BASE, AGENT)]
 
 
 def job_paths(root: Path, session: str) -> JobPaths:

@@ -67,7 +67,8 @@ def _drop_refs(mirrored: Mirror, session: str) -> int:
 
 
 def _trees(job: JobPaths) -> List[Path]:
-    return [job.worktree, job.base_worktree, job.home]
+    earlier = job.worktree.with_name(job.session + ".base")  # where versions before the places had the base
+    return [job.worktree, job.base_worktree, earlier, *job.homes]
 
 
 def _remove_trees(mirrored: "Mirror | None", job: JobPaths) -> None:

@@ -1,14 +1,9 @@
-"""A job's worktrees: made whole or not at all, one per job, with a second one for the base.
-
-A worktree that is being made or removed has a marker next to it, `worktrees/<name>.making`. A marker
-without a process at work means half a worktree, which is made again.
-"""
+"""A job's worktrees: made whole or not at all, one per job, with a second one for the base."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, Mapping, Optional, Sequence
@@ -19,37 +14,39 @@ from jobs.remote.offload_runner.files import locks, paths
 from jobs.remote.offload_runner.files.paths import JobPaths
 from jobs.remote.offload_runner.files.removal import empty_tree, remove_tree
 from jobs.remote.offload_runner.files.untrusted import UntrustedFile, read
-from jobs.remote.offload_runner.git import base, bundles, facts, fetch, mirror
+from jobs.remote.offload_runner.git import base, bundles, checkout, facts, fetch, mirror
 from jobs.remote.offload_runner.git.command import (
-    FETCH_SECONDS,
     LOCAL_SECONDS,
     Completed,
-    Git,
     command_line,
     environment,
     fail,
     is_no_space,
     out_of_space,
-    text,
     without_credentials,
 )
 from jobs.remote.offload_runner.git.fetch import Remote, RemoteRefs
 from jobs.remote.offload_runner.git.mirror import Emit, Mirror
 from jobs.remote.offload_runner.git.removal import remove
 from jobs.remote.offload_runner.git.unsaved import check_clean, rescue, snapshot
-from jobs.remote.offload_runner.protocol import EXIT_NOT_FOUND, EXIT_SOFTWARE, EXIT_USAGE
+from jobs.remote.offload_runner.protocol import EXIT_NOT_FOUND, EXIT_USAGE
 
 __all__ = [
+    "INDEX",
     "check_clean",
+    "discard_base",
     "ensure_base",
     "head_of",
-    "marker",
     "prepare",
     "remove",
     "rescue",
     "reset_base",
     "snapshot",
 ]
+
+
+# In the HOME of the base: the index by which its tracked files are brought back.
+INDEX = ".base.index"
 
 
 @dataclass(frozen=True)
@@ -115,7 +112,7 @@ def prepare(root: Path, spec: Mapping[str, Any], emit: Callable[[Dict[str, Any]]
     lock = job.job_dir / "prepare.lock"
     try:
         job.job_dir.mkdir(parents=True, exist_ok=True)
-        _make_home(job)
+        _make_homes(job)
         with locks.held(str(lock), what="The worktree of %s" % request.session):
             try:
                 return _prepare(root, request, job, lambda text: emit({"type": "step", "text": text}))
@@ -136,16 +133,19 @@ def prepare(root: Path, spec: Mapping[str, Any], emit: Callable[[Dict[str, Any]]
         raise RunnerError("prepare_failed", "Preparing the worktree failed: %s." % exc) from exc
 
 
-def _make_home(job: JobPaths) -> None:
-    job.home.parent.mkdir(exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        job.home.mkdir(mode=0o700)
-    with contextlib.suppress(FileExistsError, NotADirectoryError):
-        folder = os.open(str(job.home), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            os.mkdir(job.tmp.name, 0o700, dir_fd=folder)
-        finally:
-            os.close(folder)
+def _make_homes(job: JobPaths) -> None:
+    """Make the directories that are mounted into the job's containers, before an engine needs them."""
+    for folder in (*job.homes, job.base_worktree, job.place(paths.BASE).cache):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+    for home in job.homes:
+        with contextlib.suppress(FileExistsError, NotADirectoryError):
+            folder_of_home = os.open(str(home), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                os.mkdir(job.tmp.name, 0o700, dir_fd=folder_of_home)
+            finally:
+                os.close(folder_of_home)
 
 
 def _prepare(root: Path, request: Request, job: JobPaths, emit: Emit) -> Dict[str, Any]:
@@ -157,7 +157,7 @@ def _prepare(root: Path, request: Request, job: JobPaths, emit: Emit) -> Dict[st
         refs = RemoteRefs(refs=request.sent["refs"], head=request.sent["head"])
     name = request.ref if fetch.is_sha(request.ref) else refs.find(request.ref)
     recorded = paths.read_json(job.prepared)
-    if _whole(job.worktree):
+    if checkout.whole(job.worktree):
         if not isinstance(recorded, dict):
             recorded = _record_again(root, request, job, name, emit)
         return _reuse(job, recorded, refs, name, emit)
@@ -173,7 +173,7 @@ def _prepare(root: Path, request: Request, job: JobPaths, emit: Emit) -> Dict[st
         created = not mirror_path.exists()
         mirrored = mirror.ensure(mirror_path, request.remote.url, "sha256" if length == 64 else "sha1")
         mirrored.heal(request.session)
-        _discard(mirrored, job.worktree)
+        checkout.discard(mirrored, job.worktree)
         try:
             doing = "Fetching" if request.sent is None else "Taking"
             emit("%s %s" % (doing, " and ".join(sorted({name, against} - {""}))))
@@ -194,12 +194,12 @@ def _prepare(root: Path, request: Request, job: JobPaths, emit: Emit) -> Dict[st
                 against, because = base.choose_fetched(mirrored, request.session, refs, possible, tried, sha)
                 if against != refs.default_base(name):
                     emit("Comparing with %s, %s" % (against, because))
-            _begin(job.worktree)
+            checkout.begin(job.worktree)
         except BaseException as exc:
             _give_up(mirrored, job, created, exc)
             raise
     try:
-        _lay_out(mirrored, job, job.worktree, sha, request.remote, emit)
+        checkout.lay_out(mirrored, job, job.worktree, sha, request.remote, emit)
         answer = _describe(request, mirrored, job, name, against, emit)
         answer["base_reason"] = because if answer["base_sha"] else ""
         paths.write_json(job.prepared, answer)
@@ -207,7 +207,7 @@ def _prepare(root: Path, request: Request, job: JobPaths, emit: Emit) -> Dict[st
         with mirror.locked(mirror_path, lambda text: None):
             _give_up(mirrored, job, created, exc)
         raise
-    marker(job.worktree).unlink()
+    checkout.marker(job.worktree).unlink()
     return answer
 
 
@@ -235,7 +235,7 @@ def _record_again(root: Path, request: Request, job: JobPaths, name: str, emit: 
     mirrored = Mirror(paths.mirror(root, request.remote.slug))
     refs = mirrored.session_refs(request.session) if mirrored.path.is_dir() else []
     if mirrored.ref(request.session, "head") not in refs:
-        raise _damaged(job.worktree)
+        raise checkout.damaged(job.worktree)
     against = request.base if mirrored.ref(request.session, "base") in refs else ""
     return {
         **_describe(request, mirrored, job, name or request.ref, against or "HEAD", emit),
@@ -294,19 +294,29 @@ def ensure_base(root: Path, session: str, emit: Optional[Emit] = None) -> Path:
             "no_base", "The job %s has no base to compare with." % session, exit_code=EXIT_NOT_FOUND
         )
     with locks.held(str(job.job_dir / "base.lock"), what="The base worktree of %s" % session):
-        if _whole(job.base_worktree):
+        if checkout.whole(job.base_worktree):
             return job.base_worktree
         mirrored = Mirror(paths.mirror(root, recorded["repository"]))
-        _discard(mirrored, job.base_worktree)
-        _begin(job.base_worktree)
+        checkout.discard(mirrored, job.base_worktree)
+        checkout.begin(job.base_worktree)
         source = Remote(recorded["url"], recorded["repository"], bool(recorded.get("carried")))
         try:
-            _lay_out(mirrored, job, job.base_worktree, sha, source, say)
+            checkout.lay_out(mirrored, job, job.base_worktree, sha, source, say)
         except BaseException:
-            _discard(mirrored, job.base_worktree)
+            checkout.discard(mirrored, job.base_worktree)
             raise
-        marker(job.base_worktree).unlink()
+        checkout.marker(job.base_worktree).unlink()
     return job.base_worktree
+
+
+def discard_base(root: Path, session: str) -> None:
+    """Take away the base's worktree and HOME, and what is in them. The directories stay: they are mounted."""
+    job = paths.existing_job(root, session)
+    with locks.held(str(job.job_dir / "base.lock"), what="The base worktree of %s" % session):
+        checkout.begin(job.base_worktree)
+        for folder in (job.base_worktree, job.place(paths.BASE).home):
+            empty_tree(folder)
+        _make_homes(job)
 
 
 def reset_base(root: Path, session: str) -> None:
@@ -322,16 +332,18 @@ def reset_base(root: Path, session: str) -> None:
 
 
 def _in_base(job: JobPaths, words: Sequence[str]) -> None:
-    """Run git on the base worktree as the job, with the mirror as its repository."""
+    """Run git on the base worktree, where the base's commands run, with the mirror as its repository."""
     env = {
         **environment(),
         "GIT_DIR": str(paths.mirror(job.root, str(_recorded(job)["repository"]))),
         "GIT_WORK_TREE": str(job.base_worktree),
-        "GIT_INDEX_FILE": str(job.home / ".base.index"),
+        "GIT_INDEX_FILE": str(job.place(paths.BASE).home / INDEX),
     }
     said = bytearray()
     argv = command_line(words, ["core.bare=false"])
-    code = run_as_job(job, argv, cwd=job.base_worktree, env=env, timeout=LOCAL_SECONDS, output=said.extend)
+    code = run_as_job(
+        job, argv, cwd=job.base_worktree, env=env, timeout=LOCAL_SECONDS, output=said.extend, place=paths.BASE
+    )
     if code != 0:
         fail("Writing the base worktree of %s" % job.session, Completed(code, b"", bytes(said)))
 
@@ -352,139 +364,11 @@ def _recorded(job: JobPaths) -> Dict[str, Any]:
     return recorded if isinstance(recorded, dict) else {}
 
 
-def marker(worktree: Path) -> Path:
-    """Return the file that says: this worktree is being made or removed."""
-    return worktree.with_name(worktree.name + ".making")
-
-
-def _whole(worktree: Path) -> bool:
-    if marker(worktree).exists():
-        return False
-    try:
-        found = os.lstat(str(worktree / ".git"))
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    if stat.S_ISREG(found.st_mode):
-        raise RunnerError(
-            "worktree_old",
-            "%s was made by an earlier version of Offload, which laid worktrees out differently." % worktree,
-            hint="Remove the job (`rm --force` saves its work first) and start it again.",
-            exit_code=EXIT_SOFTWARE,
-        )
-    return stat.S_ISDIR(found.st_mode)
-
-
-def _begin(worktree: Path) -> None:
-    worktree.parent.mkdir(parents=True, exist_ok=True)
-    marker(worktree).touch()
-
-
-def _lay_out(mirrored: Mirror, job: JobPaths, worktree: Path, sha: str, source: Remote, emit: Emit) -> None:
-    """Check a commit out where no job reaches, then move it into place, `.git` last."""
-    draft = paths.making(job.root, worktree.name)
-    remove_tree(draft)
-    draft.mkdir(parents=True, mode=0o700)
-    try:
-        emit("Checking out %s" % sha[:10])
-        _make_repository(mirrored, draft, sha, job.session)
-        Git(str(draft)).run("reset", "--hard", "--quiet", sha, doing="Checking out %s" % sha[:10])
-        _submodules(draft, source, emit)
-        _move_in(draft, worktree)
-    finally:
-        remove_tree(draft)
-
-
-def _make_repository(mirrored: Mirror, draft: Path, sha: str, session: str) -> None:
-    """Make the job's own repository, which borrows the objects of the mirror."""
-    git = Git(str(draft))
-    wide = "sha256" if len(sha) == 64 else "sha1"
-    git.run("init", "--quiet", "--template=", "--object-format=" + wide)
-    own = draft / ".git"
-    (own / "objects" / "info").mkdir(exist_ok=True)
-    (own / "objects" / "info" / "alternates").write_text("%s/objects\n" % mirrored.path)
-    (own / "info").mkdir(exist_ok=True)
-    (own / "info" / "exclude").write_bytes((mirrored.path / "info" / "exclude").read_bytes())
-    if (mirrored.path / "shallow").exists():
-        (own / "shallow").write_bytes((mirrored.path / "shallow").read_bytes())
-    url = mirrored.git.run("config", "--get", "remote.origin.url", check=False).stdout
-    if url.strip():
-        git.run("config", "remote.origin.url", text(url.rstrip(b"\n")))
-        git.run("config", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*")
-    changes = "".join(
-        "update %s %s\n" % (ref, mirrored.git.line("rev-parse", ref))
-        for ref in mirrored.session_refs(session)
-    )
-    git.run("update-ref", "--no-deref", "--stdin", input=changes.encode())
-    (own / "HEAD").write_text(sha + "\n")
-
-
-def _move_in(draft: Path, worktree: Path) -> None:
-    """Move everything in `draft` into `worktree`, made if need be, never through a link."""
-    worktree.mkdir(mode=0o700, exist_ok=True)
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    source = os.open(str(draft), flags)
-    try:
-        target = os.open(str(worktree), flags)
-        try:
-            for name in sorted(os.listdir(source), key=lambda name: name == ".git"):
-                os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
-        finally:
-            os.close(target)
-    finally:
-        os.close(source)
-
-
-def _submodules(worktree: Path, source: Remote, emit: Emit) -> None:
-    if not (worktree / ".gitmodules").is_file():
-        return
-    emit("Fetching submodules")
-    # Only who works on a local path may be led to other local paths.
-    allow = "always" if source.is_local else "never"
-    try:
-        done = Git(str(worktree)).run(
-            "submodule", "--quiet", "update", "--init", "--recursive",
-            config=("protocol.file.allow=" + allow,),
-            check=False,
-            deadline=FETCH_SECONDS,
-            env=source.environment(),
-            user_settings=True,
-            doing="Fetching submodules",
-        )  # fmt: skip
-    except RunnerError as exc:
-        emit("Note: %s" % exc.message)
-        return
-    if done.exit_code != 0:
-        emit("Note: the submodules could not be fetched: %s" % done.reason)
-
-
-def _discard(mirrored: Mirror, worktree: Path) -> None:
-    """Take away what stands where a worktree is to be made; refuse when it may be somebody's work."""
-    if worktree.exists() and not marker(worktree).exists() and os.listdir(worktree):
-        raise _damaged(worktree)
-    if worktree.is_dir() and not worktree.is_symlink():
-        # The directory stays: it may be mounted into the job's container.
-        empty_tree(worktree)
-    else:
-        remove_tree(worktree)
-    mirrored.drop_worktree(worktree)
-    with contextlib.suppress(FileNotFoundError):
-        marker(worktree).unlink()
-
-
-def _damaged(worktree: Path) -> RunnerError:
-    return RunnerError(
-        "worktree_damaged",
-        "%s is there, and is not a worktree that a job can use." % worktree,
-        hint="Save what you need from it, then remove it.",
-        exit_code=EXIT_SOFTWARE,
-    )
-
-
 def _give_up(mirrored: Mirror, job: JobPaths, created: bool, cause: BaseException) -> None:
     # The cause is what the user hears of; what cannot be taken back now, the marker lets the next try do.
     with contextlib.suppress(OSError, RunnerError):
-        if marker(job.worktree).exists():
-            _discard(mirrored, job.worktree)
+        if checkout.marker(job.worktree).exists():
+            checkout.discard(mirrored, job.worktree)
         with contextlib.suppress(FileNotFoundError):
             job.prepared.unlink()
         if isinstance(cause, RunnerError) and cause.code == "no_space":

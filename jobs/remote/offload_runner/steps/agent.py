@@ -20,6 +20,7 @@ from jobs.remote.offload_runner.engine import frames
 from jobs.remote.offload_runner.engine.job_command import run_as_job
 from jobs.remote.offload_runner.engine.redact import BytesRedactor
 from jobs.remote.offload_runner.errors import RunnerError
+from jobs.remote.offload_runner.files.paths import AGENT
 from jobs.remote.offload_runner.git.command import shown
 from jobs.remote.offload_runner.protocol import FAILED
 from jobs.remote.offload_runner.steps.agent_output import OUTPUTS, Output
@@ -47,10 +48,11 @@ _QUOTE = 1000
 def run(job: Job) -> int:
     """Call the agent and write `agent.json`. Exit code 0: it answered; 1: not in a way that can be read."""
     call = next(task["outputs"]["agent"] for task in job.plan["tasks"] if task["role"] == "agent")
-    home = job.paths.home / "agent"
+    place = job.paths.place(AGENT)
+    home = place.home / "agent"
     about: Optional[Dict[str, Any]] = call["profile"]
     if about is not None:
-        home = job.paths.home / str(about["name"])
+        home = place.home / str(about["name"])
         _copy_profile(job, about)
     places = {"{home}": str(home), "{worktree}": str(job.paths.worktree)}
     argv = [_placed(word, places) for word in call["argv"]]
@@ -69,8 +71,8 @@ def run(job: Job) -> int:
     # Not in the worktree: its settings and hooks are the change's.
     words = [*runner_argv(job.paths.root), "call-agent", "--cwd", str(home / "work"), *argv]
     code = run_as_job(
-        job.paths, words, cwd=job.paths.home, env=env, timeout=_SECONDS, output=heard.feed,
-        given=prompt.encode("utf-8", "replace"), is_over=heard.is_over,
+        job.paths, words, cwd=place.home, env=env, timeout=_SECONDS, output=heard.feed,
+        given=prompt.encode("utf-8", "replace"), is_over=heard.is_over, place=AGENT,
     )  # fmt: skip
     heard.end()
     output = heard.output
@@ -165,12 +167,12 @@ class _Heard:
 
 
 def _copy_profile(job: Job, about: Dict[str, Any]) -> None:
-    """Make the agent's profile afresh in the job's HOME, as the job: what is there may be a trap."""
+    """Make the agent's profile afresh in its HOME, where it runs: what is there may be a trap."""
     words = [*runner_argv(job.paths.root), "copy-profile"]
     said = bytearray()
     code = run_as_job(
         job.paths, [*words, "--session", job.paths.session], cwd=job.paths.root, env={},
-        timeout=60, output=said.extend, given=json.dumps(about).encode(),
+        timeout=60, output=said.extend, given=json.dumps(about).encode(), place=AGENT,
     )  # fmt: skip
     if code != 0:
         message, _, hint = said.decode("utf-8", "replace").strip().partition("\n")

@@ -13,12 +13,12 @@ LOG_CAP = 50 * 1024 * 1024
 
 
 def run_command(
-    job: Job, argv: List[str], *, cwd: Path, env: Mapping[str, str], timeout: float, log: Path
+    job: Job, argv: List[str], *, cwd: Path, env: Mapping[str, str], timeout: float, log: Path, place: str
 ) -> int:
     """Run a command of the repository's own, write its output to `log` and to the task's log.
 
-    It runs as the job, where the job's tasks run, with the job's HOME. `env` is added to the step's
-    environment, `timeout` is in seconds. Returns the exit code (128 + N for signal N), 124 when the timeout
+    It runs as the job in one of its places (`files.paths.Place`). `env` is added to the step's environment,
+    `timeout` is in seconds. Returns the exit code (128 + N for signal N), 124 when the timeout
     ended it, 127 or 126 when it could not be started. Processes that the command leaves behind are ended.
     """
     with open(log, "wb") as output:
@@ -31,4 +31,4 @@ def run_command(
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
 
-        return run_as_job(job.paths, argv, cwd=cwd, env=env, timeout=timeout, output=write)
+        return run_as_job(job.paths, argv, cwd=cwd, env=env, timeout=timeout, output=write, place=place)

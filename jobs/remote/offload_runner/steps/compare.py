@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List
 
+from jobs.remote.offload_runner.files.paths import BASE
 from jobs.remote.offload_runner.protocol import FAILED
 from jobs.remote.offload_runner.steps.difference import compare
 from jobs.remote.offload_runner.steps.evidence import head_results, read_outcomes
@@ -45,7 +46,7 @@ def run(job: Job) -> int:
     if not checks and not setup_failed:
         say("Nothing failed on the head, so the base was not run.")
         return 0
-    base = ready_base(job, told.get("setup") or [])
+    base = ready_base(job, told.get("setup") or [], pure=True)
     answer: Dict[str, Any] = {
         "schema": "offload-comparison/1",
         "sha": job.sha,
@@ -62,7 +63,7 @@ def run(job: Job) -> int:
         if base.built:
             say()
             say("%s on the base" % name)
-            made = execute(job, base.path, check["shell"], globs=globs, timeout=task["timeout"])
+            made = execute(job, base.path, check["shell"], globs=globs, timeout=task["timeout"], place=BASE)
         answer["checks"][name] = {"base": made.to_json() if made else None, "reruns": []}
         job.write("comparison.json", answer)
         if check["role"] == "test":

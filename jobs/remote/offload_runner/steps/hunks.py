@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
+from jobs.remote.offload_runner.files.paths import PROOF
 from jobs.remote.offload_runner.git import worktree
 from jobs.remote.offload_runner.git.command import shown
 from jobs.remote.offload_runner.protocol import FAILED, SUCCEEDED
@@ -177,7 +178,8 @@ def _try_all(
         lay(job, base.path, job.sha, changed)
         lines = told.get("setup") if any(_MANIFEST.search(name) for name in changed) else told.get("build")
         for line in lines or []:
-            if not execute(job, base.path, line, timeout=max(1.0, deadline - time.monotonic())).passed:
+            limit = max(1.0, deadline - time.monotonic())
+            if not execute(job, base.path, line, timeout=limit, place=PROOF).passed:
                 return "the head cannot be built in the base's tree"
         say("The tests on the whole change, for comparison")
         if not all(_execute(job, base.path, one, deadline).passed for one in runs):
@@ -228,7 +230,8 @@ def _try(
         put(tree, hunk.path, take_back(hunk, before, head))
     try:
         for line in told.get("build") or []:
-            done = execute(job, tree, line, timeout=max(1.0, deadline - time.monotonic()))
+            limit = max(1.0, deadline - time.monotonic())
+            done = execute(job, tree, line, timeout=limit, place=PROOF)
             if not done.passed:
                 return "" if done.timed_out else "covered"
         for one in runs:
@@ -245,4 +248,4 @@ def _try(
 def _execute(job: Job, tree: Path, one: Tuple[str, List[str], List[str], str], deadline: float) -> Run:
     shell, arguments, globs, cwd = one
     limit = max(1.0, deadline - time.monotonic())
-    return execute(job, tree, shell, arguments=arguments, globs=globs, timeout=limit, cwd=cwd)
+    return execute(job, tree, shell, arguments=arguments, globs=globs, timeout=limit, cwd=cwd, place=PROOF)

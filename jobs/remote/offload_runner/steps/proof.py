@@ -44,6 +44,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from jobs.remote.offload_runner.errors import RunnerError
+from jobs.remote.offload_runner.files.paths import JOB, PROOF
 from jobs.remote.offload_runner.git import worktree
 from jobs.remote.offload_runner.git.command import shown, split, text
 from jobs.remote.offload_runner.protocol import EXIT_DATA, EXIT_NOT_FOUND, PlanError
@@ -200,7 +201,14 @@ def _run_files(job: Job, group: Group, tree: Path, names: Sequence[str]) -> Dict
 def _execute(job: Job, group: Group, tree: Path, arguments: List[str]) -> Run:
     say("$ %s" % " ".join([group.shell, *map(shown, arguments)]))
     done = execute(
-        job, tree, group.shell, arguments=arguments, globs=group.results, timeout=group.timeout, cwd=group.cwd
+        job,
+        tree,
+        group.shell,
+        arguments=arguments,
+        globs=group.results,
+        timeout=group.timeout,
+        cwd=group.cwd,
+        place=JOB if tree == job.paths.worktree else PROOF,
     )
     say("  %s after %.1f s" % (ended(done), done.seconds))
     return done

@@ -14,10 +14,11 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from jobs.remote.offload_runner.engine.environment import placeholders
 from jobs.remote.offload_runner.engine.task import EXIT_TIMEOUT
+from jobs.remote.offload_runner.files.paths import BASE, JOB
 from jobs.remote.offload_runner.git import worktree
 from jobs.remote.offload_runner.git.command import raw, shown, split, text
 from jobs.remote.offload_runner.protocol import expand
-from jobs.remote.offload_runner.steps import results
+from jobs.remote.offload_runner.steps import fingerprint, results
 from jobs.remote.offload_runner.steps.commands import run_command
 from jobs.remote.offload_runner.steps.problems import Problem, read_problems
 from jobs.remote.offload_runner.steps.record import Job, say
@@ -29,6 +30,7 @@ TAIL_LINES = 30
 _TAIL_BYTES = 16 * 1024
 _LOG_BYTES = 16 * 1024 * 1024
 _SETUP_SECONDS = 1800.0
+_SCHEMA = "offload-base/2"
 
 
 @dataclass(frozen=True)
@@ -81,16 +83,19 @@ def execute(
     timeout: float = _SETUP_SECONDS,
     env: Optional[Mapping[str, str]] = None,
     cwd: str = "",
+    place: str = JOB,
 ) -> Run:
     """Run a shell line of the plan in a tree and read the results that it leaves.
 
-    `arguments` are `$1`, `$2`, ...; `globs` name test reports below the tree. The results directory has a
-    name that code which ran earlier cannot know.
+    `arguments` are `$1`, `$2`, ...; `globs` name test reports below the tree; `place` says where: `BASE` for
+    the base's own code, `PROOF` for code of the change in the base's tree. The results directory has a name
+    that code which ran earlier cannot know.
     """
+    tmp = job.paths.place(place).tmp
     line = expand(shell, {**placeholders(job.paths, runner_path(), sys.executable), "worktree": str(tree)})
-    job.paths.tmp.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix="results-", dir=str(job.paths.tmp)))
-    _give(scratch, job.paths.tmp)
+    tmp.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix="results-", dir=str(tmp)))
+    _give(scratch, tmp)
     handle, name = tempfile.mkstemp(prefix=".command-", suffix=".log", dir=str(job.paths.job_dir))
     os.close(handle)
     log = Path(name)
@@ -100,7 +105,7 @@ def execute(
         argv = ["/bin/sh", "-c", line, "sh", *arguments]
         # Bytecode is found stale by whole seconds and sizes: too coarse for trees whose tests come and go.
         extra = {"PYTHONDONTWRITEBYTECODE": "1", "OFFLOAD_RESULTS": str(scratch), **(env or {})}
-        code = run_command(job, argv, cwd=tree / cwd, env=extra, timeout=timeout, log=log)
+        code = run_command(job, argv, cwd=tree / cwd, env=extra, timeout=timeout, log=log, place=place)
         seconds = round(time.monotonic() - began, 3)
         found = results.collect(scratch, tree, globs, log, since=started)
         said = _log_text(log)
@@ -132,18 +137,26 @@ class Base:
     tail: Tuple[str, ...] = ()
 
 
-def ready_base(job: Job, setup: Sequence[str]) -> Base:
-    """Return the base's tree at the merge base. `setup` (shell lines) runs in it once in the job's life."""
+def ready_base(job: Job, setup: Sequence[str], *, pure: bool = False) -> Base:
+    """Return the base's tree at the merge base. `setup` (shell lines) runs in it once in the job's life.
+
+    `pure`: code of the change, which may have run there meanwhile, left nothing behind; what the setup had
+    made is made again when that code changed it.
+    """
     path = worktree.ensure_base(job.paths.root, job.paths.session, say)
     known = job.read("base.json")
-    if isinstance(known, dict) and known.get("setup") == list(setup) and known.get("sha") == job.sha:
-        worktree.reset_base(job.paths.root, job.paths.session)
-        return Base(path, known["built"], known["error"], tuple(known["tail"]))
+    if isinstance(known, dict) and known.get("schema") == _SCHEMA and known.get("setup") == list(setup):
+        if not pure or fingerprint.restore(job, known["made"]):
+            worktree.reset_base(job.paths.root, job.paths.session)
+            return Base(path, known["built"], known["error"], tuple(known["tail"]))
+        say("Code of the change altered what the base's setup had made; the base is made again.")
+        worktree.discard_base(job.paths.root, job.paths.session)
+        worktree.ensure_base(job.paths.root, job.paths.session, say)
     worktree.reset_base(job.paths.root, job.paths.session)
     base = Base(path, True)
     for line in setup:
         say("$ %s" % line)
-        done = execute(job, path, line)
+        done = execute(job, path, line, place=BASE)
         if not done.passed:
             base = replace(base, built=False, error="`%s` %s" % (shown(line), ended(done)), tail=done.tail)
             say("The base could not be built: %s." % base.error)
@@ -151,10 +164,11 @@ def ready_base(job: Job, setup: Sequence[str]) -> Base:
     job.write(
         "base.json",
         {
-            "schema": "offload-base/1",
+            "schema": _SCHEMA,
             "sha": job.sha,
             "merge_base": job.merge_base,
             "setup": list(setup),
+            "made": fingerprint.take(job),
             "built": base.built,
             "error": base.error,
             "tail": list(base.tail),

@@ -1,0 +1,93 @@
+"""The containers of single places of a job: the base, the proof and the agent."""
+
+import asyncio
+import json
+import os
+import signal
+from dataclasses import replace
+
+from django.conf import settings
+
+from jobs import execution
+from jobs.remote.offload_runner.files.paths import AGENT, BASE
+from jobs.states import JobState
+from jobs.workers.container.jobs import place_runs
+from jobs.workers.container.lifecycle import Found
+from jobs.workers.container.spec import spec_of
+from tests.container.base import ContainerTest
+from tests.jobs.execution.base import until
+from tests.support.git_repos import NO_HUNKS, RepoBuilder
+
+CONFIG = """
+hunks = false
+[commands]
+install = "true"
+test = "true"
+test_file = 'sh "$1"'
+"""
+# What the agent finds, as its answer.
+AGENT_COMMAND = r"""python3 -c '
+import json, os, sys
+sys.stdin.read()
+def writes(name):
+    try:
+        open(os.path.join(os.environ["OFFLOAD_ROOT"], name, "x"), "w").close()
+    except OSError as error:
+        return error.strerror
+    return "written"
+session = os.environ["OFFLOAD_SESSION"]
+names = [name + session for name in ("worktrees/", "home/", "base/home/", "jobs/")] + ["cache", "repos"]
+found = {name.split("/")[0]: writes(name) for name in names}
+found["own"] = writes("agents/" + session)
+found["HOME"] = os.environ["HOME"].split("/")[-3:-1]
+found["reads"] = open(os.path.join(os.environ["OFFLOAD_WORKTREE"], "app.txt")).read()
+lines = [open("/proc/%s/cmdline" % pid).read() for pid in os.listdir("/proc") if pid.isdigit()]
+found["others"] = [line for line in lines if "infin" + "ity" in line]
+print(json.dumps({"summary": json.dumps(found), "findings": []}))
+'"""
+
+
+class Places(ContainerTest):
+    async def test_an_agent_reads_the_worktree_in_a_container_of_its_own(self) -> None:
+        config = settings.OFFLOAD
+        values = {**config.values, "agent_command": AGENT_COMMAND}
+        with self.settings(OFFLOAD=replace(config, values=values)):
+            job = await self.run_job("1", agent="generic")
+        said = (self.root / "jobs" / job.session / "agent.json").read_text()
+        self.assertEqual(job.state, JobState.SUCCEEDED, said)
+        found = json.loads(json.loads(said)["summary"])
+        self.assertEqual(found["worktrees"], "Read-only file system")
+        self.assertEqual(found["repos"], "Read-only file system")
+        for name in ("home", "base", "jobs", "cache"):
+            self.assertEqual(found[name], "No such file or directory", name)
+        self.assertEqual((found["own"], found["reads"]), ("written", "two\n"))
+        self.assertEqual(found["HOME"], ["agents", job.session])
+        self.assertEqual(found["others"], [])
+        only = f"--filter=name={self.name}-{AGENT}"
+        await until(lambda: asyncio.to_thread(lambda: not self.docker("ps", "-aq", only).strip()))
+
+    async def test_an_agent_with_a_gateway_has_no_other_network(self) -> None:
+        job = await self.submit("1")
+        spec = spec_of({"container": self.container()}, str(self.root))
+        runs = place_runs(Found("image", image_id="image", spec=spec), job, offline={AGENT})
+        networks = {place: words[words.index("--network") + 1] for place, words in runs.items()}
+        self.assertEqual(networks, {"base": "host", "proof": "host", "agent": "none"})
+
+    async def test_a_killed_runner_leaves_no_container_and_the_job_goes_on(self) -> None:
+        shop = RepoBuilder(self.tmp / "store").commit(
+            {**NO_HUNKS, ".offload/config.toml": CONFIG, "price": "1\n"}
+        )
+        slow = 'grep 2 price && exit; test -f "$HOME/again" || { touch "$HOME/again"; sleep 300; }; exit 1\n'
+        shop.pull(1, {"price": "2\n", "tests/test_new.sh": slow})
+        job = await self.submit("1", repo=shop)
+        await execution.launch(job.id)
+        proof = f"{self.name}-proof-{job.session}"
+        await until(lambda: asyncio.to_thread(lambda: "sleep 300" in str(self.processes(proof))))
+        status = json.loads((self.root / "jobs" / job.session / "status.json").read_text())
+        os.kill(int(status["pid"]), signal.SIGKILL)
+        others = [f"--filter=name={self.name}-{place}" for place in (BASE, "proof")]
+        await until(lambda: asyncio.to_thread(lambda: not self.docker("ps", "-aq", *others).strip()))
+        await execution.refresh_worker(job.worker_id)
+        await execution.launch(job.id)
+        job = await execution.wait(job.id, timeout=60)
+        self.assertEqual((job.state, job.verdict), (JobState.SUCCEEDED, "pass"), job.findings)
