@@ -157,6 +157,10 @@ class WorkerProvider(ABC):
         """Return all ways to the machine by name, the preferred one first. Pure."""
         return {"": self.endpoint(instance)}
 
+    def address(self, instance: Instance) -> Mapping[str, str]:
+        """Return the data of a machine that `ways` needs, to be saved; empty: ask for it each time. Pure."""
+        return {}
+
     @abstractmethod
     async def check(self) -> Sequence[Problem]:
         """Look at what this provider needs in order to work."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,19 +11,26 @@ from typing import Any
 
 from django.conf import settings
 
-from jobs.errors import MachineDown
+from jobs.errors import HostKeyMismatch, MachineDown, OffloadError
 from jobs.models import Worker
 from jobs.providers import registry
-from jobs.providers.base import InstanceState, WorkerProvider
+from jobs.providers.base import Instance, InstanceState, WorkerProvider
 from jobs.remote.client import RunnerClient
 from jobs.remote.layout import Layout, socket_for_root
 from jobs.simulator import running
+from jobs.states import WorkerState
 from jobs.transport import pool
 from jobs.transport.base import Transport
+from jobs.transport.endpoint import Endpoint
 from jobs.workers.container.spec import ContainerSpec, spec_of
 from jobs.workers.home import home_id
 from jobs.workers.ownership import machine_of
-from jobs.workers.routes import way_to
+from jobs.workers.records import set_row
+from jobs.workers.routes import FALLS_THROUGH, way_to
+
+# After so long without an answer the provider is asked whether the machine is up at all.
+SLOW_SECONDS = 3.0
+_MAY_HAVE_MOVED = (*FALLS_THROUGH, HostKeyMismatch)
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,57 @@ def layout_of(worker: Worker) -> Layout:
 async def connect(worker: Worker) -> AsyncIterator[Connection]:
     """Open (or share) the line to a worker. Raises an error of the line, or `MachineDown`."""
     provider = provider_of(worker)
+    async with pool.borrow(await _endpoint_of(worker, provider)) as transport:
+        layout = layout_of(worker)
+        container = spec_of(worker.config, worker.root)
+        client = RunnerClient(transport, layout, container.inside if container else None)
+        yield Connection(worker, transport, layout, client, container)
+
+
+async def _endpoint_of(worker: Worker, provider: WorkerProvider) -> Endpoint:
+    """Return where the worker's machine answers.
+
+    A provider is asked when the machine's address is not known, does not answer, or answers with another
+    host key; and when the answer takes long: a machine that is down gives none.
+    """
+    known = _known_machine(worker)
+    if known is None:
+        return await way_to(worker, provider, await _running_machine(worker, provider))
+    reaching = asyncio.ensure_future(_reach(worker, provider, known))
+    try:
+        await asyncio.wait({reaching}, timeout=SLOW_SECONDS)
+        if reaching.done() and not isinstance(reaching.exception(), _MAY_HAVE_MOVED):
+            return reaching.result()
+        try:
+            instance = await _running_machine(worker, provider)
+        except MachineDown:
+            raise
+        except OffloadError:
+            return await reaching  # what the machine itself answers says more
+        if provider.ways(instance) == provider.ways(known):
+            return await reaching
+        return await way_to(worker, provider, instance)
+    finally:
+        reaching.cancel()
+        await asyncio.wait({reaching})
+
+
+async def _reach(worker: Worker, provider: WorkerProvider, instance: Instance) -> Endpoint:
+    endpoint = await way_to(worker, provider, instance)
+    await pool.reach(endpoint)
+    return endpoint
+
+
+def _known_machine(worker: Worker) -> Instance | None:
+    """Return the worker's machine as it was reached last; None when it may be down, or is not known."""
+    address = worker.facts.get("address")
+    if worker.state != WorkerState.READY or not isinstance(address, dict):
+        return None
+    return Instance(worker.name, InstanceState.RUNNING, data=address)
+
+
+async def _running_machine(worker: Worker, provider: WorkerProvider) -> Instance:
+    """Ask the provider for the worker's machine, and save its address. Raises `MachineDown`."""
     instance = await machine_of(worker, provider)
     if instance is None:
         raise MachineDown(
@@ -83,8 +142,7 @@ async def connect(worker: Worker) -> AsyncIterator[Connection]:
             f"{instance.detail}".rstrip(),
             hint=f"Starting a job there starts it; so does `manage.py fleet start {worker.name}`.",
         )
-    async with pool.borrow(await way_to(worker, provider, instance)) as transport:
-        layout = layout_of(worker)
-        container = spec_of(worker.config, worker.root)
-        client = RunnerClient(transport, layout, container.inside if container else None)
-        yield Connection(worker, transport, layout, client, container)
+    address = dict(provider.address(instance))
+    if address and address != worker.facts.get("address") and worker.id is not None:
+        worker.facts = (await set_row(worker, address=address)).facts
+    return instance

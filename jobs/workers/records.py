@@ -29,6 +29,7 @@ class Facts(TypedDict, total=False):
     tried: list[str] | None  # zones where a request may have left a blank disk
     adopts: list[str] | None  # ids of other homes whose disks and machines are taken over
     way: str | None  # the route that answered last
+    address: dict[str, Any] | None  # what its provider needs to know in order to say where it is
     down: str | None  # why it is down, in the provider's word
     deadline: str | None  # when the provider stops it (ISO 8601)
     idle: dict[str, Any] | None  # what its watchdog wrote last

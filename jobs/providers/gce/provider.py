@@ -129,6 +129,10 @@ class GceCosProvider(Requests, WorkerProvider):
         """Return where the machine is reached by each configured strategy, in order. Pure."""
         return routes.ways(self.settings, self._home, instance)
 
+    def address(self, instance: Instance) -> Mapping[str, str]:
+        """Return what `ways` needs. Pure."""
+        return {key: str(instance.data.get(key) or "") for key in routes.NEEDED}
+
     async def check(self) -> Sequence[Problem]:
         """Look at credentials, project, zone, machine type, quota, network and gcloud."""
         return await place_check.check(self.api, self.settings)

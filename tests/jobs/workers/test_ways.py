@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import socket
 import subprocess
 import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from django.conf import settings
 from django.test import TransactionTestCase
 
-from jobs.errors import AuthRefused, ConnectFailed, HostKeyMismatch, OffloadError
+from jobs.errors import AuthRefused, ConnectFailed, HostKeyMismatch, MachineDown, OffloadError
 from jobs.models import Worker
 from jobs.simulator.connect import tunnel
 from jobs.simulator.machines import SshdMachines
 from jobs.transport import pool
-from jobs.workers import connect, ssh_config, words_for_ssh
+from jobs.workers import connect, connection, ssh_config, words_for_ssh
 from jobs.workers.connection import provider_of
 from jobs.workers.published_keys import pin_published
 from tests.support.gce_server import Simulator, config, endpoint
@@ -58,9 +60,8 @@ class Ways(TransactionTestCase):
         return worker
 
     async def pin(self, worker: Worker, *, wrong: str = "") -> None:
-        provider: Any = provider_of(worker)
-        instance = await provider.get("box")
-        pin_published(provider.endpoint(instance), [wrong] if wrong else await provider.host_keys("box"))
+        endpoint: Any = provider_of(worker).endpoint(await self.instance(worker))
+        pin_published(endpoint, [wrong or (self.tmp / "machines/box/host_key.pub").read_text()])
 
     async def talk(self, worker: Worker) -> None:
         try:
@@ -73,6 +74,47 @@ class Ways(TransactionTestCase):
     async def way(self) -> str | None:
         way: str | None = (await Worker.objects.aget(name="box")).facts.get("way")
         return way
+
+    async def asked(self) -> int:
+        """Talk; return how many requests the provider got meanwhile."""
+        before = len(self.simulator.requests)
+        await self.talk(await Worker.objects.aget(name="box"))
+        return len(self.simulator.requests) - before
+
+    async def test_a_provider_is_not_asked_for_an_address_that_is_known_and_answers(self) -> None:
+        worker = await self.worker(strategy="internal")
+        await Worker.objects.filter(id=worker.id).aupdate(state="ready")
+        self.assertGreater(await self.asked(), 0)
+        self.assertEqual(await self.asked(), 0)
+        # Another machine answers there: its key is not the one that is pinned for the id that is known.
+        address = (await Worker.objects.aget(id=worker.id)).facts["address"]
+        known = provider_of(worker).endpoint(await self.instance(worker)).known_hosts  # type: ignore[union-attr]
+        other = " ".join(Path(f"{make_key(self.tmp / 'other')}.pub").read_text().split()[:2])
+        name = f"[compute.999]:{worker.config['port']}"
+        with known.open("a") as file:
+            file.write(f"{name} {other}\n")
+        await Worker.objects.filter(id=worker.id).aupdate(facts={"address": {**address, "id": "999"}})
+        self.assertGreater(await self.asked(), 0)
+        self.assertEqual((await Worker.objects.aget(id=worker.id)).facts["address"], address)
+        self.assertEqual(await self.asked(), 0)
+        # It does not answer: the provider says that it is down, at once.
+        await provider_of(worker).stop("box")
+        self.simulator.settle()
+        with self.assertRaises(MachineDown):
+            await self.talk(worker)
+
+    async def test_a_machine_that_takes_every_packet_and_answers_none_is_asked_for(self) -> None:
+        silent = socket.create_server(("127.0.0.1", 0), backlog=8)
+        self.addCleanup(silent.close)
+        worker = await self.worker(strategy="internal")
+        await self.talk(worker)  # the address is saved
+        config = {**worker.config, "port": silent.getsockname()[1]}
+        await Worker.objects.filter(id=worker.id).aupdate(state="ready", config=config)
+        await provider_of(worker).stop("box")
+        self.simulator.settle()
+        self.enterContext(mock.patch.object(connection, "SLOW_SECONDS", 0.2))
+        with self.assertRaises(MachineDown):
+            await self.talk(worker)
 
     async def test_a_dead_way_leads_to_the_next_which_is_remembered(self) -> None:
         dead = self.dying("ERROR: [4003: failed to connect to backend]")

@@ -10,6 +10,9 @@ from jobs.providers.gce.compute.strategies import EXTERNAL
 from jobs.providers.gce.compute.template import Settings
 from jobs.transport.endpoint import ProxyWords, SshEndpoint
 
+# What of a machine's data decides where it is reached.
+NEEDED = ("id", "zone", "internal_ip", "external_ip")
+
 # Codes of the proxy: https://cloud.google.com/iap/docs/faq. As gcloud's users quote them: `Error while
 # connecting [4003: 'failed to connect to backend']`, and in the same form 4010 'destination read failed',
 # 4033 'not authorized', 4047 'Failed to lookup instance'. Permission first: it is never a broken line.
