@@ -14,6 +14,7 @@ from typing import TypeVar
 DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS.parent))
 
+from docs import licences  # noqa: E402
 from jobs import states  # noqa: E402
 from jobs.remote.offload_runner import protocol  # noqa: E402
 from offload_web import config  # noqa: E402
@@ -72,7 +73,12 @@ def settings_page() -> str:
     )
 
 
-PAGES: Mapping[str, Callable[[], str]] = {"states.md": states_page, "settings.md": settings_page}
+PAGES: Mapping[str, Callable[[], str]] = {
+    "states.md": states_page,
+    "settings.md": settings_page,
+    "licences.md": licences.page,
+    "../offload_web/static/offload/licences.txt": licences.texts,
+}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

@@ -1,13 +1,16 @@
 """The browser packages."""
 
 import json
+import re
 from pathlib import Path
 
+from django.apps import apps as apps_registry
 from django.conf import settings
 from django.contrib.staticfiles import finders
 from django.core.checks import run_checks
 from django.test import TestCase
 
+from docs import licences
 from offload_web.package_files import PACKAGE_FILES
 
 ROOT = Path(settings.BASE_DIR)
@@ -27,6 +30,20 @@ def test_only_the_listed_files_are_found() -> None:
         assert not finders.find(name), name
 
 
+def test_the_licences_cover_every_package_that_is_served() -> None:
+    # That the page is current is a test of `tests/architecture/test_docs.py`.
+    found = {package.name: package for package in licences.packages()}
+    for source in PACKAGE_FILES.values():
+        name = re.match(r"(@[^/]+/)?[^/]+", source)
+        assert name is not None
+        assert name[0] in found, source
+    apps = [app for app in apps_registry.get_app_configs() if (Path(app.path) / "static").is_dir()]
+    theirs = {app.name.replace("_", "-") for app in apps if not (ROOT / app.name).is_dir()}
+    assert theirs == set(licences.PYTHON)
+    permissive = {"MIT", "0BSD", "BSD-3-Clause", "Apache-2.0", "ISC"}
+    assert {package.licence for package in found.values()} <= permissive
+
+
 def test_the_checks_pass() -> None:
     assert [problem for problem in run_checks() if problem.id and problem.id.startswith("offload.")] == []
 
@@ -37,6 +54,11 @@ class StaticTests(TestCase):
             answer = self.client.get(f"/static/{name}")
             assert answer.status_code == 200, name
             assert answer["Content-Type"].startswith("text/javascript"), name
+
+    def test_licences_are_served_as_text_without_a_login(self) -> None:
+        answer = self.client.get("/static/offload/licences.txt")
+        assert answer["Content-Type"].startswith("text/plain")
+        assert b"The xterm.js authors" in answer.content
 
     def test_an_unchanged_file_is_not_sent_again(self) -> None:
         first = self.client.get("/static/offload/app.css")
