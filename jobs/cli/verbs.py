@@ -354,6 +354,9 @@ FLEET: Mapping[str, Verb] = {
             "host": Option("[user@]host[:port], or a name of your OpenSSH config", "HOST"),
             "jump": Option("[user@]host[:port] to connect through", "HOST"),
             "key": Option("path of the private key (default: ssh agent and OpenSSH config)", "PATH"),
+            "program": Option(
+                "where tmux, git or python3 is on the machine (repeatable)", "NAME=PATH", repeat=True
+            ),
             "container": Option("run jobs in a container there", negatable=True),
             "image": Option("the container image, by digest or name", "IMAGE"),
             "engine": ENGINE,

@@ -106,7 +106,8 @@ def _look_up(job: Job, spec: Mapping[str, Any]) -> dict[str, Any]:
 async def _known_there(connection: Connection, job: Job) -> list[str]:
     """Return the commits that the worker's mirror has and this repository knows too."""
     mirror = connection.layout.path("repos", f"{job.repository.short}.git")
-    asked = ["git", "-c", "safe.directory=*", "--git-dir", mirror, "for-each-ref", "--format=%(objectname)"]
+    git = [connection.layout.git, "-c", "safe.directory=*", "--git-dir", mirror]
+    asked = [*git, "for-each-ref", "--format=%(objectname)"]
     done = await connection.transport.run(
         [*asked, f"--count={MOST_KNOWN}", "refs/offload"], check=False, deadline=QUESTION_DEADLINE
     )

@@ -37,6 +37,7 @@ from jobs.workers.records import create_worker
 from jobs.workers.ssh_config import check_alias
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_PROGRAMS = {"tmux": "tmux", "git": "git", "python3": "python"}  # name -> setting of a worker
 _ADDRESS = re.compile(
     r"(?:(?P<user>[A-Za-z0-9_.-]+)@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::(?P<port>[0-9]{1,5}))?"
 )
@@ -131,7 +132,8 @@ async def get_worker(name: str) -> Worker:
 class NewWorker:
     """An existing machine to add. Empty fields take the default of `offload fleet add`.
 
-    `container`: None decides by the other container fields. `engine`: the words of its command.
+    `container`: None decides by the other container fields. `engine`: the words of its command. `programs`:
+    `NAME=PATH` of tmux, git or python3 on the machine.
     """
 
     name: str
@@ -146,6 +148,7 @@ class NewWorker:
     engine: tuple[str, ...] = ()
     network: str = ""
     isolation: str = ""
+    programs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,8 @@ async def add_worker(new: NewWorker) -> AddedWorker:
     if new.provider == "ssh" and root != usual:
         # Two roots on one machine are two workers, which must not share a tmux server.
         config["tmux_socket"] = socket_for_root(root, usual)
+    for name in machine.login:  # commands do not find them by name
+        config[_PROGRAMS[name]] = machine.programs[name][0]
     if config.get("container") and machine.engine:
         config["container"].setdefault("engine", list(machine.engine))
         if root != usual:
@@ -188,7 +193,11 @@ async def add_worker(new: NewWorker) -> AddedWorker:
     worker = await _create(new.name, new.provider, config, root)
     await observe_worker(worker.id, True, "Answered when it was added.")
     worker = await Worker.objects.aget(id=worker.id)
-    warnings = tuple(problem for problem in machine.problems if problem.severity is Severity.WARN)
+    warnings = tuple(
+        problem
+        for problem in machine.problems
+        if problem.severity is Severity.WARN and problem.subject not in machine.login
+    )
     return AddedWorker(worker, new_pins, warnings)
 
 
@@ -206,6 +215,7 @@ def _config_of(new: NewWorker) -> dict[str, Any]:
         config["jump"] = new.jump
     if new.key:
         config["key"] = os.path.abspath(os.path.expanduser(new.key))
+    config |= _read_programs(new)
     if new.alias:
         check_alias(new.alias, Worker(name=new.name), [])
         config["alias"] = new.alias
@@ -225,6 +235,22 @@ def _config_of(new: NewWorker) -> dict[str, Any]:
     elif new.container is False and new.provider == "local":
         config["container"] = False
     return config
+
+
+def _read_programs(new: NewWorker) -> dict[str, str]:
+    """Return the settings that say where programs are. Raises `UsageError`."""
+    found = {}
+    for text in new.programs:
+        name, _, path = text.partition("=")
+        if name not in _PROGRAMS or not path.startswith("/") or new.provider == "local":
+            raise UsageError(
+                f"--program {text!r} is not usable.",
+                hint=f"Write NAME=/absolute/path for {', '.join(_PROGRAMS)} of an ssh worker.",
+            )
+        if name == "git" and not path.endswith("/git"):
+            raise UsageError(f"The program {path} is not called git.", hint="Make a link called git to it.")
+        found[_PROGRAMS[name]] = path
+    return found
 
 
 def _usual_root(worker: Worker) -> str:

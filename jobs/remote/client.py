@@ -234,6 +234,8 @@ class RunnerClient:
         options = ["--tmux", self.layout.tmux]
         if self.layout.tmux_socket:
             options += ["--tmux-socket", self.layout.tmux_socket]
+        if self.layout.git != "git":
+            options += ["--git", self.layout.git]
         if self.inside is not None:
             if "--session" in words:
                 session = words[words.index("--session") + 1]

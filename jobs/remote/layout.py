@@ -51,6 +51,7 @@ class Layout:
     tmux_socket: str | None = "offload"  # None: tmux's default socket (a dedicated machine)
     python: str = "python3"
     tmux: str = "tmux"
+    git: str = "git"
 
     def path(self, *parts: str) -> str:
         """Return a path below the root."""
@@ -104,7 +105,7 @@ def socket_for_root(root: str, default_root: str) -> str:
 def manual_attach(layout: Layout, session: str, ssh_host: str | None = None) -> str:
     """Return what a person types to attach without Offload."""
     server = server_options(layout.root, layout.tmux_socket or "")
-    inner = shlex.join(["tmux", *server, "attach", "-t", f"={session}"])
+    inner = shlex.join([layout.tmux, *server, "attach", "-t", f"={session}"])
     return f"ssh -t {ssh_host} {shlex.quote(inner)}" if ssh_host else inner
 
 

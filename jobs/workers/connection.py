@@ -71,6 +71,7 @@ def layout_of(worker: Worker) -> Layout:
         tmux_socket=worker.config.get("tmux_socket", "offload"),
         python=worker.config.get("python", "python3"),
         tmux=worker.config.get("tmux", "tmux"),
+        git=worker.config.get("git", "git"),
     )
 
 

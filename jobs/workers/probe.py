@@ -26,23 +26,39 @@ PARTS = ("bin", "jobs", "worktrees", "repos", "cache", "state")
 _MARK = "offload-look"
 NEEDED: Mapping[str, tuple[int, int]] = {"tmux": TMUX_NEEDED, "git": GIT_NEEDED, "python3": PYTHON_NEEDED}
 
-# $1: root (empty: $2 in the home), $3: tmux, $4: python, $5: "yes" to look for a container engine,
-# $6: "yes" to ask what sudo would allow, $7...: the engine's words, when they are decided already.
+# $1: root (empty: $2 in the home), $3: tmux, $4: git, $5: python, $6: "yes" to look for a container engine,
+# $7: "yes" to ask what sudo would allow, $8...: the engine's words, when they are decided already.
+# A program that is not on the PATH of commands may be on the one of a login shell.
 _LOOK = r"""
 say() { printf '%s\t%s\n' "$1" "$2"; }
 line() { "$@" 2>&1 </dev/null | head -n 1; }
 program() {
   name=$1; shift
-  where=$(command -v "$1" 2>/dev/null) || return 0
-  [ -n "$where" ] && say "$name" "$where	$(line "$@")"
+  if ! where=$(command -v "$1" 2>/dev/null); then
+    where=$(at_login "$1")
+    [ -n "$where" ] || return 0
+    say login "$name"
+  fi
+  shift
+  say "$name" "$where	$(line "$where" "$@")"
 }
-root=$1 usual=$2 tmux=$3 python=$4 engine=$5 power=$6
-shift 6
+at_login() {
+  case $1 in */*) return ;; esac
+  limit=; command -v timeout >/dev/null 2>&1 && limit='timeout 10'
+  paths=$($limit "${SHELL:-/bin/sh}" -l -c 'printf "\001%s\001" "$PATH"' 2>/dev/null </dev/null)
+  paths=${paths#*"$mark"} paths=${paths%%"$mark"*}
+  (IFS=:; for folder in $paths; do
+    if [ -x "$folder/$1" ] && [ -f "$folder/$1" ]; then echo "$folder/$1"; break; fi
+  done)
+}
+mark=$(printf '\001')
+root=$1 usual=$2 tmux=$3 git=$4 python=$5 engine=$6 power=$7
+shift 7
 echo offload-look
 say home "$HOME"; say uid "$(id -u)"; say user "$(id -un 2>/dev/null)"
 [ -r /etc/os-release ] && say system "$(. /etc/os-release; printf %s "$PRETTY_NAME")"
 program tmux "$tmux" -V
-program git git --version
+program git "$git" --version
 program python3 "$python" -c 'import sys; print("Python %d.%d.%d" % sys.version_info[:3])'
 for tool in apt-get dnf; do
   if command -v "$tool" >/dev/null 2>&1; then say installer "$tool"; break; fi
@@ -109,6 +125,7 @@ class Machine:
     blocked: tuple[str, ...]
     free: int | None
     programs: Mapping[str, tuple[str, str]]
+    login: tuple[str, ...]  # programs that only a login shell finds
     installer: str
     power: str  # root, sudo, or nothing
     kills: bool
@@ -139,7 +156,7 @@ async def look_at(
     that runs no commands, or an error of the line.
     """
     argv = [
-        "sh", "-c", _LOOK, "sh", root, DEFAULT_ROOT_NAME, layout.tmux, layout.python,
+        "sh", "-c", _LOOK, "sh", root, DEFAULT_ROOT_NAME, layout.tmux, layout.git, layout.python,
         "yes" if container else "no", "yes" if power else "no", *engine,
     ]  # fmt: skip
     done = await transport.run(argv, deadline=LOOK_DEADLINE, check=False)
@@ -151,16 +168,19 @@ async def look_at(
             f"({words[-1] if words else f'exit status {done.exit_status}'}).",
             hint="The account needs a POSIX shell that runs what ssh hands to it.",
         )
-    return _judged(_read(said), container=container)
+    named = {"tmux": layout.tmux, "git": layout.git, "python3": layout.python}
+    return _judged(_read(said), named, container=container)
 
 
 def _read(said: str) -> Machine:
     facts: dict[str, str] = {}
-    blocked, refused = [], []
+    blocked, refused, login = [], [], []
     for line in said.splitlines():
         key, _, value = line.partition("\t")
         if key == "blocked":
             blocked.append(value)
+        elif key == "login":
+            login.append(value)
         elif key == "refused":
             refused.append(value.replace("\t", ": "))
         else:
@@ -185,6 +205,7 @@ def _read(said: str) -> Machine:
         blocked=tuple(blocked),
         free=int(facts["free"]) * 1024 if facts.get("free", "").isdigit() else None,
         programs=programs,
+        login=tuple(login),
         installer=facts.get("installer", ""),
         power=facts.get("power", ""),
         kills="kills" in facts,
@@ -194,8 +215,8 @@ def _read(said: str) -> Machine:
     )
 
 
-def _judged(machine: Machine, *, container: bool) -> Machine:
-    found = [_program(machine, name) for name in NEEDED]
+def _judged(machine: Machine, named: Mapping[str, str], *, container: bool) -> Machine:
+    found = [_program(machine, name, named[name]) for name in NEEDED]
     found += [_root(machine), _disk(machine)]
     if machine.kills:
         found.append(
@@ -211,13 +232,17 @@ def _judged(machine: Machine, *, container: bool) -> Machine:
     return Machine(**{**machine.__dict__, "problems": tuple(found)})
 
 
-def _program(machine: Machine, name: str) -> Problem:
+def _program(machine: Machine, name: str, called: str) -> Problem:
     needed = NEEDED[name]
-    remedy = f"Install {name} {needed[0]}.{needed[1]} or newer there and put it on the PATH."
+    remedy = (
+        f"Install {name} {needed[0]}.{needed[1]} or newer there and put it on the PATH, or say where it is: "
+    )
+    remedy += f"`fleet add --program {name}=/path/to/{name}`."
     if machine.installer and machine.power:
         remedy += " `manage.py doctor WORKER --apply` can do it."
     if name not in machine.programs:
-        return Problem(Severity.FAIL, name, f"There is no {name} on the PATH.", remedy)
+        where = "" if "/" in called else " on the PATH"
+        return Problem(Severity.FAIL, name, f"There is no {called}{where}.", remedy)
     path, text = machine.programs[name]
     version = read_version(text)
     if version is None:
@@ -226,6 +251,8 @@ def _program(machine: Machine, name: str) -> Problem:
         return Problem(worst, name, f"{path} says {text!r}, which names no version.", remedy)
     if version < needed:
         return Problem(Severity.FAIL, name, f"{text} ({path}) is too old.", remedy)
+    if name in machine.login:
+        return Problem(Severity.WARN, name, f"{path} is on the PATH of login shells only.", remedy)
     return Problem(Severity.PASS, name, f"{text} ({path})")
 
 

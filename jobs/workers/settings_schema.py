@@ -31,6 +31,7 @@ class WorkerSettings(_Table):
     """What a worker of any kind may have. `container`: False refuses one."""
 
     container: ContainerSettings | Literal[False] | None = None
+    git: str = "git"
     python: str = "python3"
     tmux: str = "tmux"
     tmux_socket: str = ""

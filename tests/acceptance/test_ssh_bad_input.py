@@ -69,6 +69,7 @@ def test_words_that_make_no_sense(far: FarWorker) -> None:
         [*far.words(), "--provider", "local"],
         [*far.words(), "--alias", "two words"],
         far.words(jump="a b"),
+        [*far.words(), "--program", "vim=/usr/bin/vim"],
     ):
         assert refused(far, *words, code=2).startswith("usage: ")
 
@@ -103,6 +104,24 @@ def test_a_machine_that_lacks_something(
     assert said.startswith("not_configured: bad cannot run jobs as it is.")
     assert says in said
     assert "Install" in said
+
+
+def test_programs_that_only_a_login_shell_finds_and_named_ones(far: FarWorker, tmp_path: Path) -> None:
+    brew = tmp_path / "brew"
+    brew.mkdir()
+    for name in ("tmux", "git"):
+        (brew / name).symlink_to(shutil.which(name) or "")
+    option = machine_without(tmp_path / "m", ("tmux", "git"), login_shell="/bin/bash")
+    with Sshd(tmp_path / "sshd", options=(option,)) as sshd:
+        (sshd.home / ".bash_profile").write_text(f"echo Welcome\nPATH={brew}:$PATH\n")
+        said = refused(far, *far.words(sshd), "--program", "tmux=/no/such/tmux", code=4)
+        assert "There is no /no/such/tmux." in said
+        config = far.cli.json("fleet", "add", "brewed", *far.words(sshd))["worker"]["config"]
+        assert (config["tmux"], config["git"]) == (str(brew / "tmux"), str(brew / "git"))
+        far.cli.run("offload", *far.target(1), "--worker", "brewed", "--wait")
+        far.cli.run("offload", "rm", *far.target(1), "--yes")
+    (far.cli.home / "known_hosts").unlink()
+    shutil.rmtree(far.root)
 
 
 def test_an_account_that_runs_no_commands_and_one_that_talks(far: FarWorker, tmp_path: Path) -> None:

@@ -90,7 +90,12 @@ def far_worker(tmp: Path, **options: Any) -> Iterator[FarWorker]:
         yield FarWorker(cli, shop, sshd, root)
 
 
-def machine_without(directory: Path, names: Sequence[str], extra: dict[str, str] | None = None) -> str:
+def machine_without(
+    directory: Path,
+    names: Sequence[str],
+    extra: dict[str, str] | None = None,
+    login_shell: str = "/bin/false",
+) -> str:
     """Return an sshd option under which no program of these names is on the PATH; `extra` are scripts."""
     programs = directory / "bin"
     programs.mkdir(parents=True)
@@ -106,7 +111,8 @@ def machine_without(directory: Path, names: Sequence[str], extra: dict[str, str]
         (programs / name).write_text(f"#!/bin/sh\n{script}\n")
         (programs / name).chmod(0o755)
     shell = directory / "shell"
-    shell.write_text(f'#!/bin/sh\nPATH={programs}\nexport PATH\nexec /bin/sh -c "$SSH_ORIGINAL_COMMAND"\n')
+    variables = f"PATH={programs}\nSHELL={login_shell}\nexport PATH SHELL"
+    shell.write_text(f'#!/bin/sh\n{variables}\nexec /bin/sh -c "$SSH_ORIGINAL_COMMAND"\n')
     shell.chmod(0o755)
     return f"ForceCommand {shell}"
 

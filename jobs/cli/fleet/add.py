@@ -28,6 +28,7 @@ async def run(request: Request) -> int:
             engine=tuple(shlex.split(request.engine or "")),
             network=request.network or "",
             isolation=request.isolation or "",
+            programs=tuple(request.program or ()),
         )
     )
     keys = [

@@ -60,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="offload-runner", description="Runs Offload's jobs on this machine.")
     top.add_argument("--root", required=True, help="absolute path of Offload's directory on this machine")
     top.add_argument("--tmux", default="tmux", help="the tmux program")
+    top.add_argument("--git", default="git", help="the git program; its directory comes first on the PATH")
     top.add_argument("--tmux-socket", default="", help="name of the tmux server; empty: the default one")
     top.add_argument("--containers", default="", help="JSON: where tasks and git run; empty: here")
     commands = top.add_subparsers(dest="command", required=True)
@@ -138,6 +139,10 @@ def main(argv: Sequence[str]) -> int:
         options.containers = Containers.parse(options.containers)
     except RunnerError as error:
         return _fail(error, False)
+    if os.path.dirname(options.git):
+        os.environ["PATH"] = os.pathsep.join(
+            [os.path.dirname(options.git), os.environ.get("PATH", os.defpath)]
+        )
     module, greets = COMMANDS[options.command]
     os.umask(0o077)
     if options.containers is not None and options.command in _IN_CONTROL:

@@ -34,7 +34,12 @@ class Stubs:
         for entry in os.scandir("/usr/bin"):
             if not entry.name.startswith(left_out):
                 (self.bin / entry.name).symlink_to(entry.path)
-        for name, value in (("PATH", str(self.bin)), ("BIN", str(self.bin)), ("LOG", str(self.log))):
+        for name, value in (
+            ("PATH", str(self.bin)),
+            ("BIN", str(self.bin)),
+            ("LOG", str(self.log)),
+            ("SHELL", "/bin/false"),
+        ):
             monkeypatch.setenv(name, value)
 
     def put(self, name: str, script: str) -> None:
