@@ -26,7 +26,7 @@ from jobs.execution.machines import (
     wake,
 )
 from jobs.execution.placement import Placement, place, require_trust
-from jobs.execution.pull_requests import refresh_pull, refresh_pulls, what_blocks
+from jobs.execution.pull_requests import refresh_inbox, refresh_pull, refresh_pulls, what_blocks
 from jobs.execution.remove import Removal, discard, remove
 from jobs.execution.repositories import resolve_repository, trust
 from jobs.execution.requests import (
@@ -74,6 +74,7 @@ __all__ = [
     "read_log",
     "read_recording",
     "refresh",
+    "refresh_inbox",
     "refresh_pull",
     "refresh_pulls",
     "refresh_worker",

@@ -8,16 +8,18 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.db import transaction
-from django.db.models import F, Max
+from django.db.models import Exists, F, Max, OuterRef, Q
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from jobs.execution.forge_access import open_forge
 from jobs.forges.pulls import Pull
-from jobs.models import PullRequest, Repository
+from jobs.models import Job, PullRequest, Repository
 
 FRESH_SECONDS = 60.0
 FRESH_BASE = timedelta(hours=1)
+OLD_DETAILS = timedelta(minutes=15)
+MOST_DETAILS = 20
 MOST_LISTED = 900  # a longer list may have been cut, and says nothing about what it lacks
 _LISTED = (
     "title", "author", "state", "draft", "url", "labels", "base_ref", "head_ref", "head_repository",
@@ -48,6 +50,27 @@ async def refresh_pull(repository: Repository, number: int) -> None:
     async with open_forge(repository) as (client, slug):
         pull = await client.get(slug, number)
     await sync_to_async(write_details)(repository, pull)
+
+
+async def refresh_inbox(repository: Repository) -> None:
+    """Read the open pull requests, and those with a job in detail when that was long ago or the head moved.
+
+    Details are read while more than half of the requests of this hour are left: the rest is for commands.
+    Raises the forge's errors.
+    """
+    await refresh_pulls(repository)
+    old = Q(details_at=None) | Q(details_at__lt=timezone.now() - OLD_DETAILS) | ~Q(details_sha=F("head_sha"))
+    jobs = Job.objects.filter(
+        repository=OuterRef("repository"), number=OuterRef("number"), removed_at__isnull=True
+    )
+    rows = PullRequest.objects.filter(old, Exists(jobs), repository=repository, state="open")
+    numbers = [number async for number in rows.values_list("number", flat=True)[:MOST_DETAILS]]
+    async with open_forge(repository) as (client, slug):
+        for number in numbers:
+            if client.limit is not None and client.limit.remaining <= client.limit.limit // 2:
+                return
+            pull = await client.get(slug, number)
+            await sync_to_async(write_details)(repository, pull)
 
 
 def base_of(repository: Repository, number: int) -> str:

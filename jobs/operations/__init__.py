@@ -51,7 +51,13 @@ if TYPE_CHECKING:
         plan_provision,
         provision_worker,
     )
-    from jobs.operations.pulls import ObservedPull, list_pulls, list_pulls_of_known, observe_pull
+    from jobs.operations.pulls import (
+        ObservedPull,
+        list_pulls,
+        list_pulls_of_known,
+        observe_pull,
+        refresh_inbox,
+    )
     from jobs.operations.security_checks import check_security
     from jobs.operations.simulation import start_if_used
     from jobs.operations.ssh_names import SshNames, include_ssh_names, plan_include, write_ssh_names
@@ -151,6 +157,7 @@ __all__ = [
     "read_jobs",
     "read_workers",
     "rebuild_machine",
+    "refresh_inbox",
     "remove_token",
     "remove_worker",
     "repair_google",

@@ -13,6 +13,7 @@ from jobs.models import PullRequest, Repository
 from jobs.operations.progress import Progress
 
 FORGE_SECONDS = 5.0
+INBOX_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,27 @@ async def _list(repository: Repository, warn: Progress) -> list[PullRequest]:
         warn(f"{error} The list is shown as last read.")
     rows = PullRequest.objects.filter(repository=repository, state="open").select_related("repository")
     return [row async for row in rows]
+
+
+async def refresh_inbox(warn: Progress) -> None:
+    """Read the pull requests of all repositories from their forges.
+
+    A forge that does not answer costs a warning. What was read within a minute is not read again.
+    """
+    from jobs import execution
+    from jobs.forges import registry
+
+    async def read(repository: Repository) -> None:
+        try:
+            async with asyncio.timeout(INBOX_SECONDS):
+                await execution.refresh_inbox(repository)
+        except TimeoutError:
+            warn(f"Reading {repository.slug} took more than {INBOX_SECONDS:g} s; it continues later.")
+        except OffloadError as error:
+            warn(str(error))
+
+    known = [row async for row in Repository.objects.all() if registry.has_client(row.forge)]
+    await asyncio.gather(*map(read, known))
 
 
 async def observe_pull(repository: Repository, number: int | None, warn: Progress) -> ObservedPull | None:

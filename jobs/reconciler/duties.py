@@ -19,8 +19,10 @@ from jobs.execution.follow import Reading
 from jobs.execution.heads import check_heads
 from jobs.execution.launch import launch, lease, lease_owner
 from jobs.execution.machines import note_silence, resume_lost_jobs
+from jobs.execution.pull_requests import refresh_inbox
 from jobs.execution.requests import CARRIED_OUT, carry_out
-from jobs.models import Job, Worker
+from jobs.forges import registry
+from jobs.models import Job, Repository, Worker
 from jobs.providers.registry import CLOUDS
 from jobs.reconciler.loop import Duty, Work
 from jobs.remote.client import SILENT
@@ -35,6 +37,7 @@ HEADS_SECONDS = 120.0
 # What pages show must be true within ten seconds.
 MACHINE_SECONDS = 8.0
 HEADS_AT_MOST = 50
+PULLS_SECONDS = 300.0
 # A worker that is back must be seen within ten seconds; the pool bounds how often it is really dialled.
 FOLLOW_AGAIN_SECONDS = 4
 SLOW_SECONDS = 6.0
@@ -176,6 +179,26 @@ class CheckHeads(Duty):
                 await check_heads(group)
 
 
+class ReadPulls(Duty):
+    """Read the pull requests of repositories that have jobs from their forges."""
+
+    name = "pulls"
+    pause = PULLS_SECONDS
+
+    async def find(self) -> AsyncIterator[Work]:
+        """Return the repositories with jobs whose forge has a client."""
+        async for repository in Repository.objects.filter(jobs__in=_present_jobs()).distinct():
+            if registry.has_client(repository.forge):
+                yield Work(repository.id, partial(self._read, repository))
+
+    async def _read(self, repository: Repository) -> None:
+        try:
+            await refresh_inbox(repository)
+        except OffloadError as error:
+            # The rows stay as last read; a forge that refuses is not asked again before the pause is over.
+            log.info("Reading the pull requests of %s failed: %s", repository, error)
+
+
 class ArchiveEvidence(Duty):
     """Copy the evidence of jobs that ended from the worker to this computer."""
 
@@ -200,5 +223,6 @@ DUTIES: Sequence[Duty] = (
     LaunchJobs(),
     FinishCancellations(),
     CheckHeads(),
+    ReadPulls(),
     ArchiveEvidence(),
 )

@@ -20,6 +20,7 @@ from jobs.dashboard.inbox.forms import LaunchForm
 from jobs.dashboard.inbox.presenters import Filters, Inbox
 from jobs.dashboard.pages import actor_of, render_page
 from jobs.errors import OffloadError, Refused
+from jobs.forges import registry
 from jobs.forges.target import parse_target
 from jobs.models import Job, Repository, Worker
 from jobs.states import Verdict
@@ -32,9 +33,11 @@ SNOOZE_HOURS: Mapping[str, int] = {"4": 4, "24": DEFAULT_SNOOZE, "168": 168}
 
 
 def _inbox_context(request: HttpRequest) -> dict[str, object]:
+    known = list(Repository.objects.values_list("slug", "forge"))
     return {
         "inbox": Inbox.load(Filters.from_query(request.GET)),
-        "repositories": list(Repository.objects.values_list("slug", flat=True)),
+        "repositories": [slug for slug, _ in known],
+        "reads_pulls": any(registry.has_client(forge) for _, forge in known),
         "workers": list(Worker.objects.values_list("name", flat=True)),
         "verdicts": [(verdict.value, verdict.value.replace("_", " ")) for verdict in Verdict if verdict],
     }
@@ -82,6 +85,18 @@ def mark_rows(request: HttpRequest) -> HttpResponse:
         return HttpResponse(status=204, headers={"X-Count": str(count)})
     filters = Filters.from_query(QueryDict(request.POST.get("query", "").removeprefix("?")[:2000]))
     return HttpResponseRedirect(reverse("jobs:list") + filters.query())
+
+
+@require_POST
+async def read_pulls(request: HttpRequest) -> HttpResponse:
+    """Read the pull requests of all repositories from their forges."""
+    warnings: list[str] = []
+    await operations.refresh_inbox(warnings.append)
+    text = " ".join(warnings) or "The pull requests are as their forges have them."
+    if request.headers.get("HX-Request"):
+        return HttpResponse(text, status=409 if warnings else 200, content_type="text/plain")
+    await sync_to_async(messages.add_message)(request, messages.ERROR if warnings else messages.SUCCESS, text)
+    return HttpResponseRedirect(reverse("jobs:list"))
 
 
 @require_http_methods(["GET", "POST"])

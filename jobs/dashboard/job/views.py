@@ -114,7 +114,7 @@ async def job_again(request: HttpRequest, job_id: int) -> HttpResponse:
             return HttpResponse(str(error), status=409, content_type="text/plain")
         return await _show_error(request, job_id, error)
     if request.headers.get("HX-Request"):
-        return HttpResponse(status=204)
+        return HttpResponse("It runs again soon.", content_type="text/plain")
     return HttpResponseRedirect(reverse("jobs:list"))
 
 

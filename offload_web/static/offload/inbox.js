@@ -41,19 +41,23 @@ function clearSelection() {
   for (const box of chosen()) box.checked = false;
 }
 
-/** @param {string} address @param {FormData} data */
+/**
+ * Send a form; return what the answer says, null when it failed.
+ * @param {string} address @param {FormData} data
+ */
 async function post(address, data) {
   try {
     const answer = await fetch(address, { method: "POST", body: data, headers: { "HX-Request": "true" } });
     const login = answer.headers.get("HX-Redirect");
     if (login) location.assign(login);
-    if (answer.ok) return true;
-    say(answer.status === 409 ? await answer.text() : `That failed (status ${answer.status}). Reload the page.`);
+    const text = await answer.text();
+    if (answer.ok) return text;
+    say(answer.status === 409 ? text : `That failed (status ${answer.status}). Reload the page.`);
   } catch {
     say("The dashboard does not answer. Nothing was changed.");
   }
   found("undo-button").hidden = true;
-  return false;
+  return null;
 }
 
 list.addEventListener("change", count);
@@ -74,13 +78,13 @@ document.addEventListener("submit", (event) => {
   const keys = button.value === "selected" ? data.getAll("row").map(String) : [button.value];
   const words = { done: "done", snooze: "snoozed", restore: "moved back" }[button.name];
   const stays = current() !== null;
-  void post(button.getAttribute("formaction") ?? form.action, data).then((worked) => {
-    if (!worked) return;
-    clearSelection();
+  void post(button.getAttribute("formaction") ?? form.action, data).then((text) => {
+    if (text === null) return;
+    if (words) clearSelection();
     document.dispatchEvent(new Event("offload:refresh"));
     if (stays) document.addEventListener("offload:morphed", () => current() ?? focusRow(place), { once: true });
     marked = button.name === "done" || button.name === "snooze" ? keys : [];
-    say(words ? `${keys.length === 1 ? keys[0]?.replace(/^\d+:/, "") : `${keys.length} rows`} ${words}.` : "Runs again.");
+    say(words ? `${keys.length === 1 ? keys[0]?.replace(/^\d+:/, "") : `${keys.length} rows`} ${words}.` : text);
     found("undo-button").hidden = marked.length === 0;
   });
 });
@@ -90,8 +94,8 @@ found("undo-button").addEventListener("click", () => {
   data.delete("row");
   data.set("restore", "selected");
   for (const key of marked) data.append("row", key);
-  void post(/** @type {HTMLFormElement} */ (found("mark")).action, data).then((worked) => {
-    if (!worked) return;
+  void post(/** @type {HTMLFormElement} */ (found("mark")).action, data).then((text) => {
+    if (text === null) return;
     undo.hidden = true;
     document.dispatchEvent(new Event("offload:refresh"));
     focusRow(place);
