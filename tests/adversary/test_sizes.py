@@ -13,6 +13,7 @@ from jobs.remote.offload_runner.engine.observe import Watched
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files.paths import job_paths, read_json
 from jobs.remote.offload_runner.git.command import Git
+from jobs.remote.offload_runner.steps.results.collect import collect
 from tests.support.leaks import resident_bytes
 
 MIB = 1024 * 1024
@@ -79,3 +80,15 @@ def test_what_git_prints_is_bounded(tmp_path: Path) -> None:
     asked = "HEAD:text\n" * 50_000  # more than two pipes hold
     done = git.run("cat-file", "--batch-check", input=asked.encode())
     assert done.stdout.count(b" blob ") == 50_000
+
+
+def test_test_reports_are_bounded_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(collect.__globals__, "TOTAL_LIMIT", 1000)
+    (tmp_path / "results").mkdir()
+    for name in ("a", "b", "c"):
+        case = f'<testsuite><testcase name="{name}">{" " * 600}</testcase></testsuite>'
+        (tmp_path / "results" / f"{name}.xml").write_text(case)
+    found = collect(tmp_path / "results", tmp_path, [], None)
+    assert [case.name for case in found.cases] == ["a", "b"]
+    assert not found.complete
+    assert "There are more or larger test reports than are read: c.xml is not." in found.notes

@@ -72,6 +72,17 @@ def test_the_verdict_of_the_plan_ends_in_the_journal(root: RunnerRoot) -> None:
     assert {key: finished[key] for key in verdict} == verdict
 
 
+def test_more_findings_than_an_event_holds_are_one_finding(root: RunnerRoot) -> None:
+    findings = [{"severity": "note", "message": "x" * 200}] * 10_000
+    (root.path / "verdict").write_text(json.dumps({"verdict": "fail", "findings": findings}))
+    shell = f"cp {root.path}/verdict {{job_dir}}/verdict.json"
+    root.job([Task("sum", "Sum", shell=shell, role="synthesis")])
+    root.run()
+    finished = root.kinds("finished")[0]
+    assert (finished["verdict"], len(finished["findings"])) == ("fail", 1)
+    assert "assessment.md" in finished["findings"][0]["message"]
+
+
 def test_a_program_that_is_not_there_is_a_failure_with_words(root: RunnerRoot) -> None:
     root.job(
         [Task("a", "A", argv=["no-such-program"]), Task("b", "B", argv=["true"], cwd="{worktree}/nowhere")]

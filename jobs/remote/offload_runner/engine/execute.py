@@ -59,6 +59,7 @@ RESERVE_BYTES = 64 * 1024
 NO_SPACE = "no_space"
 _SURVEY_SECONDS = 60.0
 _LISTEN_SECONDS = 30.0
+_FINDINGS_BYTES = 1024 * 1024  # a reader takes events up to eight times that size
 _SURVEY_BYTES = 16 * 1024 * 1024
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -73,6 +74,14 @@ class TaskView:
     seconds: Optional[float] = None
     reason: str = ""
     tail: str = ""
+
+
+def _bounded(findings: Any) -> Any:
+    """Return findings that an event can hold, or one that says where they are."""
+    if len(json.dumps(findings)) <= _FINDINGS_BYTES:
+        return findings
+    text = "There are too many findings to list; assessment.md in the job's directory has them."
+    return [{"severity": "warning", "task": "", "message": text, "file": None, "line": None}]
 
 
 class Engine:
@@ -362,7 +371,8 @@ class Engine:
 
     def _conclude(self, state: str) -> None:
         self._note_artefacts()
-        verdict = read_json(self.paths.verdict) or {}
+        found = read_json(self.paths.verdict)
+        verdict = found if isinstance(found, dict) else {}
         reason, detail = "finished", ""
         if state == CANCELLED:
             verdict, reason = {}, "cancelled_by_user"
@@ -382,7 +392,7 @@ class Engine:
             detail=detail,
             verdict=verdict.get("verdict") or "",
             proof=verdict.get("proof"),
-            findings=verdict.get("findings") or [],
+            findings=_bounded(verdict.get("findings") or []),
         )
         self._beat(state)
         self.over = True

@@ -11,9 +11,17 @@ from typing import List, Optional, Sequence, Tuple
 
 from jobs.remote.offload_runner.files import untrusted
 from jobs.remote.offload_runner.steps.results import documents, junit, lines
-from jobs.remote.offload_runner.steps.results.model import FAILING, Case, Report, Results, numbered
+from jobs.remote.offload_runner.steps.results.model import (
+    FAILING,
+    MOST_CASES,
+    Case,
+    Report,
+    Results,
+    numbered,
+)
 
 FILE_LIMIT = 32 * 1024 * 1024  # bytes of one report
+TOTAL_LIMIT = 256 * 1024 * 1024  # of all reports of a run
 LOG_LIMIT = 16 * 1024 * 1024
 _MOST_FILES = 2000
 _MOST_ENTRIES = 200_000
@@ -37,14 +45,20 @@ def collect(
     """
     report = Report()
     sources = []
+    left = TOTAL_LIMIT
     for root, name in [*_files(directory, ["*"], 0.0), *_files(tree, globs, since)]:
         one = Report()
+        if left <= 0 or len(report.cases) >= MOST_CASES:
+            report.complete = False
+            report.notes.append("There are more or larger test reports than are read: %s is not." % name)
+            break
         try:
             data = untrusted.read(root, name, limit=FILE_LIMIT)
         except (OSError, ValueError) as exc:
             report.complete = False
             report.notes.append("The test report %s could not be read: %s." % (os.path.basename(name), exc))
             continue
+        left -= len(data)
         kind = _parse(name, data, one)
         if kind:
             sources.append(kind)
