@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support import memory_cloud  # noqa: F401 - adds the provider `memory`
+
 # A machine that forbids it (container images like to) has each of the hundreds of command lines that the
 # tests start compile Offload again: a third of what such a start costs. A user's machine does not.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -62,16 +62,6 @@ class Instance:
 
 
 @dataclass(frozen=True)
-class Capabilities:
-    """What a provider can do. Callers look here first instead of catching errors."""
-
-    creates: bool = False
-    stops: bool = False
-    costs: bool = False
-    many: bool = True
-
-
-@dataclass(frozen=True)
 class Price:
     """An estimate of what a machine costs, in `currency`. `running`: per hour while it runs, disks included;
 
@@ -120,7 +110,6 @@ class WorkerProvider(ABC):
     """One kind of machine, for one account or configuration."""
 
     kind: ClassVar[str]
-    capabilities: ClassVar[Capabilities]
 
     @abstractmethod
     async def create(self, spec: Mapping[str, Any], name: str) -> None:
@@ -167,7 +156,7 @@ class WorkerProvider(ABC):
 
 
 class CloudProvider(WorkerProvider):
-    """A provider whose machines are made on request and cost money (`capabilities.creates`).
+    """A provider whose machines are made on request and cost money.
 
     The same rules hold: idempotent, no waiting, absent is success. `create` takes `zone` and `spot` in its
     spec; machines keep their data disk on `delete`, and a new machine of the same name takes it up again.

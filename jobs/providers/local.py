@@ -14,7 +14,6 @@ from typing import Any
 
 from jobs.errors import NotFound, UsageError
 from jobs.providers.base import (
-    Capabilities,
     Instance,
     InstanceState,
     Problem,
@@ -36,7 +35,6 @@ class LocalProvider(WorkerProvider):
     """This machine, under the name its configuration gives it (`local`)."""
 
     kind = "local"
-    capabilities = Capabilities(many=False)
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._name = str(config.get("name") or LOCAL)

@@ -1,4 +1,4 @@
-"""Which providers there are. A provider's module is imported when it is first asked for."""
+"""Which providers there are; tests add their own. A provider's module is imported when first asked for."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import Any, cast
 from jobs.errors import NotConfigured
 from jobs.providers.base import CloudProvider, WorkerProvider
 
-PROVIDERS: Mapping[str, str] = {
+PROVIDERS: dict[str, str] = {
     "local": "jobs.providers.local:LocalProvider",
     "ssh": "jobs.providers.ssh:SshProvider",
     "gce-cos": "jobs.providers.gce.provider:GceCosProvider",
-    "memory": "jobs.providers.memory:MemoryProvider",
 }
 
 
@@ -39,8 +38,7 @@ def make(kind: str, config: Mapping[str, Any]) -> WorkerProvider:
 
 
 # Kinds whose machines Offload makes, and what its life cycle needs of them.
-CLOUDS: Mapping[str, str] = {
-    "memory": "jobs.providers.memory:MemoryProvider",
+CLOUDS: dict[str, str] = {
     "gce-cos": "jobs.providers.gce.cloud:GceCloud",
 }
 

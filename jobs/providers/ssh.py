@@ -11,7 +11,6 @@ from typing import Any
 
 from jobs.errors import NotConfigured, NotFound, UsageError
 from jobs.providers.base import (
-    Capabilities,
     Instance,
     InstanceState,
     Problem,
@@ -33,7 +32,6 @@ class SshProvider(WorkerProvider):
     """
 
     kind = "ssh"
-    capabilities = Capabilities()
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._name = str(config.get("name") or "")

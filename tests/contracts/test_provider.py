@@ -12,11 +12,11 @@ from jobs.errors import NoCapacity, NotConfigured
 from jobs.providers import registry
 from jobs.providers.base import Problem, Severity
 from jobs.providers.local import LocalProvider, read_version
-from jobs.providers.memory import cloud
 from jobs.providers.ssh import SshProvider
 from jobs.transport.endpoint import SshEndpoint
 from jobs.transport.pool import Pool
 from tests.contracts.provider import Harness, ProviderContract
+from tests.support.memory_cloud import cloud
 from tests.support.sshd import Sshd
 
 
@@ -59,7 +59,7 @@ def by_subject(problems: object) -> dict[str, Problem]:
 class TestLocal(ProviderContract):
     @pytest.fixture
     def harness(self) -> Harness:
-        return Harness(registry.make("local", {"name": "local"}), "local")
+        return Harness(registry.make("local", {"name": "local"}), "local", makes_machines=False)
 
     async def test_this_machine_has_what_is_needed(self, harness: Harness) -> None:
         problems = by_subject(await harness.provider.check())
@@ -100,7 +100,8 @@ class TestLocal(ProviderContract):
 class TestSsh(ProviderContract):
     @pytest.fixture
     def harness(self, tmp_path: Path) -> Harness:
-        return Harness(registry.make("ssh", {"name": "box", "home": str(tmp_path)}), "box")
+        provider = registry.make("ssh", {"name": "box", "home": str(tmp_path)})
+        return Harness(provider, "box", makes_machines=False)
 
     def test_endpoint_from_configuration(self, tmp_path: Path) -> None:
         provider = SshProvider(

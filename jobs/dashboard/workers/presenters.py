@@ -30,7 +30,7 @@ DOWN: Mapping[str, tuple[str, str, str]] = {
     "maintenance": ("bolt", "its host is in maintenance", "warn"),
     "stopped": ("alert", "stopped from outside", "warn"),
 }
-KINDS: Mapping[str, str] = {"gce-cos": "Compute Engine", "local": "this machine", "memory": "in memory"}
+KINDS: Mapping[str, str] = {"gce-cos": "Compute Engine", "local": "this machine"}
 _BY_LINE = (WorkerState.READY, WorkerState.UNREACHABLE)
 _UP = (WorkerState.READY, WorkerState.UNREACHABLE, WorkerState.BOOTING, WorkerState.CREATING)
 KEEP_HOURS = (1, 4, 12)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobs.errors import OffloadError, WorkerUnavailable
-from jobs.providers.base import Capabilities, CloudProvider, Instance, Price, Problem, Resource
+from jobs.providers.base import CloudProvider, Instance, Price, Problem, Resource
 from jobs.providers.gce.compute import naming, prices
 from jobs.providers.gce.compute.api import load_library
 from jobs.providers.gce.compute.inventory import Inventory, disk_of
@@ -29,7 +29,6 @@ class GceCloud(CloudProvider):
     """Machines of one project. The zone is the configuration's `zone`, else the first of its `zones`."""
 
     kind = GceCosProvider.kind
-    capabilities: Capabilities = GceCosProvider.capabilities  # type: ignore[misc]
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         zones = config.get("zones") or [""]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import NotConfigured, NotFound, OffloadError, UsageError
-from jobs.providers.base import Capabilities, Instance, InstanceState, Problem, WorkerProvider
+from jobs.providers.base import Instance, InstanceState, Problem, WorkerProvider
 from jobs.providers.gce.compute import errors, machine_state, naming, routes
 from jobs.providers.gce.compute.api import Json, endpoint_override
 from jobs.providers.gce.compute.requests import Requests
@@ -28,7 +28,6 @@ class GceCosProvider(Requests, WorkerProvider):
     """
 
     kind = "gce-cos"
-    capabilities = Capabilities(creates=True, stops=True, costs=True)
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._without_guest = False

@@ -21,7 +21,6 @@ from jobs.errors import NoCapacity, Refused, UsageError
 from jobs.models import Job, Worker
 from jobs.operations.interruption import Interrupted
 from jobs.providers.base import InstanceState
-from jobs.providers.memory import MemoryProvider
 from jobs.simulator import running
 from jobs.states import JobState
 from jobs.transitions import amove_job
@@ -32,6 +31,7 @@ from tests.jobs.workers.base import Died
 from tests.jobs.workers.test_crashes import dies
 from tests.support.cli import run_here
 from tests.support.factories import make_worker
+from tests.support.memory_cloud import MemoryProvider
 
 
 class Changes(StopTest):

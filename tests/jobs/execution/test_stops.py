@@ -16,10 +16,10 @@ from jobs.execution import apply, machines, requests
 from jobs.execution.launch import lease
 from jobs.models import Job, Repository, Worker, WorkerRequest
 from jobs.providers.base import InstanceState
-from jobs.providers.memory import MemoryProvider
 from jobs.workers.requests import open_requests
 from tests.jobs.execution.test_requests import WHO, RequestTest
 from tests.support.cli import run_here
+from tests.support.memory_cloud import MemoryProvider
 
 FLAGS = {"json": True, "yes": True, "no_input": True, "force": True}
 

@@ -25,13 +25,13 @@ django.setup()
 from jobs import serializers
 from jobs.execution.requests import carry_out
 from jobs.models import Job, Worker, WorkerRequest
-from jobs.providers import memory
 from jobs.providers.base import Instance, InstanceState
 from jobs.workers import fleet, idle
 from jobs.workers.requests import latest_failure, open_requests
 from jobs.workers.settings_schema import check_settings
+from tests.support import memory_cloud
 
-cloud = memory.cloud("upgrade")
+cloud = memory_cloud.cloud("upgrade")
 cloud.pace = 1
 for name in ("kept", "asked", "half", "gone", "failed"):
     cloud.instances[name] = Instance(name, InstanceState.RUNNING, "", {"size": "small", "zone": "zone-a"})

@@ -10,10 +10,10 @@ from typing import Any
 from django.test import TransactionTestCase
 
 from jobs.models import Worker
-from jobs.providers import memory
-from jobs.providers.memory import MemoryCloud
 from jobs.workers import provision as provisioning
 from jobs.workers import waiting
+from tests.support import memory_cloud
+from tests.support.memory_cloud import MemoryCloud
 
 _numbers = itertools.count(1)
 
@@ -27,9 +27,9 @@ class CloudTest(TransactionTestCase):
 
     def setUp(self) -> None:
         self.cloud_name = f"test-{next(_numbers)}"
-        self.cloud: MemoryCloud = memory.cloud(self.cloud_name)
+        self.cloud: MemoryCloud = memory_cloud.cloud(self.cloud_name)
         self.cloud.pace = 2
-        self.addCleanup(memory._CLOUDS.pop, self.cloud_name)
+        self.addCleanup(memory_cloud._CLOUDS.pop, self.cloud_name)
         self.root = self.enterContext(tempfile.TemporaryDirectory())
         self.steps: list[str] = []
         pause, waiting.FIRST_PAUSE = waiting.FIRST_PAUSE, 0.01

@@ -9,10 +9,10 @@ from unittest import mock
 
 from jobs.models import Worker
 from jobs.providers.base import InstanceState
-from jobs.providers.memory import MemoryProvider
 from jobs.workers import fleet, sweep
 from jobs.workers.requests import open_requests
 from tests.jobs.workers.base import CloudTest, Died
+from tests.support.memory_cloud import MemoryProvider
 
 CALLS = ("create", "start", "stop", "delete", "resize", "remove", "get", "resources")
 

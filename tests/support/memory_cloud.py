@@ -1,4 +1,4 @@
-"""Machines that exist only in this process's memory, for tests and demonstrations.
+"""Machines that exist only in this process's memory: the provider `memory`, which only tests have.
 
 A cloud behaves like a real one: it accepts a request, takes time, runs out of capacity. Its machines are
 reached at this machine, so that real work can run on them.
@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jobs.errors import NoCapacity, NotFound, OffloadError, UsageError
+from jobs.providers import registry
 from jobs.providers.base import (
-    Capabilities,
     CloudProvider,
     Instance,
     InstanceState,
@@ -105,7 +105,6 @@ class MemoryProvider(CloudProvider):
     """Simulated machines. Its configuration may name a `cloud`."""
 
     kind = "memory"
-    capabilities = Capabilities(creates=True, stops=True, costs=True)
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._cloud = cloud(str(config.get("cloud", "default")))
@@ -225,3 +224,6 @@ class MemoryProvider(CloudProvider):
     async def check(self) -> Sequence[Problem]:
         """Say that nothing can be missing."""
         return [Problem(Severity.PASS, "memory", "Simulated machines need nothing.")]
+
+
+registry.PROVIDERS["memory"] = registry.CLOUDS["memory"] = f"{__name__}:MemoryProvider"
