@@ -18,6 +18,7 @@ from jobs.execution.interruption import (
 from jobs.execution.launch import NO_PROGRESS, Progress, launch
 from jobs.execution.machines import (
     interrupt_jobs,
+    look_at_hosts,
     look_at_machines,
     mark_lost,
     prepare_to_look,
@@ -66,6 +67,7 @@ __all__ = [
     "interrupt_jobs",
     "launch",
     "log_size",
+    "look_at_hosts",
     "look_at_machines",
     "mark_lost",
     "peek",

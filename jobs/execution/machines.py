@@ -27,6 +27,8 @@ from jobs.workers.requests import POWER, replace_requests
 
 _UP = (InstanceState.RUNNING, InstanceState.CREATING)
 LOOK_SECONDS = 8.0
+HOST_SECONDS = 5.0
+RECENT = timedelta(seconds=10)  # what the reconcile loop saw is no older
 # A machine that shuts down ends its sessions first, and what they ran says so.
 SHUTDOWN = timedelta(minutes=3)
 
@@ -144,6 +146,28 @@ async def look_at_machines() -> Sequence[str]:
 
     seen = await asyncio.gather(*map(look, workers))
     return [worker.name for worker, good in zip(workers, seen, strict=True) if not good]
+
+
+async def look_at_hosts() -> None:
+    """Ask each worker that Offload did not make whether it answers, all at once; their rows say it.
+
+    A worker that was observed in the last ten seconds is not asked.
+    """
+    old = Q(observed_at__isnull=True) | Q(observed_at__lt=timezone.now() - RECENT)
+    workers = [worker async for worker in Worker.objects.exclude(provider__in=CLOUDS).filter(old)]
+
+    async def look(worker: Worker) -> None:
+        try:
+            async with asyncio.timeout(HOST_SECONDS), connect(worker) as connection:
+                await connection.transport.run(["true"])
+        except OffloadError as error:
+            await observe_worker(worker.id, False, error.message)
+        except TimeoutError:
+            await observe_worker(worker.id, False, f"It did not answer within {HOST_SECONDS:g} seconds.")
+        else:
+            await observe_worker(worker.id, True, "Answered a listing.")
+
+    await asyncio.gather(*map(look, workers))
 
 
 def _lost_with_the_machine(row: Worker) -> QuerySet[Job]:

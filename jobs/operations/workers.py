@@ -85,7 +85,8 @@ class WorkerOverview:
 async def list_workers(warn: Progress) -> list[WorkerOverview]:
     """Return every worker as just observed. `warn`: receives a sentence for each that did not answer."""
     await sync_to_async(ensure_local_worker)()
-    for name in await execution.look_at_machines():
+    silent, _ = await asyncio.gather(execution.look_at_machines(), execution.look_at_hosts())
+    for name in silent:
         warn(f"The provider of {name} does not answer; {name} is shown as last observed.")
     present = Q(jobs__removed_at__isnull=True)
     workers = [worker async for worker in Worker.objects.annotate(present=Count("jobs", filter=present))]

@@ -9,8 +9,10 @@ import os
 import re
 import shlex
 import signal
+import sqlite3
 import subprocess
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -158,6 +160,29 @@ async def test_the_network_stalls_in_the_middle_of_a_job(far: FarWorker, tmp_pat
             await asyncio.to_thread(until, done, "its end is read")
         finally:
             await asyncio.to_thread(loop.__exit__, None, None, None)
+
+
+async def test_a_listing_asks_all_workers_at_once(far: FarWorker) -> None:
+    names = ("one", "two", "three")
+    async with AsyncExitStack() as stack:
+        proxies = [await stack.enter_async_context(FaultProxy(far.sshd.port)) for _ in names]
+        for name, proxy in zip(names, proxies, strict=True):
+            address = f"{getpass.getuser()}@127.0.0.1:{proxy.port}"
+            await asyncio.to_thread(far.add, name, host=address, root=f"{far.root}-{name}")
+            proxy.accepted = 0
+            proxy.stall()
+        with sqlite3.connect(far.cli.home / "offload.sqlite3", timeout=20) as database:
+            database.execute("UPDATE jobs_worker SET observed_at = NULL, state = 'unreachable'")
+        listing = await asyncio.to_thread(far.cli.start, "fleet", "ls", "--json")
+        # Each is asked before any has answered.
+        await asyncio.to_thread(until, lambda: all(proxy.accepted for proxy in proxies), "all are asked")
+        for proxy in proxies:
+            proxy.resume()
+        out, err = await asyncio.to_thread(listing.communicate, timeout=60)
+        states = {worker["name"]: worker["state"] for worker in json.loads(out)["workers"]}
+        assert {states[name] for name in names} == {"ready"}, err
+        for name in names:
+            await asyncio.to_thread(far.cli.run, "fleet", "rm", name)
 
 
 def test_the_tmux_server_is_killed_in_the_middle_of_a_job(tmp_path: Path) -> None:
