@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -13,6 +12,7 @@ from ninja.security.base import AuthBase
 from ninja.utils import check_csrf
 
 from jobs.api.errors import NotAllowed, NotAuthenticated
+from jobs.models import ApiToken
 from jobs.operations import check_token
 from jobs.states import Scope
 
@@ -21,10 +21,10 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 @dataclass(frozen=True)
 class Caller:
-    """Who sent a request. `name`: as events name the actor; `until`: None for a login."""
+    """Who sent a request. `name`: as events name the actor; `token`: None for a login."""
 
     name: str
-    until: datetime | None = None
+    token: ApiToken | None = None
 
 
 class Token(HttpBearer):
@@ -47,7 +47,7 @@ class Token(HttpBearer):
                 f"The token {row.name} lacks the scope {self.scope.value}.",
                 hint=f"Make one that has it: `manage.py offload token add NAME --scope {self.scope.value}`.",
             )
-        return Caller(f"{row.name} (API)", row.expires_at)
+        return Caller(f"{row.name} (API)", row)
 
 
 class Login(AuthBase):

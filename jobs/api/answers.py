@@ -97,4 +97,4 @@ class DraftsAnswer(TypedDict):
     drafts: list[DraftJson]
 
 
-ERRORS: dict[Any, Any] = {(400, 401, 403, 404, 405, 409, 422, 500, 502, 503, 504): ErrorAnswer}
+ERRORS: dict[Any, Any] = {(400, 401, 403, 404, 405, 409, 422, 429, 500, 502, 503, 504): ErrorAnswer}

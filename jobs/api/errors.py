@@ -56,10 +56,18 @@ class WrongMethod(UsageError):
     code = "method"
 
 
+class TooManyStreams(OffloadError):
+    """As many streams of events are open as the server gives."""
+
+    code = "too_many_streams"
+    retryable = True
+
+
 # The first class that matches counts.
 STATUS: tuple[tuple[type[OffloadError], int], ...] = (
     (NotAuthenticated, 401),
     (NotAllowed, 403),
+    (TooManyStreams, 429),
     (RemoteUnreachable, 502),
     (NotFound, 404),
     (WrongMethod, 405),

@@ -11,7 +11,7 @@ from django.urls import URLPattern, re_path
 from ninja import NinjaAPI
 from ninja.responses import Response
 
-from jobs.api import drafts, errors, jobs, pulls, workers
+from jobs.api import drafts, errors, events, jobs, pulls, workers
 
 api = NinjaAPI(
     title="Offload",
@@ -26,6 +26,7 @@ api.add_router("/jobs", jobs.router)
 api.add_router("/workers", workers.router)
 api.add_router("/pulls", pulls.router)
 api.add_router("/outbox", drafts.router)
+api.add_router("/events", events.router)
 
 
 @api.get("/openapi.json", auth=None, include_in_schema=False)

@@ -1,4 +1,4 @@
-"""Live pages: one reader of the event table per process reports changes to every open page.
+"""Live pages: changes in the event table reach every open page (`jobs.operations.feed`).
 
 The page gets `{"type": "changed", "jobs": [ids], "workers": [ids]}` and fetches its content again;
 `{"type": "seen", ...}` only updates the age of an observation; `{"type": "ping"}` shows that the connection
@@ -9,39 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
-import time
-from collections import deque
-from collections.abc import Callable, Sequence
-from datetime import timedelta
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
-from django.db.models import Max
 from django.http import HttpRequest
 from django.urls import path
-from django.utils import timezone
 from django.utils.decorators import sync_and_async_middleware
 
-from jobs.models import Job, JobEvent, Worker
-
-log = logging.getLogger("offload.feed")
-
-POLL_SECONDS = 0.3
-SEEN_SECONDS = 3.0
-PING_SECONDS = 15.0
-BACKOFF_SECONDS = 5.0
-# PostgreSQL commits ids out of order: some ids are read again, and those already reported are left out.
-OVERLAP = 64
-BATCH = 500
-
-Message = dict[str, Any]
-
-
-def _newest() -> int:
-    return JobEvent.objects.aggregate(newest=Max("id"))["newest"] or 0
+from jobs.operations import TAIL, FeedMessage, changes_since, newest_event_id
 
 
 @sync_and_async_middleware
@@ -54,14 +32,14 @@ def note_newest_event(get_response: Callable[[HttpRequest], Any]) -> Callable[[H
 
         def noting(request: HttpRequest) -> Any:
             if _is_page(request):
-                request.newest_event = _newest()  # type: ignore[attr-defined]
+                request.newest_event = newest_event_id()  # type: ignore[attr-defined]
             return get_response(request)
 
         return noting
 
     async def anoting(request: HttpRequest) -> Any:
         if _is_page(request):
-            request.newest_event = await sync_to_async(_newest)()  # type: ignore[attr-defined]
+            request.newest_event = await sync_to_async(newest_event_id)()  # type: ignore[attr-defined]
         return await get_response(request)
 
     return anoting
@@ -69,98 +47,6 @@ def note_newest_event(get_response: Callable[[HttpRequest], Any]) -> Callable[[H
 
 def _is_page(request: HttpRequest) -> bool:
     return request.method == "GET" and "HX-Request" not in request.headers
-
-
-class Tail:
-    """Reads the event table while a page is open, and reports changes to all open pages."""
-
-    def __init__(self) -> None:
-        self._listeners: set[asyncio.Queue[Message]] = set()
-        self._task: asyncio.Task[None] | None = None
-        self._told: deque[int] = deque(maxlen=4 * OVERLAP)
-        self._last = 0
-
-    async def listen(self) -> asyncio.Queue[Message]:
-        """Return a queue that gets every change from now on."""
-        queue: asyncio.Queue[Message] = asyncio.Queue()
-        if not self._listeners:
-            self._last = await sync_to_async(_newest)()
-            recent = JobEvent.objects.order_by("-id").values_list("id", flat=True)[:OVERLAP]
-            self._told.extend([number async for number in recent])
-        self._listeners.add(queue)
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run(), name="feed")
-        return queue
-
-    def leave(self, queue: asyncio.Queue[Message]) -> None:
-        """Stop reporting to this queue; the reading ends with the last one."""
-        self._listeners.discard(queue)
-        if not self._listeners and self._task is not None:
-            self._task.cancel()
-            self._task = None
-
-    def _tell(self, message: Message) -> None:
-        for queue in self._listeners:
-            queue.put_nowait(message)
-
-    async def _run(self) -> None:
-        seen_at, pinged_at = 0.0, time.monotonic()
-        since = timezone.now()
-        while True:
-            try:
-                await self._changes()
-                now = time.monotonic()
-                if now - seen_at >= SEEN_SECONDS:
-                    since, seen_at = await self._observations(since), now
-                if now - pinged_at >= PING_SECONDS:
-                    self._tell({"type": "ping"})
-                    pinged_at = now
-                await asyncio.sleep(POLL_SECONDS)
-            except Exception:
-                log.exception("Reading the event table failed; the next try is in %s s.", BACKOFF_SECONDS)
-                await asyncio.sleep(BACKOFF_SECONDS)
-
-    async def _changes(self) -> None:
-        rows = JobEvent.objects.filter(id__gt=self._last - OVERLAP).order_by("id")
-        told = set(self._told)
-        new = []
-        async for number, job, worker in rows.values_list("id", "job_id", "worker_id")[:BATCH]:
-            if number not in told:
-                self._told.append(number)
-                self._last = max(self._last, number)
-                new.append((job, worker))
-        if message := _changed(new):
-            self._tell(message)
-
-    async def _observations(self, since: Any) -> Any:
-        """Report which jobs and workers were observed; an observation has no event."""
-        newest = timezone.now() - timedelta(seconds=1)
-        jobs = Job.objects.filter(observed_at__gt=since).values_list("id", "observed_at")
-        workers = Worker.objects.filter(observed_at__gt=since).values_list("id", "observed_at")
-        message: Message = {
-            "type": "seen",
-            "jobs": {str(key): at.isoformat() async for key, at in jobs if at},
-            "workers": {str(key): at.isoformat() async for key, at in workers if at},
-        }
-        if message["jobs"] or message["workers"]:
-            self._tell(message)
-        return newest
-
-
-def _changed(rows: Sequence[tuple[int | None, int | None]]) -> Message | None:
-    """Return the message about events, each given by its job and its worker; None when there is no news."""
-    jobs = sorted({job for job, _ in rows if job is not None})
-    workers = sorted({worker for _, worker in rows if worker is not None})
-    return {"type": "changed", "jobs": jobs, "workers": workers} if jobs or workers else None
-
-
-async def _changes_since(event: int) -> Message | None:
-    """Return what changed after an event; past `BATCH` events, the newest of them."""
-    rows = JobEvent.objects.filter(id__gt=event).order_by("-id").values_list("job_id", "worker_id")
-    return _changed([row async for row in rows[:BATCH]])
-
-
-TAIL = Tail()
 
 
 class FeedConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
@@ -173,15 +59,19 @@ class FeedConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         await self.accept()
         queue = await TAIL.listen()
         since = parse_qs(self.scope["query_string"]).get(b"since", [b""])[0]
-        if since.isdigit() and len(since) < 19 and (missed := await _changes_since(int(since))):
+        if since.isdigit() and len(since) < 19 and (missed := await changes_since(int(since))):
             queue.put_nowait(missed)
         self._sender = asyncio.create_task(self._send(queue), name="feed page")
 
-    async def _send(self, queue: asyncio.Queue[Message]) -> None:
+    async def _send(self, queue: asyncio.Queue[FeedMessage]) -> None:
         try:
             await self.send(text_data=json.dumps({"type": "hello"}))
             while True:
-                await self.send(text_data=json.dumps(await queue.get()))
+                message = await queue.get()
+                # A page fetches its content again and needs no single events.
+                told = {key: value for key, value in message.items() if key != "events"}
+                if message["type"] != "changed" or message["jobs"] or message["workers"]:
+                    await self.send(text_data=json.dumps(told))
         finally:
             TAIL.leave(queue)
 

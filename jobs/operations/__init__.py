@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from jobs.operations.agent_checks import check_agents
     from jobs.operations.checks import check_everything, check_worker_in_full
     from jobs.operations.confirmation import ConfirmationPlan
-    from jobs.operations.events import read_events
+    from jobs.operations.events import count_events, read_events, read_events_by_id
+    from jobs.operations.feed import TAIL, FeedMessage, changes_since, newest_event_id
     from jobs.operations.google_checks import Approve, GoogleRequest, check_google, repair_google
     from jobs.operations.image import BuiltImage, ImageBuild, ImageComparison, build_image, compare_images
     from jobs.operations.inbox import InboxRow, dismiss_rows, list_dismissed, newest_event, restore_rows
@@ -69,7 +70,14 @@ if TYPE_CHECKING:
         stop_all_machines,
         sweep_resources,
     )
-    from jobs.operations.tokens import DEFAULT_LIFE, add_token, check_token, list_tokens, remove_token
+    from jobs.operations.tokens import (
+        DEFAULT_LIFE,
+        add_token,
+        check_token,
+        is_valid_token,
+        list_tokens,
+        remove_token,
+    )
     from jobs.operations.workers import (
         AddedWorker,
         NewWorker,
@@ -87,6 +95,7 @@ __all__ = [
     "DEFAULT_LIFE",
     "DEFAULT_MACHINE_TYPE",
     "DEFAULT_ZONES",
+    "TAIL",
     "Account",
     "AddedWorker",
     "Approve",
@@ -95,6 +104,7 @@ __all__ = [
     "ConfirmationPlan",
     "Deleted",
     "DeletionPlan",
+    "FeedMessage",
     "GoogleRequest",
     "ImageBuild",
     "ImageComparison",
@@ -115,6 +125,7 @@ __all__ = [
     "add_token",
     "add_worker",
     "build_image",
+    "changes_since",
     "check_agents",
     "check_everything",
     "check_google",
@@ -122,6 +133,7 @@ __all__ = [
     "check_token",
     "check_worker_in_full",
     "compare_images",
+    "count_events",
     "delete_machine",
     "describe_price",
     "describe_worker",
@@ -129,6 +141,7 @@ __all__ = [
     "get_cost",
     "get_worker",
     "include_ssh_names",
+    "is_valid_token",
     "keep_machine",
     "list_dismissed",
     "list_jobs",
@@ -140,6 +153,7 @@ __all__ = [
     "named_project",
     "named_zones",
     "newest_event",
+    "newest_event_id",
     "observe_jobs",
     "observe_pull",
     "owner_of",
@@ -153,6 +167,7 @@ __all__ = [
     "provision_worker",
     "read_console",
     "read_events",
+    "read_events_by_id",
     "read_job",
     "read_jobs",
     "read_workers",

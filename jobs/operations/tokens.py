@@ -79,6 +79,11 @@ def check_token(token: str) -> ApiToken | None:
     return row
 
 
+async def is_valid_token(row: ApiToken) -> bool:
+    """Return whether a token that was checked is still valid."""
+    return await ApiToken.objects.filter(id=row.id, expires_at__gt=timezone.now()).aexists()
+
+
 def _digest(token: str) -> str:
     # A token has 256 random bits: a slow hash would add nothing.
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()

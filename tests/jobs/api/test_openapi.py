@@ -23,6 +23,8 @@ def test_every_answer_is_as_documented(served: Served) -> None:
     tried = []
     for found in schema.get_all_operations():
         operation = found.ok()
+        if operation.path.endswith("/v1/events"):
+            continue  # it has no end; test_events.py reads it
 
         @hypothesis.settings(max_examples=EXAMPLES, phases=[Phase.explicit, Phase.generate], deadline=None)
         @hypothesis.given(case=operation.as_strategy())

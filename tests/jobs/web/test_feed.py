@@ -9,8 +9,9 @@ from django.contrib.auth.models import User
 from django.test import TransactionTestCase
 from django.utils import timezone
 
-from jobs.dashboard.live import TAIL, FeedConsumer
+from jobs.dashboard.live import FeedConsumer
 from jobs.models import Job
+from jobs.operations import TAIL
 from jobs.states import Attention
 from jobs.transitions import aset_attention
 from tests.support.factories import make_job
