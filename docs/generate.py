@@ -6,6 +6,7 @@ A test compares the pages with what this would write, so that they cannot drift.
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +17,8 @@ sys.path.insert(0, str(DOCS.parent))
 
 from docs import licences  # noqa: E402
 from jobs import states  # noqa: E402
+from jobs.cli import verbs  # noqa: E402
+from jobs.cli.verbs import Verb  # noqa: E402
 from jobs.remote.offload_runner import protocol  # noqa: E402
 from offload_web import config  # noqa: E402
 
@@ -73,9 +76,62 @@ def settings_page() -> str:
     )
 
 
+COMMAND_LINE = """Data goes to standard output; steps, questions and advice go to standard error. Without a
+terminal nothing is asked and nothing attaches. Times are in your own time zone; those of `--json` are in UTC
+(RFC 3339). `--json` prints one object with `schema`; an error is `{"error": {"code", "message", "hint"}}`.
+The objects are those of the [HTTP API](api.md).
+
+`ls` lists jobs in the groups of the dashboard: needs you, ready to act, running, queued, done. The last
+column is the reason: the worst finding, what the job waits for, the tasks that run, or why it ended. A
+narrow terminal leaves out the worker, the age and the repository, in this order.
+
+A word that looks like a verb or an action with a typing error, or that is another program's name for one,
+starts nothing: `branch:NAME` is the branch of that name. An option that an existing job does not have is
+refused with the way to apply it.
+
+The ssh and https addresses of one repository are one repository, at their default ports and for the ssh
+user `git`. Git fetches from the first that was named; `--repo ADDRESS` changes that."""
+
+
+def _verb(name: str, verb: Verb) -> str:
+    parts = [f"### `{' '.join(filter(None, ['offload', name, verb.words]))}`", verb.help]
+    if verb.details:
+        parts.append(" ".join(verb.details.split()))
+    if verb.django:
+        parts.append(f"`offload {name} --help` lists its options.")
+    rows = []
+    for key, option in verb.options.items():
+        spelled = ", ".join(filter(None, [option.short, "--" + key.replace("_", "-")]))
+        rows.append(f"| `{' '.join(filter(None, [spelled, option.takes]))}` | {option.help} |")
+    if rows:
+        parts.append("\n".join(["| option | meaning |", "|---|---|", *rows]))
+    if verb.example:
+        example = textwrap.dedent(verb.example.replace("{offload}", "offload"))
+        parts.append(f"```sh\n{example}\n```")
+    return "\n\n".join(parts)
+
+
+def command_line_page() -> str:
+    """Return docs/command-line.md."""
+    actions = [f"| `{name}` | {text} |" for name, text in verbs.ACTIONS.items()]
+    parts = [
+        "# Command line\n\n" + NOTE.strip(),
+        COMMAND_LINE,
+        "## Actions\n\n| action | meaning |\n|---|---|\n" + "\n".join(actions),
+        "## Exit codes\n\n" + " ".join(verbs.EXIT_CODES.split()).partition(": ")[2] + ".",
+        "## Jobs",
+        _verb("", verbs.LAUNCH),
+        *(_verb(name, verb) for name, verb in verbs.OFFLOAD.items()),
+        "## Machines",
+        *(_verb(f"fleet {name}", verb) for name, verb in verbs.FLEET.items()),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "states.md": states_page,
     "settings.md": settings_page,
+    "command-line.md": command_line_page,
     "licences.md": licences.page,
     "../offload_web/static/offload/licences.txt": licences.texts,
 }

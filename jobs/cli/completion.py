@@ -112,7 +112,7 @@ def _words_of(expected: str) -> Iterator[Choice]:
     elif expected == "TARGET":
         yield from _targets()
     elif expected == "ACTION":
-        yield from ((action, "action") for action in ACTIONS)
+        yield from ACTIONS.items()
     elif expected == "WORKER":
         yield from _workers()
     elif expected == "VERB":

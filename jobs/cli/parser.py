@@ -7,11 +7,11 @@ import json
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from jobs import invocation
-from jobs.cli.verbs import EXIT_CODES, FLEET, LAUNCH, OFFLOAD, VERBS, Option, Verb
+from jobs.cli.verbs import ACTIONS, EXIT_CODES, FLEET, LAUNCH, OFFLOAD, VERBS, Option, Verb
 
 EXIT_USAGE = 2
 HELP_WIDTH = 100
@@ -157,7 +157,10 @@ def _wrapped(text: str, first: str = "", rest: str = "") -> str:
 def _description(name: str, verb: Verb) -> str:
     parts = [_wrapped(verb.help), _wrapped(verb.details)]
     if name == LAUNCH_NAME:
-        parts.append(f"verbs (`{invocation.command('help VERB')}` describes one):\n{_listed(OFFLOAD)}")
+        parts.append("actions:\n" + _listed(ACTIONS.items()))
+        parts.append(
+            f"verbs (`{invocation.command('help VERB')}` describes one):\n{_listed(_helps(OFFLOAD))}"
+        )
         parts.append(f"  {'fleet VERB':<12} {FLEET_HELP}")
     return "\n\n".join(part for part in parts if part).replace("\n\n  fleet", "\n  fleet")
 
@@ -174,10 +177,12 @@ def _epilog(name: str, verb: Verb) -> str:
 FLEET_HELP = "Manage the machines that run jobs."
 
 
-def _listed(verbs: Any) -> str:
-    return "\n".join(
-        _wrapped(verb.help, first=f"  {name:<12} ", rest=" " * 15) for name, verb in verbs.items()
-    )
+def _listed(entries: Iterable[tuple[str, str]]) -> str:
+    return "\n".join(_wrapped(text, first=f"  {name:<12} ", rest=" " * 15) for name, text in entries)
+
+
+def _helps(verbs: Mapping[str, Verb]) -> list[tuple[str, str]]:
+    return [(name, verb.help) for name, verb in verbs.items()]
 
 
 def fleet_help() -> str:
@@ -186,6 +191,6 @@ def fleet_help() -> str:
     examples = "\n".join(verb.example for verb in FLEET.values() if verb.example)
     return (
         f"usage: {program} VERB [options]\n\n{FLEET_HELP}\n\n"
-        f"verbs (`{program} VERB --help` describes one):\n{_listed(FLEET)}\n\n"
+        f"verbs (`{program} VERB --help` describes one):\n{_listed(_helps(FLEET))}\n\n"
         f"examples:\n{examples.replace('{offload}', invocation.command())}\n"
     )

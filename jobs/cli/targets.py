@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from jobs.cli.verbs import ACTIONS, OFFLOAD, suggest_verb
+from jobs.cli.suggestions import suggest_verb
+from jobs.cli.verbs import ACTIONS, OFFLOAD
 from jobs.errors import UsageError
 from jobs.forges.target import BRANCH, Target, parse_target
 from jobs.playbooks import registry as playbooks

@@ -5,24 +5,17 @@ Data only. It needs no Django, so that `offload --help` and completion start fas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jobs.cli.durations import read_seconds
 from jobs.states import JobState, Scope
 
-ACTIONS = ("review", "ready", "open")
-# What other command lines call a verb; suggested, never run.
-OTHER_NAMES = {
-    **dict.fromkeys(("list", "ps", "get"), "ls"),
-    **dict.fromkeys(("show", "view", "describe"), "status"),
-    **dict.fromkeys(("delete", "remove"), "rm"),
-    **dict.fromkeys(("stop", "kill"), "cancel"),
-    **dict.fromkeys(("exec", "ssh"), "shell"),
-    **dict.fromkeys(("run", "start"), "review"),
-    "checkout": "open",
-    "config": "setup",
+ACTIONS: Mapping[str, str] = {
+    "review": "build, test and judge a change, with evidence (the default)",
+    "ready": "check that a change can be merged now",
+    "open": "a worktree of the change and a shell in it",
 }
 
 STATES = tuple(state.value for state in JobState)
@@ -153,9 +146,9 @@ LAUNCH = Verb(
         **_ANSWERS,
     },
     details="""A TARGET is 123, #123, the URL of a pull request, owner/repo#123 or a branch. 123:name is a
-second job for the same target; branch:NAME is a branch whose name looks like a verb.
-An ACTION is review (the default), ready or open. Several targets are started one after the other, without
-attaching; one that fails does not stop the others, and the first failure decides the exit code.""",
+second job for the same target; branch:NAME is a branch whose name looks like a verb. Several targets are
+started one after the other, without attaching; one that fails does not stop the others, and the first failure
+decides the exit code.""",
     example="""  {offload} 123 review             start the review of #123, or attach to it again
   {offload} 123 review --wait      for scripts: exit code 20 unless the verdict is pass
   {offload} owner/repo#9 --detach  a pull request of another repository, without attaching
@@ -487,13 +480,3 @@ FLEET: Mapping[str, Verb] = {
     ),
 }
 VERBS: Mapping[str, Verb] = {**OFFLOAD, **{f"fleet {name}": verb for name, verb in FLEET.items()}}
-NEAR = 0.75  # similarity, from 0 to 1
-
-
-def suggest_verb(word: str, verbs: Iterable[str]) -> str:
-    """Return the verb that a word is another name or a typing error of; else an empty text."""
-    from difflib import get_close_matches
-
-    other = OTHER_NAMES.get(word.lower(), "")
-    near = [other] if other in verbs else get_close_matches(word.lower(), list(verbs), n=1, cutoff=NEAR)
-    return near[0] if near else ""

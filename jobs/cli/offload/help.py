@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from jobs.cli.parser import LAUNCH_NAME, fleet_help, make_parser
 from jobs.cli.request import Request
-from jobs.cli.verbs import ACTIONS, OFFLOAD, VERBS, suggest_verb
+from jobs.cli.suggestions import suggest_verb
+from jobs.cli.verbs import ACTIONS, OFFLOAD, VERBS
 from jobs.errors import NotFound
 
 

@@ -11,10 +11,11 @@ from jobs.cli.local_time import local_zone, remember_zone
 from jobs.cli.main import make_command, module_of
 from jobs.cli.parser import find_verb, parse
 from jobs.cli.targets import read_targets
-from jobs.cli.verbs import OFFLOAD, VERBS
+from jobs.cli.verbs import ACTIONS, OFFLOAD, VERBS
 from jobs.errors import UsageError
 from jobs.forges.target import VERBS as RESERVED
 from jobs.operations.workers import read_address
+from jobs.playbooks.registry import DEFAULT, PLAYBOOKS
 from tests.support.cli import Cli
 
 
@@ -41,6 +42,12 @@ def test_addresses() -> None:
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(UsageError):
         read_address(text)
+
+
+def test_every_action_is_described_as_its_playbook_says() -> None:
+    summaries = {playbook.action: playbook.summary for playbook in PLAYBOOKS}
+    assert {action: text.removesuffix(" (the default)") for action, text in ACTIONS.items()} == summaries
+    assert ACTIONS[DEFAULT].endswith("(the default)")
 
 
 def test_every_verb_is_a_reserved_word_and_has_a_module() -> None:
