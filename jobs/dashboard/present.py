@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from jobs.states import JobState, TaskState, Verdict, WorkerState
+from jobs.states import Attention, JobState, TaskState, Verdict, WorkerState
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,12 @@ WORKER_STATES: MarkTable = {
     WorkerState.STOPPED: ("stop", "stopped", "quiet"),
     WorkerState.DELETING: ("stop", "deleting", "warn"),
     WorkerState.UNREACHABLE: ("cross", "unreachable", "bad"),
+}
+# what a job that has not ended waits for
+ATTENTIONS: MarkTable = {
+    Attention.INPUT: ("alert", "input", "warn"),
+    Attention.APPROVAL: ("alert", "approval", "warn"),
+    Attention.LIMIT: ("alert", "limit", "warn"),
 }
 # outcome of a forge's check, the worst first
 CHECKS: MarkTable = {

@@ -14,7 +14,7 @@ from django.db.models.functions import Coalesce
 
 from jobs import invocation, operations
 from jobs.dashboard.job.presenters import JobView
-from jobs.dashboard.present import CHECKS, Mark
+from jobs.dashboard.present import ATTENTIONS, CHECKS, Mark, mark_of
 from jobs.models import Job, PullRequest, WorkerRequest
 from jobs.operations import InboxRow
 from jobs.states import REQUEST_OPEN, Attention, JobState, RequestKind, RequestState, Verdict
@@ -155,6 +155,12 @@ class Row:
         if self.removal.is_open:
             return "Starts again when its files are removed." if again else "Its files are being removed."
         return f"{'Running it again' if again else 'Removing it'} failed. {self.removal.error}"
+
+    @property
+    def mark(self) -> Mark:
+        """Return what the first job waits for a person to do, else its verdict or state."""
+        waits = "" if self.job.has_ended else self.job.attention
+        return mark_of(ATTENTIONS, waits) if waits in ATTENTIONS else self.views[0].chip
 
     @property
     def can_run_again(self) -> bool:

@@ -167,6 +167,7 @@ class InboxTests(TestCase):
         assert self.groups(verdict="pass") == {"ready": [other.id]}
         set_attention(ready.id, Attention.INPUT)
         assert self.groups(q="stack") == {"needs-you": [ready.id]}
+        assert Inbox.load(Filters()).groups[0].rows[0].mark.word == "input"
         assert old.target == ready.target
 
     def test_what_a_user_dismissed_comes_back_with_news(self) -> None:
