@@ -206,10 +206,6 @@ class CloudProvider(WorkerProvider):
         """Return whether a resource that was asked to go is still there."""
         return any(str(one) == str(resource) for one in await self.resources())
 
-    async def why_unreachable(self, name: str) -> str:
-        """Return why nothing can answer behind this machine (an emulator's), in words; empty: it can."""
-        return ""
-
     async def host_keys(self, name: str) -> Sequence[str]:
         """Return the public host keys that the machine published (`ssh-ed25519 AAAA...`); empty: none yet."""
         return []

@@ -7,7 +7,6 @@ import signal
 import threading
 from pathlib import Path
 
-from jobs.simulator.lean import LeanSimulator, OddSimulator
 from jobs.simulator.machines import SshdMachines
 from jobs.simulator.server import Simulator
 
@@ -20,8 +19,6 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--machines", type=Path, help="a real sshd and container behind each, kept here")
     parser.add_argument("--authorized", type=Path, help="the public keys that the machines let in")
-    parser.add_argument("--lean", action="store_true", help="offer little, as lesser emulators do")
-    parser.add_argument("--odd", action="store_true", help="the same, with paths and answers of its own")
     options = parser.parse_args()
     machines = None
     if options.machines:
@@ -31,8 +28,7 @@ def main() -> None:
     done = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: done.set())
-    kind = OddSimulator if options.odd else LeanSimulator if options.lean else Simulator
-    simulator = kind(state=options.state, seconds=options.seconds, machines=machines, port=options.port)
+    simulator = Simulator(state=options.state, seconds=options.seconds, machines=machines, port=options.port)
     with simulator:
         print(simulator.url, flush=True)
         done.wait()

@@ -33,9 +33,8 @@ FORMS = {
 }
 # lost-request: cut before it is carried out. lost-answer: cut after. twice: carried out twice.
 # lost-operation: carried out, and its operation is not to be found later. capacity: the operation fails.
-# odd-answer: carried out, and the answer is nothing that the client library can read. page: carried out,
-# and the answer is a page for people, as proxies write.
-OTHERS = ("lost-request", "lost-answer", "twice", "lost-operation", "capacity", "odd-answer", "page")
+# page: carried out, and the answer is a page for people, as proxies write.
+OTHERS = ("lost-request", "lost-answer", "twice", "lost-operation", "capacity", "page")
 
 
 @dataclass

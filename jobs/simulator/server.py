@@ -29,7 +29,7 @@ class Simulator(Reading):
 
     `state`: a file that outlives the process. `seconds`: how long operations take. `page_size`: the most
     that a list gives at once; `empty_pages` puts an empty one first. `projects`: those that exist (empty:
-    all). `lacks`: a regex of paths that do not exist, as in a lesser emulator.
+    all).
     `machines`: what stands behind the instances. `requests` are (method, path, requestId) as they came.
     """
 
@@ -50,7 +50,6 @@ class Simulator(Reading):
         self.faults: list[Fault] = []
         self.requests: list[tuple[str, str, str]] = []
         self.projects: tuple[str, ...] = ()
-        self.lacks = ""
         self._server = Server(("127.0.0.1", port), Handler)
         self._server.simulator = self
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
@@ -148,8 +147,6 @@ class Simulator(Reading):
                 raise ApiError(403, "", "", dict(faults.FORMS[fault]))
             if fault == "lost-request":
                 raise Cut
-            if self.lacks and re.search(self.lacks, path):
-                raise ApiError(404, "notFound", "Not Found")
             self.world.advance()
             try:
                 if path.lstrip("/").partition("/")[0] in around.SERVICES:
@@ -163,8 +160,6 @@ class Simulator(Reading):
                 self.world.keep()
             if fault == "lost-operation" and found.get("kind") == "compute#operation":
                 self.world.operations.pop(found["selfLink"].removeprefix(ROOT), None)
-            if fault == "odd-answer":
-                found = {**found, "id": "none"}
             if fault == "page":
                 raise Page
             if fault == "lost-answer":

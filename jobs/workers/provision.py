@@ -30,7 +30,7 @@ from jobs.workers.machines import (
     until_state,
 )
 from jobs.workers.ownership import is_anothers, machine_of, require_own
-from jobs.workers.readiness import nobody_answers, until_ready, what_is_missing
+from jobs.workers.readiness import until_ready, what_is_missing
 from jobs.workers.records import Facts, create_worker, replace_settings, set_row
 from jobs.workers.waiting import Seen, wait_until
 
@@ -123,7 +123,8 @@ async def bring_up(worker: Worker, step: Step = silent, *, make: bool = False) -
         worker = await _make(provider, worker, step)
         provider = cloud_of(worker, "Starting")
     worker = await _note_zone(provider, worker)
-    if why := await nobody_answers(provider, worker):
+    if worker.config.get("machine_only"):
+        why = "The machine runs, says its provider. It is a machine only: it was not asked over ssh."
         changed = instance is None or worker.state != WorkerState.BOOTING
         step(why)
         await bring_row(worker.id, WorkerState.BOOTING, why)

@@ -58,14 +58,6 @@ def _boot_failed(worker: Worker, said: Mapping[str, Any]) -> WorkerUnavailable:
     return error
 
 
-async def nobody_answers(provider: CloudProvider, worker: Worker) -> str:
-    """Return why the machine is not waited for; empty when it is."""
-    if worker.config.get("machine_only"):
-        return "The machine runs, says its provider. It is a machine only: it was not asked over ssh."
-    problem = await provider.why_unreachable(worker.name)
-    return f"The machine runs, says its provider. {problem}" if problem else ""
-
-
 async def _pin(provider: CloudProvider, worker: Worker, *, ask: bool) -> bool:
     """Pin the host keys that the machine published by way of its provider; return whether there are any.
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jobs.errors import OffloadError, WorkerUnavailable
+from jobs.errors import OffloadError
 from jobs.providers.base import CloudProvider, Instance, Price, Problem, Resource
 from jobs.providers.gce.compute import naming, prices
 from jobs.providers.gce.compute.api import load_library
@@ -172,18 +172,6 @@ class GceCloud(CloudProvider):
         hour = found.disks_month / prices.HOURS_PER_MONTH
         parts = {"machine": found.machine_hour, "disks": hour}
         return Price(found.machine_hour + hour, hour, found.as_of, found.source, parts=parts)
-
-    async def why_unreachable(self, name: str) -> str:
-        """Return why nothing answers: an endpoint that knows nothing of guests has no machines behind it."""
-        if not self.machines.api.is_elsewhere:
-            return ""
-        try:
-            if await self.machines.has_guest(name):
-                return ""
-        except WorkerUnavailable:  # asked too often: so there are guests
-            return ""
-        self.machines.api.warn_of_lack("guest attributes, so no machine behind its name can be verified")
-        return "The endpoint is an emulator without guests, so it was not waited for."
 
     async def host_keys(self, name: str) -> Sequence[str]:
         """Return the keys that the guest published; within ten seconds, without asking again."""

@@ -30,7 +30,6 @@ class GceCosProvider(Requests, WorkerProvider):
     kind = "gce-cos"
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        self._without_guest = False
         self._home = Path(str(config.get("home") or Path.home() / ".offload"))
         if config.get("simulated") and not config.get("endpoint"):
             # A simulated machine is never asked for at Google, whatever the environment says.
@@ -185,7 +184,7 @@ class GceCosProvider(Requests, WorkerProvider):
                 request_id=self.request_id(
                     "delete-disk",
                     str(disk.get("id") or ""),
-                    "" if disk.get("id") else "//",
+                    "",
                     await self.operations("disks", naming.data_disk(name)),
                 ),
             )
@@ -195,8 +194,7 @@ class GceCosProvider(Requests, WorkerProvider):
 
     async def disks(self) -> Sequence[Json]:
         """Return every disk with our labels, in all zones, as the API describes them."""
-        listing = self.everything("disks", f"Listing the disks of {self.settings.project}")
-        return await self.optional("disks", listing)
+        return await self.everything("disks", f"Listing the disks of {self.settings.project}")
 
     async def guest_attributes(self, name: str, namespace: str) -> Mapping[str, str]:
         """Return what the guest published in a namespace (`hostkeys`, `offload`); empty until it did."""
@@ -209,24 +207,10 @@ class GceCosProvider(Requests, WorkerProvider):
                 instance=name,
                 query_path=f"{namespace}/",
             )
-        except NotFound as error:
-            self._without_guest = isinstance(error, errors.NotOffered)
+        except NotFound:  # what Google says of what was not published
             return {}
-        except UsageError:  # an emulator that takes the verb for a mistake
-            if not self.api.is_elsewhere:
-                raise
-            self._without_guest = True
-            return {}
-        # Google says 404 of what was not published; an answer without values is the machine, or nothing.
-        self._without_guest = self.api.is_elsewhere and "queryValue" not in found
         items = (found.get("queryValue") or {}).get("items") or []
         return {str(one.get("key")): str(one.get("value", "")) for one in items}
-
-    async def has_guest(self, name: str) -> bool:
-        """Return whether the endpoint knows of guests at all, published anything or not."""
-        self._without_guest = False
-        await self.guest_attributes(name, "hostkeys")
-        return not self._without_guest
 
     async def host_keys(self, name: str) -> Sequence[str]:
         """Return the public host keys, `ssh-ed25519 AAAA...` each; empty until the machine published them."""
@@ -243,11 +227,6 @@ class GceCosProvider(Requests, WorkerProvider):
             start=start,
             port=1,
         )
-        if self.api.is_elsewhere and "contents" not in found:  # an emulator that answers with the machine
-            raise errors.NotOffered(
-                f"Reading the serial console of {name} failed: the endpoint does not offer "
-                "instances.getSerialPortOutput."
-            )
         return str(found.get("contents", "")), int(found.get("next", 0))
 
     async def resize(self, name: str, machine_type: str) -> None:

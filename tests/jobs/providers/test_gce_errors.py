@@ -11,7 +11,6 @@ from jobs.errors import (
     ConnectFailed,
     NoCapacity,
     NotConfigured,
-    NotFound,
     OffloadError,
     QuotaExceeded,
     UsageError,
@@ -19,7 +18,7 @@ from jobs.errors import (
 )
 from jobs.providers.base import InstanceState, Severity
 from jobs.providers.gce.compute import api, retry
-from jobs.providers.gce.compute.errors import NotOffered, NotReady, PolicyViolated, ended_badly, refused
+from jobs.providers.gce.compute.errors import NotReady, PolicyViolated, ended_badly, refused
 from jobs.providers.gce.compute.rest import Rest
 from tests.support.gce_server import NEVER, PROJECT, ZONE, Simulator, config, endpoint, provider
 
@@ -130,16 +129,6 @@ async def test_start_without_capacity(simulator: Simulator) -> None:
     assert await provider().failure("worker") is None
 
 
-async def test_stop_that_is_not_offered_is_no_success(simulator: Simulator) -> None:
-    await provider().create({}, "worker")
-    simulator.settle()
-    simulator.lacks = "stop$"
-    said = r"Stopping the machine worker failed: the endpoint does not offer instances\.stop \(Not Found\)"
-    with pytest.raises(NotOffered, match=said) as caught:
-        await provider().stop("worker")
-    assert api.ENDPOINT_VARIABLE in caught.value.hint
-
-
 async def test_answer_that_cannot_be_read(simulator: Simulator) -> None:
     await provider().create({}, "worker")
     simulator.fail("page", "GET .*instances")
@@ -148,14 +137,6 @@ async def test_answer_that_cannot_be_read(simulator: Simulator) -> None:
     simulator.fail("page", "GET .*instances$", times=10)
     with pytest.raises(WorkerUnavailable, match="not one of the Compute API"):
         await provider().list()
-
-
-async def test_json_that_only_the_library_cannot_read_is_taken_as_it_is(simulator: Simulator) -> None:
-    await provider().create({}, "worker")
-    simulator.fail("odd-answer", "GET .*instances/worker")
-    instance = await provider().get("worker")
-    assert instance
-    assert (instance.state, instance.data["id"]) == (InstanceState.CREATING, "none")
 
 
 async def test_quota_of_the_region(simulator: Simulator) -> None:
@@ -277,29 +258,6 @@ async def test_disk_that_is_in_use_is_not_deleted(simulator: Simulator) -> None:
 def test_configuration_is_complete() -> None:
     with pytest.raises(NotConfigured, match="strategy"):
         provider(**config(strategy="pigeon"))
-
-
-@pytest.mark.parametrize(
-    ("status", "message", "kind"),
-    [
-        (404, "gcplocal: no handler for POST /compute/v1/x. It may not be implemented yet.", NotOffered),
-        (404, "no handler for GET /compute/v1/projects/p/zones/z/machineTypes/t.", NotOffered),
-        (404, "404 page not found", NotOffered),
-        (404, "Cannot POST /compute/v1/projects/p/zones/z/instances/i/stop", NotOffered),
-        (404, "The requested URL was not found on the server.", NotOffered),
-        (404, "unknown error", NotOffered),
-        (404, "<!DOCTYPE html><title>404</title><p>Nothing here.</p>", NotOffered),
-        (404, "Compute resource not found: /compute/v1/projects/p/regions/r/subnetworks", NotOffered),
-        (501, "whatever", NotOffered),
-        (405, "Method Not Allowed", NotOffered),
-        (404, "The resource 'projects/p/zones/z/instances/i' was not found", NotFound),
-        (404, "Instance i not found in zone z", NotFound),
-    ],
-)
-def test_a_path_that_does_not_exist_is_no_resource_that_does_not(
-    status: int, message: str, kind: type[OffloadError]
-) -> None:
-    assert type(refused("Doing it", "p", status, "", message)) is kind
 
 
 @pytest.mark.parametrize(

@@ -509,12 +509,6 @@ async def test_what_stands_against_a_machine_is_said_before_it_is_asked_for(simu
         await preflight("big", plan, print)
     assert f"https://console.cloud.google.com/billing/linkedaccount?project={PROJECT}" in refused.value.hint
     simulator.world.account["billing"] = "billingAccounts/1"
-    said: list[str] = []
-    two = {"zones": [ZONE, "us-central1-b"]}
-    simulator.lacks = "zones/us-central1-b/machineTypes"
-    found = await preflight("new", {**plan, **two}, said.append)
-    assert found.zones == two["zones"], "a lesser emulator"
-    assert said == []
 
 
 async def test_a_key_with_a_passphrase_needs_an_agent(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from jobs.errors import NoCapacity, UsageError, WorkerUnavailable
+from jobs.errors import UsageError, WorkerUnavailable
 from jobs.providers.base import InstanceState
 from jobs.providers.gce.cloud import GceCloud
 from jobs.providers.gce.compute.template import read_spec
@@ -250,37 +250,6 @@ async def test_operation_that_was_lost(simulator: Simulator) -> None:
     simulator.settle()
     assert await provider().failure("worker") is None
     assert [one.state for one in await provider().list()] == [InstanceState.RUNNING]
-
-
-async def test_endpoint_that_offers_less(simulator: Simulator) -> None:
-    """Without operations to be listed, filters over zones, or answers that can be read."""
-    simulator.lacks = "aggregated/|operations$"
-    simulator.fail("odd-answer", "POST|DELETE", times=100)
-    for _ in range(2):  # twice within the hour: the ids of requests must not repeat
-        await provider().create({}, "worker")
-        for _ in range(2):
-            simulator.settle()
-            assert [one.state for one in await provider().list()] == [InstanceState.RUNNING]
-            await provider().stop("worker")
-            simulator.settle()
-            assert [one.state for one in await provider().list()] == [InstanceState.STOPPED]
-            await provider().start("worker")
-        await provider().delete("worker")
-        simulator.settle()
-        assert list(await provider().list()) == []
-        assert [one["name"] for one in await provider().disks()] == ["worker-data"]
-    assert await provider().failure("worker") is None
-
-
-async def test_endpoint_without_filters(simulator: Simulator) -> None:
-    simulator.no_filters = True
-    simulator.world.exhausted = [ZONE]
-    await provider().create({}, "worker")
-    simulator.settle()
-    assert isinstance(await provider().failure("worker"), NoCapacity)
-    simulator.world.exhausted = []
-    await provider().create({}, "worker")
-    assert [one.name for one in await provider().list()] == ["worker"]
 
 
 async def test_byte_fields_are_base64_and_guard_against_lost_changes(simulator: Simulator) -> None:

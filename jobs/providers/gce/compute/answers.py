@@ -1,4 +1,4 @@
-"""What an answer holds that Google's library could not read, or spreads over scopes. Pure."""
+"""What an answer says: of a refusal in any form, and of lists that spread over scopes. Pure."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from jobs.providers.gce.compute import errors
-
 Json = dict[str, Any]
-PLACES = ("zone", "region")
 
 
 def json_of(response: Any) -> Json | None:
@@ -44,17 +41,3 @@ def items(page: Mapping[str, Any]) -> list[Json]:
         lists = [part for scope in scopes for part in scope.values() if isinstance(part, list)]
         found = [one for part in lists for one in part]
     return [dict(one) for one in found if isinstance(one, Mapping) and one.get("name")]
-
-
-def require_asked(found: Mapping[str, Any], asked: Mapping[str, Any], doing: str) -> None:
-    """Raise `NotOffered` when an answer is another resource than that which was asked for by its name.
-
-    Emulators that route by a part of the path answer for a disk with the zone that it is in, or with a list.
-    """
-    names = [str(value) for key, value in asked.items() if key not in PLACES] or list(
-        map(str, asked.values())
-    )
-    answered = str(found.get("name") or "").rpartition("/")[2]
-    if "items" in found or (answered and names and not {answered, str(found.get("id"))} & set(names)):
-        what = found.get("kind") or "something else"
-        raise errors.NotOffered(f"{doing} failed: the endpoint answered with {what}.")

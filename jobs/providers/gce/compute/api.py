@@ -3,7 +3,6 @@
 The library is imported at first use (it takes seconds). `CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE` moves the
 endpoint, as it does for gcloud; plain http is taken for loopback only, and then no credentials are sent.
 A request that may be sent again (a read, or one with a requestId) is, when the answer was "later" or lost.
-An answer that is JSON and that the library cannot read (an emulator's) is taken as it is.
 """
 
 from __future__ import annotations
@@ -21,12 +20,10 @@ from typing import Any, TypeVar
 from jobs.errors import (
     ConnectFailed,
     NotConfigured,
-    NotFound,
     OffloadError,
-    UsageError,
     WorkerUnavailable,
 )
-from jobs.providers.gce.compute import answers, endpoints, errors, machine_state, paths, retry
+from jobs.providers.gce.compute import answers, endpoints, errors, machine_state, retry
 from jobs.providers.gce.compute.services import SERVICES
 from jobs.providers.gce.identity import credentials
 
@@ -97,12 +94,11 @@ def _client(service: str, endpoint: str | None) -> Any:
     )
     session = getattr(made.transport, "_session", None)
     if session is not None:
-        session.hooks["response"] += [*([paths.Root(session)] if endpoint else []), _hear]
+        session.hooks["response"] += [_hear]
     return _clients.setdefault((service, endpoint), made)
 
 
 _heard = threading.local()
-_lacks: set[tuple[str | None, str]] = set()
 
 
 def _hear(response: Any, *_: Any, **__: Any) -> None:
@@ -114,11 +110,6 @@ def _ask(ask: Callable[[], Any]) -> Json:
     _heard.response = None
     try:
         message = ask()
-    except _parse_error():
-        answer = answers.json_of(_heard.response)
-        if answer is None:
-            raise
-        return answer
     except (AttributeError, KeyError, TypeError) as error:
         # The library takes an error's body for one of Google's form.
         status = getattr(_heard.response, "status_code", 0)
@@ -174,17 +165,6 @@ class Api:
         self.project = project
         self._endpoint = endpoint
 
-    @property
-    def is_elsewhere(self) -> bool:
-        """Whether the endpoint is one that the environment named, which may offer less than Google's."""
-        return self._endpoint is not None
-
-    def warn_of_lack(self, what: str) -> None:
-        """Say once for each endpoint that it offers no `what`."""
-        if (self._endpoint, what) not in _lacks:
-            _lacks.add((self._endpoint, what))
-            logger.warning("%s offers no %s; going on without.", self._endpoint or "Google", what)
-
     async def call(
         self, service: str, verb: str, doing: str, body: Mapping[str, Any] | None = None, /, **fields: Any
     ) -> Json:
@@ -200,15 +180,9 @@ class Api:
             try:
                 return _ask(lambda: method(request=request, retry=None, timeout=CALL_SECONDS))
             except _parse_error() as error:
-                if "request_id" in fields:  # it was accepted; what came of it is seen on the resource
-                    return {}
                 raise _unreadable(doing, error) from error
 
-        with errors.naming_method(f"{service}.{verb}", doing):
-            found = await self._patiently(doing, once)
-            if verb == "get" and self.is_elsewhere:
-                answers.require_asked(found, fields, doing)
-            return found
+        return await self._patiently(doing, once)
 
     async def pages(self, service: str, verb: str, doing: str, /, **fields: Any) -> list[Json]:
         """Return everything a `list` or `aggregated_list` has, over all its pages."""
@@ -235,21 +209,12 @@ class Api:
                     return found
                 seen.append(token)
 
-        with errors.naming_method(f"{service}.{verb}", doing):
-            return await self._patiently(doing, once)
+        return await self._patiently(doing, once)
 
     async def history(self, service: str, target: str, /, **scope: str) -> list[Json]:
-        """Return the operations on what `target` ends a link to (`instances/worker`), newest first.
-
-        Empty where the endpoint keeps no list. A filter that it does not take is done without.
-        """
+        """Return the operations on what `target` ends a link to (`instances/worker`), newest first."""
         doing = f"Reading what was done to {target}"
-        try:
-            found = await self.pages(service, "list", doing, filter=f'targetLink eq ".*/{target}"', **scope)
-        except NotFound:
-            return []
-        except UsageError:
-            found = await self.pages(service, "list", doing, **scope)
+        found = await self.pages(service, "list", doing, filter=f'targetLink eq ".*/{target}"', **scope)
         of_it = [one for one in found if str(one.get("targetLink", "")).endswith(f"/{target}")]
         return sorted(of_it, key=lambda one: machine_state.when(str(one.get("insertTime", ""))), reverse=True)
 

@@ -9,8 +9,6 @@ The codes of operations are those that SkyPilot and gcpdiag look for; `..._STOCK
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from jobs.errors import (
     NoCapacity,
@@ -40,37 +38,6 @@ class AlreadyThere(UsageError):
     """Something of that name exists."""
 
     code = "already_exists"
-
-
-class NotOffered(NotFound):
-    """The endpoint has no such method (an emulator may lack some)."""
-
-    code = "not_offered"
-
-
-@contextmanager
-def naming_method(method: str, doing: str) -> Iterator[None]:
-    """Say which method the endpoint does not offer (`instances.stop`), together with its own message."""
-    try:
-        yield
-    except NotOffered as error:
-        service, _, verb = method.partition(".")
-        name = ".".join(re.sub("_(.)", lambda part: part[1].upper(), one) for one in (service, verb))
-        said = error.message.removeprefix(f"{doing} failed: ")
-        raise NotOffered(
-            f"{doing} failed: the endpoint does not offer {name} ({said.rstrip('.')}).",
-            hint="Is CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE meant to be set? Google's endpoint offers it.",
-        ) from error
-
-
-# What servers say, in their frameworks' words, of a path that they do not know. Google names the resource.
-NO_SUCH_PATH = re.compile(
-    r"not (?:be )?(?:yet )?(?:implemented|supported|found on (?:this|the) server)|unimplemented|unsupported"
-    r"|^\s*<(?:!doctype|html)|/compute/v1/|no (?:such )?(?:handler|route|method|endpoint)"
-    r"|(?:page|path|route|url|method|endpoint) not found"
-    r"|cannot (?:get|post|put|patch|delete) /|requested url|^(?:404\W*)?not found\W*$|^unknown error$|^$",
-    re.IGNORECASE,
-)
 
 
 class NotReady(WorkerUnavailable):
@@ -213,9 +180,6 @@ def _text(message: str) -> str:
 
 def _about_names(said: str, low: str, kind: str, project: str, status: int) -> OffloadError:
     """Return the error for an answer about what was named in the request."""
-    # First: what is said of an unknown path may hold words of it, as `machineTypes`.
-    if status in (405, 501) or (status == 404 and NO_SUCH_PATH.search(low)):
-        return NotOffered(said)
     if "unknown zone" in low or re.search(r"/zones/[^/']+' (was|is) not found", low):
         return NotConfigured(said, hint=f"See `gcloud compute zones list --project {project}`.")
     if "unknown region" in low or re.search(r"/regions/[^/']+' (was|is) not found", low):

@@ -91,7 +91,7 @@ class Inventory:
             if kind.scope == "global"
             else self._requests.spread(kind.service, doing)
         )
-        found = await self._requests.optional(kind.service, listing)
+        found = await listing
         return [(raw, naming.last(str(raw.get(kind.scope) or ""))) for raw in found]
 
     async def addresses(self) -> list[Resource]:

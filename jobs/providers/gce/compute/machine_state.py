@@ -25,19 +25,6 @@ STATES: Mapping[str, InstanceState] = {
     "STOPPED": InstanceState.STOPPED,
     "TERMINATED": InstanceState.STOPPED,
 }
-# Words of emulators that are not Google's; compared in capitals.
-_OTHER_WORDS: Mapping[str, InstanceState] = {
-    "ACTIVE": InstanceState.RUNNING,
-    "READY": InstanceState.RUNNING,
-    "STARTED": InstanceState.RUNNING,
-    "UP": InstanceState.RUNNING,
-    "DOWN": InstanceState.STOPPED,
-    "HALTED": InstanceState.STOPPED,
-    "OFF": InstanceState.STOPPED,
-    "SHUTDOWN": InstanceState.STOPPED,
-    "DELETING": InstanceState.DELETING,
-    "TERMINATING": InstanceState.DELETING,
-}
 DOWN = (InstanceState.STOPPING, InstanceState.STOPPED, InstanceState.DELETING)
 # Operation type -> why a machine is down, and the sentence for it.
 WHY_DOWN: Mapping[str, tuple[str, str]] = {
@@ -50,9 +37,8 @@ WHY_DOWN: Mapping[str, tuple[str, str]] = {
 
 
 def state_of(raw: Mapping[str, Any]) -> InstanceState:
-    """Return a machine's state. Without a status it is there, so it runs; an unknown word is a change."""
-    word = str(raw.get("status") or "RUNNING").upper()
-    return STATES.get(word) or _OTHER_WORDS.get(word) or InstanceState.CREATING
+    """Return a machine's state; an unknown word is a change that is under way."""
+    return STATES.get(str(raw.get("status")), InstanceState.CREATING)
 
 
 def view(raw: Mapping[str, Any], operations: Sequence[Mapping[str, Any]] = ()) -> Instance:

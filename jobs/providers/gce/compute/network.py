@@ -50,7 +50,6 @@ class Network:
         self._api = api
         self._settings = settings
         self._source = source
-        self._lacking: set[str] = set()
         self.firewall = f"{settings.network}-offload-ssh"[:63]
 
     def _parts(self) -> list[tuple[str, str, str, dict[str, str], Json]]:
@@ -113,17 +112,13 @@ class Network:
     async def ensure(self) -> Step | None:
         """Ask for the next part that is missing. None: all of it is there.
 
-        What an emulator does not offer is named in one step, and then done without. Raises `NotFound` when
-        a network of the user's does not exist, `UsageError` when a rule of our name says something else.
+        Raises `NotFound` when a network of the user's does not exist, `UsageError` when a rule of our name
+        says something else.
         """
-        settings = self._settings
-        if not settings.own_network and "networks" not in self._lacking:
-            step = await self._require_theirs()
-            if step is not None:
-                return step
+        if not self._settings.own_network:
+            name = self._settings.network
+            await self._api.call("networks", "get", f"Looking for the network {name}", network=name)
         for service, field, name, scope, body in self._parts():
-            if service in self._lacking:
-                continue
             found = await self._find(service, field, name, scope)
             if found is not None:
                 self._require_same(service, name, body, found)
@@ -140,30 +135,9 @@ class Network:
                 if "not ready" in error.message:
                     return Step(f"The {field} {name} waits for what it stands on.", asked=False)
                 raise
-            except errors.NotOffered:
-                if not self._api.is_elsewhere:
-                    raise
-                return self._without(service)
             self._accepted(operation, doing)
             return Step(f"{doing}.")
         return None
-
-    async def _require_theirs(self) -> Step | None:
-        """Raise `NotFound` when the user's network does not exist; an emulator may know no networks."""
-        name = self._settings.network
-        try:
-            await self._api.call("networks", "get", f"Looking for the network {name}", network=name)
-        except errors.NotOffered:
-            if not self._api.is_elsewhere:
-                raise
-            return self._without("networks")
-        return None
-
-    def _without(self, service: str) -> Step:
-        """Note that the endpoint lacks a service."""
-        self._lacking.add(service)
-        self._api.warn_of_lack(service)
-        return Step(f"Warning: the endpoint offers no {service}; going on without.", asked=False)
 
     async def _find(self, service: str, field: str, name: str, scope: Mapping[str, str]) -> Json | None:
         try:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 
-from jobs.errors import NotConfigured, NotFound, UsageError, WorkerUnavailable
+from jobs.errors import NotFound, UsageError
 from jobs.providers.gce.compute import errors, machine_state, naming
 from jobs.providers.gce.compute.api import Api, Json
 from jobs.providers.gce.compute.template import Settings
-
-ZONAL = ("disks", "instances")
 
 
 class Requests:
@@ -56,28 +53,13 @@ class Requests:
         self.require_accepted(operation, doing)
 
     def request_id(self, verb: str, target: str, intent: str, history: Sequence[Json]) -> str:
-        """Return the id of one intent. The newest operation is in it: what failed once may be asked again.
-
-        Without operations and times (an emulator's machine), two equal intents cannot be told apart.
-        """
-        if not history and intent.endswith("//"):
-            return str(uuid.uuid4())
+        """Return the id of one intent. The newest operation is in it: what failed once may be asked again."""
         newest = str(history[0].get("name")) if history else ""
         return naming.request_id(self.settings.project, self.settings.zone, verb, target, intent, newest)
 
     async def operations(self, collection: str, name: str) -> Sequence[Json]:
         """Return the operations on a resource of our zone that Google remembers, newest first."""
         return await self.api.history("zone_operations", f"{collection}/{name}", zone=self.settings.zone)
-
-    async def optional(self, service: str, listing: Awaitable[Sequence[Json]]) -> Sequence[Json]:
-        """Return what a listing returns; nothing, with a warning, where the endpoint lacks the service."""
-        try:
-            return await listing
-        except errors.NotOffered:
-            if self.api.is_elsewhere:
-                self.api.warn_of_lack(service.replace("_", " "))
-                return []
-            raise
 
     async def operations_if_down(self, raw: Json) -> Sequence[Json]:
         """Return the operations on a machine of our zone that is down or going down; else nothing."""
@@ -114,33 +96,10 @@ class Requests:
         return [raw for raw in found if naming.is_ours(raw, self.settings.owner)]
 
     async def spread(self, service: str, doing: str, wanted: str = "") -> Sequence[Json]:
-        """Return what a zonal or regional service has, everywhere. `wanted`: a filter, if it can be had.
-
-        What an emulator does not offer (filters, the aggregated list) is done without: there the zones of
-        the configuration are looked at one by one.
-        """
-        found: Sequence[Json] = []
-        for fields in ({"filter": wanted}, {}) if wanted else ({},):
-            try:
-                found = await self.api.pages(service, "aggregated_list", doing, **fields)
-                break
-            except (UsageError, NotFound):
-                if not fields and not self.api.is_elsewhere:
-                    raise
-            except WorkerUnavailable:  # an emulator that stumbles over a path that it does not know
-                if not self.api.is_elsewhere:
-                    raise
-        if found or not self.api.is_elsewhere:
-            return found
-        field = "zone" if service in ZONAL else "region"
-        first, *others = self.settings.all_zones if field == "zone" else self.settings.all_regions
-        lists = {first: await self.api.pages(service, "list", doing, **{field: first})}
-        for place in others:
-            try:
-                lists[place] = await self.api.pages(service, "list", doing, **{field: place})
-            except (UsageError, NotConfigured, NotFound):
-                continue  # an emulator need not know every zone that a worker might go to
-        return [{field: place, **raw} for place, part in lists.items() for raw in part]
+        """Return what a zonal or regional service has, everywhere. `wanted`: a filter."""
+        return await self.api.pages(
+            service, "aggregated_list", doing, **({"filter": wanted} if wanted else {})
+        )
 
 
 def _life(raw: Json) -> str:

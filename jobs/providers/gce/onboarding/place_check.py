@@ -11,7 +11,7 @@ from jobs.errors import NotFound, OffloadError
 from jobs.providers.base import Problem, Severity
 from jobs.providers.gce.compute import prices
 from jobs.providers.gce.compute.api import Api, Json
-from jobs.providers.gce.compute.errors import NotOffered, quota_link
+from jobs.providers.gce.compute.errors import quota_link
 from jobs.providers.gce.compute.strategies import EXTERNAL
 from jobs.providers.gce.compute.template import Settings, Spec
 
@@ -53,7 +53,7 @@ async def place(api: Api, settings: Settings, spec: Spec, project: Json) -> Sequ
     if isinstance(kind, OffloadError):
         command = f"gcloud compute machine-types list --zones {settings.zone} --project {settings.project}"
         text = f"There is no {spec.machine_type} in {settings.zone}."
-        absent = (isinstance(kind, NotFound) or kind.exit_code == 2) and not isinstance(kind, NotOffered)
+        absent = isinstance(kind, NotFound) or kind.exit_code == 2
         seen = Problem(Severity.FAIL, "machine type", text, command=command)
         problems.append(seen if absent else failed("machine type", kind, command))
     else:
@@ -77,8 +77,6 @@ async def _ask(api: Api, service: str, doing: str, **fields: Any) -> Json | Offl
 
 def failed(subject: str, error: OffloadError, command: str = "") -> Problem:
     """Return the line for an error: its remedy, and the command if there is a better one."""
-    if isinstance(error, NotOffered):  # an emulator: nothing is known, which is no fault
-        return Problem(Severity.WARN, subject, error.message, error.hint)
     if command and command in error.hint:
         return Problem(Severity.FAIL, subject, error.message, command=command)
     return Problem(Severity.FAIL, subject, error.message, error.hint, command)

@@ -39,8 +39,7 @@ async def preflight(name: str, config: Mapping[str, Any], say: Callable[[str], N
     """Return where a machine of this configuration can be made, and what it would take over.
 
     Raises what stands against it: `UsageError` (machine type, name or disk taken), `NotConfigured`
-    (credentials, project, API, billing, zone, network), `QuotaExceeded`. An endpoint that knows less than
-    Google's (an emulator) is not held against it: what it cannot tell is not asked for.
+    (credentials, project, API, billing, zone, network), `QuotaExceeded`.
     """
     naming.check_name(name)
     spec = read_spec({key: value for key, value in (config.get("spec") or {}).items() if key != "zone"})
@@ -70,8 +69,6 @@ async def preflight(name: str, config: Mapping[str, Any], say: Callable[[str], N
 async def _require_zone(api: Api, settings: Settings) -> None:
     try:
         await api.call("zones", "get", f"Looking for the zone {settings.zone}", zone=settings.zone)
-    except NotFound:
-        return
     except (UsageError, NotConfigured) as error:
         if "zone" not in error.message.lower():
             raise
@@ -92,8 +89,6 @@ async def _with_type(
             await api.call("machine_types", "get", doing, zone=settings.zone, machine_type=spec.machine_type)
         except UsageError:
             return True
-        except NotFound:
-            return False  # the endpoint has no list of them
         return False
 
     found = await asyncio.gather(*(lacks(one) for one in places))
