@@ -118,7 +118,7 @@ class Agents(ExecutionTest):
             {(call["task"], call["api"], call["status"]) for call in calls}, {("agent", "gemini", 200)}
         )
         self.assertTrue(any(call["input"] == 1 and call["output"] == 1 for call in calls), calls)
-        own = self.root / "home" / job.session / PROFILE
+        own = self.root / "agents" / job.session / PROFILE
         [session] = own.rglob("session-*.json*")
         told = self.agent_json(job)
         self.assertIn(told["session"][:8], session.name, "the agent keeps its sessions with the job")
@@ -139,7 +139,7 @@ class Agents(ExecutionTest):
         self.assertEqual(self.api.asked, [])
         job = await self.run_job("1", agent="gemini")
         self.assertEqual(self.template(), clean)
-        own = self.root / "home" / job.session / PROFILE / ".gemini"
+        own = self.root / "agents" / job.session / PROFILE / ".gemini"
         self.assertEqual((own / "settings.json").read_text(), clean[".gemini/settings.json"])
         self.assertFalse((own / "extensions").exists())
         self.assertEqual({t["id"]: t["state"] for t in job.tasks}["agent"], "succeeded")
@@ -150,7 +150,7 @@ class Agents(ExecutionTest):
         job = await self.run_job("1", agent="gemini")
         self.assertEqual({t["id"]: t["state"] for t in job.tasks}["agent"], "succeeded")
         self.assertFalse(proof.exists(), proof.exists() and proof.read_text())
-        self.assertEqual(list((self.root / "home" / job.session).rglob("plan.md")), [])
+        self.assertEqual(list((self.root / "agents" / job.session).rglob("plan.md")), [])
         self.assertNotIn(KEY, json.dumps([body for _, _, body in self.api.asked]))
         self.assertIn("exit_plan_mode", self.api.asked[-1][2], "the model tried")
         log = self.log(job, "agent")
