@@ -35,17 +35,25 @@ from jobs.workers import (
 from jobs.workers.container.check import check_container
 
 REACH_SECONDS = 20.0
+SLOW_SECONDS = 2.0  # after that the user is told what is waited for
 PRIVATE_DIR, PRIVATE_FILE = 0o700, 0o600
 
 
-async def check_everything(*, apply: bool = False) -> list[Problem]:
-    """Check everything; with `apply`, repair what needs no decision of the user."""
+async def check_everything(progress: Progress = silent, *, apply: bool = False) -> list[Problem]:
+    """Check everything; with `apply`, repair what needs no decision of the user.
+
+    `progress`: is told which workers have not answered after two seconds.
+    """
     problems = check_files(apply=apply)
     problems += await sync_to_async(_check_database)()
     await sync_to_async(ensure_local_worker)()
     workers = [worker async for worker in Worker.objects.all()]
     problems += _check_choices({worker.name for worker in workers})
-    for found in await asyncio.gather(*(_check_worker(worker) for worker in workers)):
+    checks = {worker.name: asyncio.ensure_future(_check_worker(worker)) for worker in workers}
+    await asyncio.wait(checks.values(), timeout=SLOW_SECONDS)
+    if slow := [name for name, check in checks.items() if not check.done()]:
+        progress(f"Waiting for {', '.join(slow)} (at most {REACH_SECONDS:g} seconds)")
+    for found in await asyncio.gather(*checks.values()):
         problems += found
     return problems
 

@@ -162,7 +162,7 @@ async def test_the_network_stalls_in_the_middle_of_a_job(far: FarWorker, tmp_pat
             await asyncio.to_thread(loop.__exit__, None, None, None)
 
 
-async def test_a_listing_asks_all_workers_at_once(far: FarWorker) -> None:
+async def test_a_listing_and_doctor_ask_all_workers_at_once(far: FarWorker) -> None:
     names = ("one", "two", "three")
     async with AsyncExitStack() as stack:
         proxies = [await stack.enter_async_context(FaultProxy(far.sshd.port)) for _ in names]
@@ -181,6 +181,16 @@ async def test_a_listing_asks_all_workers_at_once(far: FarWorker) -> None:
         out, err = await asyncio.to_thread(listing.communicate, timeout=60)
         states = {worker["name"]: worker["state"] for worker in json.loads(out)["workers"]}
         assert {states[name] for name in names} == {"ready"}, err
+        for proxy in proxies:
+            proxy.stall()
+        doctor = await asyncio.to_thread(far.cli.start, "doctor")
+        assert doctor.stderr is not None
+        waiting = await asyncio.to_thread(doctor.stderr.readline)
+        for proxy in proxies:
+            proxy.resume()
+        assert "PASS  worker three" in (await asyncio.to_thread(doctor.communicate, timeout=60))[0]
+        assert waiting.startswith("Waiting for "), waiting
+        assert all(name in waiting for name in names), waiting
         for name in names:
             await asyncio.to_thread(far.cli.run, "fleet", "rm", name)
 

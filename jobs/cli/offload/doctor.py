@@ -33,7 +33,7 @@ async def run(request: Request) -> int:
         return await _doctor_of_worker(request)
     if request.forget_host_key:
         raise UsageError("--forget-host-key needs a worker.", hint="Name it: doctor WORKER.")
-    problems = await operations.check_everything(apply=request.apply)
+    problems = await operations.check_everything(say, apply=request.apply)
     config = settings.OFFLOAD
     values = _values(config)
     if request.json:
