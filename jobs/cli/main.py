@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -26,6 +27,8 @@ _WITHOUT_DJANGO = ("help", "version", "completion")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command of Offload and return its exit code. `arguments`: without the program's name."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # what the locale's character set lacks is no error
     remember_zone()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "offload_web.settings")
     if words[:1] == ["__complete"]:

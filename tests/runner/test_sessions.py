@@ -364,3 +364,18 @@ def test_a_server_of_an_older_version_is_found(root: RunnerRoot, tmp_path: Path)
     subprocess.run([*old, "kill-server"], env=env, check=True)
     root.start()
     assert SESSION in root.tmux("list-sessions")
+
+
+def test_text_is_utf8_in_a_locale_that_says_otherwise(root: RunnerRoot) -> None:
+    """`peek` read the screen in the locale's character set."""
+    options = root.layout.runner_argv("")[1:]
+    options = options[: options.index(root.layout.runner(""))]
+    show = "import sys; print(sys.flags.utf8_mode, ascii(sys.stdin.read()))"
+    done = subprocess.run(
+        [root.python, *options, "-c", show],
+        input="ü→".encode(),
+        env={**os.environ, "LC_ALL": "C.UTF-8"},  # where Python does not choose the mode by itself
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout == b"1 '\\xfc\\u2192'\n"

@@ -29,8 +29,8 @@ PROTOCOL = 1
 MAGIC = "offload-runner"
 PLAN_SCHEMA = "offload-plan/1"
 # How Python is told to leave the worker's site packages, `PYTHON*` variables and start-up files alone: a
-# broken one would keep the runner from starting.
-ISOLATED = ("-I", "-S")
+# broken one would keep the runner from starting. Text and file names are UTF-8 whatever the locale is.
+ISOLATED = ("-I", "-S", "-X", "utf8")
 
 # Journal event kinds.
 PREPARED = "prepared"  # sha, base_sha, base_ref, merge_base, worktree

@@ -54,6 +54,10 @@ def test_from_launch_to_removal(cli: Cli, shop: RepoBuilder) -> None:
     assert test["exit_code"] == 0
     assert Path(test["log"]).exists()
 
+    cli.env["PYTHONIOENCODING"] = "iso-8859-1:strict"  # as in a locale that is not UTF-8
+    assert "? pass" in cli.run("offload", "ls").stdout, "what the locale lacks is replaced"
+    del cli.env["PYTHONIOENCODING"]
+
     text = cli.run("offload", "status", *where).stdout
     assert "Not isolated: the job's code runs as the user of local" in text
     assert "Known from the journal on local" in text

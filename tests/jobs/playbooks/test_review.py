@@ -12,7 +12,7 @@ import pytest
 from jobs.errors import UsageError
 from jobs.playbooks import registry
 from jobs.playbooks.base import RepositoryFacts
-from jobs.remote.offload_runner.protocol import Plan, Task, load_plan
+from jobs.remote.offload_runner.protocol import ISOLATED, Plan, Task, load_plan
 from tests.jobs.playbooks.facts import context, facts
 from tests.support.git_repos import RepoBuilder
 
@@ -61,7 +61,7 @@ def test_the_whole_review_of_a_node_project() -> None:
     assert (synthesis.when, synthesis.evidence) == ("always", False)
     assert set(synthesis.needs) == set(tasks) - {"synthesis"}
     assert tasks["proof"].argv == [
-        "{python}", "-I", "-S", "{runner}", "--root", "{root}",
+        "{python}", *ISOLATED, "{runner}", "--root", "{root}",
         "step", "proof", "--session", "offload-shop-7-review",
     ]  # fmt: skip
     assert plan.job["target"] == "#7"
