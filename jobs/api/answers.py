@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 from typing_extensions import TypedDict
@@ -95,6 +95,3 @@ class DraftsAnswer(TypedDict):
 
     schema: Schema
     drafts: list[DraftJson]
-
-
-ERRORS: dict[Any, Any] = {(400, 401, 403, 404, 405, 409, 422, 429, 500, 502, 503, 504): ErrorAnswer}

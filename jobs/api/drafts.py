@@ -11,7 +11,7 @@ from pydantic import Field
 
 from jobs import outbox
 from jobs.api.access import caller_of, needs
-from jobs.api.answers import ERRORS, DraftAnswer, DraftsAnswer, Id, PreviewAnswer
+from jobs.api.answers import DraftAnswer, DraftsAnswer, Id, PreviewAnswer
 from jobs.errors import Refused
 from jobs.operations import read_job
 from jobs.serializers import SCHEMA, draft_json, preview_json
@@ -39,21 +39,19 @@ async def _answer(number: int) -> DraftAnswer:
     return {"schema": SCHEMA, "draft": draft_json(await outbox.get_draft(str(number)))}
 
 
-@router.get("", auth=READ, response={200: DraftsAnswer, **ERRORS}, summary="List drafts")
+@router.get("", auth=READ, response={200: DraftsAnswer}, summary="List drafts")
 async def list_drafts(request: HttpRequest) -> DraftsAnswer:
     """Return the drafts that were neither sent nor dropped."""
     return {"schema": SCHEMA, "drafts": [draft_json(draft) for draft in await outbox.list_drafts()]}
 
 
-@router.get("/{int:number}", auth=READ, response={200: DraftAnswer, **ERRORS}, summary="One draft")
+@router.get("/{int:number}", auth=READ, response={200: DraftAnswer}, summary="One draft")
 async def get_draft(request: HttpRequest, number: Id) -> DraftAnswer:
     """Return a draft."""
     return await _answer(number)
 
 
-@router.get(
-    "/{int:number}/preview", auth=READ, response={200: PreviewAnswer, **ERRORS}, summary="Preview a draft"
-)
+@router.get("/{int:number}/preview", auth=READ, response={200: PreviewAnswer}, summary="Preview a draft")
 async def preview(request: HttpRequest, number: Id) -> PreviewAnswer:
     """Return a draft exactly as it would appear now. The forge is asked for the diff; nothing is posted."""
     draft = await outbox.get_draft(str(number))
@@ -61,21 +59,21 @@ async def preview(request: HttpRequest, number: Id) -> PreviewAnswer:
     return {"schema": SCHEMA, "draft": {**draft_json(draft), "preview": preview_json(shown)}}
 
 
-@router.post("", auth=SEND, response={201: DraftAnswer, **ERRORS}, summary="Draft a review")
+@router.post("", auth=SEND, response={201: DraftAnswer}, summary="Draft a review")
 async def make(request: HttpRequest, body: NewDraftBody) -> Status[DraftAnswer]:
     """Make a draft of a review from a job's assessment. Nothing is posted."""
     draft = await outbox.make_review(await read_job(body.job), body.verdict, caller_of(request).name)
     return Status(201, await _answer(draft.id))
 
 
-@router.delete("/{int:number}", auth=SEND, response={200: DraftAnswer, **ERRORS}, summary="Drop a draft")
+@router.delete("/{int:number}", auth=SEND, response={200: DraftAnswer}, summary="Drop a draft")
 async def drop(request: HttpRequest, number: Id) -> DraftAnswer:
     """Drop a draft, so that it is never sent."""
     await outbox.drop_draft(await outbox.get_draft(str(number)))
     return await _answer(number)
 
 
-@router.post("/{int:number}/send", auth=SEND, response={200: DraftAnswer, **ERRORS}, summary="Send a draft")
+@router.post("/{int:number}/send", auth=SEND, response={200: DraftAnswer}, summary="Send a draft")
 async def send(request: HttpRequest, number: Id, body: SendBody) -> DraftAnswer:
     """Post a draft, once, as the preview with this digest showed it; after a person said yes to that."""
     draft = await outbox.get_draft(str(number))

@@ -13,7 +13,7 @@ from ninja import Query, Router, Schema
 from pydantic import Field
 
 from jobs.api.access import Caller, caller_of, needs
-from jobs.api.answers import ERRORS, Id
+from jobs.api.answers import Id
 from jobs.api.errors import TooManyStreams
 from jobs.errors import UsageError
 from jobs.models import JobEvent
@@ -45,7 +45,7 @@ class StreamQuery(Schema):
 @router.get(
     "",
     auth=needs(Scope.READ),
-    response={200: None, **ERRORS},
+    response={200: None},
     openapi_extra={"responses": {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}},
     summary="Follow events",
 )

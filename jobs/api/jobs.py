@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints
 
 from jobs import execution
 from jobs.api.access import caller_of, needs
-from jobs.api.answers import ERRORS, EventsAnswer, Id, JobAnswer, JobsAnswer, Limit, Name, Text
+from jobs.api.answers import EventsAnswer, Id, JobAnswer, JobsAnswer, Limit, Name, Text
 from jobs.errors import NotFound, Refused
 from jobs.models import Job
 from jobs.operations import JobFilter, NewJob, read_events, read_job, read_jobs, submit_job
@@ -96,7 +96,7 @@ def text_answer(data: bytes, kind: str = "text/plain", **headers: str) -> HttpRe
     )
 
 
-@router.get("", auth=READ, response={200: JobsAnswer, **ERRORS}, summary="List jobs")
+@router.get("", auth=READ, response={200: JobsAnswer}, summary="List jobs")
 async def list_jobs(request: HttpRequest, query: Query[JobQuery]) -> JobsAnswer:
     """Return jobs as last observed, newest first."""
     wanted = JobFilter(
@@ -112,15 +112,13 @@ async def list_jobs(request: HttpRequest, query: Query[JobQuery]) -> JobsAnswer:
     }
 
 
-@router.get("/{int:job_id}", auth=READ, response={200: JobAnswer, **ERRORS}, summary="One job")
+@router.get("/{int:job_id}", auth=READ, response={200: JobAnswer}, summary="One job")
 async def get_job(request: HttpRequest, job_id: Id) -> JobAnswer:
     """Return a job as last observed."""
     return job_answer(await read_job(job_id))
 
 
-@router.get(
-    "/{int:job_id}/events", auth=READ, response={200: EventsAnswer, **ERRORS}, summary="The events of a job"
-)
+@router.get("/{int:job_id}/events", auth=READ, response={200: EventsAnswer}, summary="The events of a job")
 async def list_events(request: HttpRequest, job_id: Id, query: Query[EventQuery]) -> EventsAnswer:
     """Return the events of a job, oldest first."""
     await read_job(job_id)
@@ -136,7 +134,7 @@ async def list_events(request: HttpRequest, job_id: Id, query: Query[EventQuery]
 @router.get(
     "/{int:job_id}/tasks/{task}/log",
     auth=READ,
-    response={200: None, **ERRORS},
+    response={200: None},
     openapi_extra=_TEXT,
     summary="A part of the log of a task",
 )
@@ -154,7 +152,7 @@ async def get_log(request: HttpRequest, job_id: Id, task: Name, query: Query[Log
 @router.get(
     "/{int:job_id}/diff",
     auth=READ,
-    response={200: None, **ERRORS},
+    response={200: None},
     openapi_extra=_TEXT,
     summary="The change under review",
 )
@@ -168,7 +166,7 @@ async def get_diff(request: HttpRequest, job_id: Id, query: Query[DiffQuery]) ->
 @router.get(
     "/{int:job_id}/assessment",
     auth=READ,
-    response={200: None, **ERRORS},
+    response={200: None},
     openapi_extra={"responses": {200: {"content": {"text/markdown": {"schema": {"type": "string"}}}}}},
     summary="The assessment of a job",
 )
@@ -182,20 +180,20 @@ async def get_assessment(request: HttpRequest, job_id: Id) -> HttpResponse:
     return text_answer(job.assessment.encode(), "text/markdown")
 
 
-@router.post("", auth=LAUNCH, response={200: JobAnswer, 201: JobAnswer, **ERRORS}, summary="Submit a job")
+@router.post("", auth=LAUNCH, response={200: JobAnswer, 201: JobAnswer}, summary="Submit a job")
 async def submit(request: HttpRequest, body: NewJobBody) -> Status[JobAnswer]:
     """Submit a job; the dashboard's reconciler launches it. 200: an equal job exists and is returned."""
     job, created = await submit_job(NewJob(**body.dict()), caller_of(request).name)
     return Status(201 if created else 200, job_answer(await read_job(job.id)))
 
 
-@router.post("/{int:job_id}/cancel", auth=LAUNCH, response={202: JobAnswer, **ERRORS}, summary="Cancel a job")
+@router.post("/{int:job_id}/cancel", auth=LAUNCH, response={202: JobAnswer}, summary="Cancel a job")
 async def cancel(request: HttpRequest, job_id: Id) -> Status[JobAnswer]:
     """Request that a job is cancelled; its state shows how far that is."""
     return Status(202, job_answer(await execution.request_cancel(job_id, caller_of(request).name)))
 
 
-@router.post("/{int:job_id}/resume", auth=LAUNCH, response={202: JobAnswer, **ERRORS}, summary="Resume a job")
+@router.post("/{int:job_id}/resume", auth=LAUNCH, response={202: JobAnswer}, summary="Resume a job")
 async def resume(request: HttpRequest, job_id: Id) -> Status[JobAnswer]:
     """Queue an interrupted, failed or cancelled job again, at its first unfinished task."""
     job = await read_job(job_id)
@@ -205,7 +203,7 @@ async def resume(request: HttpRequest, job_id: Id) -> Status[JobAnswer]:
 
 
 @router.delete(
-    "/{int:job_id}", auth=LAUNCH, response={202: JobAnswer, **ERRORS}, summary="Remove a job from its worker"
+    "/{int:job_id}", auth=LAUNCH, response={202: JobAnswer}, summary="Remove a job from its worker"
 )
 async def remove(request: HttpRequest, job_id: Id, query: Query[ForceQuery]) -> Status[JobAnswer]:
     """Request that session and worktree are removed; record, log and assessment stay.

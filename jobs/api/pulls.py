@@ -7,7 +7,7 @@ from ninja import Query, Router, Schema
 from pydantic import Field
 
 from jobs.api.access import needs
-from jobs.api.answers import ERRORS, Id, Limit, PullsAnswer, Text
+from jobs.api.answers import Id, Limit, PullsAnswer, Text
 from jobs.operations import list_pulls_of_known
 from jobs.serializers import SCHEMA, pull_json
 from jobs.states import Scope
@@ -23,9 +23,7 @@ class PullQuery(Schema):
     skip: Id = Field(0, description="Leave out so many at the start.")
 
 
-@router.get(
-    "", auth=needs(Scope.READ), response={200: PullsAnswer, **ERRORS}, summary="List open pull requests"
-)
+@router.get("", auth=needs(Scope.READ), response={200: PullsAnswer}, summary="List open pull requests")
 async def list_pulls(request: HttpRequest, query: Query[PullQuery]) -> PullsAnswer:
     """Return the open pull requests of a repository, the last changed first."""
     warnings: list[str] = []
