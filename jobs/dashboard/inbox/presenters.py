@@ -35,7 +35,7 @@ _NEEDS = _PRESENT & (
 )
 _AT_WORK = (JobState.PREPARING, JobState.RUNNING, JobState.CANCELLING)
 # Name in the address -> (heading, condition on a job). A row is in the first group that has one of its jobs,
-# unless a user snoozed it or marked it as done.
+# unless a user snoozed it or marked it as done, or its pull request is closed and it would be ready.
 GROUPS: Mapping[str, tuple[str, Q]] = {
     "needs-you": ("Needs you", _NEEDS),
     "ready": ("Ready to act", _PRESENT & Q(state=JobState.SUCCEEDED) & ~Q(verdict=Verdict.NONE)),
@@ -213,7 +213,7 @@ class Inbox:
 
     @classmethod
     def load(cls, filters: Filters) -> Inbox:
-        """Sort the targets into groups, in four queries."""
+        """Sort the targets into groups, in five queries."""
         seen, dismissed = operations.newest_event(), operations.list_dismissed()
         members: dict[str, list[InboxRow]] = {key: [] for key in GROUPS}
         names = list(GROUPS)
@@ -221,8 +221,16 @@ class Inbox:
         def add(row: InboxRow, group: str) -> None:
             members[group if row not in dismissed else SNOOZED if dismissed[row] else DONE].append(row)
 
+        closed = {
+            InboxRow(repository, f"#{number}")
+            for repository, number in PullRequest.objects.exclude(state="open").values_list(
+                "repository_id", "number"
+            )
+        }
         for repository, target, rank in _ranked(filters):
-            add(InboxRow(repository, target), names[rank])
+            row = InboxRow(repository, target)
+            # There is nothing to act on any more when a pull request is merged or closed.
+            add(row, DONE if names[rank] == "ready" and row in closed else names[rank])
         for repository, number in _without_job(filters):
             add(InboxRow(repository, f"#{number}"), NO_JOB)
         return cls(filters, members, dismissed, seen)
@@ -305,6 +313,11 @@ class Inbox:
     def total(self) -> int:
         """Return how many rows the filters leave."""
         return sum(self.counts.values())
+
+    @property
+    def has_unreviewed(self) -> bool:
+        """Return whether open pull requests without a job are shown."""
+        return bool(self.members[NO_JOB]) and self.filters.group in ("", NO_JOB)
 
     @property
     def empty(self) -> bool:

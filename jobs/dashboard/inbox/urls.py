@@ -8,6 +8,7 @@ urlpatterns = [
     path("", views.job_list, name="list"),
     path("live/", views.job_list_live, name="list-live"),
     path("inbox/", views.mark_rows, name="mark"),
+    path("inbox/review/", views.review_rows, name="review-rows"),
     path("inbox/pulls/", views.read_pulls, name="read-pulls"),
     path("jobs/new/", views.launch, name="launch"),
 ]

@@ -88,14 +88,42 @@ def mark_rows(request: HttpRequest) -> HttpResponse:
 
 
 @require_POST
+async def review_rows(request: HttpRequest) -> HttpResponse:
+    """Submit a review of each selected pull request; one that has its review already keeps it."""
+    keys = request.POST.getlist("row")[:MOST_ROWS]
+    rows = [row for row in map(_read_key, keys) if row is not None and row.target.startswith("#")]
+    wanted = Repository.objects.filter(id__in={row.repository_id for row in rows})
+    slugs = {repository.id: repository.slug async for repository in wanted}
+    count, refusals = 0, []
+    for row in rows:
+        if row.repository_id not in slugs:
+            continue
+        new = operations.NewJob(row.target, repository=slugs[row.repository_id])
+        try:
+            _, created = await operations.submit_job(new, actor_of(request))
+        except OffloadError as error:
+            refusals.append(str(error))
+        else:
+            count += created
+    # One refusal is often that of all: the repository is not trusted.
+    text = " ".join([f"{count} review{'' if count == 1 else 's'} submitted.", *dict.fromkeys(refusals)])
+    return await _answer(request, text, failed=bool(refusals))
+
+
+@require_POST
 async def read_pulls(request: HttpRequest) -> HttpResponse:
     """Read the pull requests of all repositories from their forges."""
     warnings: list[str] = []
     await operations.refresh_inbox(warnings.append)
     text = " ".join(warnings) or "The pull requests are as their forges have them."
+    return await _answer(request, text, failed=bool(warnings))
+
+
+async def _answer(request: HttpRequest, text: str, *, failed: bool) -> HttpResponse:
+    """Say what came of a form: in the open page, or after a return to it."""
     if request.headers.get("HX-Request"):
-        return HttpResponse(text, status=409 if warnings else 200, content_type="text/plain")
-    await sync_to_async(messages.add_message)(request, messages.ERROR if warnings else messages.SUCCESS, text)
+        return HttpResponse(text, status=409 if failed else 200, content_type="text/plain")
+    await sync_to_async(messages.add_message)(request, messages.ERROR if failed else messages.SUCCESS, text)
     return HttpResponseRedirect(reverse("jobs:list"))
 
 

@@ -80,7 +80,7 @@ document.addEventListener("submit", (event) => {
   const stays = current() !== null;
   void post(button.getAttribute("formaction") ?? form.action, data).then((text) => {
     if (text === null) return;
-    if (words) clearSelection();
+    if (button.value) clearSelection();
     document.dispatchEvent(new Event("offload:refresh"));
     if (stays) document.addEventListener("offload:morphed", () => current() ?? focusRow(place), { once: true });
     marked = button.name === "done" || button.name === "snooze" ? keys : [];

@@ -143,7 +143,7 @@ class InboxTests(TestCase):
             head_sha="a", details_sha="a",
             checks=[{"outcome": "success"}, {"outcome": "failure"}, {"outcome": "neutral"}],
         )  # fmt: skip
-        with self.assertNumQueries(7):
+        with self.assertNumQueries(8):
             rows = Inbox.load(Filters()).groups[0].rows
         assert [view.job.id for view in rows[1].views] == [review.id, ready.id]
         assert (rows[1].title, rows[0].title) == ("Stack", "")
@@ -163,6 +163,10 @@ class InboxTests(TestCase):
             3,
         ]
         assert Inbox.load(Filters(repository="acme/other")).counts["no-job"] == 0
+        # A verdict on a pull request that was merged needs no one; a job that failed does.
+        PullRequest.objects.filter(id=pull.id).update(state="merged")
+        assert self.groups(q="stack") == {"done": [review.id]}
+        PullRequest.objects.filter(id=pull.id).update(state="open")
         # A verdict that a newer job of the same action replaced is not found.
         assert self.groups(verdict="pass") == {"ready": [other.id]}
         set_attention(ready.id, Attention.INPUT)

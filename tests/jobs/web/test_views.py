@@ -63,6 +63,23 @@ class PageTests(TransactionTestCase):
         for bad in ({"seen": "x", "done": key}, {"seen": seen}):
             assert self.client.post("/inbox/", bad).status_code == 400
 
+    def test_selected_pull_requests_are_reviewed(self) -> None:
+        repository = make_repository("demo", url="/srv/demo.git")
+        strange = make_repository("acme/tinycart")
+        keys = [
+            f"{repository.id}:#4",
+            f"{repository.id}:#5",
+            f"{strange.id}:#6",
+            f"{repository.id}:main",
+            "x",
+        ]
+        answer = self.client.post("/inbox/review/", {"row": keys}, headers={"HX-Request": "true"})
+        self.assertContains(answer, "2 reviews submitted.", status_code=409)
+        self.assertContains(answer, "acme/tinycart.git is not trusted yet", status_code=409)
+        assert sorted(Job.objects.values_list("target", "action")) == [("#4", "review"), ("#5", "review")]
+        answer = self.client.post("/inbox/review/", {"row": keys[:2]}, follow=True)
+        self.assertContains(answer, "0 reviews submitted.")
+
     def test_a_job_is_run_again(self) -> None:
         ended = make_job(verdict=Verdict.PASS, options={"agent": "gemini", "placement": "why"})
         self.client.post(f"/jobs/{ended.id}/again/")
