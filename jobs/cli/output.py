@@ -214,7 +214,8 @@ def print_outcome(job: Job) -> None:
         )
         return
     text, name = _VERDICT[Verdict(job.verdict)]
-    print(f"Verdict on {job.target} at {job.sha[:10]}: {colour(text, name)}")
+    which = f":{job.name}" if job.name else ""
+    print(f"Verdict on {job.target}{which} at {job.sha[:10]}: {colour(text, name)}")
     for finding in job.findings:
         where = (
             f" ({finding['file']}" + (f":{finding['line']})" if finding.get("line") else ")")

@@ -117,6 +117,15 @@ class Request:
             repository=repository, target=target.shown, action=self.action(), name=target.name or None
         )
 
+    async def jobs(self) -> list[Job]:
+        """Return the jobs of all targets, each once. Raises as `job` when one of them names none."""
+        from jobs.cli.verbs import ACTIONS
+
+        named = len(self.words) > 1 and self.words[-1] in ACTIONS
+        targets, action = (self.words[:-1], self.words[-1:]) if named else (self.words, [])
+        found = [await Request([target, *action], self.options).job() for target in targets]
+        return list({job.id: job for job in found}.values())
+
     async def confirm(self, question: str) -> bool:
         """Ask a yes-or-no question. --yes answers it; without a terminal the answer is no."""
         if self.yes:

@@ -1,18 +1,41 @@
-"""The jobs of one command with several targets: start, wait, and report; one failure stops no other job."""
+"""The jobs of one command with several targets. One that fails stops no other."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from jobs import execution, invocation, serializers
 from jobs.cli.output import print_json, print_outcome, say
+from jobs.cli.parser import print_error_json
 from jobs.cli.request import Request
 from jobs.cli.table import job_lines
 from jobs.cli.waiting import archive, exit_code
 from jobs.errors import OffloadError
 from jobs.models import Job
+
+
+async def act_on_each(request: Request, act: Callable[[Request, Job], Awaitable[int]]) -> int:
+    """Find the jobs of all targets, then act on one after the other; return the first exit code but 0.
+
+    A target without a job raises before anything is done. With --json each job prints an object of its own.
+    """
+    jobs = await request.jobs()
+    if len(jobs) == 1:
+        return await act(request, jobs[0])
+    codes = []
+    for job in jobs:
+        try:
+            codes.append(await act(request, job))
+        except OffloadError as error:
+            codes.append(error.exit_code)
+            if request.json:
+                message = invocation.render_commands(f"{job.session}: {error.message}")
+                print_error_json(error.code, message, invocation.render_commands(error.hint))
+            else:
+                say(f"{job.session}: {error.message}\n{error.hint}".strip())
+    return next(filter(None, codes), 0)
 
 
 class SeveralJobs:

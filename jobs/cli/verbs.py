@@ -119,8 +119,9 @@ class Verb:
 
 
 _JOB = "TARGET [ACTION]"
+_JOBS = "TARGET... [ACTION]"
 LAUNCH = Verb(
-    "TARGET... [ACTION]",
+    _JOBS,
     "Start a job on a pull request or a branch, or re-attach to it; or start several at once.",
     {
         "repo": REPO,
@@ -179,7 +180,7 @@ OFFLOAD: Mapping[str, Verb] = {
         example="""  {offload} ls --watch
   {offload} ls -R owner/repo -s running -s queued
   {offload} ls --json | jq '.jobs[] | select(.verdict == "fail") | .number'
-  {offload} rm "$({offload} ls -q -s cancelled -L 1)\"""",
+  {offload} rm $({offload} ls -q -s cancelled)""",
     ),
     "status": Verb(
         "[TARGET [ACTION]]",
@@ -217,21 +218,21 @@ OFFLOAD: Mapping[str, Verb] = {
         example="  {offload} logs 123 review test --follow",
     ),
     "wait": Verb(
-        _JOB,
-        "Wait until a job has ended; the exit code is the outcome.",
+        _JOBS,
+        "Wait until jobs have ended; the exit code is the outcome, the first that is not 0.",
         {"repo": REPO, "timeout": LAUNCH.options["timeout"], "json": JSON},
         details="Exit codes: 0 pass, 20 needs_work or fail, 10 failed, 12 cancelled, 124 timeout (the job "
         "keeps running).",
         example="  {offload} wait 123 review --timeout 10m --json",
     ),
     "cancel": Verb(
-        _JOB,
-        "Stop a job and return when its processes have ended. Its worktree and logs stay.",
+        _JOBS,
+        "Stop jobs and return when their processes have ended. Their worktrees and logs stay.",
         {"repo": REPO, "json": JSON},
     ),
     "rm": Verb(
-        _JOB,
-        "Remove the session and the worktree of a job. Its record and logs stay.",
+        _JOBS,
+        "Remove the session and the worktree of jobs. Their record and logs stay.",
         {
             "repo": REPO,
             "force": replace(FORCE, help="also when it runs; work that exists nowhere else is bundled first"),

@@ -1,15 +1,20 @@
-"""`offload cancel TARGET`: stop a job and return when its processes have ended."""
+"""`offload cancel TARGET...`: stop jobs and return when their processes have ended."""
 
 from __future__ import annotations
 
 from jobs import execution
 from jobs.cli.output import print_job_json
 from jobs.cli.request import Request, actor
+from jobs.cli.several import act_on_each
+from jobs.models import Job
 
 
 async def run(request: Request) -> int:
-    """Cancel the job."""
-    job = await request.job()
+    """Cancel the jobs."""
+    return await act_on_each(request, _cancel)
+
+
+async def _cancel(request: Request, job: Job) -> int:
     request.if_interrupted = f"Interrupted; {job.session} may still be running. Repeat the command."
     job = await execution.cancel(job.id, actor())
     if request.json:

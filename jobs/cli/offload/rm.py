@@ -1,17 +1,22 @@
-"""`offload rm TARGET`: remove the worktree and the session of a job; its record and logs stay."""
+"""`offload rm TARGET...`: remove the worktree and the session of jobs; their record and logs stay."""
 
 from __future__ import annotations
 
 from jobs import execution
 from jobs.cli.output import print_job_json
 from jobs.cli.request import Request, actor
+from jobs.cli.several import act_on_each
 from jobs.cli.waiting import load
 from jobs.errors import Refused
+from jobs.models import Job
 
 
 async def run(request: Request) -> int:
-    """Remove the job's files from its worker."""
-    job = await request.job()
+    """Remove the files of the jobs from their workers."""
+    return await act_on_each(request, _remove)
+
+
+async def _remove(request: Request, job: Job) -> int:
     if job.removed_at is not None:
         raise Refused(f"{job.session} was already removed.", hint="Its logs are in the archive.")
     if request.interactive and not await request.confirm(f"Remove {job.session} from {job.worker}?"):

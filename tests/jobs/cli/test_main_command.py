@@ -110,6 +110,18 @@ def test_several_targets_at_once(cli: Cli, shop: RepoBuilder) -> None:
     assert "--fresh" in cli.json("offload", *where, code=5)["error"]["hint"]
     assert cli.json("offload", *where, "--fresh", "--wait")["job"]["worker"] == "other"
 
+    # The verbs that act on jobs find all of them before they act on one.
+    assert (
+        "verdict"
+        in cli.run("offload", "wait", "1", "2", "review", "--repo", shop.url, code=20).stdout.lower()
+    )
+    cli.run("offload", "rm", "1", "revew", "--repo", shop.url, code=3)
+    sessions = cli.run("offload", "ls", "-q").stdout.split()
+    assert len(sessions) == 2
+    cli.run("offload", "rm", *sessions, "1")
+    assert cli.json("offload", "ls")["jobs"] == []
+    cli.run("offload", "cancel", *sessions, code=5)
+
 
 def test_a_failing_review_is_exit_code_20_and_listed_with_its_reason(cli: Cli, shop: RepoBuilder) -> None:
     answer = cli.json("offload", "2", "--repo", shop.url, "--base", "main", "--wait", code=20)
