@@ -306,13 +306,23 @@ def test_whether_a_change_is_proven(
     assert is_proven(Evidence(untested, changed=changed)) is None
 
 
-def test_a_failing_test_explains_its_file() -> None:
-    failing = Results((Case("test_a", "failed", suite="tests.test_0.T"),), source="unittest")
+@pytest.mark.parametrize(
+    ("failing", "in_proof"),
+    [
+        (Case("test_a", "failed", suite="tests.test_0.T"), []),
+        (Case("a", "failed", at_file="tests/test_0.py"), []),
+        (Case("a", "failed"), ["a"]),
+    ],
+    ids=["by module", "by place", "by name"],
+)
+def test_a_failing_test_explains_its_file(failing: Case, in_proof: list[str]) -> None:
+    answer = proof("still_fails")
+    answer["files"][0]["tests"] = {"still_fails": in_proof}
     judgement = judge(
         Evidence(
             but(task("test", "failed"), task("proof", "failed")),
-            tests={"test": failing},
-            proof=proof("still_fails"),
+            tests={"test": Results((failing,), source="TAP")},
+            proof=answer,
         )
     )
     assert [one.task for one in judgement.findings] == ["test"]

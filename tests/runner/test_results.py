@@ -172,7 +172,8 @@ TAP = """TAP version 13
 ok 1 same
 not ok 2 differ
   ---
-    expected: 2
+    expected: |-
+      2
     actual:   1
   ...
 ok 3 later # SKIP why
@@ -322,6 +323,9 @@ def test_what_a_change_takes_from_tests() -> None:
     assert weakened(moved) == []
     helper = "def test_one():\n    assert 1\n\n\ndef check():\n    assert 2\n"
     assert weakened([("tests/test_a.py", helper, "def test_one():\n    assert 1\n")]) == []
+    twice = "test('a', () => {\n  t.ok(1);\n  t.ok(2);\n  t.ok(2);\n})"
+    assert weakened([("a.test.js", twice, twice.replace("  t.ok(2);\n", "", 1))]) == []
+    assert weakened([("a.test.js", twice, twice.replace("  t.ok(2);\n", ""))])[0]["kind"] == "assertions"
     only = [("a.test.js", "it('a', () => { expect(1) })", "it.only('a', () => { expect(1) })")]
     assert [item["kind"] for item in weakened(only)] == ["only"]
 

@@ -174,7 +174,7 @@ class _Package:
         """Return the commands of a script, those of called scripts included."""
         found = []
         for part in re.split(r"&&|\|\||;", script):
-            called = self.called(part.strip())
+            called = self.called(_without_coverage(part.strip()))
             if called is not None and depth:
                 name, rest = called
                 inner = self.simple_commands(self.scripts[name], depth - 1)
@@ -182,6 +182,17 @@ class _Package:
             elif part.strip():
                 found.append(part.strip())
         return found
+
+
+def _without_coverage(command: str) -> str:
+    """Return what a coverage tool in front of a command runs, as in `nyc npm run unit`."""
+    words = _TOKEN.findall(command)
+    if not words or words[0] not in ("c8", "nyc"):
+        return command
+    tool = words.pop(0)
+    while words and words[0].startswith("-"):
+        del words[: 2 if words[0] in _WRAPPERS[tool] else 1]
+    return " ".join(words)
 
 
 @dataclass(frozen=True)

@@ -206,6 +206,14 @@ def _tox_requirements(text: str) -> list[str]:
     return [line for line in lines if re.fullmatch(r"[A-Za-z0-9][\w.\[\],-]*\s*([<>=!~]=?[^{}:]*)?", line)]
 
 
+def _tox_files(project: _Project) -> list[str]:
+    """Return the requirement files that `[testenv] deps` names and that nothing else installs."""
+    parser = _ini(project.facts.files.get("tox.ini", ""))
+    named = parser.get("testenv", "deps", fallback="") if parser.has_section("testenv") else ""
+    found = re.findall(r"^\s*-r\s*(?:\{toxinidir\}/)?([\w./-]+)", named, re.MULTILINE)
+    return [name for name in found if name in project.facts.files and not _REQUIREMENTS.fullmatch(name)]
+
+
 def _choices(names: Sequence[str]) -> list[list[str]]:
     """Return which names to try to install, in order: those for tests alone first, then all."""
     tests = [name for name in names if name != "dev"]
@@ -227,6 +235,8 @@ def _pip_install(project: _Project) -> str:
     ]
     for name in sorted(name for name in project.facts.files if _REQUIREMENTS.fullmatch(name)):
         lines.append(f"add -r {name}")
+    # They may be meant for another version of Python.
+    lines += [f"{{ add -r {name} || echo 'Installing {name} failed.' >&2; }}" for name in _tox_files(project)]
     if project.installable:
         # What one extra cannot install (conflicting pins, another platform) the next may.
         choices = [f"add -e '.[{','.join(names)}]'" for names in _choices(project.extras)]
@@ -240,7 +250,9 @@ def _pip_install(project: _Project) -> str:
     if project.further:
         lines.append(f"add {' '.join(shlex.quote(one) for one in project.further)}")
     if project.runner in ("pytest", "tox", "nox"):
-        lines.append(f"add {project.runner}")
+        # With an option of a plugin that is not there, pytest runs nothing.
+        plugin = " pytest-cov" if project.runner == "pytest" and "--cov" in _options(project) else ""
+        lines.append(f"add {project.runner}{plugin}")
     if project.checks:
         # Here and not in their own tasks, which run side by side in one environment.
         names = " ".join(_pinned(project, name) for name, _, _ in project.checks)
@@ -320,12 +332,17 @@ def _root_tests(project: _Project) -> str:
     return f" -o python_files='test_*.py *_test.py {' '.join(names)}'"
 
 
+def _options(project: _Project) -> str:
+    """Return everything that configures pytest."""
+    return "\n".join(
+        [str(project.tool.get("pytest", {})), *(_ini_section(project, name) for name in _PYTEST_FILES)]
+    )
+
+
 def _single(project: _Project) -> str:
     """Return the options with which pytest runs single files, whatever its configuration selects."""
     options = ""
-    configured = "\n".join(
-        [str(project.tool.get("pytest", {})), *(_ini_section(project, name) for name in _PYTEST_FILES)]
-    )
+    configured = _options(project)
     if "--cov" in configured:
         options += "--no-cov "  # its threshold is for the whole suite
     if re.search(r"(^|[\s'\"\[,=])-m\b", configured):

@@ -89,6 +89,8 @@ def test_a_test_script_that_lints_first_is_not_linted_twice() -> None:
     seen = facts(package(scripts=scripts))
     assert lines(seen) == {"npm tests-only": "npm run tests-only", "npm lint": "npm run lint"}
     assert only(seen).test_file == PATH + 'tape "$@"'
+    covered = {"test": "npm run eslint && nyc -r lcov npm run unit", "unit": "mocha spec -R spec"}
+    assert only(facts(package(scripts=covered))).test_file == PATH + 'mocha -R spec "$@"'
 
 
 @pytest.mark.parametrize(
@@ -388,6 +390,15 @@ def test_a_root_test_script_reaches_its_packages() -> None:
             {"setup.py": "setup()", "tox.ini": "[testenv]\ndeps =\n  pytest\n  mock>=1\n  -rx.txt"},
             "'mock>=1'",
         ),
+        (
+            {
+                "setup.py": "setup()",
+                "requirements-tests39.txt": "mock",
+                "tox.ini": "[testenv]\ndeps = -r requirements-tests39.txt",
+            },
+            "add -r requirements-tests39.txt ||",
+        ),
+        ({"setup.py": "setup()", "pytest.ini": "[pytest]\naddopts = --cov=x"}, "add pytest pytest-cov "),
         (
             {"pyproject.toml": "[project]\n[project.optional-dependencies]\ntest=['a']\ndev=['b']"},
             "{ { add -e '.[test]'; } || { add -e '.[test,dev]'; }; }",

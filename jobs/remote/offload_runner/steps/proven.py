@@ -50,13 +50,21 @@ def about_files(task: str, files: Sequence[Mapping[str, Any]], explained: Result
     """Return what counts of the proof's test files (of `proof.json`), except those with explained tests."""
     findings: List[Finding] = []
     for result, (severity, told, of_many) in _PROVED.items():
-        alike = [str(item["path"]) for item in files if item.get("result") == result]
-        paths = [path for path in alike if not explained.in_file(path)]
+        alike = [item for item in files if item.get("result") == result]
+        paths = [str(item["path"]) for item in alike if not _explains(explained, item)]
         if len(paths) > _MOST_ALIKE:
             findings.append(Finding(severity, task, of_many % (len(paths), few(paths)), file=paths[0]))
         else:
             findings += [Finding(severity, task, told % path, file=path) for path in paths]
     return findings
+
+
+def _explains(explained: Results, item: Mapping[str, Any]) -> bool:
+    """Tell whether these tests are those that fail in a file of the proof."""
+    path, failing = str(item["path"]), (item.get("tests") or {}).get(item["result"])
+    if failing and {case.title for case in explained.cases}.issuperset(failing):
+        return True
+    return bool(explained.in_file(path)) or any(case.at_file == path for case in explained.cases)
 
 
 def few(names: Sequence[str]) -> str:

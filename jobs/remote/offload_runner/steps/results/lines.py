@@ -184,9 +184,19 @@ def _yaml_block(lines: List[str], start: int) -> List[str]:
 
 
 def _tap_message(name: str, body: List[str]) -> str:
-    known = {
-        part[0].strip(): part[1].strip() for part in (line.split(":", 1) for line in body if ":" in line)
-    }
+    known: Dict[str, str] = {}
+    block, outer = "", 0
+    for line in body:
+        depth = len(line) - len(line.lstrip())
+        if block and (depth > outer or not line.strip()):
+            known[block] = " ".join((known[block], line.strip())).strip()
+            continue
+        key, colon, value = line.strip().partition(":")
+        block = ""
+        if colon and value.strip() in ("|", "|-", ">", ">-"):
+            block, outer, value = key, depth, ""  # the value is the lines below, further in
+        if colon:
+            known[key] = value.strip()
     if known.get("expected") and known.get("actual"):
         return "%s: expected %s, actual %s" % (name, known["expected"], known["actual"])
     return known.get("error") or known.get("message") or name
