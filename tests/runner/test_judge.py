@@ -277,8 +277,8 @@ def test_proof(state: str, answer: dict[str, Any] | None, expected: str, finding
 def test_many_files_that_fail_alike_are_one_finding() -> None:
     judgement = judge(Evidence(but(task("proof", "failed")), proof=proof(*["still_fails"] * 7, "not_run")))
     assert [one.message for one in judgement.findings if one.task == "proof"] == [
-        "7 changed test files fail on the head, and on the base too: tests/test_0.py, tests/test_1.py, "
-        "tests/test_2.py, tests/test_3.py, tests/test_4.py and 2 more.",
+        "7 test files that changed or use changed files fail on the head, and on the base too: "
+        "tests/test_0.py, tests/test_1.py, tests/test_2.py, tests/test_3.py, tests/test_4.py and 2 more.",
         "tests/test_7.py was changed, and none of its tests runs.",
     ]
 

@@ -326,6 +326,15 @@ def test_what_a_change_takes_from_tests() -> None:
     twice = "test('a', () => {\n  t.ok(1);\n  t.ok(2);\n  t.ok(2);\n})"
     assert weakened([("a.test.js", twice, twice.replace("  t.ok(2);\n", "", 1))]) == []
     assert weakened([("a.test.js", twice, twice.replace("  t.ok(2);\n", ""))])[0]["kind"] == "assertions"
+    skipped = "@pytest.mark.skipif(x)\ndef test_z():\n    assert 1\n"
+    assert weakened([("tests/test_a.py", "def test_b():\n    assert 1\n", skipped)]) == [
+        {"kind": "skipped", "file": "tests/test_a.py", "tests": []}
+    ]
+    kept = "def test_b():\n    assert 1\n"
+    assert weakened([("tests/test_a.py", kept, kept + skipped)]) == []
+    assert weakened([("tests/test_n.py", "", skipped)]) == []
+    swapped = "@pytest.mark.skip\n" + kept + "def test_new():\n    assert 1\n"
+    assert [item["kind"] for item in weakened([("tests/test_a.py", kept, swapped)])] == ["skipped"]
     only = [("a.test.js", "it('a', () => { expect(1) })", "it.only('a', () => { expect(1) })")]
     assert [item["kind"] for item in weakened(only)] == ["only"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -85,16 +86,30 @@ class Corpus:
         file.write_text(f"#!/bin/sh\n{script}\n")
         file.chmod(0o755)
 
+    def use_node_tools(self, modules: Path) -> None:
+        """Run Node projects with the packages of `modules`; their linters check nothing."""
+        # The environment of a task has no NODE_PATH of its own.
+        self.program("node", f'export NODE_PATH={modules}; exec {shutil.which("node")} "$@"')
+        for program in (modules / ".bin").iterdir():
+            self.program(program.name, f'exec {program} "$@"')
+        for linter in ("eslint", "standard"):
+            self.program(linter, "exit 0")
+
     def review(
         self,
         base: Mapping[str, Content],
         head: Mapping[str, Content],
         *,
         action: str = "review",
+        install: bool = False,
     ) -> Review:
-        """Review the change from `base` to `head` (None removes a file)."""
+        """Review the change from `base` to `head` (None removes a file).
+
+        Only with `install` the repository's own installation runs.
+        """
         self.number += 1
-        repo = RepoBuilder(self.path / f"case-{self.number}").commit({**NO_INSTALL, **base}, "Begin")
+        settings = {".offload/config.toml": "hunks = false\n"} if install else NO_INSTALL
+        repo = RepoBuilder(self.path / f"case-{self.number}").commit({**settings, **base}, "Begin")
         repo.pull(1, dict(head), message="Change")
         session = f"offload-case-{self.number}-{action}"
         env = {"PATH": f"{self.programs}{os.pathsep}{os.environ['PATH']}"}

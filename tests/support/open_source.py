@@ -75,6 +75,30 @@ class Release:
                     shutil.move(entry, target / entry.name)
 
 
+# What the tests of the corpus's Node projects run with, installed once for all.
+_NODE_TOOLS = ("tape@5.6.6", "mocha@10.8.2", "nyc@15.1.0", "faucet@0.0.4", "is-buffer@2.0.4")
+
+
+def node_tools() -> Path:
+    """Return a `node_modules` with the test runners and libraries of the corpus."""
+    folder = CACHE / "node"
+    if not (folder / "complete").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "package.json").write_text("{}")
+        done = subprocess.run(
+            ["npm", "install", "--no-audit", "--no-fund", "--silent", *_NODE_TOOLS],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=_DEADLINE,
+            check=False,
+        )
+        if done.returncode:
+            raise AssertionError(f"Installing {', '.join(_NODE_TOOLS)} failed: {done.stderr or done.stdout}")
+        (folder / "complete").touch()
+    return folder / "node_modules"
+
+
 def repository(path: Path, base: Release, head: Release) -> RepoBuilder:
     """Return a repository with `base` on main and `head` as pull request #1."""
     repo = RepoBuilder(path)
@@ -92,4 +116,4 @@ def broken(repo: RepoBuilder, number: int, files: Mapping[str | bytes, Content])
     return repo.pull(number, files, start="work", message="Break it")
 
 
-__all__ = ["CACHE", "Release", "broken", "repository"]
+__all__ = ["CACHE", "Release", "broken", "node_tools", "repository"]

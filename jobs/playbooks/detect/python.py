@@ -256,7 +256,9 @@ def _pip_install(project: _Project) -> str:
     if project.checks:
         # Here and not in their own tasks, which run side by side in one environment.
         names = " ".join(_pinned(project, name) for name, _, _ in project.checks)
-        lines.append(f"{{ add {names} || echo 'Installing {names} failed.' >&2; }}")
+        # One that cannot be installed does not keep the others away.
+        each = f'for one in {names}; do add $one || echo "Installing $one failed." >&2; done'
+        lines.append(f"{{ add {names} || {each}; }}" if " " in names else f"{{ {each}; }}")
     return " && ".join(lines)
 
 
@@ -440,8 +442,8 @@ def _pinned(project: _Project, name: str) -> str:
     """Return what pip installs: the version that the repository pins, if it does."""
     hooks = project.facts.files.get(".pre-commit-config.yaml", "")
     match = re.search(
-        rf"repo:\s*\S*[/-]{name}(?:-pre-commit)?(?:-mirror)?(?:\.git)?/?['\"]?\s*\n\s*rev:\s*['\"]?v?(?P<rev>[\d.]+)\b",
+        rf"repo:\s*\S*[/-]{name}(?:-pre-commit)?(?:-mirror)?(?:\.git)?/?['\"]?\s*\n\s*rev:\s*['\"]?v?(?P<rev>\d[\w.]*)\b",
         hooks,
     )
-    match = match or re.search(rf"\b{name}\s*==\s*(?P<rev>[\d.]+)\b", project.text)
+    match = match or re.search(rf"\b{name}\s*==\s*(?P<rev>\d[\w.]*)\b", project.text)
     return f"{name}=={match['rev']}" if match else name

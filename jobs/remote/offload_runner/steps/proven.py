@@ -23,12 +23,12 @@ _PROVED = {
     "still_fails": (
         WARNING,
         "%s, a changed test, fails on the head, and on the base too.",
-        "%d changed test files fail on the head, and on the base too: %s.",
+        "%d test files that changed or use changed files fail on the head, and on the base too: %s.",
     ),
     "fails": (
         WARNING,
         "%s, a changed test, fails on the head.",
-        "%d changed test files fail on the head: %s.",
+        "%d test files that changed or use changed files fail on the head: %s.",
     ),
     "not_run": (
         WARNING,

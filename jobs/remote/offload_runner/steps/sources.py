@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Container, Dict, List, Optional, Sequence, Tuple
 
 from jobs.remote.offload_runner.git.command import split, text
 from jobs.remote.offload_runner.steps.record import Job
@@ -88,17 +88,18 @@ _SKIP = re.compile(
     r"|\bskip:[ \t]*(?:true|['\"])|\bt\.Skip\w*\(|#\[ignore|@(?:Disabled|Ignore)\b"
 )
 _ONLY = re.compile(r"\b(?:it|test|describe|suite)\.only\(|\bf(?:it|describe)\(")
+_DECORATORS = re.compile(r"(?:^[ \t]*@[^\n]*\n)+\Z", re.MULTILINE)  # in front of a test
+_MOST_DECORATORS = 2000  # characters
 _COMMENT = re.compile(r"^[ \t]*(#(?!\[)|//|\*|/\*).*$", re.MULTILINE)
 
 
 def read_tests(path: str, content: str) -> Optional[Dict[str, int]]:
     """Return the tests that a file defines, with the number of assertions in each; None: not readable."""
-    pattern = next((define for names, define in _DEFINITIONS if names.search(path)), None)
-    if pattern is None:
-        return None
     content = _COMMENT.sub("", content)
+    matches = _definitions(path, content)
+    if matches is None:
+        return None
     found: Dict[str, int] = {}
-    matches = list(pattern.finditer(content))
     for index, match in enumerate(matches):
         end = matches[index + 1].start() if index + 1 < len(matches) else len(content)
         if path.endswith(".py"):
@@ -107,9 +108,19 @@ def read_tests(path: str, content: str) -> Optional[Dict[str, int]]:
             after = re.compile(r"^[ \t]{0,%d}(?:async[ \t]+)?(?:def|class)\b" % indent, re.MULTILINE)
             other = after.search(content, match.end(), end)
             end = other.start() if other else end
-        name = match[1].strip("'\"`")
+        name = _name(match)
         found[name] = found.get(name, 0) + _assertions(content[match.end() : end])
     return found
+
+
+def _definitions(path: str, content: str) -> Optional[List["re.Match[str]"]]:
+    """Return where a file defines tests; None when its language is not known."""
+    pattern = next((define for names, define in _DEFINITIONS if names.search(path)), None)
+    return None if pattern is None else list(pattern.finditer(content))
+
+
+def _name(match: "re.Match[str]") -> str:
+    return match[1].strip("'\"`")
 
 
 def _assertions(body: str) -> int:
@@ -150,9 +161,28 @@ def weakened(changes: Sequence[Tuple[str, str, str]]) -> List[Dict[str, Any]]:
             if read_tests(path, new) is None:
                 continue
             counts = len(pattern.findall(_COMMENT.sub("", old))), len(pattern.findall(_COMMENT.sub("", new)))
-            if counts[1] > counts[0]:
+            own = _skips_of_new_tests(path, old, new, before) if kind == "skipped" else 0
+            if counts[1] - own > counts[0]:
                 found.append({"kind": kind, "file": path, "tests": []})
     return found
+
+
+def _skips_of_new_tests(path: str, old: str, new: str, before: Container[str]) -> int:
+    """Return how many skips belong to tests that the file has more than before: those take nothing away."""
+    content = _COMMENT.sub("", new)
+    matches = _definitions(path, content) or []
+    added = len(matches) - len(_definitions(path, _COMMENT.sub("", old)) or [])
+    count = 0
+    for index, match in enumerate(matches):
+        if _name(match) in before:
+            continue
+        end = matches[index + 1].start() if index + 1 < len(matches) else len(content)
+        above = _DECORATORS.search(content, max(0, match.start() - _MOST_DECORATORS), match.start())
+        body = _DECORATORS.sub("", content[match.start() : end])
+        count += len(_SKIP.findall((above[0] if above else "") + body))
+    if not any(_name(match) in before for match in matches):
+        count = len(_SKIP.findall(content))  # the whole file is new
+    return max(0, min(added, count))
 
 
 def _net_removed(
