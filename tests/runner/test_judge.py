@@ -243,8 +243,9 @@ def test_no_results_make_a_failed_run_pass_that_the_base_passes(
 
 def test_only_new_problems_of_a_check_count() -> None:
     def lint(head: list[Problem], base: list[Problem] | None, **fields: Any) -> tuple[str, list[str]]:
+        code = fields.pop("base_code", int(bool(base)))
         outcome = task("lint", "failed", problems=tuple(head), **fields)
-        made = None if base is None else Run(int(bool(base)), 1.0, problems=tuple(base))
+        made = None if base is None else Run(code, 1.0, problems=tuple(base))
         judgement = judge(Evidence(but(outcome), compared={"lint": Compared(made)}, base_built=True))
         return judgement.verdict, [one.message for one in judgement.findings]
 
@@ -253,6 +254,10 @@ def test_only_new_problems_of_a_check_count() -> None:
     assert lint([moved, new], [old]) == (
         "needs_work", ["The lint check (run lint) reports a new problem: E2."]
     )  # fmt: skip
+    assert lint([new], [], base_code=127) == (
+        "needs_work",
+        ["The lint check (run lint) fails (exit code 1), and its program cannot run on the base."],
+    )
     assert lint([], None, missing_tool="eslint")[0] == "pass"
     assert lint([], [], missing_tool="eslint")[0] == "needs_work", "the base has the tool"
 

@@ -48,6 +48,7 @@ _NAMES = {
     "ci": "The forge's own check",
     "agent": "The agent's review",
 }
+_NO_PROGRAM = (126, 127)
 _NO_TESTS = 5  # pytest: no tests were collected
 _MOST_NAMED = 10
 _MOST_CAUSE = 300
@@ -333,6 +334,9 @@ def _check(task: Outcome, evidence: Evidence) -> List[Finding]:
         file, line = _first_place(task.problems, evidence.paths)
         unknown = "; whether it does on the base is not known" if evidence.has_base else ""
         return [Finding(WARNING, task.id, "%s fails (%s)%s." % (does, how, unknown), file, line)]
+    if base.exit_code in _NO_PROGRAM:
+        told = "%s fails (%s), and its program cannot run on the base." % (does, how)
+        return [Finding(WARNING, task.id, told, *_first_place(task.problems, evidence.paths))]
     if not task.problems:
         if base.passed:
             told = "%s fails on the head (%s) and not on the base." % (does, how)
