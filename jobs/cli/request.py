@@ -99,6 +99,8 @@ class Request:
 
         The name of a session, as lists show it, is a target too.
         """
+        from pathlib import Path
+
         from jobs import execution
         from jobs.errors import NotConfigured
         from jobs.models import Job
@@ -113,6 +115,8 @@ class Request:
         except NotConfigured:
             # Outside a clone the number alone may identify the job.
             repository = None
+        else:
+            target = await execution.expand_commit(target, repository, Path.cwd())
         return await execution.find_job(
             repository=repository, target=target.shown, action=self.action(), name=target.name or None
         )

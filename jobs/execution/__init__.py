@@ -29,7 +29,7 @@ from jobs.execution.machines import (
 from jobs.execution.placement import Placement, place, require_trust
 from jobs.execution.pull_requests import refresh_inbox, refresh_pull, refresh_pulls, what_blocks
 from jobs.execution.remove import Removal, discard, remove
-from jobs.execution.repositories import resolve_repository, trust
+from jobs.execution.repositories import expand_commit, resolve_repository, trust
 from jobs.execution.requests import (
     busy_jobs,
     removal_of,
@@ -59,6 +59,7 @@ __all__ = [
     "diff",
     "discard",
     "end_waiting_jobs",
+    "expand_commit",
     "find_job",
     "find_jobs",
     "finish_stop",

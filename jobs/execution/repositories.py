@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from asgiref.sync import sync_to_async
@@ -14,7 +15,7 @@ from django.utils import timezone
 
 from jobs.errors import NotConfigured
 from jobs.forges import registry
-from jobs.forges.target import normalise_url, spellings
+from jobs.forges.target import Target, normalise_url, spellings
 from jobs.models import Job, JobEvent, Repository
 from jobs.remote.answers import translate
 from jobs.remote.layout import safe_part
@@ -24,6 +25,7 @@ from jobs.states import Attention, JobState
 from jobs.transitions import set_attention
 
 GIT_DEADLINE = 10.0
+_ABBREVIATED = re.compile(r"[0-9A-Fa-f]{7,39}")
 
 
 async def resolve_repository(text: str, cwd: Path, *, change_address: bool = False) -> Repository:
@@ -55,7 +57,7 @@ async def resolve_repository(text: str, cwd: Path, *, change_address: bool = Fal
 async def _git(cwd: Path, *argv: str) -> str:
     """Return what git prints, empty when it fails. Raises `Refused` in a repository of another user."""
     process = await asyncio.create_subprocess_exec(
-        "git", "-C", str(cwd), *argv,
+        "git", "-c", "safe.bareRepository=all", "-C", str(cwd), *argv,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -110,6 +112,22 @@ def _ensure(url: str, *, change_address: bool = False) -> Repository:
             return Repository.objects.create(slug=slug, short=short, url=url, forge=forge.kind)
     except IntegrityError:
         return Repository.objects.get(url=url)
+
+
+async def expand_commit(target: Target, repository: Repository, cwd: Path) -> Target:
+    """Return the target with the full id of an abbreviated commit; other targets as they are.
+
+    The commit is looked up in the repository if that is a directory of this computer, else in the clone that
+    `cwd` is in. A branch of that name there comes first.
+    """
+    if target.kind != "branch" or not _ABBREVIATED.fullmatch(target.ref):
+        return target
+    clone = Path(repository.url.removeprefix("file://")) if is_local_path(repository.url) else cwd
+    ask = ("rev-parse", "--verify", "--quiet", "--end-of-options")
+    if await _git(clone, *ask, f"refs/heads/{target.ref}"):
+        return target
+    commit = await _git(clone, *ask, f"{target.ref.lower()}^{{commit}}")
+    return replace(target, kind="commit", ref=commit) if commit else target
 
 
 def is_local_path(url: str) -> bool:

@@ -142,6 +142,7 @@ def _safe_to_leave(job: Job) -> str:
 async def _submit(request: Request, target: Target, action: str, steps: StepPrinter) -> tuple[Job, bool]:
     """Return the job of a target and whether it is new; with --fresh it is, and the old one is removed."""
     repository = await request.repository(target)
+    target = await execution.expand_commit(target, repository, Path.cwd())
     steps.step(f"Using {target.shown} of {repository.slug}", LaunchPhase.RESOLVE)
     placed = await _ask_for_trust(request, repository)
     wanted = execution.JobRequest(

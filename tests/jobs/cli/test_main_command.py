@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.support.cli import MANAGE, Cli
 from tests.support.desk import until
-from tests.support.git_repos import RepoBuilder
+from tests.support.git_repos import RepoBuilder, git
 
 KEYS = {
     *("id", "session", "repository", "number", "name", "action", "state", "reason", "attention", "verdict"),
@@ -250,6 +250,20 @@ def test_what_cannot_be_planned_leaves_nothing_behind(cli: Cli, shop: RepoBuilde
     assert "Starting the session" not in done.stderr
     assert cli.json("offload", "ls")["jobs"] == []
     assert not list((cli.home / "worker" / "worktrees").glob("*"))
+
+
+def test_an_abbreviated_commit_is_the_commit_unless_a_branch_has_the_name(
+    cli: Cli, shop: RepoBuilder
+) -> None:
+    sha, where = shop.sha("refs/pull/1/head"), ("--repo", shop.url)
+    short = next(sha[:length] for length in range(7, 40) if not sha[:length].isdigit())  # else a number
+    job = cli.json("offload", short.upper(), "review", *where)["job"]
+    assert job["sha"] == sha
+    assert cli.json("offload", "cancel", short, *where)["job"]["id"] == job["id"]
+    git(shop.path, "branch", short, "main")
+    assert "There is no job" in cli.run("offload", "cancel", short, *where, code=3).stderr
+    unknown = cli.run("offload", "abcdef0", "review", *where, code=3).stderr
+    assert "If it is a commit, give its full id." in unknown
 
 
 def test_a_deleted_head_is_told_and_fresh_keeps_the_old_job(cli: Cli, shop: RepoBuilder) -> None:

@@ -232,6 +232,8 @@ def not_found(root: Path, remote: Remote, ref: str) -> RunnerError:
         hint = "It has no branches at all: nothing was pushed to it yet."
     if re.match(r"refs/(pull|merge-requests)/", ref) and not remote.is_local:
         hint = "Is the number right, and is it this repository's? %s" % hint
+    if re.fullmatch(r"[0-9A-Fa-f]{7,39}", wanted):
+        hint = "If it is a commit, give its full id. %s" % hint
     return RunnerError(
         "ref_not_found", "%s has no %s." % (remote.shown, ref), hint=hint, exit_code=EXIT_NOT_FOUND
     )
