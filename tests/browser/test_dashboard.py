@@ -169,6 +169,7 @@ def test_the_inbox_is_worked_through_by_keyboard(served: Dashboard, page: Page) 
     page.keyboard.press("s")
     snoozed = page.locator("section", has=page.get_by_role("heading", name="Snoozed"))
     expect(snoozed.locator("#row-2-pull-202")).to_contain_text("until")
+    expect(rows.first.locator(".row-link")).to_be_focused()
     served.python(
         "from jobs.transitions import set_attention\nfrom jobs.states import Attention\n"
         f"set_attention({job}, Attention.INPUT); set_attention({job}, Attention.NONE)"

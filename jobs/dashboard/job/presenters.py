@@ -235,6 +235,11 @@ class JobView:
         return self.job.state in again and self.job.removed_at is None
 
     @property
+    def can_run_again(self) -> bool:
+        """Return whether the job has ended for good and can be run again from its start."""
+        return self.job.has_ended and not self.can_resume
+
+    @property
     def can_remove(self) -> bool:
         """Return whether the job's files are still on its worker."""
         return self.job.removed_at is None

@@ -16,6 +16,9 @@ const rows = () => /** @type {HTMLElement[]} */ ([...list.querySelectorAll(".row
 const chosen = () => /** @type {HTMLInputElement[]} */ ([...list.querySelectorAll(".row-check :checked")]);
 const current = () => /** @type {HTMLElement | null} */ (document.activeElement?.closest("#live-part .row") ?? null);
 
+/** @param {HTMLElement} row */
+const keyOf = (row) => /** @type {HTMLInputElement | null} */ (row.querySelector(".row-check input"))?.value ?? "";
+
 /** @param {number} number */
 function focusRow(number) {
   const all = rows();
@@ -77,12 +80,17 @@ document.addEventListener("submit", (event) => {
   const data = new FormData(form, button);
   const keys = button.value === "selected" ? data.getAll("row").map(String) : [button.value];
   const words = { done: "done", snooze: "snoozed", restore: "moved back" }[button.name];
-  const stays = current() !== null;
+  const here = current() ? place : -1;
   void post(button.getAttribute("formaction") ?? form.action, data).then((text) => {
     if (text === null) return;
     if (button.value) clearSelection();
     document.dispatchEvent(new Event("offload:refresh"));
-    if (stays) document.addEventListener("offload:morphed", () => current() ?? focusRow(place), { once: true });
+    // The next row takes the place of one that leaves its group, and the focus with it.
+    const goOn = () => {
+      const row = current();
+      if (!row || keys.includes(keyOf(row))) focusRow(here);
+    };
+    if (here >= 0 && words) document.addEventListener("offload:morphed", goOn, { once: true });
     marked = button.name === "done" || button.name === "snooze" ? keys : [];
     say(words ? `${keys.length === 1 ? keys[0]?.replace(/^\d+:/, "") : `${keys.length} rows`} ${words}.` : text);
     found("undo-button").hidden = marked.length === 0;

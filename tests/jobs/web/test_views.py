@@ -82,8 +82,10 @@ class PageTests(TransactionTestCase):
 
     def test_a_job_is_run_again(self) -> None:
         ended = make_job(verdict=Verdict.PASS, options={"agent": "gemini", "placement": "why"})
+        self.assertContains(self.client.get(f"/jobs/{ended.id}/"), "Run again")
         self.client.post(f"/jobs/{ended.id}/again/")
         assert WorkerRequest.objects.get().parameters == {"force": False, "again": True}
+        self.assertNotContains(self.client.get(f"/jobs/{ended.id}/"), "Run again")
         page = self.client.get("/")
         self.assertContains(page, "Starts again when its files are removed.")
         self.assertNotContains(page, f"/jobs/{ended.id}/again/")
