@@ -153,8 +153,13 @@ def set_desired(worker_id: int, desired: WorkerDesired) -> None:
     Worker.objects.filter(id=worker_id).update(desired=desired.value)
 
 
-def _is_dead(owner: str) -> bool:
-    """Tell whether the process that holds a lease is known to be gone (it ran on this machine)."""
+def process_name() -> str:
+    """Return `host:pid` of this process, by which another can tell that it is gone."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def is_gone(owner: str) -> bool:
+    """Tell whether the process `host:pid` (or `host:pid:nonce`), of this machine, is known to be gone."""
     host, _, rest = owner.partition(":")
     pid = rest.partition(":")[0]
     if host != socket.gethostname() or not pid.isdigit():
@@ -176,7 +181,7 @@ def claim_job(job_id: int, owner: str, seconds: float) -> bool:
     now = timezone.now()
     free = Q(lease_owner="") | Q(lease_owner=owner) | Q(lease_until__isnull=True) | Q(lease_until__lt=now)
     holder = Job.objects.filter(id=job_id).values_list("lease_owner", flat=True).first()
-    if holder and _is_dead(holder):
+    if holder and is_gone(holder):
         free |= Q(lease_owner=holder)
     return bool(
         Job.objects.filter(free, id=job_id).update(

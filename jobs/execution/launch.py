@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -39,6 +38,7 @@ from jobs.transitions import (
     amove_job,
     arelease_job,
     aset_attention,
+    process_name,
 )
 from jobs.workers import (
     Connection,
@@ -74,7 +74,7 @@ NO_PROGRESS: Progress = _NoProgress()
 
 def lease_owner() -> str:
     """Return a name for this launch: host, process, and a nonce, so that a dead owner can be told."""
-    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+    return f"{process_name()}:{uuid.uuid4().hex[:8]}"
 
 
 @asynccontextmanager

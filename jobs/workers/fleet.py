@@ -11,6 +11,7 @@ from jobs.errors import NotFound, OffloadError
 from jobs.models import Worker
 from jobs.providers.base import CloudProvider, Instance, InstanceState, Resource
 from jobs.states import RequestKind, WorkerDesired, WorkerState
+from jobs.transitions import is_gone
 from jobs.workers.costs import DISK_GONE
 from jobs.workers.idle import in_zone, moment_of, with_moments
 from jobs.workers.machines import (
@@ -34,6 +35,8 @@ from jobs.workers.requests import abegin_operation, afinish_request, ais_open, a
 _CLOCKS = timedelta(minutes=2)
 # Until then another process may be about to ask for the machine.
 CREATION_LIMIT = timedelta(minutes=10)
+# The last request of a process that died is seen at its provider by then.
+ORPHANED_LIMIT = timedelta(seconds=20)
 MAKING = "making"  # the step of a rebuild after the old machine is gone
 _UP = (WorkerState.READY, WorkerState.UNREACHABLE)
 _ROW: dict[InstanceState, WorkerState] = {
@@ -67,7 +70,9 @@ async def note_machine(worker: Worker, instance: Instance | None) -> None:
     """
     seen, state = worker, WorkerState(worker.state)
     if instance is None:
-        if state is WorkerState.CREATING and timezone.now() - worker.state_since < CREATION_LIMIT:
+        maker = str(worker.facts.get("maker") or "")
+        limit = ORPHANED_LIMIT if maker and is_gone(maker) else CREATION_LIMIT
+        if state is WorkerState.CREATING and timezone.now() - worker.state_since < limit:
             return
         if state is not WorkerState.ABSENT:
             text = "Its machine is gone." if state is not WorkerState.CREATING else "Its machine never came."

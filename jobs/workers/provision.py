@@ -16,7 +16,7 @@ from jobs.errors import NoCapacity, NotFound, OffloadError, QuotaExceeded, Refus
 from jobs.models import Worker
 from jobs.providers.base import CloudProvider, Instance, InstanceState
 from jobs.states import WorkerDesired, WorkerState
-from jobs.transitions import set_desired
+from jobs.transitions import process_name, set_desired
 from jobs.workers.machines import (
     GONE_DEADLINE,
     ON_REQUEST,
@@ -193,7 +193,8 @@ async def _make(provider: CloudProvider, worker: Worker, step: Step) -> Worker:
     said: list[str] = []
     refusals: list[NoCapacity] = []
     for zone, spot in _places(worker):
-        changes: Facts = {"spot": spot, "placement": "; ".join(said) or None}
+        placement = "; ".join(said) or None
+        changes: Facts = {"spot": spot, "placement": placement, "maker": process_name()}
         if zone:
             changes["zone"] = zone
         if zone and not worker.facts.get("disk_zone"):

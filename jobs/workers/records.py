@@ -28,6 +28,7 @@ class Facts(TypedDict, total=False):
     disk_zone: str | None  # where its data disk is
     tried: list[str] | None  # zones where a request may have left a blank disk
     adopts: list[str] | None  # ids of other homes whose disks and machines are taken over
+    maker: str | None  # the process that asked for the machine last (`host:pid`)
     way: str | None  # the route that answered last
     address: dict[str, Any] | None  # what its provider needs to know in order to say where it is
     down: str | None  # why it is down, in the provider's word

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from unittest import mock
 
 from django.utils import timezone
 
 from jobs.errors import NoCapacity, NotFound, Refused, TimedOut, UsageError, WorkerUnavailable
 from jobs.models import JobEvent, Worker
 from jobs.providers.base import InstanceState
+from jobs.transitions import process_name
 from jobs.workers import fleet, sweep
+from jobs.workers.costs import cost_of
 from jobs.workers.machines import cloud_of
 from jobs.workers.provision import bring_up
 from jobs.workers.requests import open_requests
 from jobs.workers.waiting import Seen, wait_until
-from tests.jobs.workers.base import CloudTest
+from tests.jobs.workers.base import CloudTest, Died
 from tests.support.factories import make_worker
+from tests.support.memory_cloud import MemoryProvider
 
 
 class Waiting(CloudTest):
@@ -247,3 +251,23 @@ class NeverMade(CloudTest):
         self.assertIsNone(await fleet.look_at_machine(row))
         row = await self.row()
         self.assertEqual((row.state, row.state_detail), ("absent", "Its machine never came."))
+
+    async def test_the_next_look_ends_what_a_process_left_that_is_gone(self) -> None:
+        died = mock.patch.object(MemoryProvider, "create", mock.AsyncMock(side_effect=Died))
+        with died, self.assertRaises(Died):
+            await self.provision()
+        row = await self.row()
+        self.assertEqual((row.state, row.facts["maker"]), ("creating", process_name()))
+        await Worker.objects.aupdate(state_since=timezone.now() - fleet.ORPHANED_LIMIT)
+        await fleet.look_at_machine(row)
+        self.assertEqual((await self.row()).state, "creating", "its maker is alive")
+        done = await asyncio.create_subprocess_exec("true")
+        await done.wait()
+        gone = f"{process_name().rpartition(':')[0]}:{done.pid}"
+        await Worker.objects.aupdate(facts={**row.facts, "maker": gone})
+        await fleet.look_at_machine(row)
+        row = await self.row()
+        self.assertEqual((row.state, row.state_detail), ("absent", "Its machine never came."))
+        cost = await cost_of(row)
+        assert cost is not None
+        self.assertEqual(cost.so_far, 0.0)
