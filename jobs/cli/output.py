@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import re
@@ -70,8 +71,9 @@ def visible_width(text: str) -> int:
 
 
 def say(text: str) -> None:
-    """Print advice on standard error."""
-    print(invocation.render_commands(text), file=sys.stderr, flush=True)
+    """Print advice on standard error. A reader that has left does not stop the command (`2>&1 | head`)."""
+    with contextlib.suppress(BrokenPipeError):
+        print(invocation.render_commands(text), file=sys.stderr, flush=True)
 
 
 class StepPrinter:

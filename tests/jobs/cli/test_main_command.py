@@ -218,6 +218,16 @@ def test_ctrl_c_while_waiting_leaves_the_job_alone(cli: Cli, shop: RepoBuilder, 
     assert cli.json("offload", "wait", "3", "--repo", shop.url, "--timeout", "60s")["job"]["verdict"]
 
 
+def test_a_reader_of_the_steps_that_leaves_does_not_fail_the_job(cli: Cli, shop: RepoBuilder) -> None:
+    with cli.start("offload", "1", "--repo", shop.url, "--wait") as process:
+        assert process.stderr is not None
+        assert process.stdout is not None
+        process.stderr.readline()
+        process.stderr.close()
+        assert "Verdict on #1" in process.stdout.read()
+    assert process.returncode == 0
+
+
 def test_two_equal_commands_at_once_are_one_job(cli: Cli, shop: RepoBuilder) -> None:
     # The very first commands of a fresh home: both make the database, too.
     both = [cli.start("offload", "1", "--repo", shop.url, "--wait", "--json") for _ in range(2)]
