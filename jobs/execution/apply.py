@@ -232,7 +232,8 @@ def apply_status(job_id: int, status: Mapping[str, Any]) -> None:
     interrupt(
         job,
         lost,
-        detail=f"Seen at {now:%Y-%m-%d %H:%M:%S} UTC: no runner holds the job's lock; "
+        # Every interface shows when that was, in the zone of its reader.
+        detail="No runner holds the job's lock; "
         f"the tmux session is {'there' if status.get('tmux') else 'gone'}.",
     )
 
