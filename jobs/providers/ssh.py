@@ -18,6 +18,7 @@ from jobs.providers.base import (
     WorkerProvider,
 )
 from jobs.transport.endpoint import Endpoint, SshEndpoint
+from jobs.transport.openssh import resolve_host
 
 KNOWN_HOSTS = "known_hosts"
 
@@ -122,12 +123,16 @@ class SshProvider(WorkerProvider):
 
     async def check(self) -> Sequence[Problem]:
         """Look at the key, the agent and the file of pinned host keys. Does not connect."""
-        return await asyncio.to_thread(self._check)
+        try:
+            said = await resolve_host(self._endpoint.config_host) or {}
+        except (NotConfigured, TimeoutError):
+            said = {}  # connecting names what is wrong with the configuration
+        return await asyncio.to_thread(self._check, said.get("identityfile", ()))
 
-    def _check(self) -> Sequence[Problem]:
-        return [self._check_key(), self._check_known_hosts()]
+    def _check(self, identities: Sequence[str]) -> Sequence[Problem]:
+        return [self._check_key(identities), self._check_known_hosts()]
 
-    def _check_key(self) -> Problem:
+    def _check_key(self, identities: Sequence[str]) -> Problem:
         key = self._endpoint.key
         if key is not None:
             if not os.access(key, os.R_OK):
@@ -140,13 +145,18 @@ class SshProvider(WorkerProvider):
             return Problem(Severity.PASS, "ssh key", f"{key}")
         if os.environ.get("SSH_AUTH_SOCK"):
             return Problem(Severity.PASS, "ssh key", "Keys come from the running ssh agent.")
+        found = [name for name in identities if Path(name).expanduser().is_file()]
+        if found:
+            return Problem(
+                Severity.PASS, "ssh key", f"Keys of your OpenSSH configuration: {', '.join(found)}."
+            )
         found = sorted(path.name for path in (Path.home() / ".ssh").glob("id_*") if path.suffix != ".pub")
         if found:
             return Problem(Severity.PASS, "ssh key", f"Keys come from ~/.ssh: {', '.join(found)}.")
         return Problem(
             Severity.WARN,
             "ssh key",
-            "There is no ssh agent, and no key in ~/.ssh.",
+            "There is no ssh agent, and no key in ~/.ssh or in your OpenSSH configuration.",
             "Start an agent, make a key with `ssh-keygen`, or name a key for this worker.",
         )
 

@@ -142,6 +142,18 @@ class TestSsh(ProviderContract):
         provider = SshProvider({"name": "box", "home": str(tmp_path), "key": str(tmp_path / "none")})
         assert by_subject(await provider.check())["ssh key"].severity is Severity.FAIL
 
+    async def test_a_key_of_the_openssh_configuration(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+        (tmp_path / ".ssh").mkdir()
+        (tmp_path / ".ssh" / "config").write_text("Host box\n IdentityFile ~/keys/%h\n IdentityFile ~/work\n")
+        (tmp_path / "work").touch()
+        check = by_subject(await SshProvider({"name": "box", "home": str(tmp_path)}).check())["ssh key"]
+        assert check.severity is Severity.PASS
+        assert check.detail.endswith(": ~/work.")
+
     async def test_the_machine_is_reached(self, sshd: Sshd, pool: Pool, tmp_path: Path) -> None:
         config = {"host": "127.0.0.1", "port": sshd.port, "key": str(sshd.client_key)}
         provider = registry.make("ssh", {**config, "name": "box", "home": str(tmp_path)})
