@@ -16,6 +16,7 @@ from jobs import invocation, serializers
 from jobs.cli.local_time import local_zone
 from jobs.formats import format_age, format_duration
 from jobs.models import Job
+from jobs.remote.offload_runner.screen.table import cells
 from jobs.states import JobState, LaunchPhase, Verdict
 from jobs.terminal_text import TerminalText
 
@@ -66,8 +67,9 @@ def plain(text: str) -> str:
 
 
 def visible_width(text: str) -> int:
-    """Return how many characters of a text the terminal shows: all but its colours."""
-    return len(_COLOUR.sub("", text))
+    """Return how many columns of the terminal a text takes: its colours none, a wide character two."""
+    shown = _COLOUR.sub("", text)
+    return len(shown) if shown.isascii() else cells(shown)
 
 
 def say(text: str) -> None:

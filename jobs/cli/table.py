@@ -11,6 +11,7 @@ from jobs.cli.local_time import local_zone
 from jobs.cli.output import plain, state_word, visible_width
 from jobs.formats import format_age
 from jobs.models import Job
+from jobs.remote.offload_runner.screen.table import fit
 
 _GAP = "  "
 _LAST_WIDTH = 36  # columns that the last cell gets before other columns are left out
@@ -56,7 +57,5 @@ def _line(cells: Sequence[str], widths: Sequence[int], room: int) -> str:
         cell + " " * (width - visible_width(cell)) for cell, width in zip(cells, widths, strict=False)
     )
     left = room - visible_width(start) - len(_GAP)
-    last = cells[-1]
-    if room and len(last) > left:
-        last = f"{last[: max(0, left - 1)]}…"
+    last = fit(cells[-1], left) if room else cells[-1]
     return f"{start}{_GAP}{last}".rstrip()
