@@ -10,6 +10,7 @@ import shlex
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from jobs import invocation
 from jobs.cli.parser import LAUNCH_NAME, find_verb
@@ -126,6 +127,8 @@ def _values_of(option: Option) -> Iterator[Choice]:
     yield from ((choice, "") for choice in option.choices)
     if option.complete == "worker":
         yield from _workers()
+    if option.complete == "repository":
+        yield from _rows("SELECT slug, url FROM jobs_repository ORDER BY slug")
 
 
 def _spelled(verb: Verb) -> dict[str, Option]:
@@ -156,7 +159,7 @@ def _positional(verb: Verb, words: Sequence[str]) -> list[str]:
     return found
 
 
-def _rows(query: str) -> list[tuple[str, ...]]:
+def _rows(query: str) -> list[Any]:
     """Read the SQLite database of this home; nothing when there is none, or another one is configured."""
     path = locate_home()[0] / DATABASE
     if os.environ.get("OFFLOAD_DATABASE_URL") or not path.is_file():

@@ -37,7 +37,7 @@ def _read_lines(text: str) -> int:
 class Option:
     """One option. `takes`: the name of its value in the help; empty for a flag.
 
-    `complete`: what completion offers as its value (`worker`), besides `choices`.
+    `complete`: what completion offers as its value (`worker`, `repository`), besides `choices`.
     """
 
     help: str
@@ -66,7 +66,10 @@ YES = Option("answer every question with yes", short="-y")
 NO_INPUT = Option("never ask and never attach, as without a terminal")
 FORCE = Option("also when jobs are running there, or work exists nowhere else")
 REPO = Option(
-    "repository: URL, path or owner/repo (default: upstream of the current directory)", "REPO", "-R"
+    "repository: URL, path or owner/repo (default: upstream of the current directory)",
+    "REPO",
+    "-R",
+    complete="repository",
 )
 ENGINE = Option("docker, 'sudo -n docker' or podman (default: the first that answers)", "COMMAND")
 

@@ -67,6 +67,7 @@ def test_bash_completes_targets_and_workers_of_the_database(cli: Cli) -> None:
     assert complete("offload 12:again --worker lo") == ["local"]
     assert complete("offload fleet stop ") == ["local"]
     assert complete("offload pe") == ["peek"]
+    assert complete("offload ls -R o") == ["o/shop"]
 
 
 def test_commands_in_messages_run_as_printed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
