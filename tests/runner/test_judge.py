@@ -195,6 +195,18 @@ def test_where_no_file_can_be_loaded_evidence_is_missing() -> None:
     assert (verdict, messages) == ("needs_work", ["The test run (run test) found no tests."])
 
 
+def test_a_run_that_breaks_off_on_both_is_said_once() -> None:
+    broken = run(3, source="JUnit XML", complete=False, notes=("pytest ended with an error of its own: x",))
+    assert against(broken, broken) == (
+        "needs_work",
+        [
+            "The test run (run test) broke off (exit code 3), so its results are incomplete. "
+            "pytest ended with an error of its own: x."
+        ],
+    )
+    assert against(run(0, OK), broken)[0] == "fail"
+
+
 def test_a_renamed_test_command_passes() -> None:
     """It does where the base's command succeeds on the head, or the head's runs the tests of the base."""
     assert altered(run(0), run(0), run(0)) == ("pass", [])

@@ -65,6 +65,15 @@ def test_pytest(tmp_path: Path) -> None:
     assert results.failing[2].message == "ValueError: x"
 
 
+def test_an_error_of_pytest_itself_is_no_test(tmp_path: Path) -> None:
+    text = """<testsuites><testsuite><testcase classname="pytest" name="internal"><error message="internal error">
+    raise ValueError()
+ValueError: x</error></testcase></testsuite></testsuites>"""
+    results = read(tmp_path, "pytest.xml", text)
+    assert (results.cases, results.complete) == ((), False)
+    assert results.notes == ("pytest ended with an error of its own: ValueError: x",)
+
+
 def test_node_and_vitest(tmp_path: Path) -> None:
     text = f"""<testsuites><testsuite name="outer"><testcase name="adds" classname="test"><failure message="1 == 2">
       at TestContext.&lt;anonymous> ({tmp_path}/a.test.js:2:51)

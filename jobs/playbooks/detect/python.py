@@ -251,8 +251,9 @@ def _pip_install(project: _Project) -> str:
         lines.append(f"add {' '.join(shlex.quote(one) for one in project.further)}")
     if project.runner in ("pytest", "tox", "nox"):
         # With an option of a plugin that is not there, pytest runs nothing.
-        plugin = " pytest-cov" if project.runner == "pytest" and "--cov" in _options(project) else ""
-        lines.append(f"add {project.runner}{plugin}")
+        options = _options(project) if project.runner == "pytest" else ""
+        plugins = [plugin for option, plugin in _PLUGINS.items() if option in options]
+        lines.append(f"add {' '.join([project.runner, *plugins])}")
     if project.checks:
         # Here and not in their own tasks, which run side by side in one environment.
         names = " ".join(_pinned(project, name) for name, _, _ in project.checks)
@@ -352,6 +353,7 @@ def _single(project: _Project) -> str:
     return options
 
 
+_PLUGINS = {"--cov": "pytest-cov", "asyncio_mode": "pytest-asyncio", "--timeout": "pytest-timeout"}
 _PYTEST_FILES = ("pytest.ini", ".pytest.ini", "tox.ini", "setup.cfg")
 
 

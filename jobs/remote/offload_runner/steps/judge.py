@@ -108,6 +108,7 @@ def _tests(task: Outcome, evidence: Evidence, differences: Dict[str, Difference]
     findings = [*_named(task, difference), *_removed(task, difference, evidence)]
     if not results.complete and not passed:
         told = "%s broke off (%s), so its results are incomplete." % (_name(task), _exit(task.exit_code))
+        told += "".join(" %s." % note.rstrip(".") for note in results.notes[:1])
         if difference.not_run:
             told += " %s on the base did not run on the head." % _that_pass(difference.not_run)
         severity = ERROR if difference.not_run and base is not None and base.passed else WARNING
@@ -115,6 +116,8 @@ def _tests(task: Outcome, evidence: Evidence, differences: Dict[str, Difference]
     if not passed and not results.failing:
         if task.exit_code == _NO_TESTS and not results.cases:
             return [*findings, _no_tests(task, base)]
+        if not results.complete and base is not None and not base.passed and not base.results.failing:
+            return findings  # said above; no more is known of the base
         return [*findings, *_by_exit_code(task, evidence, results, base, compared.reruns)]
     if passed and results.failing:
         told = "%s ends with exit code 0 although %s in its results." % (_name(task), _fail(results.failing))

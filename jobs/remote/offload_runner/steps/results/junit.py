@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Dict, List, Optional
 from xml.parsers import expat
 
-from jobs.remote.offload_runner.steps.results.model import ERROR, FAILED, PASSED, SKIPPED, XFAIL, Report
+from jobs.remote.offload_runner.steps.results.model import ERROR, FAILED, PASSED, SKIPPED, XFAIL, Report, one
 
 _MOST_DEPTH = 200
 _MOST_TEXT = 20_000  # characters of one failure
 _OUTCOMES = {"failure": FAILED, "error": ERROR, "skipped": SKIPPED}
+_INTERNAL = ("pytest", "internal", "internal error")  # of pytest itself, not of a test
 _WHOLE_FILE = ("collection failure", "collection skipped")
 
 
@@ -105,6 +106,11 @@ class _Reader:
             seconds = round(float(case.get("time", "").replace(",", "")), 6)
         except ValueError:
             seconds = None
+        if (suite, case.get("name"), self.message) == _INTERNAL and self.outcome == ERROR:
+            last = [line.strip() for line in "".join(self.chunks).splitlines() if line.strip()][-1:]
+            self.report.complete = False
+            self.report.notes.append("pytest ended with an error of its own: %s" % one(" ".join(last)))
+            return
         whole = self.message in _WHOLE_FILE and not case.get("line")
         text = "".join(self.chunks)
         message = self.message
