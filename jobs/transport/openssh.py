@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,16 +43,25 @@ async def resolve_host(host: str, words: Sequence[str] = ()) -> dict[str, list[s
             f"Reading the OpenSSH configuration of {host} failed: {why.rstrip('.')}.",
             hint=f"Try `ssh -G {host}` by hand.",
         )
+    # ssh expands `~` by the password database, and we by HOME.
+    its_home = re.compile(rf"(?<!\S){re.escape(_home_of_ssh())}(?=/)")
     values: dict[str, list[str]] = {}
     for line in out.decode(errors="replace").splitlines():
         keyword, _, value = line.partition(" ")
-        values.setdefault(keyword, []).append(value)
+        values.setdefault(keyword, []).append(its_home.sub(lambda _: os.path.expanduser("~"), value))
     return values
 
 
 def _files() -> list[str]:
     """Return the option that makes `ssh` follow HOME, which it does not; empty when that changes nothing."""
     path = USER_CONFIG.expanduser()
-    if path.parent.parent == Path(pwd.getpwuid(os.getuid()).pw_dir):
+    if path.parent.parent == Path(_home_of_ssh()):
         return []
     return ["-F", str(path) if path.is_file() else "none"]
+
+
+def _home_of_ssh() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:  # a user without an entry, as containers have; ssh will say so
+        return os.path.expanduser("~")

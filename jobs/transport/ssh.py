@@ -11,6 +11,7 @@ import re
 import socket
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,47 +162,45 @@ async def _to_its_end(opening: asyncio.Future[Any]) -> Any:
 class _Client(asyncssh.SSHClient):
     """Decides about the host's key, and remembers why it said no."""
 
-    def __init__(self, endpoint: SshEndpoint) -> None:
+    def __init__(self, endpoint: SshEndpoint, said: HostOptions | None) -> None:
         self._endpoint = endpoint
+        theirs = said.known_hosts if said is not None else [USER_KNOWN_HOSTS.expanduser()]
+        self._files = [path for path in theirs if path.is_file()]
         self.refusal: TransportError | None = None
         self.port = endpoint.port or 22
         self.knows_host = False
 
     def trusted(self, host: str, addr: str, port: int | None) -> Any:
-        """Return the keys trusted for the host: ours, else what the user's own known_hosts says."""
+        """Return the keys trusted for the host: ours, else what the user's own known_hosts say."""
         self.port = port or 22
-        keys, authorities = _known_to_the_user(host, addr, port)
+        keys, authorities = _known_in(self._files, host, addr, port)
         if pins := host_trust.pinned(self._endpoint, self.port):
             keys, authorities = [asyncssh.import_public_key(str(pin)) for pin in pins], []
         self.knows_host = bool(keys)
-        return keys, authorities, _revoked(self._endpoint.known_hosts, host, addr, port)
+        return keys, authorities, _revoked([self._endpoint.known_hosts, *self._files], host, addr, port)
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
         """Judge a key that is not among the trusted ones."""
         known, where = host_trust.pinned(self._endpoint, port), self._endpoint.known_hosts
-        if not known:
-            theirs = _known_to_the_user(host, addr, port)[0]
-            known = [_host_key(one) for one in theirs]
-            where = USER_KNOWN_HOSTS.expanduser() if known else where
+        for path in [] if known else self._files:
+            if theirs := _known_in([path], host, addr, port)[0]:
+                known, where = [_host_key(one) for one in theirs], path
+                break
         self.refusal = host_trust.refusal(self._endpoint, port, _host_key(key), known, where)
         return self.refusal is None
 
 
-def _known_to_the_user(host: str, addr: str, port: int | None) -> Any:
-    """Return the host's keys and authorities of the user's own known_hosts."""
-    own = USER_KNOWN_HOSTS.expanduser()
-    return asyncssh.read_known_hosts([str(own)]).match(host, addr, port)[:2] if own.is_file() else ([], [])
+def _known_in(files: Sequence[Path], host: str, addr: str, port: int | None) -> Any:
+    """Return the host's keys and authorities of these known_hosts."""
+    return asyncssh.read_known_hosts([str(path) for path in files]).match(host, addr, port)[:2]
 
 
-def _revoked(ours: Path, host: str, addr: str, port: int | None) -> list[asyncssh.SSHKey]:
-    """Return the revoked keys of a host, in our file and in the user's own, with its port and without.
+def _revoked(files: Sequence[Path], host: str, addr: str, port: int | None) -> list[asyncssh.SSHKey]:
+    """Return the revoked keys of a host in these known_hosts, with its port and without.
 
     asyncssh's `match` drops those of `[host]:port` where the same name has no trusted key.
     """
-    files = [str(path) for path in (ours, USER_KNOWN_HOSTS.expanduser()) if path.is_file()]
-    if not files:
-        return []
-    known = asyncssh.read_known_hosts(files)
+    known = asyncssh.read_known_hosts([str(path) for path in files if path.is_file()])
     return [*known._match(host, addr, port)[2], *known._match(host, addr)[2]]
 
 
@@ -232,7 +231,7 @@ async def connect(
             hint="Set `ProxyJump none` for the jump host in your OpenSSH configuration.",
         )
     tunnel = await connect(before, timing, behind) if before is not None else None
-    client = _Client(endpoint)
+    client = _Client(endpoint, said)
     try:
         connection = await _connect(endpoint, timing, client, said, tunnel, proxy)
         line = SshLine(endpoint, connection, tunnel, proxy)

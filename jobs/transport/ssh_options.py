@@ -33,12 +33,14 @@ _UNKNOWN_MATCH = re.compile(r"line (\d+): (?:Invalid match condition|Local netwo
 class HostOptions:
     """What the configuration says of one host.
 
-    `config`: lines that asyncssh reads. `keys`: options that say which keys to offer. `jump`: the last jump
-    host, itself behind those before it. `proxy_command`: argv of a program that carries the connection.
+    `config`: lines that asyncssh reads. `keys`: options that say which keys to offer. `known_hosts`: files of
+    the user and the system. `jump`: the last jump host, itself behind those before it. `proxy_command`: argv
+    of a program that carries the connection.
     """
 
     config: str
     keys: Mapping[str, Any]
+    known_hosts: tuple[Path, ...]
     jump: SshEndpoint | None = None
     proxy_command: tuple[str, ...] | None = None
 
@@ -78,9 +80,13 @@ def _options(
         command = _expanded(command, tokens)
         line = command if command.startswith("exec") else f"exec {command}"
         proxy = (os.environ.get("SHELL") or "/bin/sh", "-c", line)
-    return HostOptions(
-        "".join(f"{name} {value}\n" for name, value in lines), _keys(said, tokens), jump, proxy
-    )
+    known = [
+        Path(_path(name, tokens))
+        for keyword in ("userknownhostsfile", "globalknownhostsfile")
+        for name in said.get(keyword, [""])[0].split()
+    ]
+    text = "".join(f"{name} {value}\n" for name, value in lines)
+    return HostOptions(text, _keys(said, tokens), tuple(known), jump, proxy)
 
 
 def _tokens(endpoint: SshEndpoint, said: Mapping[str, list[str]]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from jobs.transport.command import login_shell_line
 from jobs.transport.endpoint import SshEndpoint
 from jobs.transport.pool import Pool
 from tests.contracts.transport import SIZE, Recorder
-from tests.support.sshd import Sshd
+from tests.support.sshd import Sshd, make_key
 
 SHELLS = ("sh", "bash", "csh", "bsd-csh", "tcsh", "fish", "zsh")
 HOSTILE = [
@@ -145,6 +145,18 @@ async def test_a_jump_host_of_the_configuration(
         assert len(gate.connections()) == 1
         assert len((tmp_path / "known").read_text().splitlines()) == 2, "the jump host is pinned too"
         await pool.aclose()
+
+
+async def test_a_host_key_in_another_file_of_the_configuration(
+    sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh" / "config").write_text("Host *\n UserKnownHostsFile ~/known_%h /dev/null\n")
+    other = make_key(tmp_path / "other").with_suffix(".pub").read_text()
+    (tmp_path / "known_127.0.0.1").write_text(f"[127.0.0.1]:{sshd.port} {other}")
+    with pytest.raises(HostKeyMismatch, match=r"is pinned in .*/known_127\.0\.0\.1"):
+        await ssh.connect(sshd.endpoint(known_hosts=tmp_path / "pins"))
 
 
 @pytest.mark.parametrize("lines", ["Host *\n ProxyJump b\n", "Host a\n ProxyJump b\nHost b\n ProxyJump a\n"])
