@@ -81,11 +81,12 @@ class ManyJobs(ExecutionTest):
                 await close_lines()
         follows = [argv for argv in trips if "follow" in argv]
         uploads = [argv for argv in trips if argv[0] == "put"]
-        heads = [argv for argv in trips if "ls-remote" in argv]
+        heads = [argv for argv in trips if "heads" in argv]
         others = [argv for argv in trips if argv not in (*follows, *uploads, *heads)]
-        self.assertEqual((len(uploads), others), (1, []))
+        self.assertEqual(others, [])
         self.assertEqual(len(follows), 2, "one that found no runner, and one that stays")
-        self.assertLessEqual(len(heads), 1, "one question for the repository, each two minutes")
+        self.assertLessEqual(len(heads), 2, "one question for the repository, again if there was no runner")
+        self.assertLessEqual(len(uploads), 2, "each of the two may be the first")
 
     async def test_a_dead_worker_is_dialled_now_and_then_and_holds_up_nobody(self) -> None:
         silent = {"host": "127.0.0.1", "port": free_port(), "key": str(self.sshd.client_key)}
