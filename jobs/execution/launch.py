@@ -183,7 +183,7 @@ async def _drive(job: Job, progress: Progress, *, keep_queued: bool) -> None:
             except NotFound as error:
                 raise secrets.missing_credentials(job.repository.url, error) from error
             await _save_prepared(job.id, prepared)
-            plan = _plan(job, prepared)
+            plan = _plan(job, prepared, container.image)
             values = await secrets.secrets_for(job, plan, preparing)
             held = secrets.held_by_agent(plan)
             if held != job.options.get("agent_secrets", []):
@@ -264,7 +264,7 @@ async def _save_prepared(job_id: int, prepared: dict[str, Any]) -> None:
     )
 
 
-def _plan(job: Job, prepared: dict[str, Any]) -> Plan:
+def _plan(job: Job, prepared: dict[str, Any], image: str) -> Plan:
     context = Context(
         session=job.session,
         repository=job.repository.slug,
@@ -278,6 +278,7 @@ def _plan(job: Job, prepared: dict[str, Any]) -> Plan:
         agent=job.options.get("agent") or None,
         prompt=job.options.get("prompt", ""),
         agent_call=secrets.agent_call(job),
+        image=image,
         options={"parallel": settings.OFFLOAD.parallel or None},
     )
     return playbooks.get(job.action).plan(context)

@@ -104,6 +104,7 @@ def compare_task(
         outputs={
             "setup": [step.shell for step in setup(base)],
             "checks": evidence.checks,
+            "image": context.image,
             "shown": on_base_shown(base),
         },
     )

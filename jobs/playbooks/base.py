@@ -96,6 +96,7 @@ class Context:
     agent: str | None = None
     prompt: str = ""
     agent_call: Mapping[str, Any] | None = None  # what the plan says of the agent's call
+    image: str = ""  # of the container, by digest
     options: Mapping[str, Any] = field(default_factory=dict)
 
 

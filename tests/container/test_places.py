@@ -25,6 +25,11 @@ install = "true"
 test = "true"
 test_file = 'sh "$1"'
 """
+TAP_CONFIG = """
+hunks = false
+[commands]
+test = 'echo 1..2; for n in a b; do grep -q good $n || echo -n "not "; echo "ok - $n"; done; grep -q good a'
+"""
 # What the agent finds, as its answer.
 AGENT_COMMAND = r"""python3 -c '
 import json, os, sys
@@ -72,6 +77,22 @@ class Places(ContainerTest):
         runs = place_runs(Found("image", image_id="image", spec=spec), job, offline={AGENT})
         networks = {place: words[words.index("--network") + 1] for place, words in runs.items()}
         self.assertEqual(networks, {"base": "host", "proof": "host", "agent": "none"})
+
+    async def test_a_base_that_fails_is_run_once_for_its_changes(self) -> None:
+        """A kept run excuses; it never blames: what it does not explain is run again."""
+        files = {**NO_HUNKS, ".offload/config.toml": TAP_CONFIG, "a": "bad\n", "b": "good\n"}
+        shop = RepoBuilder(self.tmp / "store").commit(files)
+        for number, changed in ((1, {"c": "1\n"}), (2, {"c": "2\n"}), (3, {"b": "bad\n"})):
+            shop.pull(number, changed)
+        comparisons = []
+        for number in (1, 2, 3):
+            job = await self.run_job(str(number), repo=shop)
+            found = json.loads((self.root / "jobs" / job.session / "comparison.json").read_text())
+            [check] = found["checks"].values()
+            comparisons.append((job.verdict, check.get("kept", False)))
+        self.assertEqual([kept for _, kept in comparisons], [False, True, False])
+        self.assertEqual(comparisons[0][0], comparisons[1][0])
+        self.assertEqual(comparisons[2][0], "fail")
 
     async def test_a_killed_runner_leaves_no_container_and_the_job_goes_on(self) -> None:
         shop = RepoBuilder(self.tmp / "store").commit(

@@ -35,6 +35,7 @@ from jobs.remote.offload_runner.files.paths import (
     JOB,
     JobPaths,
     cache,
+    give_away,
     read_json,
     write_json,
 )
@@ -146,6 +147,7 @@ class Engine:
     def begin(self, retry: bool = False) -> None:
         """Clear up after a killed runner, and write that this one starts."""
         self.paths.tasks.mkdir(parents=True, exist_ok=True)
+        give_away(self.paths.tasks)
         if self.containers is None:
             for folder in (self.paths.home, self.paths.tmp, cache(self.paths.root)):
                 folder.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Deque, Iterable
 
 from jobs.remote.offload_runner.engine.redact import BytesRedactor
+from jobs.remote.offload_runner.files.paths import give_away
 
 LOG_CAP = 50 * 1024 * 1024
 _TAIL_BYTES = 64 * 1024
@@ -39,6 +40,7 @@ class TaskLog:
     def __init__(self, path: Path, cap: int = LOG_CAP, secrets: Iterable[str] = ()) -> None:
         self._redactor = BytesRedactor(secrets)
         self._file = os.open(str(path), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        give_away(path)  # the steps, which read it for test results, are the container's user
         self._size = os.fstat(self._file).st_size
         self._cap = cap
         self._over: Deque[bytes] = deque()

@@ -7,19 +7,21 @@ The plan says how, in the `outputs` of the task whose role is `test_base`:
 Nothing is run for what passed on the head. The answer is `comparison.json`:
 
     {"schema": "offload-comparison/1", "sha", "merge_base", "built": bool, "error": "", "tail": [],
-     "checks": {task id: {"base": RUN or null, "reruns": [RUN, ...]}}}
+     "checks": {task id: {"base": RUN or null, "reruns": [RUN, ...], "kept": bool}}}
 
-RUN: see `trees.Run`; `reruns` are further runs of the head, made when a test fails that the base passes.
+RUN: see `trees.Run`; `reruns` are further runs of the head, made when a test fails that the base passes;
+`kept`: the base's run is one of an earlier job (see `base_runs`).
 
 Exit code 0: the comparison was made, whatever it says.
 """
 
 from __future__ import annotations
 
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 from jobs.remote.offload_runner.files.paths import BASE
 from jobs.remote.offload_runner.protocol import FAILED
+from jobs.remote.offload_runner.steps import base_runs
 from jobs.remote.offload_runner.steps.difference import compare
 from jobs.remote.offload_runner.steps.evidence import head_results, read_outcomes
 from jobs.remote.offload_runner.steps.findings import Outcome
@@ -46,6 +48,12 @@ def run(job: Job) -> int:
     if not checks and not setup_failed:
         say("Nothing failed on the head, so the base was not run.")
         return 0
+    kept = {
+        check["task"]: base_runs.find(job, told, check, tests.get(check["task"], Results()))
+        for check in checks
+    }
+    if checks and not setup_failed and all(kept.values()):
+        return _compare_with_kept(job, checks, kept)
     base = ready_base(job, told.get("setup") or [], pure=True)
     answer: Dict[str, Any] = {
         "schema": "offload-comparison/1",
@@ -64,12 +72,33 @@ def run(job: Job) -> int:
             say()
             say("%s on the base" % name)
             made = execute(job, base.path, check["shell"], globs=globs, timeout=task["timeout"], place=BASE)
+            base_runs.keep(job, told, check, made)
         answer["checks"][name] = {"base": made.to_json() if made else None, "reruns": []}
         job.write("comparison.json", answer)
         if check["role"] == "test":
             reruns = _rerun(job, check, outcomes[name], tests.get(name, Results()), made, task["timeout"])
             answer["checks"][name]["reruns"] = [one.to_json() for one in reruns]
             job.write("comparison.json", answer)
+    return 0
+
+
+def _compare_with_kept(job: Job, checks: List[Dict[str, Any]], kept: Dict[str, Optional[Run]]) -> int:
+    runs = {check["task"]: kept[check["task"]] for check in checks}
+    say("What fails on the head failed on this base before, in an earlier job: the base was not run again.")
+    job.write(
+        "comparison.json",
+        {
+            "schema": "offload-comparison/1",
+            "sha": job.sha,
+            "merge_base": job.merge_base,
+            "built": True,
+            "error": "",
+            "tail": [],
+            "checks": {
+                name: {"base": run.to_json(), "reruns": [], "kept": True} for name, run in runs.items() if run
+            },
+        },
+    )
     return 0
 
 

@@ -67,7 +67,11 @@ def collect(
         report.notes += one.notes
         report.complete = report.complete and one.complete
     if not sources and log is not None:
-        kind = lines.parse(_log(log), report)
+        try:
+            kind = lines.parse(_log(log), report)
+        except OSError as exc:
+            kind = ""
+            report.notes.append("The log of the tests could not be read: %s." % exc.strerror)
         if kind:
             sources.append(kind)
     cases = tuple(_placed(case, tree) for case in report.cases)
@@ -126,11 +130,8 @@ def _matches(path: str, pattern: str) -> bool:
 
 
 def _log(path: Path) -> str:
-    try:
-        with open(path, "rb") as file:
-            return file.read(LOG_LIMIT).decode("utf-8", "replace")
-    except OSError:
-        return ""
+    with open(path, "rb") as file:
+        return file.read(LOG_LIMIT).decode("utf-8", "replace")
 
 
 def _placed(case: Case, tree: Path) -> Case:
