@@ -28,9 +28,10 @@ def test_a_first_boot_says_each_step_and_that_it_is_ready(box: Box) -> None:
     boot = [f"offload: boot {box.first['boot_id']}"]
     said = [f"offload: booting: {name}" for name in STEPS[:-1]]
     assert console[: len(STEPS) + 1] == [*boot, *said, "offload: ready: up"]
-    # Published once: guest attributes take ten queries a minute.
-    (report,) = [one for one in box.machine.cloud.reports() if one["boot_id"] == box.first["boot_id"]]
-    assert (report["state"], report["step"]) == ("ready", "up")
+    # Its end alone is published: guest attributes take ten queries a minute. Tests run the script again.
+    reports = box.machine.cloud.reports()
+    assert len(reports) <= box.times_ready()
+    assert {(one["state"], one["step"]) for one in reports} == {("ready", "up")}
 
 
 def test_the_machine_is_as_hard_as_the_real_one(box: Box) -> None:
