@@ -258,8 +258,11 @@ def test_only_new_problems_of_a_check_count() -> None:
         code = fields.pop("base_code", int(bool(base)))
         outcome = task("lint", "failed", problems=tuple(head), **fields)
         made = None if base is None else Run(code, 1.0, problems=tuple(base))
-        judgement = judge(Evidence(but(outcome), compared={"lint": Compared(made)}, base_built=True))
-        return judgement.verdict, [one.message for one in judgement.findings]
+        changed = [{"path": "b.py"}]
+        judgement = judge(
+            Evidence(but(outcome), compared={"lint": Compared(made)}, base_built=True, changed=changed)
+        )
+        return judgement.verdict, [one.message for one in judgement.findings if one.task]
 
     old, moved, new = Problem("a.py", 3, "E1 bad"), Problem("a.py", 9, "E1 bad"), Problem("b.py", 1, "E2")
     assert lint([moved], [old])[0] == "pass"
@@ -270,6 +273,7 @@ def test_only_new_problems_of_a_check_count() -> None:
         "needs_work",
         ["The lint check (run lint) fails (exit code 1), and its program cannot run on the base."],
     )
+    assert lint([old], [], base_code=127)[0] == "pass", "the change does not touch the file"
     assert lint([], None, missing_tool="eslint")[0] == "pass"
     assert lint([], [], missing_tool="eslint")[0] == "needs_work", "the base has the tool"
 

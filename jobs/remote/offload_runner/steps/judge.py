@@ -339,7 +339,9 @@ def _check(task: Outcome, evidence: Evidence) -> List[Finding]:
         return [Finding(WARNING, task.id, "%s fails (%s)%s." % (does, how, unknown), file, line)]
     if base.exit_code in _NO_PROGRAM:
         told = "%s fails (%s), and its program cannot run on the base." % (does, how)
-        return [Finding(WARNING, task.id, told, *_first_place(task.problems, evidence.paths))]
+        file, line = _first_place(task.problems, evidence.paths)
+        severity = WARNING if file or not task.problems else NOTE  # the others may be as old as the base
+        return [Finding(severity, task.id, told, file, line)]
     if not task.problems:
         if base.passed:
             told = "%s fails on the head (%s) and not on the base." % (does, how)
