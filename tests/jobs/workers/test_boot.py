@@ -45,7 +45,7 @@ def test_the_container_is_the_one_that_a_launch_expects() -> None:
     one = made()
     script = cloud_init.render(one, cloud_init.SCRIPT)
     assert f"offload.spec={one.spec.digest()}" in script
-    assert "docker run --detach --name maintainer-worker" in script
+    assert "docker run --detach --restart always --name maintainer-worker" in script
     assert "--read-only" in script
     assert DIGEST in script
     assert "sudo" not in script  # it runs as root; the spec's digest still is that of a launch
