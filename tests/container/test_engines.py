@@ -55,6 +55,11 @@ class AsRoot(ContainerTest):
             problems = await check_container(line.transport, line.container)
         self.assertEqual({problem.severity.value for problem in problems}, {"pass"}, problems)
 
+        self.shop.pull(3, {"test.sh": "exit 1\n"})
+        failing = await self.run_job("3")
+        states = {task["id"]: task["state"] for task in failing.tasks}
+        self.assertEqual((states["test-base"], failing.verdict), ("succeeded", "fail"), "the base has its own")
+
         slow = await self.slow_job()
         await until(lambda: begun(slow))
         self.assertEqual(self.inspected()["Id"], found["Id"])
@@ -89,7 +94,11 @@ def test_without_root_behind_ssh_files_are_the_persons(kind: str) -> None:
         far.cli.run("fleet", "add", "far", *words, *choice, "--network", "host")
         job = far.cli.json("offload", *far.target(1), "--worker", "far", "--wait")["job"]
         assert (job["state"], job["verdict"]) == ("succeeded", "pass")
-        made = [path for part in ("jobs", "worktrees", "repos") for path in (root / part).rglob("*")]
+        far.shop.pull(4, {"test.sh": "exit 1\n"})
+        failing = far.cli.json("offload", *far.target(4), "--worker", "far", "--wait", code=None)["job"]
+        states = {task["id"]: task["state"] for task in failing["tasks"]}
+        assert (states["test-base"], failing["verdict"]) == ("succeeded", "fail"), failing
+        made = [path for part in ("jobs", "worktrees", "repos", "base") for path in (root / part).rglob("*")]
         assert any(path.name == "app.txt" for path in made)
         assert {path.lstat().st_uid for path in made} == {PERSON_ID}
         said = far.cli.run("doctor", "far").stdout
@@ -99,5 +108,6 @@ def test_without_root_behind_ssh_files_are_the_persons(kind: str) -> None:
         script = "id -u; grep CapPrm /proc/self/status"
         inside = engine.run("exec", "-u", str(user), "maintainer-worker-far", "sh", "-c", script)
         assert inside.stdout == f"{user}\nCapPrm:\t0000000000000000\n"
-        far.cli.run("offload", "rm", *far.target(1), "--force", "--yes")
+        for number in (1, 4):
+            far.cli.run("offload", "rm", *far.target(number), "--force", "--yes")
         assert not list((root / "worktrees").iterdir())

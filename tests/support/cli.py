@@ -86,7 +86,7 @@ class Cli:
         ended = SHARED.run(words, env=self.env, cwd=str(self.cwd))
         return subprocess.CompletedProcess(words, ended.status, ended.out, ended.err) if ended else None
 
-    def json(self, *words: str, code: int = 0) -> Any:
+    def json(self, *words: str, code: int | None = 0) -> Any:
         """Run a command with --json and return what it printed."""
         return json.loads(self.run(*words, "--json", code=code).stdout)
 
