@@ -58,7 +58,9 @@ class AsRoot(ContainerTest):
         self.shop.pull(3, {"test.sh": "exit 1\n"})
         failing = await self.run_job("3")
         states = {task["id"]: task["state"] for task in failing.tasks}
-        self.assertEqual((states["test-base"], failing.verdict), ("succeeded", "fail"), "the base has its own")
+        self.assertEqual(
+            (states["test-base"], failing.verdict), ("succeeded", "fail"), "the base has its own"
+        )
 
         slow = await self.slow_job()
         await until(lambda: begun(slow))

@@ -268,6 +268,12 @@ def test_the_base_is_installed_once_and_left_as_its_commit(bench: Bench, shop: R
     [
         ("true", 1),
         ("touch env/new $HOME/.config; mkdir -p env/deep/er; touch env/deep/er/x; echo 7 > price", 1),
+        (
+            "GIT_INDEX_FILE=$HOME/.base.index git update-index --skip-worktree price; echo 7 > price",
+            1,
+        ),
+        ("mkdir $TMPDIR/cache; touch $TMPDIR/cache/code", 1),
+        ("rm -rf $TMPDIR; ln -s $OFFLOAD_WORKTREE/env $TMPDIR", 2),
         ("echo bad > env/tool; touch -d @0 env/tool", 2),
         ("rm env/tool", 2),
         ("mv env env2; mkdir env; mv env2/tool env/tool", 2),
@@ -294,6 +300,8 @@ def test_code_of_the_change_leaves_nothing_in_the_base(
     assert sorted(path.name for path in (base.path / "env").iterdir()) == ["tool"]
     assert sorted(path.name for path in home.iterdir()) == [".base.index", ".installed", ".tmp"]
     assert (base.path / "price").read_text() == "1\n"
+    assert [path.name for path in (home / ".tmp").iterdir() if not path.name.startswith("results-")] == []
+    assert not (home / ".tmp").is_symlink()
     assert (base.path.parent / "installed").read_text() == "x\n" * installed
     assert b"fsmonitor" not in (base.path / ".git/config").read_bytes()
     assert ready_base(job, setup, pure=True).built

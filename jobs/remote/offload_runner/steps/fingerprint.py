@@ -15,7 +15,9 @@ import tempfile
 import time
 from typing import Any, Dict, Iterator, List, Mapping, Tuple
 
+from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files.paths import BASE
+from jobs.remote.offload_runner.files.removal import empty_tree
 from jobs.remote.offload_runner.git import worktree
 from jobs.remote.offload_runner.git.command import raw, split
 from jobs.remote.offload_runner.steps.record import Job
@@ -41,10 +43,17 @@ def take(job: Job) -> Dict[str, Any]:
 
 
 def restore(job: Job, made: Mapping[str, Any]) -> bool:
-    """Remove what is newer than the fingerprint `made`; return whether all else is as it was."""
+    """Remove what is newer than the fingerprint `made`; return whether all else is as it was.
+
+    The index by which git brings back what it tracks is made again, and TMPDIR is emptied.
+    """
     newest = int(made["newest"])
     old: List[Entry] = []
+    place = job.paths.place(BASE)
     try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(place.home / worktree.INDEX)
+        empty_tree(place.tmp)
         for path, about in _entries(job):
             if about.st_ctime_ns <= newest:
                 old.append((path, about))
@@ -54,7 +63,7 @@ def restore(job: Job, made: Mapping[str, Any]) -> bool:
             if os.lstat(folder).st_ctime_ns > newest:
                 with contextlib.suppress(OSError):
                     os.rmdir(folder)  # only an empty one goes
-    except OSError:
+    except (OSError, RunnerError):
         return False  # a directory that cannot be read, say
     return _digest(old) == str(made["digest"])
 
