@@ -6,11 +6,15 @@ import re
 import signal
 import sqlite3
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from tests.support.cli import MANAGE, Cli
 from tests.support.desk import until
 from tests.support.git_repos import RepoBuilder, git
+from tests.support.offload_home import worker_root
 
 KEYS = {
     *("id", "session", "repository", "number", "name", "action", "state", "reason", "attention", "verdict"),
@@ -91,7 +95,14 @@ def test_from_launch_to_removal(cli: Cli, shop: RepoBuilder) -> None:
     cli.run("offload", "rm", *where, code=5)
 
 
-def test_several_targets_at_once(cli: Cli, shop: RepoBuilder) -> None:
+@pytest.fixture
+def other_root(cli: Cli) -> Iterator[Path]:
+    """Give the root of a second worker here."""
+    with worker_root(cli.home / "other", str(Path.home() / ".offload")) as root:
+        yield root
+
+
+def test_several_targets_at_once(cli: Cli, shop: RepoBuilder, other_root: Path) -> None:
     words = ("1", "2", "99", "2", "review", "--repo", shop.url)
     answer = cli.json("offload", *words, "--wait", code=20)
     assert [(job["number"], job["verdict"]) for job in answer["jobs"]] == [(1, "pass"), (2, "fail")]
@@ -105,7 +116,7 @@ def test_several_targets_at_once(cli: Cli, shop: RepoBuilder) -> None:
     cli.run("offload", "1", "2", "--wait", "--repo", shop.url, code=20)
 
     # With --fresh a job moves to another worker; without, the refusal says so.
-    cli.run("fleet", "add", "other", "--provider", "local", "--root", str(cli.home / "other"))
+    cli.run("fleet", "add", "other", "--provider", "local", "--root", str(other_root))
     where = ("1", "--repo", shop.url, "--worker", "other")
     assert "--fresh" in cli.json("offload", *where, code=5)["error"]["hint"]
     assert cli.json("offload", *where, "--fresh", "--wait")["job"]["worker"] == "other"
