@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import tempfile
 import time
 from contextlib import suppress
@@ -36,7 +37,29 @@ def survey(root: Path, session: str) -> Dict[str, Any]:
     job = paths.job_paths(root, session)
     if _marker(job).exists() or not os.path.lexists(str(job.worktree / ".git")):
         return {"commits": [], "status": {}}
+    _refuse_what_blocks(job.worktree)
     return {"commits": _unpushed(job), "status": _status(job.worktree)}
+
+
+def _refuse_what_blocks(tree: Path) -> None:
+    """Raise `RunnerError` for a pipe or a device that git would open, and wait for, in a worktree."""
+    own = str(tree / ".git")
+    for folder, _, names in os.walk(str(tree)):
+        is_git = folder == own or folder.startswith(own + os.sep)
+        for name in names:
+            if not is_git and not name.startswith(".git"):
+                continue
+            try:
+                mode = os.stat(os.path.join(folder, name)).st_mode  # git follows links
+            except OSError:
+                continue
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise RunnerError(
+                    "unsaved_unknown",
+                    "What is unsaved in %s is unknown: %s is no file, and git would wait for it."
+                    % (tree, shown(os.path.relpath(os.path.join(folder, name), str(tree)))),
+                    "Use --force to remove it all the same.",
+                )
 
 
 def checked(data: Any) -> Dict[str, Any]:
