@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from jobs.cli.output import colour, plain
+from jobs.cli.output import colour, plain, terminal_size
 from jobs.invocation import render_commands
 from jobs.providers.base import Problem, Severity
 
@@ -22,7 +21,7 @@ def _width() -> int | None:
     """Return how wide lines may be; None when they go to a file or a program, where lines stay whole."""
     if not sys.stdout.isatty():
         return None
-    return max(40, min(shutil.get_terminal_size().columns, WIDEST))
+    return max(40, min(terminal_size().columns, WIDEST))
 
 
 def print_checks(problems: Sequence[Problem]) -> None:

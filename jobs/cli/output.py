@@ -66,6 +66,17 @@ def plain(text: str) -> str:
     return _CONTROL.sub("�", text)
 
 
+def terminal_size() -> os.terminal_size:
+    """Return the size of the terminal on standard output, as it is now; of a file, 80 columns and 24 lines.
+
+    The variables COLUMNS and LINES do not count: a shell that exports them does not follow the window.
+    """
+    try:
+        return os.get_terminal_size(sys.stdout.fileno())
+    except (OSError, ValueError):
+        return os.terminal_size((80, 24))
+
+
 def visible_width(text: str) -> int:
     """Return how many columns of the terminal a text takes: its colours none, a wide character two."""
     shown = _COLOUR.sub("", text)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Sequence
 
 from jobs import serializers
 from jobs.cli.local_time import local_zone
-from jobs.cli.output import plain, state_word, visible_width
+from jobs.cli.output import plain, state_word, terminal_size, visible_width
 from jobs.formats import format_age
 from jobs.models import Job
 from jobs.remote.offload_runner.screen.table import fit
@@ -43,7 +42,7 @@ def table_lines(rows: Sequence[Sequence[str]], left_out: Sequence[int] = ()) -> 
     if not rows:
         return []
     widths = [max(map(visible_width, column)) for column in list(zip(*rows, strict=True))[:-1]]
-    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    room = terminal_size().columns if sys.stdout.isatty() else 0
     shown = list(range(len(widths)))
     for column in left_out:
         if room and sum(widths[i] + len(_GAP) for i in shown) + _LAST_WIDTH > room:

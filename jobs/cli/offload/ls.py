@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import shutil
 from collections.abc import Sequence
 from urllib.parse import urlencode
 
 from jobs import operations, serializers
 from jobs.cli.local_time import local_clock
-from jobs.cli.output import colour, plain, print_job_list_json, print_json, say
+from jobs.cli.output import colour, plain, print_job_list_json, print_json, say, terminal_size
 from jobs.cli.request import Request, has_terminal
 from jobs.cli.table import job_lines, table_lines
 from jobs.errors import NotFound, UsageError
@@ -85,7 +84,7 @@ async def _watch(request: Request, wanted: operations.JobFilter) -> int:
     while True:
         notes: list[str] = []
         jobs = await operations.list_jobs(wanted, notes.append)
-        room = shutil.get_terminal_size()
+        room = terminal_size()
         count = f"{len(jobs)} job{'' if len(jobs) == 1 else 's'}"
         lines = [f"{count} at {local_clock()}", *(plain(note)[: room.columns] for note in notes), ""]
         lines += _table(_grouped(jobs)) if jobs else [none]
