@@ -7,6 +7,10 @@ from enum import StrEnum
 from typing import Protocol
 
 from jobs.workers import Pty, SessionInfo, Size
+from terminals import frames
+
+# tmux waits five seconds for answers to what it asks a terminal at first; the way to it takes its time.
+ANSWER_SECONDS = 4.0
 
 
 class Role(StrEnum):
@@ -30,14 +34,28 @@ class Owner(Protocol):
 class Attachment:
     """The receiver of one attached terminal; deaf once another one took its place."""
 
-    __slots__ = ("_owner", "pty")
+    __slots__ = ("_answered", "_owner", "_spoke_at", "pty")
 
     def __init__(self, owner: Owner) -> None:
         self._owner: Owner | None = owner
+        self._answered: set[bytes] = set()
+        self._spoke_at = 0.0
         self.pty: Pty | None = None
+
+    def expects(self, data: bytes) -> bool:
+        """Tell whether tmux takes this input for what it is; a second or late answer it would type."""
+        answers = frames.identities(data)
+        if not answers:
+            return True
+        is_late = asyncio.get_running_loop().time() - self._spoke_at > ANSWER_SECONDS
+        is_known = not self._answered.isdisjoint(answers)
+        self._answered |= answers
+        return not is_late and not is_known
 
     def data_received(self, data: bytes) -> None:
         """See `PtyReceiver.data_received`."""
+        if not self._spoke_at:
+            self._spoke_at = asyncio.get_running_loop().time()
         if self._owner is not None:
             self._owner.output(data)
 

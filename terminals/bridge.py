@@ -151,6 +151,8 @@ class Bridge:
             return
         if self._confirmed != self._number and frames.is_reply(data):
             return  # to a question of the terminal that was attached before
+        if data[:1] == b"\x1b" and self._attachment is not None and not self._attachment.expects(data):
+            return
         self._inbox.take(data, self._pty)
 
     def handle(self, message: frames.Control) -> None:

@@ -129,6 +129,14 @@ def is_reply(data: bytes) -> bool:
     return data[:1] == b"\x1b" and _REPLIES.fullmatch(data) is not None
 
 
+_IDENTITY = re.compile(rb"\x1b\[([?>])[\d;]*c|\x1bP(>)\|[^\x1b]*\x1b\\\\")
+
+
+def identities(data: bytes) -> set[bytes]:
+    """Return which questions of who the terminal is this input answers; tmux asks each once, at first."""
+    return {(match[1] or b"P") + match[0][-1:] for match in _IDENTITY.finditer(data)}
+
+
 Control = Resize | Ack | Ping | Pong | Take | Attach | Attached | Info | AttentionCall
 
 

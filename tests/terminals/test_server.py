@@ -195,6 +195,19 @@ async def test_an_answer_meant_for_the_terminal_before_is_not_typed(server: Term
     await socket.aclose()
 
 
+async def test_an_answer_is_given_to_tmux_once(server: TerminalServer) -> None:
+    """A second one would be typed into the program."""
+    socket = await server.connect(3)
+    ready = await control(socket, "ready")
+    socket.control("attached", n=ready["n"])
+    await output(socket, "offload-shop-4")
+    for _ in range(2):
+        socket.send(b"\x1b[>0;276;0c")
+    socket.send(b"echo tw''ice\r")
+    assert "276" not in await output(socket, "twice")
+    await socket.aclose()
+
+
 async def test_who_came_and_went_is_written_down(server: TerminalServer) -> None:
     query = "SELECT kind, actor FROM jobs_jobevent WHERE id > ? AND data LIKE '%watch%' ORDER BY id"
     before = rows(server, "SELECT coalesce(max(id), 0) FROM jobs_jobevent")[0][0]
