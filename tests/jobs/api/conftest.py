@@ -21,6 +21,7 @@ from jobs.execution.archive import archive_dir
 from jobs.models import Draft, PullRequest
 from tests.support import factories as make
 
+from datetime import timedelta
 from pathlib import Path
 import asyncio, json
 from jobs.execution import resolve_repository
@@ -39,6 +40,8 @@ logs.mkdir(parents=True)
 make.make_job(number=9, action="ready", state="failed", removed_at=timezone.now())
 make.make_job(number=10, state="failed", action="ready")
 PullRequest.objects.create(repository=known, number=9, title="Fix")
+# The list counts as read for as long as the tests take: there is no such forge to read it from again.
+PullRequest.objects.update(fetched_at=timezone.now() + timedelta(hours=1))
 Draft.objects.create(
     repository=known, job=done, number=9, kind="review", head_sha=done.sha, mark="1" * 32, body="Good.",
     comments=[{"path": "a.py", "line": 3, "body": "odd"}],
