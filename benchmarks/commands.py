@@ -7,7 +7,6 @@ and 1.5 s on a quiet machine.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import pty
@@ -19,6 +18,8 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+from benchmarks.report import report
 
 ROOT = Path(__file__).resolve().parents[1]
 MANAGE = [sys.executable, str(ROOT / "manage.py")]
@@ -126,16 +127,13 @@ def measure(rounds: int) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    result = measure(options.rounds)
-    if options.json:
-        print(json.dumps(result, indent=2))
-        return
-    for name, row in result.items():
-        print(f"{name:<10} {row['seconds']:.2f} s   baseline {row['baseline']:.2f} s   x{row['ratio']:.1f}")
+    report(
+        __doc__,
+        measure,
+        lambda name, row: (
+            f"{name:<10} {row['seconds']:.2f} s   baseline {row['baseline']:.2f} s   x{row['ratio']:.1f}"
+        ),
+    )
 
 
 if __name__ == "__main__":

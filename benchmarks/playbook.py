@@ -15,7 +15,6 @@ Package caches are warm in both. Targets: sequence 0.5, critical path 1.10, seco
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -30,6 +29,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from benchmarks.report import report
 
 ROOT = Path(__file__).resolve().parents[1]
 _WORK = "sum(i * i for i in range({}))"
@@ -248,16 +249,12 @@ def measure(rounds: int) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    result = measure(options.rounds)
-    if options.json:
-        print(json.dumps(result, indent=2))
-        return
-    for name, row in result.items():
-        print(f"{name:<10}", "  ".join(f"{key} {value:.3f}" for key, value in row.items()))
+    report(
+        __doc__,
+        measure,
+        lambda name, row: f"{name:<10} " + "  ".join(f"{key} {value:.3f}" for key, value in row.items()),
+        rounds=3,
+    )
 
 
 if __name__ == "__main__":

@@ -7,8 +7,6 @@ Processor time (user and system) of whole processes, interleaved in one run, med
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import resource
 import statistics
@@ -17,6 +15,8 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from benchmarks.report import report
 
 ROOT = Path(__file__).resolve().parents[1]
 MANAGE = [sys.executable, str(ROOT / "manage.py"), "offload"]
@@ -58,16 +58,7 @@ def measure(rounds: int) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    result = measure(options.rounds)
-    if options.json:
-        print(json.dumps(result, indent=2))
-        return
-    for name, row in result.items():
-        print(f"{name:<14} {row['seconds']:.3f} s   x{row['ratio']:.1f}")
+    report(__doc__, measure, lambda name, row: f"{name:<14} {row['seconds']:.3f} s   x{row['ratio']:.1f}")
 
 
 if __name__ == "__main__":
