@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, TypeVar
 
 from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router, Schema
@@ -13,18 +14,25 @@ from jobs import execution
 from jobs.api.access import caller_of, needs
 from jobs.api.answers import EventsAnswer, Id, JobAnswer, JobsAnswer, Limit, Name, Text
 from jobs.errors import NotFound, Refused
-from jobs.models import Job
+from jobs.models import Job, JobEvent
 from jobs.operations import JobFilter, NewJob, read_events, read_job, read_jobs, submit_job
 from jobs.serializers import SCHEMA, event_json, job_json
 from jobs.states import JobState, Scope
 
 router = Router(tags=["jobs"])
+Row = TypeVar("Row", Job, JobEvent)
 READ = needs(Scope.READ)
 LAUNCH = needs(Scope.LAUNCH)
 PART_BYTES = 4 * 1024 * 1024
 _TEXT: dict[str, Any] = {
     "responses": {200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "OK"}}
 }
+
+
+def _page(rows: Sequence[Row], limit: int) -> tuple[Sequence[Row], int | None]:
+    """Return the page of at most `limit` of one row more, and its last id when there is another page."""
+    page = rows[:limit]
+    return page, page[-1].id if len(rows) > limit else None
 
 
 class JobQuery(Schema):
@@ -103,13 +111,8 @@ async def list_jobs(request: HttpRequest, query: Query[JobQuery]) -> JobsAnswer:
         repository=query.repository, states=tuple(query.state), limit=query.limit + 1, action=query.action,
         worker=query.worker, verdict=query.verdict or "", removed=query.removed, before=query.before,
     )  # fmt: skip
-    jobs = await read_jobs(wanted)
-    page = jobs[: query.limit]
-    return {
-        "schema": SCHEMA,
-        "jobs": [job_json(job) for job in page],
-        "next": page[-1].id if len(jobs) > query.limit else None,
-    }
+    page, following = _page(await read_jobs(wanted), query.limit)
+    return {"schema": SCHEMA, "jobs": [job_json(job) for job in page], "next": following}
 
 
 @router.get("/{int:job_id}", auth=READ, response={200: JobAnswer}, summary="One job")
@@ -123,12 +126,8 @@ async def list_events(request: HttpRequest, job_id: Id, query: Query[EventQuery]
     """Return the events of a job, oldest first."""
     await read_job(job_id)
     events = await read_events(job_id=job_id, after=query.after, limit=query.limit + 1)
-    page = events[: query.limit]
-    return {
-        "schema": SCHEMA,
-        "events": [event_json(event) for event in page],
-        "next": page[-1].id if len(events) > query.limit else None,
-    }
+    page, following = _page(events, query.limit)
+    return {"schema": SCHEMA, "events": [event_json(event) for event in page], "next": following}
 
 
 @router.get(
