@@ -130,7 +130,7 @@ def _submodules(worktree: Path, source: Remote, emit: Emit) -> None:
 
 
 def discard(mirrored: Mirror, worktree: Path) -> None:
-    """Take away what stands where a worktree is to be made; refuse when it may be somebody's work."""
+    """Take away what stands where a worktree is to be made; refuse when it may be a user's work."""
     if worktree.exists() and not marker(worktree).exists() and os.listdir(worktree):
         raise damaged(worktree)
     if worktree.is_dir() and not worktree.is_symlink():

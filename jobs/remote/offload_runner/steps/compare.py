@@ -17,7 +17,7 @@ Exit code 0: the comparison was made, whatever it says.
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List
 
 from jobs.remote.offload_runner.files.paths import BASE
 from jobs.remote.offload_runner.protocol import FAILED
@@ -27,7 +27,7 @@ from jobs.remote.offload_runner.steps.evidence import head_results, read_outcome
 from jobs.remote.offload_runner.steps.findings import Outcome
 from jobs.remote.offload_runner.steps.record import Job, say
 from jobs.remote.offload_runner.steps.results import Results
-from jobs.remote.offload_runner.steps.trees import Run, execute, ready_base
+from jobs.remote.offload_runner.steps.trees import Base, Run, execute, ready_base
 
 _RERUNS = 2
 _RERUN_SECONDS = 300.0  # a longer test run is not repeated
@@ -52,18 +52,19 @@ def run(job: Job) -> int:
         check["task"]: base_runs.find(job, told, check, tests.get(check["task"], Results()))
         for check in checks
     }
-    if checks and not setup_failed and all(kept.values()):
-        return _compare_with_kept(job, checks, kept)
+    known = {name: one for name, one in kept.items() if one is not None}
+    if checks and not setup_failed and len(known) == len(kept):
+        say(
+            "What fails on the head failed on this base before, in an earlier job: "
+            "the base was not run again."
+        )
+        answer = _answer(job, Base(job.paths.base_worktree, True))
+        for name, one in known.items():
+            answer["checks"][name] = {"base": one.to_json(), "reruns": [], "kept": True}
+        job.write("comparison.json", answer)
+        return 0
     base = ready_base(job, told.get("setup") or [], pure=True)
-    answer: Dict[str, Any] = {
-        "schema": "offload-comparison/1",
-        "sha": job.sha,
-        "merge_base": job.merge_base,
-        "built": base.built,
-        "error": base.error,
-        "tail": list(base.tail),
-        "checks": {},
-    }
+    answer = _answer(job, base)
     job.write("comparison.json", answer)
     for check in checks:
         name, globs = check["task"], check.get("results") or []
@@ -82,24 +83,16 @@ def run(job: Job) -> int:
     return 0
 
 
-def _compare_with_kept(job: Job, checks: List[Dict[str, Any]], kept: Dict[str, Optional[Run]]) -> int:
-    runs = {check["task"]: kept[check["task"]] for check in checks}
-    say("What fails on the head failed on this base before, in an earlier job: the base was not run again.")
-    job.write(
-        "comparison.json",
-        {
-            "schema": "offload-comparison/1",
-            "sha": job.sha,
-            "merge_base": job.merge_base,
-            "built": True,
-            "error": "",
-            "tail": [],
-            "checks": {
-                name: {"base": run.to_json(), "reruns": [], "kept": True} for name, run in runs.items() if run
-            },
-        },
-    )
-    return 0
+def _answer(job: Job, base: Base) -> Dict[str, Any]:
+    return {
+        "schema": "offload-comparison/1",
+        "sha": job.sha,
+        "merge_base": job.merge_base,
+        "built": base.built,
+        "error": base.error,
+        "tail": list(base.tail),
+        "checks": {},
+    }
 
 
 def _needs_base(outcome: Outcome, tests: Dict[str, Results]) -> bool:
