@@ -17,8 +17,8 @@ sys.path.insert(0, str(DOCS.parent))
 
 from docs import licences  # noqa: E402
 from jobs import states  # noqa: E402
-from jobs.cli import verbs  # noqa: E402
-from jobs.cli.verbs import Verb  # noqa: E402
+from jobs.cli import fleet_verbs, verbs  # noqa: E402
+from jobs.cli.options import Verb  # noqa: E402
 from jobs.remote.offload_runner import protocol  # noqa: E402
 from offload_web import config  # noqa: E402
 
@@ -123,7 +123,7 @@ def command_line_page() -> str:
         _verb("", verbs.LAUNCH),
         *(_verb(name, verb) for name, verb in verbs.OFFLOAD.items()),
         "## Machines",
-        *(_verb(f"fleet {name}", verb) for name, verb in verbs.FLEET.items()),
+        *(_verb(f"fleet {name}", verb) for name, verb in fleet_verbs.FLEET.items()),
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from jobs import invocation
+from jobs.cli.fleet_verbs import FLEET
+from jobs.cli.options import Option, Verb
 from jobs.cli.parser import LAUNCH_NAME, find_verb
-from jobs.cli.verbs import ACTIONS, FLEET, LAUNCH, OFFLOAD, VERBS, Option, Verb
+from jobs.cli.verbs import ACTIONS, LAUNCH, OFFLOAD, VERBS
 from jobs.home import DATABASE, locate_home
 
 Choice = tuple[str, str]  # what completes the word, and its description

@@ -12,11 +12,12 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 
 from jobs import invocation
+from jobs.cli.fleet_verbs import FLEET
 from jobs.cli.local_time import remember_zone
 from jobs.cli.parser import LAUNCH_NAME, Parser, find_verb, fleet_help, parse, print_error_json
 from jobs.cli.request import Request
 from jobs.cli.suggestions import suggest_verb
-from jobs.cli.verbs import FLEET, VERBS
+from jobs.cli.verbs import VERBS
 from jobs.errors import OffloadError
 
 EXIT_UNEXPECTED = 1

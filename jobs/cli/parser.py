@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from jobs import invocation
-from jobs.cli.verbs import ACTIONS, EXIT_CODES, FLEET, LAUNCH, OFFLOAD, VERBS, Option, Verb
+from jobs.cli.fleet_verbs import FLEET
+from jobs.cli.options import Option, Verb
+from jobs.cli.verbs import ACTIONS, EXIT_CODES, LAUNCH, OFFLOAD, VERBS
 
 EXIT_USAGE = 2
 HELP_WIDTH = 100

@@ -5,11 +5,12 @@ Data only. It needs no Django, so that `offload --help` and completion start fas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
 
 from jobs.cli.durations import read_seconds
+from jobs.cli.fleet_verbs import FLEET
+from jobs.cli.options import ANSWERS, FORCE, JSON, NO_INPUT, REPO, Option, Verb
 from jobs.states import JobState, Scope
 
 ACTIONS: Mapping[str, str] = {
@@ -33,47 +34,6 @@ def _read_lines(text: str) -> int:
     return int(text)
 
 
-@dataclass(frozen=True)
-class Option:
-    """One option. `takes`: the name of its value in the help; empty for a flag.
-
-    `complete`: what completion offers as its value (`worker`, `repository`), besides `choices`.
-    """
-
-    help: str
-    takes: str = ""
-    short: str = ""
-    read: Callable[[str], Any] = str
-    default: Any = None
-    repeat: bool = False
-    choices: tuple[str, ...] = ()
-    negatable: bool = False
-    complete: str = ""
-
-    @property
-    def is_flag(self) -> bool:
-        """Whether it takes no value."""
-        return not self.takes and not self.choices
-
-    @property
-    def initial(self) -> Any:
-        """Return its value when it is not given."""
-        return False if self.is_flag and not self.negatable and self.default is None else self.default
-
-
-JSON = Option("print JSON instead of text")
-YES = Option("answer every question with yes", short="-y")
-NO_INPUT = Option("never ask and never attach, as without a terminal")
-FORCE = Option("also when jobs are running there, or work exists nowhere else")
-REPO = Option(
-    "repository: URL, path or owner/repo (default: upstream of the current directory)",
-    "REPO",
-    "-R",
-    complete="repository",
-)
-ENGINE = Option("docker, 'sudo -n docker' or podman (default: the first that answers)", "COMMAND")
-
-_ANSWERS = {"yes": YES, "no_input": NO_INPUT, "json": JSON}
 _GOOGLE = {
     "gcp": Option("check Google Cloud: account, project, billing, APIs, roles, keys, zone, quota"),
     "project": Option("with --gcp: the Google Cloud project", "PROJECT"),
@@ -88,38 +48,6 @@ _GOOGLE = {
     "service_account": Option("with --gcp: the service account of machines (default: none)", "EMAIL"),
 }
 GOOGLE_OPTIONS = tuple(_GOOGLE)
-
-
-@dataclass(frozen=True)
-class Verb:
-    """A verb. `words`: its positional words as the usage line shows them, for example `TARGET [ACTION]`.
-
-    The module `jobs.cli.offload.<verb>` (or `jobs.cli.fleet.<verb>`) has its function `run`.
-    `django`: the verb is a Django command of another package, which parses its own options.
-    """
-
-    words: str
-    help: str
-    options: Mapping[str, Option] = field(default_factory=dict)
-    details: str = ""
-    example: str = ""
-    django: bool = False
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Return the name of each word."""
-        return tuple(self.words.translate(str.maketrans("", "", "[].")).split())
-
-    @property
-    def repeats(self) -> bool:
-        """Return whether it takes any number of words."""
-        return "..." in self.words
-
-    @property
-    def least(self) -> int:
-        """Return how many words it needs."""
-        return len(self.words.partition("[")[0].split())
-
 
 _JOB = "TARGET [ACTION]"
 _JOBS = "TARGET... [ACTION]"
@@ -147,7 +75,7 @@ LAUNCH = Verb(
         "force": replace(
             FORCE, help="with --fresh: also when the existing job is running or has unsaved work"
         ),
-        **_ANSWERS,
+        **ANSWERS,
     },
     details="""A TARGET is 123, #123, the URL of a pull request, owner/repo#123 or a branch. 123:name is a
 second job for the same target; branch:NAME is a branch whose name looks like a verb. Several targets are
@@ -239,7 +167,7 @@ OFFLOAD: Mapping[str, Verb] = {
         {
             "repo": REPO,
             "force": replace(FORCE, help="also when it runs; work that exists nowhere else is bundled first"),
-            **_ANSWERS,
+            **ANSWERS,
         },
         details="Refuses (exit code 5) while the job runs or has work that exists nowhere else.",
         example="  {offload} rm 123 review --force --yes",
@@ -259,7 +187,7 @@ OFFLOAD: Mapping[str, Verb] = {
                 default="comment",
                 choices=("comment", "approve", "request-changes"),
             ),
-            **_ANSWERS,
+            **ANSWERS,
         },
         details="`review TARGET` makes a draft from an assessment; the others take a draft's number. "
         "`edit` reads\nthe new text from standard input. Nothing is posted without a yes (docs/forges.md).",
@@ -302,7 +230,7 @@ OFFLOAD: Mapping[str, Verb] = {
             "forget_host_key": Option("with a worker: forget its pinned host keys first"),
             **_GOOGLE,
             "spot": Option("with --gcp: check the quota of spot machines"),
-            **_ANSWERS,
+            **ANSWERS,
         },
         details="Exit code 4 when a check fails.",
         example="  {offload} doctor --gcp --project my-project --apply",
@@ -316,7 +244,7 @@ OFFLOAD: Mapping[str, Verb] = {
             "source": Option("with --gcp: the address range that may use ssh (needed for external)", "RANGE"),
             "image": Option("with --gcp: the container image, by digest", "IMAGE"),
             "apply": Option("repair what can be repaired"),
-            **_ANSWERS,
+            **ANSWERS,
         },
         details="With --gcp: ask for all that machines at Google need, check it, and offer repairs.",
         example="  {offload} setup --set repo=https://github.com/owner/repo --set worker=local\n"
@@ -334,153 +262,4 @@ OFFLOAD: Mapping[str, Verb] = {
     "version": Verb("", "Print the version.", {"json": JSON}),
 }
 
-_ZONES = Option("zones to try, in this order, separated by commas", "ZONES")
-_ACCOUNT = {
-    "project": Option("the Google Cloud project", "PROJECT"),
-    "zones": _ZONES,
-    "owner": Option("whose machines these are: a label (default: user-host)", "OWNER"),
-}
-_ALIAS = Option("the name for `ssh` (default: gcli-worker, then gcli-NAME)", "ALIAS")
-FLEET: Mapping[str, Verb] = {
-    "ls": Verb("", "List every worker with its observed state, its jobs and its costs.", {"json": JSON}),
-    "add": Verb(
-        "NAME",
-        "Add an existing machine as a worker.",
-        {
-            "provider": Option("kind of machine", "KIND", default="ssh", choices=("local", "ssh")),
-            "host": Option("[user@]host[:port], or a name of your OpenSSH config", "HOST"),
-            "jump": Option("[user@]host[:port] to connect through", "HOST"),
-            "key": Option("path of the private key (default: ssh agent and OpenSSH config)", "PATH"),
-            "program": Option(
-                "where tmux, git or python3 is on the machine (repeatable)", "NAME=PATH", repeat=True
-            ),
-            "container": Option("run jobs in a container there", negatable=True),
-            "image": Option("the container image, by digest or name", "IMAGE"),
-            "engine": ENGINE,
-            "network": Option("the network of the container (default: bridge)", "NETWORK"),
-            "isolation": Option("one container for all jobs, or one for each", choices=("worker", "job")),
-            "alias": _ALIAS,
-            "root": Option("Offload's root on the machine (default: ~/.offload there)", "PATH"),
-            "json": JSON,
-        },
-        example="  {offload} fleet add box --host me@box.example:2222 --key ~/.ssh/box\n"
-        "  {offload} fleet add laptop --provider local --container",
-    ),
-    "rm": Verb("WORKER", "Remove a worker from the list. Its machine is not changed.", {"json": JSON}),
-    "provision": Verb(
-        "WORKER",
-        "Create a machine, or continue an unfinished creation; shows the price first.",
-        {
-            "machine_type": Option("default: the configured one, else n2-standard-8", "TYPE"),
-            "spot": Option("cheaper, and may be taken away; on demand when there is no spot capacity"),
-            "disk_gb": Option("size of the data disk (default 200)", "GB", read=int, default=200),
-            "image": Option(
-                "the container image, by digest; with --simulate, one of the local engine", "IMAGE"
-            ),
-            "network": Option("an existing network (default: Offload creates its own)", "NETWORK"),
-            "strategy": Option(
-                "how it is reached: iap (default), internal, external; several, or auto for all", "STRATEGY"
-            ),
-            "source": Option("the address range that may use ssh (default: Google's proxy only)", "RANGE"),
-            "open_to_the_world": Option("allow --source to be the whole internet"),
-            "service_account": Option("email of the machine's identity (default: none, no access)", "EMAIL"),
-            "snapshot_days": Option(
-                "save the data disk daily and keep it so many days", "DAYS", read=int, default=0
-            ),
-            "user": Option("your OS Login user name", "USER"),
-            "key": Option("path of the private key", "PATH"),
-            "idle_minutes": Option(
-                "turn it off after so many minutes without use (default 30)",
-                "MINUTES",
-                read=float,
-                default=30.0,
-            ),
-            "max_hours": Option(
-                "the provider stops it after so many hours (default 12; 0: never)",
-                "HOURS",
-                read=float,
-                default=12.0,
-            ),
-            "machine_only": Option("return when the machine runs, without waiting for ssh"),
-            "take_over": Option("also a machine that is running for another Offload home"),
-            "auto_resume": Option("start it again when it is taken away while jobs run"),
-            "simulate": Option("a simulated machine on this one: nothing real, nothing to pay"),
-            **_ACCOUNT,
-            **_ANSWERS,
-        },
-        example="  {offload} fleet provision big --project P --image IMAGE@sha256:...   a machine at Google\n"
-        "  {offload} fleet provision tour --simulate                            the same, simulated",
-    ),
-    "start": Verb("WORKER", "Start a stopped machine.", _ANSWERS),
-    "stop": Verb("WORKER", "Stop a machine; its disks stay.", {"force": FORCE, **_ANSWERS}),
-    "keep": Verb(
-        "WORKER",
-        "Keep a machine running although it is idle.",
-        {
-            "hours": Option("for how long (default 2; 0: no longer)", "HOURS", read=float, default=2.0),
-            **_ANSWERS,
-        },
-    ),
-    "rebuild": Verb(
-        "WORKER", "Delete a machine and create it again on its data disk.", {"force": FORCE, **_ANSWERS}
-    ),
-    "resize": Verb(
-        "WORKER TYPE",
-        "Stop a machine and start it with another machine type.",
-        {"force": FORCE, **_ANSWERS},
-        example="  {offload} fleet resize big n2-standard-16",
-    ),
-    "delete": Verb(
-        "WORKER",
-        "Delete a machine; its data disk stays unless --with-disk is given.",
-        {"with_disk": Option("delete the data disk too, with all data on it"), "force": FORCE, **_ANSWERS},
-    ),
-    "preempt": Verb("WORKER", "Take a simulated machine away, as Google does with spot machines.", _ANSWERS),
-    "price": Verb(
-        "[WORKER]",
-        "Show what a worker has cost, or what machine types cost (estimates).",
-        {
-            "machine_type": Option("types to compare, separated by commas (default: common ones)", "TYPES"),
-            "zones": Option("zone or region (default: that of `provision`)", "ZONE"),
-            "disk_gb": Option("size of the data disk (default 200)", "GB", read=int, default=200),
-            **_ANSWERS,
-        },
-    ),
-    "logs": Verb("WORKER", "Print the serial console of a machine.", _ANSWERS),
-    "sweep": Verb(
-        "",
-        "Find machines and disks of yours that belong to no worker; --yes removes them.",
-        {
-            "other_homes": Option("include resources of other Offload homes"),
-            "with_disks": Option("remove data disks too, with all data on them"),
-            **_ACCOUNT,
-            **_ANSWERS,
-        },
-    ),
-    "panic": Verb("", "Stop every machine of yours at once. Deletes nothing.", {**_ACCOUNT, **_ANSWERS}),
-    "image": Verb(
-        "build|check [WORKER]",
-        "Build the container image on this machine, or compare it with the workers' images.",
-        {
-            "image": Option("name of the image here (default: offload-maintainer:1)", "IMAGE"),
-            "engine": ENGINE,
-            "base": Option("build: a Debian 12 image (default: the pinned one)", "IMAGE"),
-            "network": Option(
-                "build: network of the engine for the build, for example host", "NETWORK", default=""
-            ),
-            "without_agent": Option("build: leave the coding agent out"),
-            "json": JSON,
-        },
-    ),
-    "ssh-config": Verb(
-        "[WORKER]",
-        "Write names for `ssh` into a file that your OpenSSH configuration can include.",
-        {
-            "alias": _ALIAS,
-            "yes": replace(YES, help="also add the Include line to ~/.ssh/config"),
-            "json": JSON,
-        },
-        details="--alias names the given worker.",
-    ),
-}
 VERBS: Mapping[str, Verb] = {**OFFLOAD, **{f"fleet {name}": verb for name, verb in FLEET.items()}}

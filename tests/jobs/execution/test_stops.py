@@ -10,7 +10,7 @@ from typing import Any
 from unittest import mock
 
 from jobs import execution
-from jobs.cli.verbs import FLEET
+from jobs.cli.fleet_verbs import FLEET
 from jobs.errors import OffloadError, Refused
 from jobs.execution import apply, machines, requests
 from jobs.execution.launch import lease
