@@ -21,9 +21,10 @@ from jobs.states import REQUEST_OPEN, Attention, JobState, RequestKind, RequestS
 
 # How many rows of a group the page of all groups shows; each group has pages of its own.
 ROWS_PER_GROUP: Mapping[str, int] = {
-    "needs-you": 25, "ready": 20, "running": 10, "queued": 5, "no-job": 10, "snoozed": 5, "done": 5,
+    "needs-you": 25, "ready": 10, "running": 6, "queued": 3, "no-job": 5, "snoozed": 3, "done": 3,
 }  # fmt: skip
 ROWS_PER_PAGE = 100
+JOBS_PER_ROW = 3
 LONGEST_SEARCH = 200
 NO_JOB, SNOOZED, DONE = "no-job", "snoozed", "done"
 
@@ -135,6 +136,22 @@ class Row:
     def job(self) -> Job:
         """Return the job that puts the row into its group."""
         return self.views[0].job
+
+    @property
+    def chips(self) -> Sequence[JobView]:
+        """Return the jobs that the row has room for, the one to act on first."""
+        return self.views[:JOBS_PER_ROW]
+
+    @property
+    def more_jobs(self) -> int:
+        """Return how many jobs the row has no room for."""
+        return max(0, len(self.views) - JOBS_PER_ROW)
+
+    @property
+    def further(self) -> str:
+        """Return the jobs that the row has no room for, in words."""
+        rest = self.views[JOBS_PER_ROW:]
+        return ", ".join(f"{v.job.action}{':' if v.job.name else ''}{v.job.name} {v.chip.word}" for v in rest)
 
     @property
     def id(self) -> str:

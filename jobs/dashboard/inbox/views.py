@@ -6,11 +6,12 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlencode
 
 from asgiref.sync import sync_to_async
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseRedirect, QueryDict
-from django.shortcuts import render
+from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
@@ -18,6 +19,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from jobs import execution, operations
 from jobs.dashboard.inbox.forms import LaunchForm
 from jobs.dashboard.inbox.presenters import Filters, Inbox
+from jobs.dashboard.inbox.rows import known_versions, render_groups
 from jobs.dashboard.pages import actor_of, render_page
 from jobs.errors import OffloadError, Refused
 from jobs.forges import registry
@@ -34,8 +36,10 @@ SNOOZE_HOURS: Mapping[str, int] = {"4": 4, "24": DEFAULT_SNOOZE, "168": 168}
 
 def _inbox_context(request: HttpRequest) -> dict[str, object]:
     known = list(Repository.objects.values_list("slug", "forge"))
+    inbox = Inbox.load(Filters.from_query(request.GET))
     return {
-        "inbox": Inbox.load(Filters.from_query(request.GET)),
+        "inbox": inbox,
+        "groups": render_groups(inbox),
         "repositories": [slug for slug, _ in known],
         "reads_pulls": any(registry.has_client(forge) for _, forge in known),
         "workers": list(Worker.objects.values_list("name", flat=True)),
@@ -53,8 +57,10 @@ def job_list(request: HttpRequest) -> HttpResponse:
 
 @require_GET
 def job_list_live(request: HttpRequest) -> HttpResponse:
-    """Return the part of the inbox that changes."""
-    return render(request, "inbox/_groups.html", {"inbox": Inbox.load(Filters.from_query(request.GET))})
+    """Return the part of the inbox that changes, without the rows that the page has as they are."""
+    inbox = Inbox.load(Filters.from_query(request.GET))
+    groups = render_groups(inbox, known_versions(request))
+    return render(request, "inbox/_groups.html", {"inbox": inbox, "groups": groups})
 
 
 def _read_key(key: str) -> operations.InboxRow | None:
@@ -132,7 +138,11 @@ async def launch(request: HttpRequest) -> HttpResponse:
     """Submit a job; the reconciler launches it."""
     if request.method == "GET":
         return HttpResponseRedirect(reverse("jobs:list"))
-    form = await sync_to_async(LaunchForm)(request.POST)
+    data = request.POST
+    if row := _read_key(data.get("pull", "")):  # the button of a row: a review of its pull request
+        repository = await sync_to_async(get_object_or_404)(Repository, id=row.repository_id)
+        data = QueryDict(urlencode({"target": row.target, "repository": repository.slug, "action": "review"}))
+    form = await sync_to_async(LaunchForm)(data)
     if await sync_to_async(form.is_valid)():
         job, created = await _submit(request, form)
         if job is not None:

@@ -59,9 +59,19 @@ function updateTitle() {
   if (icon && !icon.href.endsWith(`/${name}`)) icon.href = icon.href.replace(/favicon[^/]*$/, name);
 }
 
+/** The versions of the rows on this page: the answer leaves those rows empty. @param {HTMLElement} part */
+function versions(part) {
+  const rows = /** @type {NodeListOf<HTMLElement>} */ (part.querySelectorAll("[data-version]"));
+  return [...rows].map((row) => row.dataset.version).join(",");
+}
+
 /** @param {HTMLElement} part @param {string} html */
 function morph(part, html) {
   const page = new DOMParser().parseFromString(html, "text/html");
+  for (const place of page.querySelectorAll("[data-same]")) {
+    const row = document.getElementById(place.id);
+    if (row) place.replaceWith(row.cloneNode(true));
+  }
   const select = part.dataset.liveSelect;
   const content = select ? page.querySelector(select) : page.body;
   if (!content) throw new Error("The answer has no such part.");
@@ -98,7 +108,7 @@ export function startLive() {
     busy = true;
     const before = states(part);
     try {
-      const answer = await fetch(part.dataset.live ?? "", { headers: { "HX-Request": "true" } });
+      const answer = await fetch(part.dataset.live ?? "", { headers: { "HX-Request": "true", "Offload-Rows": versions(part) } });
       const login = answer.headers.get("HX-Redirect");
       if (login) location.assign(login);
       else if (answer.ok) morph(part, await answer.text());

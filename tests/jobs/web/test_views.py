@@ -1,5 +1,6 @@
 """The pages: what they show, what they write."""
 
+import re
 from pathlib import Path
 
 from asgiref.sync import async_to_sync
@@ -9,7 +10,8 @@ from django.utils import timezone
 
 from jobs import invocation
 from jobs.models import Dismissal, Job, JobEvent, PullRequest, Repository, Worker, WorkerRequest
-from jobs.states import JobState, TaskState, Verdict
+from jobs.states import Attention, JobState, TaskState, Verdict
+from jobs.transitions import set_attention
 from jobs.workers.requests import finish_request
 from offload_web.login import local_user
 from tests.support.factories import make_job, make_repository, make_task
@@ -98,6 +100,31 @@ class PageTests(TransactionTestCase):
         self.client.post(f"/jobs/{ended.id}/again/")
         again = Job.objects.get(target=ended.target, removed_at=None)
         assert (again.options["agent"], again.action, again.ref) == ("gemini", "review", ended.ref)
+
+    def test_an_update_has_only_the_rows_that_changed(self) -> None:
+        changing, _ = make_job(state=JobState.RUNNING, number=7), make_job(verdict=Verdict.PASS, number=8)
+        page = self.client.get("/").content.decode()
+        known = {"Offload-Rows": ",".join(re.findall('data-version="([0-9a-f]+)"', page))}
+        assert self.client.get("/live/", headers=known).content.decode().count(" data-same></li>") == 2
+        set_attention(changing.id, Attention.INPUT)
+        update = self.client.get("/live/", headers=known).content.decode()
+        assert re.findall('id="(row[^"]*)" data-same></li>', update) == [
+            f"row-{changing.repository_id}-pull-8"
+        ]
+        assert "Waits for your input" in update
+        assert (
+            "data-same"
+            not in self.client.get("/live/", headers={"Offload-Rows": "x," * 2000}).content.decode()
+        )
+
+    def test_the_button_of_a_row_reviews_its_pull_request(self) -> None:
+        repository = make_repository("demo", url="/srv/demo.git")
+        PullRequest.objects.create(repository=repository, number=9, title="New")
+        key = f"{repository.id}:#9"
+        self.assertContains(self.client.get("/"), f'name="pull" value="{key}"')
+        answer = self.client.post("/jobs/new/", {"pull": key})
+        self.assertRedirects(answer, f"/jobs/{Job.objects.get(target='#9', action='review').id}/")
+        assert self.client.post("/jobs/new/", {"pull": "77:#9"}).status_code == 404
 
     def test_the_live_part_is_the_list_alone(self) -> None:
         make_job(state=JobState.RUNNING)
