@@ -263,8 +263,18 @@ class PullRequest(models.Model):
     deletions = models.PositiveIntegerField(default=0)
     changed_files = models.PositiveIntegerField(default=0)
     linked_issues = models.JSONField(default=list, blank=True)
-    checks = models.JSONField(default=list, blank=True, help_text="name, outcome, required, url of each.")
+    checks = models.JSONField(default=list, blank=True, help_text="See jobs.forges.pulls.Check.")
     unresolved_threads = models.PositiveIntegerField(null=True, blank=True, help_text="Null: unknown.")
+    base_sha = models.CharField(max_length=64, blank=True)
+    threads = models.JSONField(
+        null=True,
+        blank=True,
+        help_text="The unresolved ones, cut; null: unknown. See jobs.forges.pulls.Thread.",
+    )
+    reviews = models.JSONField(
+        null=True, blank=True, help_text="Null: unknown. See jobs.forges.pulls.Review."
+    )
+    rules = models.JSONField(null=True, blank=True, help_text="Null: unknown. See jobs.forges.pulls.Rules.")
 
     class Meta:
         ordering = ["-updated_at", "-number"]

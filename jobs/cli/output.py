@@ -50,7 +50,10 @@ _TASK_SIGNS = {
 }
 _terminal_text = TerminalText()
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Control characters, and those that turn the direction of the text around them.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+MOST_NAMED = 20  # checks, threads
+LONGEST_LINE = 160
 
 
 def colour(text: str, name: str, stream: Any = None) -> str:
@@ -195,19 +198,35 @@ def print_job(job: Job) -> None:
         print(f"  {plain(job.reason_text)} {plain(job.reason_detail)}")
 
 
+def _line(text: str) -> str:
+    """Return a text as one line that fits, without control characters."""
+    text = plain(" ".join(text.split()))
+    return text if len(text) <= LONGEST_LINE else f"{text[: LONGEST_LINE - 1]}…"
+
+
 def print_pull(pull: ObservedPull) -> None:
-    """Print a pull request: title and author, the checks of its head, and what blocks the merge."""
+    """Print a pull request: its checks and unresolved threads by name, and what blocks the merge."""
     row = pull.row
     print(f"{colour(f'#{row.number}', 'bold')} {plain(' '.join(row.title.split()))}  by {plain(row.author)}")
     size = f", +{row.additions} -{row.deletions} in {row.changed_files} files" if row.details_at else ""
     refs = f"{plain(row.head_ref)} to {plain(row.base_ref)}"
-    print(f"  {row.state}, {refs}{size}, read {format_age(row.fetched_at)}")
-    outcomes = [check["outcome"] for check in row.checks]
+    labels = "".join(f" [{plain(label)}]" for label in row.labels)
+    print(f"  {row.state}, {refs}{size}, read {format_age(row.fetched_at)}{labels}")
+    outcomes = [check.outcome for check in pull.checks]
     counts = [f"{outcomes.count(name)} {name}" for name in ("failure", "pending", "success", "neutral")]
     if row.details_at:
         shown = ", ".join(count for count in counts if not count.startswith("0 ")) or "none"
         print(f"  Checks of {row.details_sha[:10]}: {shown}")
-    for sentence in pull.blocks or ["Nothing is known to block the merge."]:
+    for check in [check for check in pull.checks if check.outcome == "failure"][:MOST_NAMED]:
+        name = f"{check.workflow} / {check.name}" if check.workflow else check.name
+        kind = {True: ", required", False: ", not required"}.get(check.required, "")  # type: ignore[arg-type]
+        print(f"    {colour('✗', 'red')} {_line(name)}: {_line(check.said or 'failure')}{kind}")
+    for thread in (pull.threads or ())[:MOST_NAMED]:
+        where = f"{thread.path}:{thread.line}" if thread.line else thread.path
+        said = _line(next(iter(thread.bodies), ""))
+        old = " (the lines changed since)" if thread.outdated else ""
+        print(f"    {_line(where)}{old}: {_line(thread.author)}: {said}")
+    for sentence in [*(pull.blocks or ["Nothing is known to block the merge."]), *pull.unknown]:
         print(f"  {plain(sentence)}")
 
 

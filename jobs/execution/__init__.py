@@ -27,7 +27,15 @@ from jobs.execution.machines import (
     wake,
 )
 from jobs.execution.placement import Placement, place, require_trust
-from jobs.execution.pull_requests import refresh_inbox, refresh_pull, refresh_pulls, what_blocks
+from jobs.execution.pull_requests import (
+    checks_of,
+    refresh_inbox,
+    refresh_pull,
+    refresh_pulls,
+    threads_of,
+    what_blocks,
+    what_is_unknown,
+)
 from jobs.execution.remove import Removal, discard, remove
 from jobs.execution.repositories import expand_commit, resolve_repository, trust
 from jobs.execution.requests import (
@@ -55,6 +63,7 @@ __all__ = [
     "busy_jobs",
     "cancel",
     "check_head",
+    "checks_of",
     "configured_agents",
     "diff",
     "discard",
@@ -98,9 +107,11 @@ __all__ = [
     "secret_store",
     "stop_machine",
     "submit",
+    "threads_of",
     "trust",
     "unsaved",
     "wait",
     "wake",
     "what_blocks",
+    "what_is_unknown",
 ]

@@ -13,14 +13,24 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from jobs.execution.forge_access import open_forge
-from jobs.forges.pulls import Pull
+from jobs.forges.pulls import Check, Comment, Pull, Review, Rules, Thread
 from jobs.models import Job, PullRequest, Repository
 
 FRESH_SECONDS = 60.0
 FRESH_BASE = timedelta(hours=1)
 OLD_DETAILS = timedelta(minutes=15)
 MOST_DETAILS = 20
+MOST_THREAD_TEXT = 256 * 1024  # characters of all threads of a row
+LONGEST_COMMENT = 8 * 1024
 MOST_LISTED = 900  # a longer list may have been cut, and says nothing about what it lacks
+# The forge's words for how a check ended, where "failed" does not say it.
+_SAID = {
+    "cancelled": "was cancelled",
+    "timed_out": "ran out of time",
+    "action_required": "waits for a person",
+    "startup_failure": "could not start",
+    "stale": "was given up by the forge",
+}
 _LISTED = (
     "title", "author", "state", "draft", "url", "labels", "base_ref", "head_ref", "head_repository",
     "head_sha", "updated_at", "fetched_at",
@@ -98,22 +108,81 @@ def what_blocks(row: PullRequest) -> list[str]:
         found.append(f"It has conflicts with {row.base_ref}.")
     elif row.mergeable == "unknown":
         found.append("The forge has not computed yet whether it can be merged.")
+    rules, checks = rules_of(row), checks_of(row)
     for outcome, words in (("failure", "failed"), ("pending", "is not finished")):
-        for check in row.checks:
-            if check["outcome"] == outcome and check["required"] is not False:
-                kind = "The required check" if check["required"] else "The check"
-                found.append(f"{kind} {check['name']} {words}.")
-    if row.review_decision == "changes_requested":
-        found.append("A reviewer requested changes.")
-    elif row.review_decision == "review_required":
-        found.append("A required review is missing.")
+        for check in checks:
+            if check.outcome == outcome and check.required is not False:
+                kind = "The required check" if check.required else "The check"
+                found.append(f"{kind} {check.name} {_SAID.get(check.said, words)}.")
+    reported = {check.name for check in checks}
+    found += [f"The required check {name} has not reported." for name in rules.checks if name not in reported]
+    found += _reviews_that_block(row, rules)
     if row.merge_state == "behind":
         found.append(f"It is behind {row.base_ref}, and the branch rules want it up to date.")
     elif row.merge_state == "blocked" and not found:
         found.append("A branch rule blocks it, which the forge does not name.")
     if row.unresolved_threads:
         plural = "s are" if row.unresolved_threads > 1 else " is"
-        found.append(f"{row.unresolved_threads} thread{plural} not resolved.")
+        wanted = ", which a branch rule wants" if rules.resolved_threads else ""
+        found.append(f"{row.unresolved_threads} thread{plural} not resolved{wanted}.")
+    return found
+
+
+def what_is_unknown(row: PullRequest) -> list[str]:
+    """Return what the forge did not tell although it can be in the way of merging, as sentences."""
+    if row.details_at is None or row.threads is not None:
+        return []
+    return ["Threads, reviews and branch rules were not read: the forge tells them with a token only."]
+
+
+def checks_of(row: PullRequest) -> list[Check]:
+    """Return the checks of the commit `details_sha`."""
+    return [Check(**check) for check in row.checks]
+
+
+def threads_of(row: PullRequest) -> list[Thread] | None:
+    """Return the unresolved threads, the texts of long ones cut; None when they are unknown."""
+    if row.threads is None:
+        return None
+    return [
+        Thread(**thread | {"comments": tuple(Comment(**comment) for comment in thread["comments"])})
+        for thread in row.threads
+    ]
+
+
+def rules_of(row: PullRequest) -> Rules:
+    """Return the branch rules as far as they are known."""
+    return Rules(**row.rules | {"checks": tuple(row.rules["checks"])}) if row.rules else Rules()
+
+
+def _reviews_that_block(row: PullRequest, rules: Rules) -> list[str]:
+    reviews = [Review(**review) for review in row.reviews or ()]
+    if row.review_decision == "changes_requested":
+        found = []
+        for review in reviews:
+            if review.state == "changes_requested":
+                old = " of an older head" if review.sha and review.sha != row.head_sha else ""
+                found.append(f"{review.author or 'A reviewer'} requested changes{old}.")
+        return found or ["A reviewer requested changes."]
+    if row.review_decision != "review_required":
+        return []
+    given = sum(review.state == "approved" for review in reviews)
+    wanted = [f"{rules.approvals} approvals are wanted, and {given} given"] if rules.approvals > 1 else []
+    wanted += ["a code owner's counts"] if rules.code_owners else []
+    return [f"A required review is missing{': ' if wanted else ''}{'; '.join(wanted)}."]
+
+
+def _kept_threads(threads: tuple[Thread, ...]) -> list[dict[str, Any]]:
+    """Return the unresolved threads as a row keeps them: no text is longer than a page can hold."""
+    found, left = [], MOST_THREAD_TEXT
+    for thread in threads:
+        if thread.resolved:
+            continue
+        kept = asdict(thread)
+        for comment in kept["comments"]:
+            comment["body"] = comment["body"][: min(LONGEST_COMMENT, max(left, 0))]
+            left -= len(comment["body"])
+        found.append(kept)
     return found
 
 
@@ -143,6 +212,10 @@ def write_details(repository: Repository, pull: Pull) -> PullRequest:
         "changed_files": pull.changed_files,
         "linked_issues": list(pull.linked_issues),
         "checks": [asdict(check) for check in pull.checks],
+        "base_sha": pull.base_sha,
+        "threads": None if threads is None else _kept_threads(threads),
+        "reviews": None if pull.reviews is None else [asdict(review) for review in pull.reviews],
+        "rules": asdict(pull.rules) if pull.rules else None,
         "unresolved_threads": None if threads is None else sum(not thread.resolved for thread in threads),
     }
     row, _ = PullRequest.objects.update_or_create(

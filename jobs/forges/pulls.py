@@ -15,6 +15,8 @@ LONGEST_BODY = 64 * 1024
 MOST_LABELS = 30
 MOST_CHECKS = 300
 MOST_THREADS = 300
+MOST_COMMENTS = 20
+MOST_REVIEWS = 50
 
 Mergeable = Literal["yes", "no", "unknown"]
 Event = Literal["COMMENT", "APPROVE", "REQUEST_CHANGES"]
@@ -24,30 +26,84 @@ Event = Literal["COMMENT", "APPROVE", "REQUEST_CHANGES"]
 class Check:
     """A check of one commit. `outcome`: `success`, `failure`, `pending` or `neutral`.
 
-    `required`: whether the base's rules name it; None when the forge did not say.
+    `required`: whether the base's rules name it; None when the forge did not say. `said`: the forge's own
+    word (`cancelled`, `timed_out`). `log`: number of the forge's CI job that has a log; None for another's.
     """
 
     name: str
     outcome: str
     required: bool | None = None
     url: str = ""
+    said: str = ""
+    workflow: str = ""
+    log: int | None = None
+
+
+@dataclass(frozen=True)
+class Comment:
+    """A comment of a thread. `at`: the forge's time."""
+
+    author: str
+    body: str
+    url: str = ""
+    at: str = ""
 
 
 @dataclass(frozen=True)
 class Thread:
-    """A conversation on a line or a file. `line` is None for a file's; `marks`: see `jobs.outbox`."""
+    """A conversation on a line or a file. `line` is None for a file's, and where the line is gone.
+
+    `outdated`: the lines it is about have changed since.
+    """
 
     id: str
     path: str
     line: int | None
     resolved: bool
-    author: str = ""
-    bodies: tuple[str, ...] = ()
+    comments: tuple[Comment, ...] = ()
+    outdated: bool = False
+
+    @property
+    def author(self) -> str:
+        """Return who began it."""
+        return self.comments[0].author if self.comments else ""
+
+    @property
+    def bodies(self) -> tuple[str, ...]:
+        """Return the texts, the oldest first."""
+        return tuple(comment.body for comment in self.comments)
+
+
+@dataclass(frozen=True)
+class Review:
+    """A reviewer's last verdict. `state`: `approved`, `changes_requested` or `dismissed`; `sha`: of what."""
+
+    author: str
+    state: str
+    sha: str = ""
+    at: str = ""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the base's branch rules want before a merge, as far as the forge tells it.
+
+    `approvals`: how many; `checks`: names of the required ones, whether they have reported or not.
+    """
+
+    approvals: int = 0
+    code_owners: bool = False
+    resolved_threads: bool = False
+    up_to_date: bool = False
+    checks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Pull:
-    """A pull request. `detailed`: whether the fields below it were asked for; a list does not have them."""
+    """A pull request. `detailed`: whether the fields below it were asked for; a list does not have them.
+
+    `threads`, `reviews` and `rules` are None when they are unknown.
+    """
 
     number: int
     title: str
@@ -73,6 +129,9 @@ class Pull:
     linked_issues: tuple[int, ...] = ()
     checks: tuple[Check, ...] = ()
     threads: tuple[Thread, ...] | None = None
+    base_sha: str = ""
+    reviews: tuple[Review, ...] | None = None
+    rules: Rules | None = None
 
 
 @dataclass(frozen=True)

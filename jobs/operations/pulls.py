@@ -9,6 +9,7 @@ from pathlib import Path
 from django.db.models import Q
 
 from jobs.errors import NotConfigured, NotFound, OffloadError
+from jobs.forges.pulls import Check, Thread
 from jobs.models import PullRequest, Repository
 from jobs.operations.progress import Progress
 
@@ -18,10 +19,29 @@ INBOX_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class ObservedPull:
-    """A pull request as last read, and what is in the way of merging it, as sentences."""
+    """A pull request as last read. `blocks`: what is in the way of merging it; `unknown`: what was not told.
+
+    `threads`: the unresolved ones, None when they are unknown.
+    """
 
     row: PullRequest
     blocks: list[str]
+    unknown: list[str]
+    checks: list[Check]
+    threads: list[Thread] | None
+
+    @classmethod
+    def of(cls, row: PullRequest) -> ObservedPull:
+        """Return a row with what follows from it."""
+        from jobs import execution
+
+        return cls(
+            row,
+            execution.what_blocks(row),
+            execution.what_is_unknown(row),
+            execution.checks_of(row),
+            execution.threads_of(row),
+        )
 
 
 async def list_pulls(text: str, cwd: Path, warn: Progress) -> list[PullRequest]:
@@ -61,7 +81,7 @@ async def _list(repository: Repository, warn: Progress) -> list[PullRequest]:
     except OffloadError as error:
         warn(f"{error} The list is shown as last read.")
     rows = PullRequest.objects.filter(repository=repository, state="open").select_related("repository")
-    return [row async for row in rows]
+    return [row async for row in rows.defer("threads", "reviews", "rules")]
 
 
 async def refresh_inbox(warn: Progress) -> None:
@@ -103,4 +123,4 @@ async def observe_pull(repository: Repository, number: int | None, warn: Progres
         warn(f"{why} The pull request is shown as last read.")
     rows = PullRequest.objects.select_related("repository")
     row = await rows.filter(repository=repository, number=number).afirst()
-    return ObservedPull(row, execution.what_blocks(row)) if row else None
+    return ObservedPull.of(row) if row else None

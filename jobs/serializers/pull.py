@@ -13,7 +13,9 @@ from jobs.serializers.times import utc
 class PullJson(TypedDict):
     """A pull request as last read from its forge; null when unknown.
 
-    `checks`: name, outcome, required and url of each; `blocks`: what is in the way of merging.
+    `checks`: name, outcome, required, url, said, workflow and log of each. `blocks`: what is in the way of
+    merging, `unknown`: what the forge did not tell; these, `threads` (the unresolved ones), `reviews` and
+    `rules` are null in lists.
     """
 
     repository: str
@@ -27,6 +29,7 @@ class PullJson(TypedDict):
     base_ref: str
     head_ref: str
     head_sha: str
+    base_sha: str | None
     updated_at: str | None
     fetched_at: str
     mergeable: str | None
@@ -37,10 +40,16 @@ class PullJson(TypedDict):
     deletions: int | None
     changed_files: int | None
     blocks: list[str] | None
+    unknown: list[str] | None
+    threads: list[dict[str, Any]] | None
+    reviews: list[dict[str, Any]] | None
+    rules: dict[str, Any] | None
 
 
-def pull_json(row: PullRequest, blocks: list[str] | None = None) -> PullJson:
-    """Return a pull request as data. `blocks`: what is in the way of merging; null when not asked for."""
+def pull_json(
+    row: PullRequest, blocks: list[str] | None = None, unknown: list[str] | None = None
+) -> PullJson:
+    """Return a pull request as data, in full when `blocks` is given: what is in the way of merging."""
     known = row.details_at is not None
     return {
         "repository": row.repository.slug,
@@ -54,6 +63,7 @@ def pull_json(row: PullRequest, blocks: list[str] | None = None) -> PullJson:
         "base_ref": row.base_ref,
         "head_ref": row.head_ref,
         "head_sha": row.head_sha,
+        "base_sha": row.base_sha or None,
         "updated_at": utc(row.updated_at),
         "fetched_at": utc(row.fetched_at),
         "mergeable": row.mergeable if known else None,
@@ -64,4 +74,8 @@ def pull_json(row: PullRequest, blocks: list[str] | None = None) -> PullJson:
         "deletions": row.deletions if known else None,
         "changed_files": row.changed_files if known else None,
         "blocks": blocks,
+        "unknown": unknown,
+        "threads": None if blocks is None else row.threads,
+        "reviews": None if blocks is None else row.reviews,
+        "rules": None if blocks is None else row.rules,
     }

@@ -44,7 +44,12 @@ class GitHub(ThreadingHTTPServer):
         self.refused_event = ""  # as for the author of the pull request
         self.elsewhere = ""  # the origin of further pages, when it is not this one
         self.schema = build_schema(SCHEMA)
-        for name, kind in (("CheckRun", "CheckRun"), ("StatusContext", "StatusContext")):
+        for name, kind in (
+            ("CheckRun", "CheckRun"),
+            ("StatusContext", "StatusContext"),
+            ("PullRequestParameters", "PullRequestParameters"),
+            ("RequiredStatusChecksParameters", "RequiredStatusChecksParameters"),
+        ):
             self.schema.type_map[name].is_type_of = lambda v, _, k=kind: v["__typename"] == k  # type: ignore[attr-defined]
 
     @property
@@ -60,7 +65,8 @@ class GitHub(ThreadingHTTPServer):
             "headRefName": f"topic-{number}", "headRefOid": SHA, "mergeable": "MERGEABLE",
             "mergeStateStatus": "CLEAN", "reviewDecision": None, "additions": 1, "deletions": 0,
             "changedFiles": 1, "labels": ["bug"], "issues": [7], "checks": [], "threads": [],
-            "files": {"app.txt": PATCH},
+            "files": {"app.txt": PATCH}, "baseRefOid": "2" * 40, "rule": None, "rulesets": [],
+            "opinions": [],
         } | values  # fmt: skip
         self.pulls[number] = pull
         return pull
@@ -75,6 +81,17 @@ def github() -> Iterator[GitHub]:
             yield server
         finally:
             server.shutdown()
+
+
+def _comment(body: str) -> dict[str, Any]:
+    return {
+        "author": {"login": "bob"}, "body": body, "url": "https://github.test/acme/shop/pull/1#discussion_r1",
+        "createdAt": "2026-11-27T09:00:00Z",
+    }  # fmt: skip
+
+
+# What a check run has, unless a test says otherwise: it is another service's.
+_SUITE: dict[str, Any] = {"databaseId": 1, "checkSuite": {"app": {"slug": "ci"}, "workflowRun": None}}
 
 
 def _slice(
@@ -115,11 +132,11 @@ class _Root:
         if pull is None:
             raise GraphQLError(f"Could not resolve to a PullRequest with the number of {number}.")
         checks = [
-            {**check, "isRequired": lambda info, pullRequestNumber=None, r=check["required"]: r}
+            {**_SUITE, **check, "isRequired": lambda info, pullRequestNumber=None, r=check["required"]: r}
             for check in pull["checks"]
         ]  # fmt: skip
         threads = [
-            {**thread, "comments": _connection([{"author": {"login": "bob"}, "body": thread["body"]}])}
+            {"isOutdated": False, **thread, "comments": _connection([_comment(thread["body"])])}
             for thread in pull["threads"]
         ]  # fmt: skip
         unknown = self.server.unknown_mergeability > 0
@@ -131,6 +148,18 @@ class _Root:
             "headRepository": {"nameWithOwner": "ada/shop"},
             "mergeable": "UNKNOWN" if unknown else pull["mergeable"],
             "labels": _connection([{"name": name} for name in pull["labels"]]),
+            "baseRef": {"refUpdateRule": pull["rule"], "rules": _connection(pull["rulesets"])},
+            "latestOpinionatedReviews": _connection(
+                [
+                    {
+                        "author": {"login": login},
+                        "state": state,
+                        "submittedAt": "2026-11-27T09:00:00Z",
+                        "commit": {"oid": oid},
+                    }
+                    for login, state, oid in pull["opinions"]
+                ]
+            ),
             "closingIssuesReferences": _connection([{"number": n} for n in pull["issues"]]),
             "reviewThreads": _connection(threads),
             "commits": _connection([commit]),

@@ -79,7 +79,8 @@ def cut_schema(text: str) -> str:
         elif isinstance(kind, GraphQLScalarType):
             lines.append(f"scalar {kind.name}")
         elif hasattr(kind, "types"):
-            lines.append(f"union {kind.name} = {' | '.join(member.name for member in kind.types)}")
+            members = [member.name for member in kind.types if member.name in fields]
+            lines.append(f"union {kind.name} = {' | '.join(members)}")
         else:  # an interface, of which the client reads a field: an object does here
             raise SystemExit(f"{kind.name} has no field that is used")
     return "\n".join(lines) + "\n"

@@ -36,7 +36,7 @@ async def run(request: Request) -> int:
         if pull is None:
             raise
         if request.json:
-            print_json("pull_request", pull_json(pull.row, pull.blocks))
+            print_json("pull_request", pull_json(pull.row, pull.blocks, pull.unknown))
         else:
             print_pull(pull)
             print(f"No job is about it. Start one: {command(f'{target.number} review')}")
@@ -45,7 +45,7 @@ async def run(request: Request) -> int:
     cost = await job_cost(job)
     pull = await observe_pull(job.repository, job.number, say)
     if request.json:
-        shown = pull_json(pull.row, pull.blocks) if pull else None
+        shown = pull_json(pull.row, pull.blocks, pull.unknown) if pull else None
         print_job_json(job, cost=job_cost_json(cost), pull_request=shown)
         return 0
     if pull is not None:

@@ -8,11 +8,16 @@ from typing import Any
 
 from jobs.forges.pulls import (
     LONGEST_BODY,
+    MOST_CHECKS,
     MOST_LABELS,
+    MOST_REVIEWS,
     Check,
+    Comment,
     LineComment,
     Mergeable,
     Pull,
+    Review,
+    Rules,
     Thread,
     cut,
 )
@@ -50,11 +55,11 @@ def read_listed(item: Mapping[str, Any]) -> Pull:
 def read_rest_pull(item: Mapping[str, Any], runs: Mapping[str, Any], status: Mapping[str, Any]) -> Pull:
     """Read one pull request, and the checks of its head, as REST answers them."""
     checks = [
-        Check(cut(run["name"], 200), _outcome(run.get("status"), run.get("conclusion")),
-              url=_web(run.get("details_url")))
+        _check(run["name"], run.get("status"), run.get("conclusion"), run.get("details_url"),
+               number=run.get("id"), app=(run.get("app") or {}).get("slug"))
         for run in runs.get("check_runs") or ()
     ] + [
-        Check(cut(one["context"], 200), _outcome("completed", one["state"]), url=_web(one.get("target_url")))
+        _check(one["context"], "completed", one["state"], one.get("target_url"))
         for one in status.get("statuses") or ()
     ]  # fmt: skip
     mergeable: Mergeable = "unknown"
@@ -79,7 +84,7 @@ def read_pull(node: Mapping[str, Any], checks: Sequence[Check], threads: Sequenc
     return Pull(
         number=int(node["number"]),
         title=cut(node["title"]),
-        author=cut((node["author"] or {}).get("login"), 100),
+        author=_login(node),
         state=cut(node["state"], 16).lower(),
         draft=bool(node["isDraft"]),
         url=_web(node["url"]),
@@ -103,6 +108,9 @@ def read_pull(node: Mapping[str, Any], checks: Sequence[Check], threads: Sequenc
         ),
         checks=tuple(checks),
         threads=tuple(threads),
+        base_sha=cut(node["baseRefOid"], 64),
+        reviews=tuple(_reviews(node)),
+        rules=_rules(node["baseRef"]),
     )
 
 
@@ -116,12 +124,24 @@ def read_checks(node: Mapping[str, Any]) -> tuple[list[Check], str]:
     found = []
     for item in rollup["contexts"]["nodes"]:
         if item["__typename"] == "CheckRun":
-            outcome = _outcome(item["status"], item["conclusion"])
-            found.append(Check(cut(item["name"], 200), outcome, item["isRequired"], _web(item["detailsUrl"])))
-        else:
-            outcome = _outcome("completed", item["state"])
+            suite = item["checkSuite"]
+            run = suite["workflowRun"] or {}
             found.append(
-                Check(cut(item["context"], 200), outcome, item["isRequired"], _web(item["targetUrl"]))
+                _check(
+                    item["name"],
+                    item["status"],
+                    item["conclusion"],
+                    item["detailsUrl"],
+                    required=item["isRequired"],
+                    number=item["databaseId"],
+                    app=(suite["app"] or {}).get("slug"),
+                    workflow=(run.get("workflow") or {}).get("name"),
+                )
+            )
+        else:
+            required = item["isRequired"]
+            found.append(
+                _check(item["context"], "completed", item["state"], item["targetUrl"], required=required)
             )
     return found, _next(rollup["contexts"]["pageInfo"])
 
@@ -131,17 +151,18 @@ def read_threads(node: Mapping[str, Any]) -> tuple[list[Thread], str]:
     threads = node["reviewThreads"]
     found = []
     for item in threads["nodes"]:
-        comments = item["comments"]["nodes"]
-        author = (comments[0]["author"] or {}).get("login") if comments else ""
-        bodies = tuple(cut(comment["body"], LONGEST_BODY) for comment in comments)
+        comments = tuple(
+            Comment(_login(one), cut(one["body"], LONGEST_BODY), _web(one["url"]), cut(one["createdAt"], 40))
+            for one in item["comments"]["nodes"]
+        )
         found.append(
             Thread(
-                item["id"],
+                cut(item["id"], 200),
                 cut(item["path"], 1000),
                 item["line"],
                 item["isResolved"],
-                cut(author, 100),
-                bodies,
+                comments,
+                item["isOutdated"],
             )
         )
     return found, _next(threads["pageInfo"])
@@ -157,10 +178,68 @@ def write_thread(comment: LineComment) -> dict[str, Any]:
     return thread
 
 
-def _outcome(status: Any, conclusion: Any) -> str:
-    if str(status).upper() != "COMPLETED":
-        return "pending"
-    return _OUTCOMES.get(str(conclusion).upper(), "failure")
+def _check(
+    name: Any,
+    status: Any,
+    conclusion: Any,
+    url: Any,
+    *,
+    required: bool | None = None,
+    number: Any = None,
+    app: Any = "",
+    workflow: Any = "",
+) -> Check:
+    ended = str(status).upper() == "COMPLETED"
+    return Check(
+        name=cut(name, 200),
+        outcome=_OUTCOMES.get(str(conclusion).upper(), "failure") if ended else "pending",
+        required=required,
+        url=_web(url),
+        said=cut(conclusion if ended else status, 40).lower(),
+        workflow=cut(workflow, 200),
+        # A check run of Actions has the number of its job, which alone has a log in the API.
+        log=int(number) if number is not None and app == "github-actions" else None,
+    )
+
+
+def _reviews(node: Mapping[str, Any]) -> list[Review]:
+    found = (node["latestOpinionatedReviews"] or {}).get("nodes") or ()
+    return [
+        Review(
+            _login(one),
+            cut(one["state"], 20).lower(),
+            cut((one["commit"] or {}).get("oid"), 64),
+            cut(one["submittedAt"], 40),
+        )
+        for one in found
+    ][:MOST_REVIEWS]
+
+
+def _rules(base: Mapping[str, Any] | None) -> Rules | None:
+    """Return the rules of branch protection and of rulesets together; None when the base is gone."""
+    if base is None:
+        return None
+    rule = base["refUpdateRule"] or {}
+    approvals = [int(rule.get("requiredApprovingReviewCount") or 0)]
+    owners = [bool(rule.get("requiresCodeOwnerReviews"))]
+    threads = [bool(rule.get("requiresConversationResolution"))]
+    checks = [*(rule.get("requiredStatusCheckContexts") or ())]
+    up_to_date = False
+    for one in (base["rules"] or {}).get("nodes") or ():
+        wanted = one["parameters"] or {}
+        if wanted.get("__typename") == "PullRequestParameters":
+            approvals.append(int(wanted["requiredApprovingReviewCount"]))
+            owners.append(bool(wanted["requireCodeOwnerReview"]))
+            threads.append(bool(wanted["requiredReviewThreadResolution"]))
+        elif wanted.get("__typename") == "RequiredStatusChecksParameters":
+            checks += [check["context"] for check in wanted["requiredStatusChecks"]]
+            up_to_date = up_to_date or bool(wanted["strictRequiredStatusChecksPolicy"])
+    names = dict.fromkeys(cut(name, 200) for name in checks if name)
+    return Rules(max(approvals), any(owners), any(threads), up_to_date, tuple(names)[:MOST_CHECKS])
+
+
+def _login(node: Mapping[str, Any]) -> str:
+    return cut((node["author"] or {}).get("login"), 100)
 
 
 def _next(page: Mapping[str, Any]) -> str:

@@ -6,17 +6,38 @@ query Pull($owner: String!, $name: String!, $number: Int!, $threads: String, $ch
     pullRequest(number: $number) {
       id number title url state isDraft maintainerCanModify updatedAt
       author { login }
-      baseRefName headRefName headRefOid
+      baseRefName baseRefOid headRefName headRefOid
+      baseRef {
+        refUpdateRule {
+          requiredApprovingReviewCount requiredStatusCheckContexts requiresCodeOwnerReviews
+          requiresConversationResolution
+        }
+        rules(first: 50) {
+          nodes {
+            parameters {
+              __typename
+              ... on PullRequestParameters {
+                requiredApprovingReviewCount requireCodeOwnerReview requiredReviewThreadResolution
+              }
+              ... on RequiredStatusChecksParameters {
+                requiredStatusChecks { context }
+                strictRequiredStatusChecksPolicy
+              }
+            }
+          }
+        }
+      }
       headRepository { nameWithOwner }
       mergeable mergeStateStatus reviewDecision
       additions deletions changedFiles
       labels(first: 30) { nodes { name } }
       closingIssuesReferences(first: 10) { nodes { number } }
+      latestOpinionatedReviews(first: 50) { nodes { author { login } state submittedAt commit { oid } } }
       reviewThreads(first: 100, after: $threads) {
         pageInfo { hasNextPage endCursor }
         nodes {
-          id isResolved path line
-          comments(first: 20) { nodes { author { login } body } }
+          id isResolved isOutdated path line
+          comments(first: 20) { nodes { author { login } body url createdAt } }
         }
       }
       commits(last: 1) {
@@ -29,7 +50,8 @@ query Pull($owner: String!, $name: String!, $number: Int!, $threads: String, $ch
                 nodes {
                   __typename
                   ... on CheckRun {
-                    name status conclusion detailsUrl isRequired(pullRequestNumber: $number)
+                    databaseId name status conclusion detailsUrl isRequired(pullRequestNumber: $number)
+                    checkSuite { app { slug } workflowRun { workflow { name } } }
                   }
                   ... on StatusContext { context state targetUrl isRequired(pullRequestNumber: $number) }
                 }

@@ -143,6 +143,66 @@ def test_an_address_of_an_api_is_checked(entry: str) -> None:
         registry.api_of("github", "github.test", [entry], "")
 
 
+RULESETS = [
+    {"parameters": None},
+    {
+        "parameters": {
+            "__typename": "PullRequestParameters",
+            "requiredApprovingReviewCount": 2, "requireCodeOwnerReview": True,
+            "requiredReviewThreadResolution": True,
+        }
+    },
+    {
+        "parameters": {
+            "__typename": "RequiredStatusChecksParameters",
+            "requiredStatusChecks": [{"context": "test"}, {"context": "docs"}],
+            "strictRequiredStatusChecksPolicy": True,
+        }
+    },
+]  # fmt: skip
+RULE = {
+    "requiredApprovingReviewCount": 1, "requiredStatusCheckContexts": ["test", "lint"],
+    "requiresCodeOwnerReviews": False, "requiresConversationResolution": False,
+}  # fmt: skip
+
+
+def test_what_blocks_the_merge_is_said_by_name(cli: Cli, forge: GitHub) -> None:
+    configure(cli, forge)
+    suite = {"app": {"slug": "github-actions"}, "workflowRun": {"workflow": {"name": "CI"}}}
+    cancelled = FAILED | {
+        "conclusion": "CANCELLED", "databaseId": 41, "checkSuite": suite, "required": False
+    }  # fmt: skip
+    forge.add(
+        1, checks=[cancelled | {"name": "slow"}, FAILED | {"databaseId": 42, "checkSuite": suite}],
+        threads=[THREAD | {"body": "Why?\x1b[2J \u202ehidden"}, THREAD | {"id": "T2", "isResolved": True}],
+        rule=RULE, rulesets=RULESETS, labels=["a\x1b[31m"], mergeStateStatus="BLOCKED",
+        reviewDecision="CHANGES_REQUESTED", opinions=[("eve", "CHANGES_REQUESTED", "9" * 40)],
+    )  # fmt: skip
+    forge.add(2, reviewDecision="REVIEW_REQUIRED", rulesets=RULESETS[:2], opinions=[("bob", "APPROVED", SHA)])
+    told = cli.run("offload", "status", "1", *REPO).stdout
+    assert not {"\x1b", "\u202e"} & set(told)
+    assert "CI / slow: cancelled, not required" in told
+    assert "CI / test: failure, required" in told
+    assert "app.txt:2: bob: Why?" in told
+    data = cli.json("offload", "status", "1", *REPO)["pull_request"]
+    assert data["blocks"] == [
+        "The required check test failed.",
+        "The required check lint has not reported.",
+        "The required check docs has not reported.",
+        "eve requested changes of an older head.",
+        "1 thread is not resolved, which a branch rule wants.",
+    ]
+    assert [check["log"] for check in data["checks"]] == [41, 42]
+    assert [thread["id"] for thread in data["threads"]] == ["T1"]
+    assert data["rules"]["approvals"] == 2
+    told = cli.run("offload", "status", "2", *REPO).stdout
+    assert "2 approvals are wanted, and 1 given; a code owner's counts." in told
+    # Without a token, what the forge does not tell is said, and not guessed.
+    cli.env["GIT_TOKEN_GITHUB_TEST"] = ""
+    forge.add(3)
+    assert "a token only" in cli.run("offload", "status", "3", *REPO).stdout
+
+
 def test_the_command_line_lists_and_describes_pull_requests(cli: Cli, forge: GitHub) -> None:
     configure(cli, forge)
     hostile = "\x1b]0;owned\x07 \x1b[2J\nrm -rf <script>"

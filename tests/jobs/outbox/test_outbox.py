@@ -14,7 +14,7 @@ from jobs import outbox
 from jobs.cli.offload.outbox import run
 from jobs.cli.request import make_request
 from jobs.errors import ForgeUnreachable, NotFound, Refused, UsageError
-from jobs.forges.pulls import LineComment, Thread
+from jobs.forges.pulls import Comment, LineComment, Thread
 from jobs.models import Draft, Job
 from jobs.operations import add_token
 from jobs.outbox import drafts
@@ -194,7 +194,7 @@ def test_placing_and_defusing() -> None:
     assert right_lines("@@ -1,2 +10,3 @@ f()\n a\n-b\n+c\n+d\n\\ No newline at end of file") == {10, 11, 12}
     assert right_lines("@@ -3 +4 @@\n-a\n+b\n@@ -9,0 +11 @@\n+x") == {4, 11}
     twice = [LineComment("a", "x", 1), LineComment("a", "x", 1)]
-    thread = Thread("T", "a", 1, True, bodies=("y\n\n<!-- offload:0a -->",))
+    thread = Thread("T", "a", 1, True, (Comment("", "y\n\n<!-- offload:0a -->"),))
     placed = place("COMMENT", "", [*twice, LineComment("a", "y", 1)], {"a": "@@ -1 +1 @@\n+a"}, [thread])
     assert placed.comments == (twice[0],)
     assert defuse("a@b.c /x\n > /close\n//ok") == "a@\u200bb.c /x\n > \\/close\n//ok"
