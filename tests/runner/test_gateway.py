@@ -186,6 +186,15 @@ def test_counts_of_each_api_are_read_from_pieces_of_any_size() -> None:
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [
+        # As Claude Code's API tells the end of a subscription's limit: 2026-01-01 in seconds of the epoch.
+        ({"anthropic-ratelimit-unified-reset": "1767225700"}, 100),
+        (
+            {
+                "anthropic-ratelimit-unified-reset": "1767225700",
+                "anthropic-ratelimit-unified-status": "allowed_warning",
+            },
+            None,
+        ),
         ({"retry-after": "Thu, 01 Jan 2026 00:01:00 GMT"}, 60),
         ({"x-ratelimit-reset-requests": "1m30s", "x-ratelimit-remaining-requests": "0"}, 90),
         ({"x-ratelimit-reset-tokens": "20ms", "x-ratelimit-remaining-tokens": "7"}, None),
@@ -195,7 +204,11 @@ def test_counts_of_each_api_are_read_from_pieces_of_any_size() -> None:
     ],
 )
 def test_when_a_limit_ends(headers: dict[str, str], seconds: float | None) -> None:
-    assert wait_seconds(headers, b"[", datetime(2026, 1, 1, tzinfo=UTC)) == seconds
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    assert wait_seconds(headers, b"[", now) == seconds
+    if not headers.get("retry-after", "x")[-1:].isdigit():
+        body = {"error": {"type": "usage_limit_reached", "resets_at": int(now.timestamp()) + 3600}}
+        assert wait_seconds(headers, json.dumps(body).encode(), now) == 3600
 
 
 @pytest.mark.parametrize(

@@ -200,15 +200,27 @@ def wait_seconds(headers: Mapping[str, str], body: bytes, at: datetime) -> Optio
 
     `headers`: with names in lower case; `at`: the time now, with a zone.
     """
-    waits = [_retry_after(headers.get("retry-after", ""), at), _retry_delay(body)]
+    waits = [_retry_after(headers.get("retry-after", ""), at), _retry_delay(body), _resets_at(body, at)]
     for name, text in headers.items():
         if not name.startswith(("anthropic-ratelimit-", "x-ratelimit-")) or "reset" not in name:
             continue
         # Of several limits, those that are used up count.
-        if headers.get(name.replace("reset", "remaining"), "0").strip() == "0":
-            waits.append(_retry_after(text, at) if "-" in text else _duration(text))
+        used_up = headers.get(name.replace("reset", "remaining"), "0").strip() == "0"
+        if used_up and not headers.get(name.replace("reset", "status"), "").startswith("allowed"):
+            waits.append(_reset(text.strip(), at))
     known = [wait for wait in waits if wait is not None and 0 <= wait <= _RETRY_SECONDS]
     return max(known) if known else None
+
+
+def _reset(text: str, at: datetime) -> Optional[float]:
+    if re.fullmatch(r"\d{9,11}", text):
+        return _until(text, at)
+    return _retry_after(text, at) if "-" in text else _duration(text)
+
+
+def _until(seconds: Any, at: datetime) -> float:
+    """Return how long it is to a time in seconds of the epoch."""
+    return max(0.0, float(seconds) - at.timestamp())
 
 
 def _retry_after(text: str, at: datetime) -> Optional[float]:
@@ -235,12 +247,21 @@ def _duration(text: str) -> Optional[float]:
     return hours * 3600 + minutes * 60 + seconds + millis / 1000
 
 
-def _retry_delay(body: bytes) -> Optional[float]:
-    """Return Google's `RetryInfo`."""
+def _error(body: bytes) -> Dict[str, Any]:
     value = parsed(body)
     value = value[0] if isinstance(value, list) and value else value
-    error = _table(value, "error") if isinstance(value, dict) else None
-    details = (error or {}).get("details")
+    return (_table(value, "error") if isinstance(value, dict) else None) or {}
+
+
+def _resets_at(body: bytes, at: datetime) -> Optional[float]:
+    """Return OpenAI's end of a usage limit, in seconds of the epoch."""
+    resets = _error(body).get("resets_at")
+    return _until(resets, at) if type(resets) is int and 0 < resets < 1e11 else None
+
+
+def _retry_delay(body: bytes) -> Optional[float]:
+    """Return Google's `RetryInfo`."""
+    details = _error(body).get("details")
     items: List[Any] = details if isinstance(details, list) else []
     delays = [item.get("retryDelay") for item in items if isinstance(item, dict)]
     found = [_duration(delay) for delay in delays if isinstance(delay, str)]
