@@ -1,6 +1,7 @@
 # make demo    a sample repository, a real review of its pull request, and the dashboard that shows it
 # make test    the whole test suite, as continuous integration runs it
 # make corpus  reviews of real releases: the verdict names the right tests
+# make agents  the real agents that are too big for each run
 # make check   the quick loop while developing (under a minute)
 # make serve   the dashboard on your own data        make lint   style, types, import contracts
 # make setup   what all of these need                make lock   renew the pinned versions
@@ -15,11 +16,12 @@ export PATH := $(PATH):$(CURDIR)/.venv/bin
 DEMO_HOME := $(CURDIR)/.demo
 QUICK := tests/architecture tests/runner tests/jobs tests/offload_web tests/terminals tests/contracts
 
-.PHONY: setup setup-test demo demo-stop serve test corpus check lint lock clean
+.PHONY: setup setup-test demo demo-stop serve test corpus agents check lint lock clean
 
 setup: .venv/.runtime node_modules/.package-lock.json
 
-setup-test: .venv/.dev node_modules/.package-lock.json tests/support/gemini/node_modules/.package-lock.json
+setup-test: .venv/.dev node_modules/.package-lock.json tests/support/gemini/node_modules/.package-lock.json \
+		tests/support/agents/node_modules/.package-lock.json
 	@.ci/system-packages test
 
 .venv/.system: .ci/system-packages
@@ -44,8 +46,13 @@ node_modules/.package-lock.json: package.json package-lock.json | .venv/.system 
 	$(NPM) ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-tests/support/gemini/node_modules/.package-lock.json: tests/support/gemini/package.json tests/support/gemini/package-lock.json | $(filter $(BIN)/npm,$(NPM))
-	$(NPM) ci --prefix tests/support/gemini --no-audit --no-fund --loglevel=error
+tests/support/%/node_modules/.package-lock.json: tests/support/%/package.json tests/support/%/package-lock.json | $(filter $(BIN)/npm,$(NPM))
+	$(NPM) ci --prefix tests/support/$* --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# Without a lock: not every registry has its packages for all platforms.
+tests/support/opencode/node_modules/.package-lock.json: tests/support/opencode/package.json | $(filter $(BIN)/npm,$(NPM))
+	$(NPM) install --prefix tests/support/opencode --no-package-lock --no-audit --no-fund --loglevel=error
 	@touch $@
 
 demo: setup
@@ -58,13 +65,16 @@ serve: setup
 	@$(BIN)/python manage.py serve
 
 test: setup-test lint
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not corpus"
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not corpus and not agents"
+
+agents: setup-test tests/support/opencode/node_modules/.package-lock.json
+	$(BIN)/python -m pytest tests/jobs/execution/test_more_agents.py
 
 corpus: setup-test
 	$(BIN)/python -m pytest tests/acceptance/test_corpus.py
 
 check: setup-test
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(QUICK) -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(QUICK) -m "not slow and not agents"
 
 lint: setup-test
 	$(BIN)/ruff check .

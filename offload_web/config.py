@@ -123,6 +123,7 @@ SETTINGS: tuple[Setting, ...] = (
         "Model API of the agent `generic`: gemini, anthropic or openai. Its key then stays in the gateway.",
     ),
     Setting("agent_url", _text, "", "Address of the agent's model API; empty: its usual one."),
+    Setting("agent_model", _text, "", "Model that the agent uses; empty: the agent's own choice."),
     Setting(
         "forge_apis", _names, (), "API addresses of forges on other addresses than the usual: HOST=URL, ..."
     ),

@@ -51,7 +51,7 @@ SLOW = frozenset((
     "runner/test_client.py", "runner/test_watchdog.py", "terminals/test_field.py",
     "jobs/cli/test_gcp_bad_input.py", "jobs/cli/test_gcp_setup.py",
     "jobs/cli/test_main_command.py", "jobs/cli/test_secret.py", "jobs/cli/test_terminal.py",
-    "jobs/execution/test_agents.py", "jobs/execution/test_crashes.py",
+    "jobs/execution/test_agents.py", "jobs/execution/test_crashes.py", "jobs/execution/test_more_agents.py",
     "jobs/execution/test_main_job.py", "jobs/execution/test_secrets.py",
     "jobs/execution/test_workers.py", "jobs/providers/test_gce_examine.py",
     "jobs/providers/test_gce_identity.py", "jobs/workers/test_crashes.py",

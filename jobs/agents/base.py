@@ -26,12 +26,16 @@ Answer with one JSON object and nothing else:
 A finding counts only when the line that it quotes is in the diff of its file.
 """
 
+# Agents want some key; the gateway puts the real one in its place.
+PLACEHOLDER = "offload-gateway"
+
 
 @dataclass(frozen=True)
 class Profile:
     """The agent's own settings on a worker: a template below the root, and what of a job's copy is kept.
 
-    `files` maps paths below it to text; `keep` names what an agent may find again when its job is resumed.
+    `files` maps paths below it to text, in which `{model_url}` becomes the gateway's address for the task;
+    `keep` names what an agent may find again when its job is resumed.
     """
 
     name: str
@@ -96,9 +100,28 @@ class Program:
     install: str = ""
 
 
+@dataclass(frozen=True)
+class Options:
+    """What the settings say of agents.
+
+    `url`: the model API's address, empty for its usual one; `model`: which model to use, empty for the
+    agent's own choice; `tokens`: how many the agents of a job may use, 0 for any number. The rest is of
+    `generic`.
+    """
+
+    url: str = ""
+    model: str = ""
+    tokens: int = 0
+    command: str = ""
+    secrets: tuple[str, ...] = ()
+    api: str = ""
+
+
+@dataclass(frozen=True)
 class Agent(ABC):
     """A coding agent that is called as a program."""
 
+    options: Options = Options()
     name: ClassVar[str]
 
     @property

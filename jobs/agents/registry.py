@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 
-from jobs.agents.base import Agent
+from jobs.agents.base import Agent, Options
+from jobs.agents.claude import Claude
+from jobs.agents.codex import Codex
 from jobs.agents.gemini import Gemini
 from jobs.agents.generic import Generic
+from jobs.agents.opencode import Opencode
 from jobs.errors import UsageError
 
-NAMES = (Gemini.name, Generic.name)
+AGENTS: Mapping[str, type[Agent]] = {
+    agent.name: agent for agent in (Gemini, Claude, Codex, Opencode, Generic)
+}
+NAMES = tuple(AGENTS)
 
 
-def get(
-    name: str,
-    *,
-    url: str = "",
-    command: str = "",
-    secrets: tuple[str, ...] = (),
-    api: str = "",
-    tokens: int = 0,
-) -> Agent:
+def get(name: str, options: Options | None = None) -> Agent:
     """Return the agent of this name, set up. Raises `UsageError` listing the names."""
-    if name == Gemini.name:
-        return Gemini(url, tokens)
-    if name == Generic.name:
-        return Generic(command, secrets, api, url, tokens)
+    if name in AGENTS:
+        return AGENTS[name](options or Options())
     near = difflib.get_close_matches(name, NAMES, n=1)
     meant = f"Did you mean {near[0]!r}? " if near else ""
     raise UsageError(f"There is no agent {name!r}.", hint=f"{meant}Agents: {', '.join(NAMES)}.")

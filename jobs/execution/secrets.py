@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 
 from jobs.agents import registry as agents
-from jobs.agents.base import Agent, plan_part
+from jobs.agents.base import Agent, Options, plan_part
 from jobs.errors import NotConfigured, OffloadError, Refused, UsageError
 from jobs.execution.secret_store import SecretStore
 from jobs.forges import registry as forges
@@ -80,14 +80,15 @@ def configured_agents() -> list[Agent]:
 
 def _configured(name: str) -> Agent:
     config = settings.OFFLOAD
-    return agents.get(
-        name,
+    options = Options(
         url=config.agent_url,
+        model=config.agent_model,
+        tokens=config.agent_tokens,
         command=config.agent_command,
         secrets=tuple(config.agent_secrets),
         api=config.agent_api,
-        tokens=config.agent_tokens,
     )
+    return agents.get(name, options)
 
 
 def agent_call(job: Job) -> dict[str, Any] | None:

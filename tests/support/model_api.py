@@ -1,4 +1,4 @@
-"""A model API on loopback that speaks enough of Gemini's for a real agent to be reviewed by it."""
+"""A model API on loopback for real agents: Gemini's, and the formats of `model_formats`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support.model_formats import FORMATS, Format
 from tests.support.serving import serving
 
 AGENT_BIN = Path(__file__).parent / "gemini" / "node_modules" / ".bin"
@@ -27,7 +28,7 @@ class ModelApi:
 
     `call`: takes a body; returns the tool that the model calls (name, arguments), or None to answer.
     `finish`: why the answer ends; empty: it is cut off. `limits`: how many calls are answered with status 429
-    first; the next one waits for `go_on`.
+    first; the next one waits for `go_on`. `wrong`: what was wrong with requests of the other formats.
     """
 
     answer: str = "{}"
@@ -37,6 +38,7 @@ class ModelApi:
     go_on: threading.Event = field(default_factory=threading.Event)
     port: int = 0
     asked: list[tuple[str, str, str]] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -49,6 +51,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+        for known in FORMATS:
+            if self.path.partition("?")[0] == known.path:
+                self._answer_in(known, body)
+                return
         self.api.asked.append((self.path, self.headers.get("x-goog-api-key") or "", body))
         if self.api.limits:
             self.api.limits -= 1
@@ -67,8 +73,28 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         data = b"data: " + data + b"\r\n\r\n" if streams else data
         self._answer(200, data, "text/event-stream" if streams else "application/json")
 
-    def _answer(self, status: int, data: bytes, kind: str) -> None:
+    def _answer_in(self, known: Format, text: str) -> None:
+        given = {name.lower(): value for name, value in self.headers.items()}
+        self.api.asked.append((self.path, known.key(given), text))
+        body = json.loads(text)
+        faults = known.faults(given, body)
+        if faults:
+            self.api.wrong += faults
+            self._answer(400, json.dumps({"error": {"message": str(faults)}}).encode(), "application/json")
+        elif self.api.limits:
+            self.api.limits -= 1
+            error, headers = known.limit()
+            self._answer(429, json.dumps(error).encode(), "application/json", headers)
+        else:
+            assert self.api.go_on.wait(60)
+            call = self.api.call(text) if self.api.call and body.get("tools") else None
+            is_cut = not self.api.finish
+            self._answer(200, known.stream(body, self.api.answer, call, is_cut=is_cut), "text/event-stream")
+
+    def _answer(self, status: int, data: bytes, kind: str, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

@@ -6,10 +6,18 @@ Options and settings: https://geminicli.com/docs/cli/headless/ and /docs/referen
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from jobs.agents.base import REVIEW_PROMPT, Agent, Call, Gateway, Profile, Program, with_request
+from jobs.agents.base import (
+    PLACEHOLDER,
+    REVIEW_PROMPT,
+    Agent,
+    Call,
+    Gateway,
+    Profile,
+    Program,
+    with_request,
+)
 
 PROFILE = "gemini-cli-config"
 KEY = "GEMINI_API_KEY"
@@ -45,12 +53,9 @@ priority = 995
 """
 
 
-@dataclass(frozen=True)
 class Gemini(Agent):
-    """`url`: the model API's address, when it is not the usual one; `tokens`: a job's budget, 0 for none."""
+    """Gemini CLI, called with `--prompt`."""
 
-    url: str = ""
-    tokens: int = 0
     name: ClassVar[str] = "gemini"
 
     @property
@@ -70,15 +75,15 @@ class Gemini(Agent):
 
     def review(self, request: str) -> Call:
         """Return the call. The policy in its profile lets it read, in whatever mode it is."""
-        argv = ("gemini", "--prompt", "Do what the text above says.", "--approval-mode", "plan")
+        model = ("--model", self.options.model) if self.options.model else ()
+        argv = ("gemini", *model, "--prompt", "Do what the text above says.", "--approval-mode", "plan")
         # A second process that starts the first is slower, and stays when the first is killed.
         env = {"GEMINI_CLI_HOME": "{home}", "NO_COLOR": "1", "GEMINI_CLI_NO_RELAUNCH": "true"}
-        # The CLI wants some key; the gateway puts the real one in its place.
-        reached = {"GOOGLE_GEMINI_BASE_URL": "{url}/gemini", KEY: "offload-gateway"}
+        reached = {"GOOGLE_GEMINI_BASE_URL": "{url}/gemini", KEY: PLACEHOLDER}
         return Call(
             argv=(*argv, "--output-format", "stream-json", "--include-directories", "{worktree}"),
             prompt=with_request(REVIEW_PROMPT, request),
             env=env,
-            gateway=Gateway("gemini", reached, KEY, self.url, self.tokens),
+            gateway=Gateway("gemini", reached, KEY, self.options.url, self.options.tokens),
             output="gemini",
         )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
 from typing import ClassVar
 
-from jobs.agents.base import REVIEW_PROMPT, Agent, Call, Gateway, Program, with_request
+from jobs.agents.base import PLACEHOLDER, REVIEW_PROMPT, Agent, Call, Gateway, Program, with_request
 from jobs.errors import NotConfigured
 
 # API -> name of its key, and the variable by which its programs are told another address.
@@ -17,19 +16,13 @@ APIS = {
 }
 
 
-@dataclass(frozen=True)
 class Generic(Agent):
-    """`command`: its command line; `secrets`: the names of those that it gets itself.
+    """The options' `command`: its command line; `secrets`: the names of those that it gets itself.
 
     `api`: the model API that it uses, a key of `APIS`: it then gets the gateway's address and not the key;
-    empty: unknown. `url` and `tokens` as in `Gateway`.
+    empty: unknown. Its command names its model.
     """
 
-    command: str = ""
-    secrets: tuple[str, ...] = ()
-    api: str = ""
-    url: str = ""
-    tokens: int = 0
     name: ClassVar[str] = "generic"
 
     def program(self) -> Program:
@@ -38,17 +31,18 @@ class Generic(Agent):
 
     def review(self, request: str) -> Call:
         """Return the call. Raises `NotConfigured` without a command."""
-        argv, prompt = self._argv(), with_request(REVIEW_PROMPT, request)
-        if not self.api:
-            return Call(argv=argv, prompt=prompt, secrets=self.secrets)
-        key, variable, address = APIS[self.api]
-        gateway = Gateway(self.api, {variable: address, key: "offload-gateway"}, key, self.url, self.tokens)
-        held = tuple(name for name in self.secrets if name != key)
+        argv, prompt, options = self._argv(), with_request(REVIEW_PROMPT, request), self.options
+        if not options.api:
+            return Call(argv=argv, prompt=prompt, secrets=options.secrets)
+        key, variable, address = APIS[options.api]
+        env = {variable: address, key: PLACEHOLDER}
+        gateway = Gateway(options.api, env, key, options.url, options.tokens)
+        held = tuple(name for name in options.secrets if name != key)
         return Call(argv=argv, prompt=prompt, secrets=held, gateway=gateway)
 
     def _argv(self) -> tuple[str, ...]:
         try:
-            argv = tuple(shlex.split(self.command))
+            argv = tuple(shlex.split(self.options.command))
         except ValueError as error:
             raise NotConfigured(f"The setting 'agent_command' is not a command line: {error}.") from error
         if not argv:

@@ -41,6 +41,8 @@ class SecurityChecks(ExecutionTest):
             "logins": "pass",
             "secrets": "pass",
             "agent gemini": "pass",
+            "agent claude": "pass",
+            "agent codex": "pass",
             "worker local: isolation": "warn",
             "worker local: caches": "warn",
             "worker local: root": "pass",

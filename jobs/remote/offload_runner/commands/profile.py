@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 from pathlib import Path, PurePosixPath
-from typing import Dict, Iterable, Mapping
+from typing import Dict, Iterable, Mapping, Optional
 
 from jobs.remote.offload_runner import wire
 from jobs.remote.offload_runner.errors import RunnerError
@@ -48,7 +48,8 @@ def _copy(options: argparse.Namespace) -> int:
     if not _NAME.fullmatch(name):
         raise RunnerError("usage", "%r is not a profile." % name, exit_code=EXIT_USAGE)
     job = job_paths(options.root, options.session)
-    copy(options.root / name, job.place(AGENT).home / name, about["keep"], str(about["digest"]))
+    home = job.place(AGENT).home / name
+    copy(options.root / name, home, about["keep"], str(about["digest"]), about.get("places"))
     return 0
 
 
@@ -86,10 +87,13 @@ def make_template(template: Path, files: Mapping[str, str]) -> None:
         os.chmod(str(path), 0o444)
 
 
-def copy(template: Path, home: Path, keep: Iterable[str], digest: str) -> None:
+def copy(
+    template: Path, home: Path, keep: Iterable[str], digest: str, places: Optional[Mapping[str, str]] = None
+) -> None:
     """Make `home` a fresh copy of the template; of what was there only `keep` stays (an agent's sessions).
 
-    Raises `RunnerError` (`profile_changed`) when the template is not the one that was meant.
+    `places`: what placeholders in its files stand for. Raises `RunnerError` (`profile_changed`) when the
+    template is not the one that was meant.
     """
     files = _files(template)
     if hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest() != digest:
@@ -111,12 +115,15 @@ def copy(template: Path, home: Path, keep: Iterable[str], digest: str) -> None:
     for name, text in files.items():
         path = home / name
         path.parent.mkdir(parents=True, exist_ok=True)
+        for placeholder, value in (places or {}).items():
+            text = text.replace(placeholder, value)
         path.write_text(text, encoding="utf-8")
     for name in keep:
         old = aside / name
         if old.is_dir() and not any(
             part.is_symlink() for part in [old, *old.parents[: len(Path(name).parts)]]
         ):
+            (home / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.move(str(old), str(home / name))
     remove_tree(aside)
 

@@ -2,7 +2,7 @@
 
 `agent.json`: {"schema": "offload-agent/1", "sha", "agent", "summary", "findings": [{"severity":
 "warning|note", "message", "file", "line", "quote", "verified", "why_not"}]}, and what else its output tells:
-for Gemini CLI "session", "model", "tool_calls" and "tokens", as the agent counts them.
+"session", "model", "tool_calls", "tokens" and "cost" in dollars, as the agent counts them.
 Runs after everything else of the plan has ended: what the change's own code left running would see the
 agent's key.
 """
@@ -23,7 +23,8 @@ from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files.paths import AGENT
 from jobs.remote.offload_runner.git.command import shown
 from jobs.remote.offload_runner.protocol import FAILED
-from jobs.remote.offload_runner.steps.agent_output import OUTPUTS, Output
+from jobs.remote.offload_runner.steps.agent_events import OUTPUTS
+from jobs.remote.offload_runner.steps.agent_output import Output
 from jobs.remote.offload_runner.steps.context import render
 from jobs.remote.offload_runner.steps.evidence import read_outcomes
 from jobs.remote.offload_runner.steps.quotes import verify
@@ -169,10 +170,11 @@ class _Heard:
 def _copy_profile(job: Job, about: Dict[str, Any]) -> None:
     """Make the agent's profile afresh in its HOME, where it runs: what is there may be a trap."""
     words = [*runner_argv(job.paths.root), "copy-profile"]
+    given = {**about, "places": {"{model_url}": os.environ.get("OFFLOAD_MODEL_URL", "")}}
     said = bytearray()
     code = run_as_job(
         job.paths, [*words, "--session", job.paths.session], cwd=job.paths.root, env={},
-        timeout=60, output=said.extend, given=json.dumps(about).encode(), place=AGENT,
+        timeout=60, output=said.extend, given=json.dumps(given).encode(), place=AGENT,
     )  # fmt: skip
     if code != 0:
         message, _, hint = said.decode("utf-8", "replace").strip().partition("\n")

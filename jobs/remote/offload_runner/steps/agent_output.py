@@ -1,9 +1,9 @@
-"""What an agent writes to its stdout, read as it comes and bounded: plain text, or a stream of events."""
+"""What an agent writes to its stdout, read as it comes and bounded: plain text, or lines of JSON."""
 
 from __future__ import annotations
 
 import json
-from typing import Any, Callable, Dict, List, Mapping, Type
+from typing import Any, Callable, Dict, List, Mapping
 
 from jobs.remote.offload_runner.git.command import shown
 
@@ -14,6 +14,8 @@ _MOST_OTHER_LINES = 10_000
 _SHOWN = 200
 _MESSAGE = 1000
 _MOST_SHOWN = 500
+_MOST_TOKENS = 1_000_000_000
+_MOST_DOLLARS = 1_000_000
 
 
 class Output:
@@ -60,10 +62,11 @@ class Output:
         """Read what is new in `_data`."""
 
 
-class GeminiEvents(Output):
-    """Gemini CLI's `--output-format stream-json`: https://geminicli.com/docs/cli/headless/.
+class EventStream(Output):
+    """Events of an agent, a JSON object a line. A subclass reads one in `_hear`.
 
-    Its exit code is 0 also when the model's answer was cut: what counts is the event `result`.
+    `about`: "session", "model", "tool_calls", "tokens" (of which "cached" are part of "input") and "cost" in
+    dollars. An exit code can be 0 though the model's answer was cut: what counts is that `_is_ended` is set.
     """
 
     most = _STREAM_BYTES
@@ -71,7 +74,7 @@ class GeminiEvents(Output):
     def __init__(self, tell: Callable[[str], None]) -> None:
         """See `Output`."""
         super().__init__(tell)
-        self.about = {"session": None, "model": None, "tool_calls": 0, "tokens": None}
+        self.about = {"session": None, "model": None, "tool_calls": 0, "tokens": None, "cost": None}
         self._said: List[str] = []
         self._said_size = 0
         self._error = ""
@@ -89,6 +92,10 @@ class GeminiEvents(Output):
         self._hear_line(bytes(self._data))
         if not self._is_ended and not self.problem:
             self.problem = "Its events broke off%s" % (": %s" % self._error if self._error else ".")
+
+    def _hear(self, event: Mapping[str, Any]) -> None:
+        """Take an event."""
+        raise NotImplementedError
 
     def _read(self) -> None:
         *lines, rest = self._data.split(b"\n")
@@ -112,61 +119,68 @@ class GeminiEvents(Output):
                 self.cut("It wrote more than %d lines that are no events." % _MOST_OTHER_LINES)
             self._show(line.decode("utf-8", "replace"))
 
-    def _hear(self, event: Mapping[str, Any]) -> None:
-        kind = event.get("type")
-        if kind == "init":
-            self.about.update(session=_word(event, "session_id"), model=_word(event, "model"))
-        elif kind == "message" and event.get("role") == "assistant":
-            self._say(str(event.get("content") or ""))
-        elif kind == "tool_use":
-            self.about["tool_calls"] += 1
-            parameters = json.dumps(event.get("parameters"), ensure_ascii=False)
-            self._show("%s %s" % (event.get("tool_name"), parameters))
-        elif kind == "tool_result" and event.get("status") == "error":
-            self._show("That failed: %s" % _message(event))
-        elif kind == "error":
-            self._error = _cut(event.get("message"), _MESSAGE)
-            self._show("%s: %s" % (event.get("severity"), self._error))
-        elif kind == "result":
-            self._end(event)
-
-    def _say(self, text: str) -> None:
+    def _say(self, text: Any) -> None:
+        if not isinstance(text, str):
+            return
         self._said.append(text)
         self._said_size += len(text)
         if self._said_size > _TEXT_BYTES:
             self.cut("It said more than %d MiB." % (_TEXT_BYTES >> 20))
 
-    def _end(self, event: Mapping[str, Any]) -> None:
+    def _use_tool(self, name: Any, parameters: Any) -> None:
+        self.about["tool_calls"] += 1
+        self._show("%s %s" % (name, json.dumps(parameters, ensure_ascii=False)))
+
+    def _fail_tool(self, why: Any) -> None:
+        self._show("That failed: %s" % one_line(why))
+
+    def _count(self, tokens_in: Any, tokens_out: Any, cached: Any) -> None:
+        """Add tokens to those that were counted."""
+        counts = self.about["tokens"] or {"input": 0, "output": 0, "cached": 0}
+        for name, value in (("input", tokens_in), ("output", tokens_out), ("cached", cached)):
+            counts[name] += whole(value)
+        self.about["tokens"] = counts
+
+    def _cost(self, dollars: Any) -> None:
+        if (
+            isinstance(dollars, (int, float))
+            and not isinstance(dollars, bool)
+            and 0 <= dollars < _MOST_DOLLARS
+        ):
+            self.about["cost"] = round((self.about["cost"] or 0.0) + dollars, 6)
+
+    def _end(self, problem: str = "") -> None:
         self._is_ended = True
-        stats = event.get("stats")
-        if isinstance(stats, dict):
-            names = {"input": "input_tokens", "output": "output_tokens", "cached": "cached"}
-            counts = {name: stats.get(key) for name, key in names.items()}
-            self.about["tokens"] = {
-                name: count if type(count) is int else None for name, count in counts.items()
-            }
-        if event.get("status") != "success":
-            self.problem = _message(event) or self._error or "It does not say why."
+        self.problem = self.problem or problem
 
     def _show(self, text: str) -> None:
         self._shown += 1
         if self._shown <= _MOST_SHOWN:
-            self._tell("  " + _cut(text, _SHOWN))
+            self._tell("  " + one_line(text, _SHOWN))
 
 
-def _message(event: Mapping[str, Any]) -> str:
-    error = event.get("error")
-    return _cut(error.get("message"), _MESSAGE) if isinstance(error, dict) else ""
+def table(value: Any, name: str) -> Mapping[str, Any]:
+    """Return a field of an event that is a table; an empty one if it is not."""
+    found = value.get(name) if isinstance(value, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
-def _word(event: Mapping[str, Any], name: str) -> Any:
+def tables(value: Any) -> List[Mapping[str, Any]]:
+    """Return the tables of a list."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def whole(value: Any) -> int:
+    """Return a count of an event; 0 if it is none."""
+    return value if type(value) is int and 0 <= value < _MOST_TOKENS else 0
+
+
+def word(event: Mapping[str, Any], name: str) -> Any:
+    """Return a short text of an event; None if it has none."""
     value = event.get(name)
-    return _cut(value, _SHOWN) if isinstance(value, str) else None
+    return one_line(value, _SHOWN) if isinstance(value, str) else None
 
 
-def _cut(value: Any, most: int) -> str:
+def one_line(value: Any, most: int = _MESSAGE) -> str:
     """Return a value of an event as one line."""
     return shown(" ".join(str(value or "")[:most].split()))[:most]
-
-
-OUTPUTS: Mapping[str, Type[Output]] = {"text": Output, "gemini": GeminiEvents}

@@ -1,0 +1,5 @@
+"""Claude Code."""
+
+from jobs.agents.claude.agent import KEY, PROFILE, Claude
+
+__all__ = ["KEY", "PROFILE", "Claude"]
