@@ -90,14 +90,19 @@ class Call:
 class Program:
     """The program of an agent, as a worker's jobs find it on their PATH.
 
-    `oldest`: the version it must have at least, None when it is not asked for one; `install`: the shell
-    command that installs it, if there is one.
+    `oldest`: the version it must have at least, None when it is not asked for one; `package`: of npm,
+    with the version that Offload is tested with; empty: unknown.
     """
 
     agent: str
     name: str
     oldest: tuple[int, int] | None = None
-    install: str = ""
+    package: str = ""
+
+    @property
+    def install(self) -> str:
+        """Return the shell command that installs it; empty if there is none."""
+        return f"npm install --global {self.package}" if self.package else ""
 
 
 @dataclass(frozen=True)

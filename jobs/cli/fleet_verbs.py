@@ -141,7 +141,8 @@ FLEET: Mapping[str, Verb] = {
             "network": Option(
                 "build: network of the engine for the build, for example host", "NETWORK", default=""
             ),
-            "without_agent": Option("build: leave the coding agent out"),
+            "with_agents": Option("build: add coding agents to Gemini CLI, with commas", "NAMES"),
+            "without_agent": Option("build: leave Gemini CLI out"),
             "json": JSON,
         },
     ),

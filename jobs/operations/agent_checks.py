@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from asgiref.sync import sync_to_async
 
 from jobs.agents.base import Agent, Program
+from jobs.agents.gemini import Gemini
 from jobs.errors import NotConfigured, OffloadError
 from jobs.execution import configured_agents
 from jobs.models import Worker
@@ -78,7 +79,8 @@ async def _check(line: Connection, program: Program) -> Problem:
 def _install(line: Connection, program: Program) -> tuple[str, str]:
     """Return what to do about a missing or old program, and the command that does it."""
     if line.container is not None:
-        return "Build the image, which has the agent, with `offload fleet image build`.", ""
+        more = "" if program.agent == Gemini.name else f" --with-agents {program.agent}"
+        return f"Build an image that has the agent, with `offload fleet image build{more}`.", ""
     if not program.install:
         return "Install it on the worker.", ""
     ssh = words_for_ssh(line.worker)

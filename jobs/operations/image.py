@@ -6,7 +6,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jobs.errors import NotConfigured
+from jobs.agents import registry as agents
+from jobs.agents.gemini import Gemini
+from jobs.agents.generic import Generic
+from jobs.errors import NotConfigured, UsageError
 from jobs.models import Worker
 from jobs.operations.progress import Progress
 from jobs.operations.workers import get_worker
@@ -17,13 +20,17 @@ from jobs.workers.container.spec import DEFAULT_IMAGE
 
 @dataclass(frozen=True)
 class ImageBuild:
-    """What to build. `name`: of the image here. `engine`: words of its command (default: the first found)."""
+    """What to build. `name`: of the image here. `engine`: words of its command (default: the first found).
+
+    `with_agent`: with Gemini CLI; `more_agents`: names of further agents.
+    """
 
     name: str = DEFAULT_IMAGE
     engine: tuple[str, ...] = ()
     base: str = image.DEFAULT_BASE
     network: str = ""
     with_agent: bool = True
+    more_agents: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,11 @@ class BuiltImage:
 
 
 async def build_image(build: ImageBuild, progress: Progress) -> BuiltImage:
-    """Build the image on this machine. Raises `NotConfigured` without an engine, `CommandFailed`."""
+    """Build the image on this machine.
+
+    Raises `UsageError` for an agent that has no package, `NotConfigured` without an engine, `CommandFailed`.
+    """
+    packages = [_package(name) for name in build.more_agents]
     transport = LocalTransport()
     engine = await image.find_engine(transport, build.engine)
     recipe = await image.read_recipe(transport)
@@ -48,9 +59,20 @@ async def build_image(build: ImageBuild, progress: Progress) -> BuiltImage:
         base=build.base,
         network=build.network,
         agent=build.with_agent,
+        more_agents=packages,
         step=progress,
     )
     return BuiltImage(build.name, built, time.monotonic() - began)
+
+
+def _package(name: str) -> str:
+    """Return the package of an agent."""
+    if name in (Gemini.name, Generic.name):
+        raise UsageError(
+            f"The agent {name!r} cannot be added to the image.",
+            hint="`gemini` is in it already; put the program of `generic` into the base image.",
+        )
+    return agents.get(name).program().package
 
 
 @dataclass(frozen=True)

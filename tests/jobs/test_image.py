@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
+from jobs.errors import UsageError
+from jobs.operations import ImageBuild, build_image
 from jobs.workers.container.image import DOCKERFILE_LABEL, Image, Recipe, build_argv, judge, outdated
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,11 +57,24 @@ def test_the_cloud_build_is_whole() -> None:
 
 def test_a_build_hands_proxies_on_without_their_values(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "http://me:secret@proxy.test:3128")
-    argv = build_argv(["podman"], RECIPE, "worker:1", "debian@sha256:ab", network="host", agent=False)
+    argv = build_argv(
+        ["podman"],
+        RECIPE,
+        "worker:1",
+        "debian@sha256:ab",
+        network="host",
+        agent=False,
+        more_agents=["a@1", "@b/c@2"],
+    )
     assert argv[:6] == ["podman", "build", "--tag", "worker:1", "--file", str(RECIPE.dockerfile)]
     assert argv[argv.index("https_proxy") - 1] == "--build-arg"
     assert not any("secret" in word for word in argv)
-    assert {"BASE_IMAGE=debian@sha256:ab", "REVISION=c0ffee", "WITH_AGENT=0"} <= set(argv)
+    assert {
+        "BASE_IMAGE=debian@sha256:ab",
+        "REVISION=c0ffee",
+        "WITH_AGENT=0",
+        "MORE_AGENTS=a@1 @b/c@2",
+    } <= set(argv)
     assert argv[-3:] == ["--network", "host", "/src/.gcp"]
 
 
@@ -80,3 +95,10 @@ def test_an_image_of_another_dockerfile_is_found_out() -> None:
         image("aa", **{DOCKERFILE_LABEL: "e" * 64}), RECIPE, "w:1"
     )
     assert "no Dockerfile of ours" in outdated(image("aa"), RECIPE, "w:1")
+
+
+async def test_an_agent_without_a_package_cannot_be_added() -> None:
+    for name, said in (("generic", "cannot be added"), ("claud", "Did you mean 'claude'")):
+        with pytest.raises(UsageError) as refused:
+            await build_image(ImageBuild(more_agents=(name,)), print)
+        assert said in f"{refused.value.message} {refused.value.hint}"

@@ -44,8 +44,7 @@ class Claude(Agent):
 
     def program(self) -> Program:
         """Return its program."""
-        install = f"npm install --global @anthropic-ai/claude-code@{VERSION}"
-        return Program(self.name, "claude", OLDEST, install)
+        return Program(self.name, "claude", OLDEST, f"@anthropic-ai/claude-code@{VERSION}")
 
     def review(self, request: str) -> Call:
         """Return the call. It has no tools but those that read, and reads below the worktree only."""

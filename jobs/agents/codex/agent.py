@@ -63,7 +63,7 @@ class Codex(Agent):
 
     def program(self) -> Program:
         """Return its program."""
-        return Program(self.name, "codex", OLDEST, f"npm install --global @openai/codex@{VERSION}")
+        return Program(self.name, "codex", OLDEST, f"@openai/codex@{VERSION}")
 
     def review(self, request: str) -> Call:
         """Return the call. Its commands run in its own sandbox, which writes nothing and has no network."""

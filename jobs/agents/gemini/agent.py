@@ -71,7 +71,7 @@ class Gemini(Agent):
 
     def program(self) -> Program:
         """Return its program."""
-        return Program(self.name, "gemini", OLDEST, f"npm install --global @google/gemini-cli@{VERSION}")
+        return Program(self.name, "gemini", OLDEST, f"@google/gemini-cli@{VERSION}")
 
     def review(self, request: str) -> Call:
         """Return the call. The policy in its profile lets it read, in whatever mode it is."""

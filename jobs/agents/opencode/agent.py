@@ -70,7 +70,7 @@ class Opencode(Agent):
 
     def program(self) -> Program:
         """Return its program."""
-        return Program(self.name, "opencode", OLDEST, f"npm install --global opencode-ai@{VERSION}")
+        return Program(self.name, "opencode", OLDEST, f"opencode-ai@{VERSION}")
 
     def review(self, request: str) -> Call:
         """Return the call. It has no tools but those that read. Raises `NotConfigured` without a model."""

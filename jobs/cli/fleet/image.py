@@ -32,6 +32,7 @@ async def _build(request: Request, names: list[str]) -> int:
         base=request.base or usual.base,
         network=request.network,
         with_agent=not request.without_agent,
+        more_agents=tuple(filter(None, (request.with_agents or "").split(","))),
     )
     built = await operations.build_image(build, lambda text: say(plain(text)))
     if request.json:

@@ -148,9 +148,19 @@ async def pin_base(engine: Engine, base: str) -> str:
 
 
 def build_argv(
-    words: Sequence[str], recipe: Recipe, name: str, base: str, *, network: str = "", agent: bool = True
+    words: Sequence[str],
+    recipe: Recipe,
+    name: str,
+    base: str,
+    *,
+    network: str = "",
+    agent: bool = True,
+    more_agents: Sequence[str] = (),
 ) -> list[str]:
-    """Return the command that builds the image `name` on `base`."""
+    """Return the command that builds the image `name` on `base`.
+
+    `agent`: with Gemini CLI; `more_agents`: packages of npm of further agents, with their versions.
+    """
     arguments = {
         "BASE_IMAGE": base,
         "BASE_DIGEST": base,
@@ -158,6 +168,7 @@ def build_argv(
         "REVISION": recipe.revision,
         "DOCKERFILE_SHA256": recipe.digest,
         **({} if agent else {"WITH_AGENT": "0"}),
+        **({"MORE_AGENTS": " ".join(more_agents)} if more_agents else {}),
     }
     argv = [*words, "build", "--tag", name, "--file", str(recipe.dockerfile)]
     for key, value in arguments.items():
@@ -178,6 +189,7 @@ async def build(
     base: str = DEFAULT_BASE,
     network: str = "",
     agent: bool = True,
+    more_agents: Sequence[str] = (),
     step: Callable[[str], None] = lambda text: None,
     deadline: float = BUILD_DEADLINE,
 ) -> Image:
@@ -187,7 +199,9 @@ async def build(
     `TimedOut`, and what `pin_base` raises.
     """
     pinned = await pin_base(engine, base)
-    argv = build_argv(engine.words, recipe, name, pinned, network=network, agent=agent)
+    argv = build_argv(
+        engine.words, recipe, name, pinned, network=network, agent=agent, more_agents=more_agents
+    )
     last: deque[str] = deque(maxlen=TAIL_LINES)
     try:
         async with asyncio.timeout(deadline), await engine.transport.spawn(argv) as process:

@@ -58,3 +58,4 @@ def test_the_version_that_is_installed_is_the_one_that_is_tested() -> None:
     version = package["dependencies"]["@google/gemini-cli"]
     assert install.endswith(f"@google/gemini-cli@{version}")
     assert f"ARG AGENT_VERSION={version}\n" in dockerfile
+    assert "ARG MORE_AGENTS=" in dockerfile
