@@ -167,8 +167,12 @@ class Desk:
         env.update(npm_config_cache=str(self.root / "cache/npm"), UV_LINK_MODE="copy", CI="1")
         began = time.monotonic()
         for name, line, arguments in steps:
-            words = ["/bin/sh", "-c", line, "sh", *arguments]
-            subprocess.run(words, cwd=trees[name], env=env, capture_output=True, check=False)
+            words = ["/bin/sh", "-c", line.replace("{python}", sys.executable), "sh", *arguments]
+            done = subprocess.run(
+                words, cwd=trees[name], env=env, capture_output=True, text=True, check=False
+            )
+            if done.returncode and not (arguments and name == "base"):
+                raise SystemExit(f"`{line}` ended with {done.returncode}:\n{done.stdout}{done.stderr}")
         return time.monotonic() - began
 
     def close(self) -> None:

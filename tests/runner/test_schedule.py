@@ -50,6 +50,13 @@ def test_no_more_tasks_start_than_are_free() -> None:
     assert schedule.next_tasks(three, states, 0) == []
 
 
+def test_the_longest_chain_starts_first() -> None:
+    chains = plan(task("look"), task("install"), task("test", "install"), task("end", "look", "test"))
+    states = {one.id: "pending" for one in chains.tasks}
+    assert [t.id for t in schedule.next_tasks(chains, states, 1)] == ["install"]
+    assert [t.id for t in schedule.next_tasks(chains, states, 2)] == ["install", "look"]
+
+
 def test_only_tasks_that_are_not_evidence_fail_a_job() -> None:
     both = plan(task("install", evidence=False), task("tests"))
     assert schedule.outcome(both, {"install": "succeeded", "tests": "failed"}) == "succeeded"

@@ -32,6 +32,21 @@ _UV = (
     '[ -z "$PIP_INDEX_URL" ] || export UV_DEFAULT_INDEX="$PIP_INDEX_URL"; '
     '[ -z "$PIP_EXTRA_INDEX_URL" ] || export UV_INDEX="$PIP_EXTRA_INDEX_URL"; '
 )
+# An environment that is there already has uv in it, or uv finds it. Else pip fetches uv from outside: to copy
+# pip into the environment first would take longer than all the rest. An old pip (before 22.3) cannot.
+_VENV = (
+    f"{{ [ -x ./{ENV}/bin/uv ] || "
+    f'uv venv --quiet --allow-existing --python "{{python}}" {ENV} 2>/dev/null || '
+    f'{{ "{{python}}" -m venv --without-pip {ENV} && "{{python}}" -m pip --python ./{ENV}/bin/python install '
+    "--quiet --no-compile --disable-pip-version-check uv 2>/dev/null; } || "
+    f'{{ "{{python}}" -m venv {ENV} && {{ {_PIP} uv || true; }}; }}; }}'
+)
+# What every environment of venv's has. Later versions of Python have no setuptools there.
+_SEED = (
+    f"{{ ./{ENV}/bin/python -c 'import pip' 2>/dev/null || $uv pip "
+    f"$(./{ENV}/bin/python -c 'import sys; print(\"setuptools\" * (sys.version_info < (3, 12)))') "
+    f"|| ./{ENV}/bin/python -m ensurepip >/dev/null; }}"
+)
 
 
 def _toml(text: str) -> dict[str, Any]:
@@ -229,9 +244,9 @@ def _pip_install(project: _Project) -> str:
     # pip from 25.1 on knows dependency groups.
     upgrade = f"{_PIP} --upgrade pip && " if project.groups else ""
     lines = [
-        f'{{ uv venv --quiet --seed --allow-existing --python "{{python}}" {ENV} 2>/dev/null'
-        f' || {{ "{{python}}" -m venv {ENV} && {{ {_PIP} uv || true; }}; }}; }}',
+        _VENV,
         "{ " + _UV + f'add() {{ UV_LINK_MODE=copy $uv "$@" || {{ {upgrade}{_PIP} "$@"; }}; }}; }}',
+        _SEED,
     ]
     for name in sorted(name for name in project.facts.files if _REQUIREMENTS.fullmatch(name)):
         lines.append(f"add -r {name}")

@@ -151,7 +151,7 @@ files = ["src"]
 def test_python_with_pyproject() -> None:
     seen = facts({"pyproject.toml": MODERN, "requirements-dev.txt": "tox\n"}, root=["src", "tests"])
     install = lines(seen)["pip install"]
-    assert install.startswith("{ uv venv ")
+    assert " || uv venv " in install
     assert install[install.index("add -r") :] == " && ".join(
         [
             "add -r requirements-dev.txt",

@@ -46,7 +46,7 @@ def skip_reason(task: Task, plan: Plan, states: Mapping[str, str]) -> str:
 
 
 def next_tasks(plan: Plan, states: Mapping[str, str], free: int) -> List[Task]:
-    """Return the tasks to start now, in the plan's order, at most `free`.
+    """Return the tasks to start now, at most `free`: those that most depends on, else in the plan's order.
 
     A task with a secret, or with a gateway, runs while no other does: all tasks of a job are one user's.
     """
@@ -54,10 +54,20 @@ def next_tasks(plan: Plan, states: Mapping[str, str], free: int) -> List[Task]:
     if any(_runs_alone(t) for t in running):
         return []
     ready = [t for t in plan.tasks if states[t.id] == PENDING and decide(t, states) == READY]
-    together = [t for t in ready if not _runs_alone(t)]
+    length = _chains(plan)
+    together = sorted((t for t in ready if not _runs_alone(t)), key=lambda task: -length[task.id])
     if together or running:
         return together[: max(0, free)]
     return ready[: min(1, max(0, free))]
+
+
+def _chains(plan: Plan) -> Dict[str, int]:
+    """Return for each task how many tasks the longest chain has that starts with it."""
+    found = {task.id: 1 for task in plan.tasks}
+    for task in reversed(plan.tasks):  # a task comes after what it needs
+        for need in task.needs:
+            found[need] = max(found[need], found[task.id] + 1)
+    return found
 
 
 def _runs_alone(task: Task) -> bool:
