@@ -29,6 +29,9 @@ JOB_STATES: MarkTable = {
     JobState.CANCELLED: ("stop", "cancelled", "quiet"),
     JobState.INTERRUPTED: ("bolt", "interrupted", "warn"),
 }
+# a job at work on a worker that does not answer
+OUT_OF_REACH = Mark("cross", "not reachable", "bad")
+WAS_RUNNING = Mark("dot", "was running", "quiet")
 TASK_STATES: MarkTable = {
     TaskState.PENDING: ("dot", "pending", "quiet"),
     TaskState.RUNNING: ("spin", "running", "busy"),

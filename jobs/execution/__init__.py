@@ -4,7 +4,7 @@
 may be called by several processes at once: a lease on the job keeps two from doing the same work.
 """
 
-from jobs.execution.archive import archive, diff, log_size, peek, read_log, read_recording
+from jobs.execution.archive import archive, diff, log_size, peek, read_assessment, read_log, read_recording
 from jobs.execution.cancel import cancel, request_cancel
 from jobs.execution.follow import refresh, refresh_worker, wait
 from jobs.execution.heads import check_head
@@ -83,6 +83,7 @@ __all__ = [
     "peek",
     "place",
     "prepare_to_look",
+    "read_assessment",
     "read_log",
     "read_recording",
     "refresh",

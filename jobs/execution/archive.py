@@ -216,6 +216,12 @@ def _slice(path: Path, offset: int, limit: int) -> bytes:
         return b""
 
 
+def read_assessment(job: Job) -> bytes:
+    """Return `assessment.json` of an archived job; empty when it has none or a too large one."""
+    data = _slice(archive_dir(job.id) / "assessment.json", 0, ASSESSMENT_BYTES + 1)
+    return data if len(data) <= ASSESSMENT_BYTES else b""
+
+
 async def read_recording(job_id: int) -> bytes:
     """Return the recording of a job's session (asciicast). Raises `NotFound` when there is none."""
     job = await get_job(job_id)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         shown_target,
     )
     from jobs.serializers.pull import PullJson, pull_json
-    from jobs.serializers.reason import GROUPS, attention_text, group_of, headline
+    from jobs.serializers.reason import GROUPS, attention_text, group_of, headline, is_out_of_reach
     from jobs.serializers.times import utc
     from jobs.serializers.token import TokenJson, token_json
     from jobs.serializers.worker import (
@@ -49,6 +49,7 @@ __all__ = [
     "event_json",
     "group_of",
     "headline",
+    "is_out_of_reach",
     "isolation_text",
     "job_cost_json",
     "job_json",

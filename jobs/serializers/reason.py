@@ -7,7 +7,7 @@ from datetime import UTC, tzinfo
 
 from jobs.formats import format_until
 from jobs.models import Job
-from jobs.states import ATTENTION_TEXT, Attention, JobState, TaskState, Verdict
+from jobs.states import ATTENTION_TEXT, Attention, JobState, TaskState, Verdict, WorkerState
 
 # Key -> heading, in the order of every list. `jobs.dashboard.inbox` has the same rule as a query.
 GROUPS: Mapping[str, str] = {
@@ -54,10 +54,23 @@ def headline(job: Job, zone: tzinfo = UTC) -> str:
     says_more = job.has_ended and job.attention == Attention.ERROR
     if (attention := attention_text(job, zone)) and not says_more:
         return f"{attention[0].upper()}{attention[1:]}. {job.reason_detail}".strip()
+    if is_out_of_reach(job):
+        return f"{job.worker} is not reachable. Last seen: {_running(job) or job.reason_text}"
     if job.state == JobState.RUNNING:
-        running = (task for task in job.tasks if task.get("state") == TaskState.RUNNING)
-        return ", ".join(str(task.get("name") or task["id"]) for task in running)
+        return _running(job)
     return "" if job.verdict else f"{job.reason_text} {job.reason_detail}".strip()
+
+
+def is_out_of_reach(job: Job) -> bool:
+    """Return whether a job is at work on a worker that does not answer: what is known of it is old."""
+    at_work = job.is_active and job.state != JobState.QUEUED
+    return at_work and job.worker.state == WorkerState.UNREACHABLE
+
+
+def _running(job: Job) -> str:
+    """Return the names of the tasks that run."""
+    running = (task for task in job.tasks if task.get("state") == TaskState.RUNNING)
+    return ", ".join(str(task.get("name") or task["id"]) for task in running)
 
 
 def _rank(finding: Mapping[str, object]) -> int:

@@ -39,8 +39,23 @@ class FileEntry:
 
 
 @dataclass(frozen=True)
+class Note:
+    """A finding at a line of the head; `line` is 0 when it is about the file."""
+
+    number: int
+    path: str
+    line: int
+    severity: str
+    tone: str
+    message: str
+
+
+@dataclass(frozen=True)
 class FileDiff:
-    """One file of this page. `rows`: its lines as escaped table rows. A long file takes several pages."""
+    """One file of this page. `rows`: its lines as escaped table rows, with the notes at their lines.
+
+    `notes`: those at no line of the change. A long file takes several pages.
+    """
 
     number: int
     path: str
@@ -50,6 +65,7 @@ class FileDiff:
     removed: int
     binary: bool
     rows: SafeString
+    notes: Sequence[Note]
     starts_inside: bool
     goes_on: bool
 
@@ -134,8 +150,11 @@ def _paginate(pieces: Sequence[_Piece]) -> list[list[tuple[int, int]]]:
     return pages
 
 
-def parse_diff(data: bytes, page: int = 1) -> DiffPage:
-    """Return one page of a diff. A page beyond the last one is the last one."""
+def parse_diff(data: bytes, page: int = 1, notes: Sequence[Note] = (), shown: Note | None = None) -> DiffPage:
+    """Return one page of a diff with notes at its lines. A page beyond the last one is the last one.
+
+    `shown`: the note whose file the page is to have, whatever `page` says.
+    """
     note = ""
     if len(data) > MAX_BYTES:
         data = data[:MAX_BYTES]
@@ -145,8 +164,9 @@ def parse_diff(data: bytes, page: int = 1) -> DiffPage:
         raw = data[:LONGEST_RAW].decode("utf-8", errors="replace").strip("\n")
         return replace(EMPTY, note="This is not a diff. As git printed it:", raw=raw) if raw else EMPTY
     pages = _paginate(pieces)
-    number = min(max(page, 1), len(pages))
     page_of = {index: count for count, parts in enumerate(pages, 1) for index, start in parts if not start}
+    wanted = [page_of[index] for index, piece in enumerate(pieces) if shown and piece.path == shown.path]
+    number = min(max(wanted[0] if wanted else page, 1), len(pages))
     entries = [
         FileEntry(
             piece.path, piece.added, piece.removed,
@@ -154,12 +174,16 @@ def parse_diff(data: bytes, page: int = 1) -> DiffPage:
         )
         for index, piece in enumerate(pieces[:LONGEST_LIST])
     ]  # fmt: skip
-    files = [_parse_file(index + 1, pieces[index], start) for index, start in pages[number - 1]]
+    files = [_parse_file(index + 1, pieces[index], start, notes) for index, start in pages[number - 1]]
     added, removed = (sum(getattr(piece, name) for piece in pieces) for name in ("added", "removed"))
     return DiffPage(entries, files, len(pieces), added, removed, number, len(pages), note)
 
 
-def _parse_file(number: int, piece: _Piece, start: int) -> FileDiff:
+def _parse_file(number: int, piece: _Piece, start: int, notes: Sequence[Note]) -> FileDiff:
+    mine = [note for note in notes if note.path == piece.path]
+    at_lines: dict[int, list[Note]] = {}
+    for note in mine:
+        at_lines.setdefault(note.line, []).append(note)
     header = (piece.data if piece.hunks < 0 else piece.data[: piece.hunks]).decode("utf-8", errors="replace")
     body = [] if piece.hunks < 0 else piece.data[piece.hunks + 1 :].removesuffix(b"\n").split(b"\n")
     renamed = _RENAMED.search(header)
@@ -169,16 +193,21 @@ def _parse_file(number: int, piece: _Piece, start: int) -> FileDiff:
         else "renamed" if renamed
         else "changed"
     )  # fmt: skip
+    rows = "".join(_rows(body, start, start + LINES_PER_PAGE, at_lines))
     return FileDiff(
         number=number, path=piece.path, was=renamed["was"] if renamed else "", status=status,
         added=piece.added, removed=piece.removed, binary="\nBinary files " in header,
-        rows=mark_safe("".join(_rows(body, start, start + LINES_PER_PAGE))),  # noqa: S308
+        rows=mark_safe(rows),  # noqa: S308
+        notes=[note for note in mine if not start and note in itertools.chain(*at_lines.values())],
         starts_inside=start > 0, goes_on=start + LINES_PER_PAGE < len(body),
     )  # fmt: skip
 
 
-def _rows(lines: Sequence[bytes], start: int, end: int) -> Iterator[str]:
-    """Yield table rows; texts are escaped here, because a template takes a second for a few thousand."""
+def _rows(lines: Sequence[bytes], start: int, end: int, notes: dict[int, list[Note]]) -> Iterator[str]:
+    """Yield table rows; texts are escaped here, because a template takes a second for a few thousand.
+
+    A note that is yielded is taken out of `notes`.
+    """
     old = new = 0
     for count, data in enumerate(lines[:end]):
         first = data[:1]
@@ -195,8 +224,17 @@ def _rows(lines: Sequence[bytes], start: int, end: int) -> Iterator[str]:
                     f'<td class="no" data-no="{"" if kind == "del" else new}"></td>'
                     f'<td><code><span class="sign">{sign}</span>{escape(_shorten(data[1:]))}</code></td></tr>'
                 )
+            if kind != "del" and count >= start:
+                yield from map(_note_row, notes.pop(new, ()))
             old += kind != "add"
             new += kind != "del"
+
+
+def _note_row(note: Note) -> str:
+    return (
+        f'<tr class="finding tone-{note.tone}" id="finding-{note.number}"><td colspan="3">'
+        f"<strong>{escape(note.severity)}</strong> <span>{escape(note.message)}</span></td></tr>"
+    )
 
 
 def _shorten(line: bytes) -> str:

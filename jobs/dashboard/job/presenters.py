@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,15 +12,17 @@ from django.utils import timezone
 
 from jobs.dashboard.present import (
     JOB_STATES,
+    OUT_OF_REACH,
     SEVERITIES,
     TASK_STATES,
     VERDICTS,
+    WAS_RUNNING,
     Mark,
     mark_of,
 )
 from jobs.formats import format_duration
 from jobs.models import Job, JobEvent
-from jobs.serializers import attention_text, headline
+from jobs.serializers import attention_text, headline, is_out_of_reach
 from jobs.states import Attention, JobState, TaskState
 
 _TASK_ENDED = frozenset({"succeeded", "failed", "skipped", "cancelled"})
@@ -70,7 +71,7 @@ def _present_task(task: Mapping[str, Any], names: Mapping[str, str]) -> TaskView
 class Finding:
     """One finding of the verdict. `task`: the task whose log shows it, when there is such a log.
 
-    `opinion`: an agent says so, and its place was not verified.
+    `number`: its place in the job's list. `opinion`: an agent says so, and its place was not verified.
     """
 
     severity: str
@@ -79,10 +80,11 @@ class Finding:
     message: str
     task: str
     place: str
+    number: int
     opinion: bool = False
 
 
-def _present_finding(item: Mapping[str, Any], logs: frozenset[str]) -> Finding:
+def _present_finding(number: int, item: Mapping[str, Any], logs: frozenset[str]) -> Finding:
     severity = str(item.get("severity") or "note")
     icon, tone = SEVERITIES.get(severity, ("dot", "quiet"))
     place = str(item.get("file") or "")
@@ -90,7 +92,7 @@ def _present_finding(item: Mapping[str, Any], logs: frozenset[str]) -> Finding:
         place = f"{place}:{item['line']}"
     task = str(item.get("task") or "")
     message, log = str(item.get("message") or ""), task if task in logs else ""
-    return Finding(severity, icon, tone, message, log, place, bool(item.get("opinion")))
+    return Finding(severity, icon, tone, message, log, place, number, bool(item.get("opinion")))
 
 
 @dataclass(frozen=True)
@@ -104,11 +106,16 @@ class JobView:
     def of(cls, job: Job) -> JobView:
         """Present a job whose repository and worker are loaded."""
         names = {task["id"]: str(task.get("name") or task["id"]) for task in job.tasks}
-        return cls(job, [_present_task(task, names) for task in job.tasks])
+        tasks = [_present_task(task, names) for task in job.tasks]
+        if is_out_of_reach(job):  # nothing is known to run
+            tasks = [replace(t, mark=WAS_RUNNING, since="", seconds="") if t.since else t for t in tasks]
+        return cls(job, tasks)
 
     @property
     def state(self) -> Mark:
-        """Return the job's state as a mark. An `open` job whose session waits is ready, not running."""
+        """Return the job's state as a mark; it is not known while its worker does not answer."""
+        if is_out_of_reach(self.job):
+            return OUT_OF_REACH
         return mark_of(JOB_STATES, self.job.state)
 
     @property
@@ -134,11 +141,14 @@ class JobView:
     @property
     def summary(self) -> str:
         """Return what the job's page says first: what the verdict rests on, else the state's reason."""
+        if is_out_of_reach(self.job):
+            return f"{self.headline}. {self.job.worker.state_detail}".strip()
         if not self.job.verdict or self.job.state != JobState.SUCCEEDED:
             return self.sentence
-        counts = Counter(finding.severity for finding in self.findings)
-        words = [f"{counts[name]} {name}{'' if counts[name] == 1 else 's'}" for name in counts]
-        return f"{' and '.join(words)}." if words else "Nothing was found that needs work."
+        serious = [finding for finding in self.findings if finding.severity != "note"]
+        if not serious:
+            return "Nothing was found that needs work."
+        return serious[0].message + (f" And {len(serious) - 1} more." if serious[1:] else "")
 
     @property
     def headline(self) -> str:
@@ -180,21 +190,23 @@ class JobView:
         """Return the findings, the most severe first."""
         order = list(SEVERITIES)
         logs = frozenset(task.id for task in self.tasks if task.has_log)
-        found = [_present_finding(item, logs) for item in self.job.findings]
+        found = [_present_finding(number, item, logs) for number, item in enumerate(self.job.findings)]
         return sorted(found, key=lambda f: order.index(f.severity) if f.severity in order else len(order))
 
     @property
     def since(self) -> str:
         """Return the start in RFC 3339 while the job is at work: the page counts from it."""
         at_work = self.job.state in (JobState.RUNNING, JobState.CANCELLING)
-        return self.job.started_at.isoformat() if at_work and self.job.started_at else ""
+        counts = at_work and not is_out_of_reach(self.job)
+        return self.job.started_at.isoformat() if counts and self.job.started_at else ""
 
     @property
     def duration(self) -> str:
         """Return how long the job took, or has taken so far."""
         if self.job.started_at is None:
             return ""
-        end = self.job.finished_at or (timezone.now() if self.job.is_active else None)
+        now = self.job.observed_at if is_out_of_reach(self.job) else timezone.now()
+        end = self.job.finished_at or (now if self.job.is_active else None)
         # A job that was queued again has an end before its new start: no duration is known yet.
         if end is None or end < self.job.started_at:
             return ""
@@ -238,6 +250,19 @@ class JobView:
     def can_run_again(self) -> bool:
         """Return whether the job has ended for good and can be run again from its start."""
         return self.job.has_ended and not self.can_resume
+
+    @property
+    def next_action(self) -> str:
+        """Return the button that comes first: what most likely is to be done with the job now; maybe none."""
+        if self.can_resume:
+            return "resume"
+        if is_out_of_reach(self.job):
+            return ""
+        if self.can_run_again and self.job.is_stale:
+            return "again"
+        if self.has_session and (not self.job.verdict or self.job.is_active):
+            return "terminal"
+        return "diff" if self.job.sha and self.job.has_ended else ""
 
     @property
     def can_remove(self) -> bool:

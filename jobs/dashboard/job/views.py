@@ -9,6 +9,7 @@ from django.urls import NoReverseMatch, reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from jobs import execution, serializers
+from jobs.dashboard.job.evidence import load_evidence
 from jobs.dashboard.job.markdown import render_markdown
 from jobs.dashboard.job.presenters import JobView, event_text
 from jobs.dashboard.pages import actor_of, load_job, render_page
@@ -18,6 +19,7 @@ from jobs.models import Job, JobEvent, WorkerRequest
 from jobs.workers.costs import cost_of_job
 
 TIMELINE = 200
+MOST_SIBLINGS = 10
 
 
 def _terminal_url(job: Job) -> str:
@@ -51,6 +53,8 @@ def _job_context(job: Job, cost: JobCostView | None, removal: WorkerRequest | No
         "isolation": serializers.isolation_text(job),
         "agent_key": serializers.agent_key_text(job),
         "terminal_url": _terminal_url(job),
+        "evidence": load_evidence(job),
+        "siblings": _siblings(job),
         "timeline": [(event, event_text(event)) for event in events],
         "assessment": render_markdown(job.assessment) if job.assessment else "",
         "cost": cost,
@@ -58,6 +62,13 @@ def _job_context(job: Job, cost: JobCostView | None, removal: WorkerRequest | No
         "keep_hours": KEEP_HOURS,
         "stop": stop if stop is not None and stop.ends else None,
     }
+
+
+def _siblings(job: Job) -> list[JobView]:
+    """Return the other jobs of the same target, the newest first: earlier attempts and other actions."""
+    others = Job.objects.filter(repository=job.repository, target=job.target).exclude(id=job.id)
+    loaded = others.select_related("repository", "worker").defer("assessment", "findings")
+    return [JobView(other) for other in loaded.order_by("-id")[:MOST_SIBLINGS]]
 
 
 @require_GET

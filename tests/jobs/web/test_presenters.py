@@ -8,7 +8,7 @@ from django.test import TestCase
 from django.utils import timezone
 
 from jobs import serializers
-from jobs.dashboard.changes.presenters import parse_diff
+from jobs.dashboard.changes.presenters import Note, parse_diff
 from jobs.dashboard.inbox.presenters import GROUPS, NO_JOB, ROWS_PER_GROUP, SNOOZED, Filters, Inbox
 from jobs.dashboard.job.markdown import render_markdown
 from jobs.dashboard.job.presenters import JobView
@@ -60,6 +60,22 @@ def test_a_diff_becomes_rows() -> None:
     ]  # fmt: skip
     assert binary.binary
     assert (diff.added, diff.removed, diff.total) == (1, 1, 2)
+
+
+def test_findings_are_at_their_lines_of_the_diff() -> None:
+    notes = [
+        Note(0, "new.py", 2, "error", "bad", "<i>wrong</i>"), Note(1, "new.py", 77, "note", "quiet", "elsewhere"),
+        Note(2, "gone.py", 1, "note", "quiet", "no such file"),
+    ]  # fmt: skip
+    file = parse_diff(DIFF, notes=notes).files[0]
+    line, finding = file.rows.index("&lt;here&gt;"), file.rows.index('id="finding-0"')
+    assert line < finding
+    assert "&lt;i&gt;wrong&lt;/i&gt;" in file.rows[finding:]
+    assert [note.number for note in file.notes] == [1]
+    many = b"".join(
+        b"diff --git a/%d b/%d\n--- a/%d\n+++ b/%d\n@@ -1 +1 @@\n+x\n" % ((n,) * 4) for n in range(150)
+    )
+    assert parse_diff(many, shown=Note(0, "149", 1, "note", "quiet", "")).number == 2
 
 
 def test_a_text_that_is_no_diff_is_shown_as_it_is() -> None:

@@ -1,5 +1,6 @@
 """The pages: what they show, what they write."""
 
+import json
 import re
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from jobs.states import Attention, JobState, TaskState, Verdict
 from jobs.transitions import set_attention
 from jobs.workers.requests import finish_request
 from offload_web.login import local_user
-from tests.support.factories import make_job, make_repository, make_task
+from tests.support.factories import make_job, make_repository, make_task, make_worker
 
 
 class PageTests(TransactionTestCase):
@@ -145,6 +146,44 @@ class PageTests(TransactionTestCase):
             self.assertContains(answer, text)
         self.assertNotContains(answer, "<script>x")
         self.assertNotContains(self.client.get(f"/jobs/{job.id}/live/"), "<html")
+
+    def test_the_job_page_names_tests_and_what_is_not_proven(self) -> None:
+        finding = {"severity": "error", "message": "<b>t1</b> fails.", "file": "a.py", "line": 3}
+        job = make_job(
+            verdict=Verdict.FAIL, findings=[{"severity": "note", "message": "n"}, finding, finding], number=7,
+            archived_at=timezone.now(),
+        )  # fmt: skip
+        older = make_job(state=JobState.CANCELLED, number=7, action="fix")
+        found = {
+            "tests": {"test": {"broken": [{"name": "<b>t1</b>", "message": "assert 1\nmore"}], "fixed": [{"name": "t2"}]}},
+            "proof": {"files": [{"path": "t.py", "result": "proves_nothing"}]},
+            "hunks": {"hunks": [{"path": "a.py", "first": 3, "last": 4, "result": "uncovered"}]},
+            "not_checked": ["<script>"],
+        }  # fmt: skip
+        path = Path(settings.OFFLOAD.archive) / str(job.id) / "assessment.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(found))
+        page = self.client.get(f"/jobs/{job.id}/")
+        for text in (
+            "<p>&lt;b&gt;t1&lt;/b&gt; fails. And 1 more.</p>", "Tests broken by this change", "assert 1</span>", "t2",
+            "passes on both: proves nothing about this change", "a.py:3-4", "&lt;script&gt;",
+            f'href="/jobs/{job.id}/diff/?finding=1#finding-1"', f'href="/jobs/{older.id}/"', "Other jobs of #7",
+        ):  # fmt: skip
+            self.assertContains(page, text)
+        for bad in ('{"tests": {"test": {"broken": "x"}}}', "[" * 9000, "null"):
+            path.write_text(bad)
+            self.assertNotContains(self.client.get(f"/jobs/{job.id}/"), 'id="h-evidence"')
+
+    def test_a_job_of_a_worker_out_of_reach_is_not_said_to_run(self) -> None:
+        task = make_task("build", TaskState.RUNNING, started_at="2026-01-01T00:00:00Z")
+        worker = make_worker("far", state="unreachable", state_detail="Connection refused.")
+        job = make_job(state=JobState.RUNNING, tasks=[task], worker=worker, number=7)
+        for path in ("/", f"/jobs/{job.id}/"):
+            page = self.client.get(path)
+            self.assertContains(page, "far is not reachable. Last seen: Build")
+            self.assertNotContains(page, "data-since")
+            self.assertNotContains(page, "icon-spin")
+        self.assertContains(page, "Connection refused.")
 
     def test_an_unknown_job_is_not_found(self) -> None:
         for path in ("/jobs/999/", "/jobs/999/live/", "/jobs/999/diff/", "/jobs/999/logs/x/"):
