@@ -64,7 +64,8 @@ def test_a_diff_becomes_rows() -> None:
 
 def test_findings_are_at_their_lines_of_the_diff() -> None:
     notes = [
-        Note(0, "new.py", 2, "error", "bad", "<i>wrong</i>"), Note(1, "new.py", 77, "note", "quiet", "elsewhere"),
+        Note(0, "new.py", 2, "error", "bad", "<i>wrong</i>"),
+        Note(1, "new.py", 77, "note", "quiet", "elsewhere"),
         Note(2, "gone.py", 1, "note", "quiet", "no such file"),
     ]  # fmt: skip
     file = parse_diff(DIFF, notes=notes).files[0]

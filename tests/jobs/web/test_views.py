@@ -150,12 +150,14 @@ class PageTests(TransactionTestCase):
     def test_the_job_page_names_tests_and_what_is_not_proven(self) -> None:
         finding = {"severity": "error", "message": "<b>t1</b> fails.", "file": "a.py", "line": 3}
         job = make_job(
-            verdict=Verdict.FAIL, findings=[{"severity": "note", "message": "n"}, finding, finding], number=7,
-            archived_at=timezone.now(),
+            verdict=Verdict.FAIL, number=7, archived_at=timezone.now(),
+            findings=[{"severity": "note", "message": "n"}, finding, finding],
         )  # fmt: skip
         older = make_job(state=JobState.CANCELLED, number=7, action="fix")
         found = {
-            "tests": {"test": {"broken": [{"name": "<b>t1</b>", "message": "assert 1\nmore"}], "fixed": [{"name": "t2"}]}},
+            "tests": {"test": {
+                "broken": [{"name": "<b>t1</b>", "message": "assert 1\nmore"}], "fixed": [{"name": "t2"}],
+            }},
             "proof": {"files": [{"path": "t.py", "result": "proves_nothing"}]},
             "hunks": {"hunks": [{"path": "a.py", "first": 3, "last": 4, "result": "uncovered"}]},
             "not_checked": ["<script>"],
@@ -165,9 +167,11 @@ class PageTests(TransactionTestCase):
         path.write_text(json.dumps(found))
         page = self.client.get(f"/jobs/{job.id}/")
         for text in (
-            "<p>&lt;b&gt;t1&lt;/b&gt; fails. And 1 more.</p>", "Tests broken by this change", "assert 1</span>", "t2",
+            "<p>&lt;b&gt;t1&lt;/b&gt; fails. And 1 more.</p>", "Tests broken by this change",
+            "assert 1</span>", "t2",
             "passes on both: proves nothing about this change", "a.py:3-4", "&lt;script&gt;",
-            f'href="/jobs/{job.id}/diff/?finding=1#finding-1"', f'href="/jobs/{older.id}/"', "Other jobs of #7",
+            f'href="/jobs/{job.id}/diff/?finding=1#finding-1"',
+            f'href="/jobs/{older.id}/"', "Other jobs of #7",
         ):  # fmt: skip
             self.assertContains(page, text)
         for bad in ('{"tests": {"test": {"broken": "x"}}}', "[" * 9000, "null"):
