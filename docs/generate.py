@@ -89,6 +89,9 @@ A word that looks like a verb or an action with a typing error, or that is anoth
 starts nothing: `branch:NAME` is the branch of that name. An option that an existing job does not have is
 refused with the way to apply it.
 
+With `OFFLOAD_URL` the jobs are those of a remote dashboard: see
+[the command line on another computer](api.md#the-command-line-on-another-computer).
+
 The ssh and https addresses of one repository are one repository, at their default ports and for the ssh
 user `git`. Git fetches from the first that was named; `--repo ADDRESS` changes that."""
 

@@ -93,6 +93,12 @@ def _names(value: Any) -> tuple[str, ...]:
 
 SETTINGS: tuple[Setting, ...] = (
     Setting("repo", _text, "", "Repository to use when none is given and the current directory has none."),
+    Setting(
+        "url",
+        _text,
+        "",
+        "Dashboard whose jobs the command line is about, with its path; empty: those of this computer.",
+    ),
     Setting("worker", _text, "local", "Worker to use when none is given."),
     Setting("worker_root", _text, "", "Offload's root on the local worker (default ~/.offload)."),
     Setting(

@@ -7,7 +7,17 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 from typing_extensions import TypedDict
 
-from jobs.serializers import DraftJson, ErrorJson, EventJson, JobJson, PreviewJson, PullJson, WorkerJson
+from jobs.serializers import (
+    DraftJson,
+    ErrorJson,
+    EventJson,
+    JobCostJson,
+    JobJson,
+    PreviewJson,
+    PullJson,
+    RemovalJson,
+    WorkerJson,
+)
 
 Schema = Literal["offload/1"]
 
@@ -30,6 +40,23 @@ class JobAnswer(TypedDict):
 
     schema: Schema
     job: JobJson
+
+
+class StatusAnswer(TypedDict):
+    """One job, an estimate of what it has cost, its pull request, and why that may be out of date."""
+
+    schema: Schema
+    job: JobJson
+    cost: JobCostJson | None
+    pull_request: PullJson | None
+    warnings: list[str]
+
+
+class RemovalAnswer(TypedDict):
+    """The last request to remove a job; null when there was none."""
+
+    schema: Schema
+    removal: RemovalJson | None
 
 
 class JobsAnswer(TypedDict):

@@ -12,11 +12,32 @@ from pydantic import Field, StringConstraints
 
 from jobs import execution
 from jobs.api.access import caller_of, needs
-from jobs.api.answers import EventsAnswer, Id, JobAnswer, JobsAnswer, Limit, Name, Text
+from jobs.api.answers import (
+    EventsAnswer,
+    Id,
+    JobAnswer,
+    JobsAnswer,
+    Limit,
+    Name,
+    RemovalAnswer,
+    StatusAnswer,
+    Text,
+)
 from jobs.errors import NotFound, Refused
 from jobs.models import Job, JobEvent
-from jobs.operations import JobFilter, NewJob, read_events, read_job, read_jobs, submit_job
-from jobs.serializers import SCHEMA, event_json, job_json
+from jobs.operations import (
+    JobFilter,
+    NewJob,
+    find_named_job,
+    read_events,
+    read_job,
+    read_jobs,
+    read_removal,
+    read_status,
+    submit_job,
+    wait_until_ended,
+)
+from jobs.serializers import SCHEMA, event_json, job_cost_json, job_json, pull_json, removal_json
 from jobs.states import JobState, Scope
 
 router = Router(tags=["jobs"])
@@ -46,6 +67,28 @@ class JobQuery(Schema):
     removed: bool = Field(False, description="The removed jobs instead.")
     limit: Limit = 50
     before: Id = Field(0, description="The `next` of the page before.")
+
+
+class NameQuery(Schema):
+    """The job that is meant, as a person names it."""
+
+    target: Text = Field(
+        min_length=1, description="123, 123:name, owner/repo#123, an address, a branch, or a session's name."
+    )
+    action: Name = ""
+    repository: Text = Field("", description="Slug, short name or address; empty: any.")
+
+
+class WaitQuery(Schema):
+    """How long to wait."""
+
+    seconds: float = Field(30, ge=0, le=60, allow_inf_nan=False)
+
+
+class ScreenQuery(Schema):
+    """How much of a session to show."""
+
+    lines: int = Field(200, ge=1, le=50_000, description="Lines of history above the screen.")
 
 
 class EventQuery(Schema):
@@ -115,10 +158,61 @@ async def list_jobs(request: HttpRequest, query: Query[JobQuery]) -> JobsAnswer:
     return {"schema": SCHEMA, "jobs": [job_json(job) for job in page], "next": following}
 
 
+@router.get("/find", auth=READ, response={200: JobAnswer}, summary="Find a job by its target")
+async def find(request: HttpRequest, query: Query[NameQuery]) -> JobAnswer:
+    """Return the one job that is meant, as last observed; 400 lists the choices when several are."""
+    return job_answer(await find_named_job(query.target, query.action, query.repository))
+
+
 @router.get("/{int:job_id}", auth=READ, response={200: JobAnswer}, summary="One job")
 async def get_job(request: HttpRequest, job_id: Id) -> JobAnswer:
     """Return a job as last observed."""
     return job_answer(await read_job(job_id))
+
+
+@router.get("/{int:job_id}/status", auth=READ, response={200: StatusAnswer}, summary="All about a job")
+async def get_status(request: HttpRequest, job_id: Id) -> StatusAnswer:
+    """Return a job as last observed with its cost, and its pull request as read within a minute."""
+    warnings: list[str] = []
+    status = await read_status(job_id, warnings.append)
+    pull = pull_json(status.pull.row, status.pull.blocks, status.pull.unknown) if status.pull else None
+    return {
+        "schema": SCHEMA,
+        "job": job_json(status.job),
+        "cost": job_cost_json(status.cost),
+        "pull_request": pull,
+        "warnings": warnings,
+    }
+
+
+@router.get("/{int:job_id}/wait", auth=READ, response={200: JobAnswer}, summary="Wait for the end of a job")
+async def wait(request: HttpRequest, job_id: Id, query: Query[WaitQuery]) -> JobAnswer:
+    """Return a job as soon as it has ended, or as it is after `seconds`; ask again then."""
+    return job_answer(await wait_until_ended(job_id, query.seconds))
+
+
+@router.get(
+    "/{int:job_id}/screen",
+    auth=READ,
+    response={200: None},
+    openapi_extra=_TEXT,
+    summary="The screen of a session",
+)
+async def get_screen(request: HttpRequest, job_id: Id, query: Query[ScreenQuery]) -> HttpResponse:
+    """Return the text on the screen of the job's session, with the last lines above it."""
+    return text_answer((await execution.peek(job_id, lines=query.lines)).encode())
+
+
+@router.get(
+    "/{int:job_id}/removal",
+    auth=READ,
+    response={200: RemovalAnswer},
+    summary="What came of a request to remove a job",
+)
+async def get_removal(request: HttpRequest, job_id: Id) -> RemovalAnswer:
+    """Return the last request to remove a job: `done` or `failed`, with what was kept or why."""
+    last, removed = await read_removal(job_id)
+    return {"schema": SCHEMA, "removal": removal_json(last, removed) if last is not None else None}
 
 
 @router.get("/{int:job_id}/events", auth=READ, response={200: EventsAnswer}, summary="The events of a job")

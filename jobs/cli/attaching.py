@@ -9,6 +9,7 @@ from jobs.cli.output import say
 from jobs.cli.request import Request, has_terminal
 from jobs.cli.terminal.attach import attach_persistently
 from jobs.cli.waiting import describe_return, exit_code, finish
+from jobs.client import get_remote
 from jobs.errors import MachineDown, NotFound, UsageError
 from jobs.models import Job
 from jobs.workers import TerminalRequest
@@ -22,6 +23,17 @@ def require_terminal(request: Request) -> None:
         raise UsageError(
             "Attaching needs a terminal, and this command has none.",
             hint="Use `offload peek`, `offload logs` or `offload wait` in scripts.",
+        )
+
+
+async def refuse_remote(request: Request) -> None:
+    """Raise `UsageError` with the job's page when it is one of a remote dashboard."""
+    if (client := get_remote()) is not None:
+        job = await request.job()
+        raise UsageError(
+            f"A terminal of {job.session} cannot be opened here: it is a job of {client.server}.",
+            hint=f"Open its page: {client.page_of(job)}\nWith access to its worker, this attaches too: "
+            f"{client.commands_for(job)['manual']}",
         )
 
 

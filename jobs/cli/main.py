@@ -17,8 +17,8 @@ from jobs.cli.local_time import remember_zone
 from jobs.cli.parser import LAUNCH_NAME, Parser, find_verb, fleet_help, parse, print_error_json
 from jobs.cli.request import Request
 from jobs.cli.suggestions import suggest_verb
-from jobs.cli.verbs import VERBS
-from jobs.errors import OffloadError
+from jobs.cli.verbs import LAUNCH, VERBS
+from jobs.errors import OffloadError, UsageError
 
 EXIT_UNEXPECTED = 1
 EXIT_INTERRUPTED = 130
@@ -91,8 +91,21 @@ def make_command(name: str, arguments: Sequence[str]) -> Request:
 
 async def run_verb(name: str, request: Request) -> int:
     """Run one verb and return its exit code. Raises `OffloadError`."""
+    if VERBS.get(name, LAUNCH).remote == "refused":
+        _refuse_remote(name)
     code: int = await importlib.import_module(f"jobs.cli.{'.'.join(module_of(name))}").run(request)
     return code
+
+
+def _refuse_remote(name: str) -> None:
+    """Raise `UsageError` for a verb that is about the computer of the dashboard that OFFLOAD_URL names."""
+    from jobs.client import is_remote
+
+    if is_remote():
+        raise UsageError(
+            f"`offload {name}` does not work with a remote dashboard, and OFFLOAD_URL names one.",
+            hint="Run it on the dashboard's computer; an empty OFFLOAD_URL means this computer's own jobs.",
+        )
 
 
 def module_of(name: str) -> tuple[str, str]:
@@ -142,6 +155,8 @@ def _set_django_up() -> None:
     from django.conf import settings
 
     django.setup()
+    if settings.OFFLOAD.url:
+        return  # the jobs are those of a remote dashboard
     from jobs.cli.database import ensure_database
 
     ensure_database()
@@ -158,8 +173,9 @@ def _run_in_loop(run: Callable[[], Awaitable[int]]) -> int:
         try:
             return await run()
         finally:
-            if "jobs.transport.pool" in sys.modules:
-                await sys.modules["jobs.transport.pool"].aclose_all()
+            for module in ("jobs.transport.pool", "jobs.client.remote"):
+                if module in sys.modules:
+                    await sys.modules[module].aclose_all()
 
     return asyncio.run(run_and_close())
 

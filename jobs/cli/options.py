@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,8 @@ class Verb:
 
     The module `jobs.cli.offload.<verb>` (or `jobs.cli.fleet.<verb>`) has its function `run`.
     `django`: the verb is a Django command of another package, which parses its own options.
+    `remote`: what it does when OFFLOAD_URL names a dashboard: it `works` with that, is `local` all the same,
+    or is `refused`.
     """
 
     words: str
@@ -67,6 +69,7 @@ class Verb:
     details: str = ""
     example: str = ""
     django: bool = False
+    remote: Literal["works", "local", "refused"] = "refused"
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs import invocation, serializers
 from jobs.cli.local_time import local_zone
+from jobs.client import get_client, json_of
 from jobs.formats import format_age, format_duration
 from jobs.models import Job
 from jobs.remote.offload_runner.screen.table import cells
@@ -134,12 +135,12 @@ def print_json(key: str, value: Any, **more: Any) -> None:
 
 def print_job_json(job: Job, **more: Any) -> None:
     """Print one job as data, with what the verb adds to it."""
-    print(json.dumps({"schema": SCHEMA, "job": serializers.job_json(job), **more}, indent=2))
+    print(json.dumps({"schema": SCHEMA, "job": json_of(job), **more}, indent=2))
 
 
 def print_job_list_json(jobs: Sequence[Job]) -> None:
     """Print jobs as data."""
-    print_json("jobs", [serializers.job_json(job) for job in jobs])
+    print_json("jobs", [json_of(job) for job in jobs])
 
 
 def write_bytes(data: bytes) -> None:
@@ -181,7 +182,7 @@ def state_word(job: Job) -> str:
 
 def print_commands(job: Job) -> None:
     """Print the commands that attach, read the logs, remove, and attach by hand."""
-    for label, command in serializers.commands_for(job).items():
+    for label, command in get_client().commands_for(job).items():
         if job.removed_at is None or label == "logs":
             print(f"    {colour(f'{label:<7}', 'dim')} {command}")
 

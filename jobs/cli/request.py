@@ -102,9 +102,12 @@ class Request:
         from pathlib import Path
 
         from jobs import execution
+        from jobs.client import get_remote
         from jobs.errors import NotConfigured
         from jobs.models import Job
 
+        if (remote := get_remote()) is not None:
+            return await remote.find_job(self.words[0], self.action(), self.repo or "", Path.cwd())
         session = Job.objects.select_related("repository", "worker").filter(session=self.words[0])
         if (named := await session.order_by("-id").afirst()) is not None:
             return named

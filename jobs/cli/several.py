@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from jobs import execution, invocation, serializers
+from jobs import invocation
 from jobs.cli.output import print_json, print_outcome, say
 from jobs.cli.parser import print_error_json
 from jobs.cli.request import Request
 from jobs.cli.table import job_lines
-from jobs.cli.waiting import archive, exit_code
-from jobs.errors import OffloadError
+from jobs.cli.waiting import exit_code
+from jobs.client import get_client, json_of
+from jobs.errors import NotFound, OffloadError
 from jobs.models import Job
 
 
@@ -68,16 +70,18 @@ class SeveralJobs:
 
     async def _wait_for(self, target: str) -> None:
         async with self.noting_errors(target):
-            job = await execution.wait(self.jobs[target].id, timeout=self.request.timeout)
-            self.jobs[target] = job = await archive(job)
+            client = get_client()
+            job = await client.wait(self.jobs[target].id, timeout=self.request.timeout)
+            self.jobs[target] = job = await client.finish(job)
             if not self.request.json:
                 print_outcome(job)
 
     async def finish(self) -> int:
         """Print the jobs as they are now, and return the exit code: that of the first target that failed."""
-        ids = [job.id for job in self.jobs.values()]
-        known = await Job.objects.select_related("repository", "worker").ain_bulk(ids)
-        jobs = [known[id] for id in ids if id in known]
+        client, jobs = get_client(), []
+        for submitted in self.jobs.values():
+            with contextlib.suppress(NotFound):  # taken back, because it could not be started
+                jobs.append(await client.load(submitted.id))
         if self.request.json:
             errors = [
                 {
@@ -88,7 +92,7 @@ class SeveralJobs:
                 }
                 for target, error in self.errors.items()
             ]
-            print_json("jobs", [serializers.job_json(job) for job in jobs], errors=errors)
+            print_json("jobs", [json_of(job) for job in jobs], errors=errors)
         elif not self.request.wait:
             print("".join(f"{line}\n" for line in job_lines(jobs)), end="")
         return next(filter(None, map(self._code_of, self.targets)), 0)

@@ -87,6 +87,7 @@ decides the exit code.""",
   {offload} 123:debug open         a worktree of #123 with a shell in it
   {offload} 1 2 3 review --wait    three reviews at once, and their verdicts
   {offload} --all-open review      a review of every open pull request""",
+    remote="works",
 )
 EXIT_CODES = """exit codes: 0 success, 1 unexpected error, 2 usage, 3 not found, 4 not configured,
   5 refused by a safety rule, 10 job failed, 12 cancelled, 15 worker unreachable, 16 no capacity,
@@ -112,12 +113,14 @@ OFFLOAD: Mapping[str, Verb] = {
   {offload} ls -R owner/repo -s running -s queued
   {offload} ls --json | jq '.jobs[] | select(.verdict == "fail") | .number'
   {offload} rm $({offload} ls -q -s cancelled)""",
+        remote="works",
     ),
     "status": Verb(
         "[TARGET [ACTION]]",
         "Show one job in full: its tasks, its verdict, and when its state was last observed.",
         {"repo": REPO, "json": JSON},
         details="Without a target it lists every job. On GitHub it shows what blocks the merge.",
+        remote="works",
     ),
     "attach": Verb(
         _JOB,
@@ -125,11 +128,13 @@ OFFLOAD: Mapping[str, Verb] = {
         {"repo": REPO, "read_only": Option("watch without typing"), "no_input": NO_INPUT},
         details="Detach with Ctrl-b d; the job keeps running.",
         example="  {offload} attach 123 review --read-only",
+        remote="works",
     ),
     "shell": Verb(
         _JOB,
         "Open a shell in the worktree of a job, separate from its session.",
         {"repo": REPO, "no_input": NO_INPUT},
+        remote="works",
     ),
     "peek": Verb(
         _JOB,
@@ -141,12 +146,14 @@ OFFLOAD: Mapping[str, Verb] = {
             ),
             "json": JSON,
         },
+        remote="works",
     ),
     "logs": Verb(
         "TARGET [ACTION] [TASK]",
         "Print the log of one task, or of every task that has started.",
         {"repo": REPO, "follow": Option("keep printing until the task ends", short="-f"), "json": JSON},
         example="  {offload} logs 123 review test --follow",
+        remote="works",
     ),
     "wait": Verb(
         _JOBS,
@@ -155,11 +162,13 @@ OFFLOAD: Mapping[str, Verb] = {
         details="Exit codes: 0 pass, 20 needs_work or fail, 10 failed, 12 cancelled, 124 timeout (the job "
         "keeps running).",
         example="  {offload} wait 123 review --timeout 10m --json",
+        remote="works",
     ),
     "cancel": Verb(
         _JOBS,
         "Stop jobs and return when their processes have ended. Their worktrees and logs stay.",
         {"repo": REPO, "json": JSON},
+        remote="works",
     ),
     "rm": Verb(
         _JOBS,
@@ -171,11 +180,13 @@ OFFLOAD: Mapping[str, Verb] = {
         },
         details="Refuses (exit code 5) while the job runs or has work that exists nowhere else.",
         example="  {offload} rm 123 review --force --yes",
+        remote="works",
     ),
     "diff": Verb(
         _JOB,
         "Print the change under review as git diff does.",
         {"repo": REPO, "stat": Option("print file names and counts only"), "json": JSON},
+        remote="works",
     ),
     "outbox": Verb(
         "ls|review|show|edit|drop|send [WHICH]",
@@ -203,6 +214,7 @@ OFFLOAD: Mapping[str, Verb] = {
         "gets a secret only with --secret NAME, and only those of its tasks that name it.",
         example="  {offload} secret set GITHUB_TOKEN                      asks for the value\n"
         "  gh auth token | {offload} secret set GITHUB_TOKEN",
+        remote="local",
     ),
     "token": Verb(
         "add|ls|rm [NAME]",
@@ -234,6 +246,7 @@ OFFLOAD: Mapping[str, Verb] = {
         },
         details="Exit code 4 when a check fails.",
         example="  {offload} doctor --gcp --project my-project --apply",
+        remote="local",
     ),
     "setup": Verb(
         "",
@@ -250,16 +263,32 @@ OFFLOAD: Mapping[str, Verb] = {
         example="  {offload} setup --set repo=https://github.com/owner/repo --set worker=local\n"
         "  {offload} setup --gcp\n"
         "  {offload} setup --gcp --project P --zone europe-west1-b --apply --yes --no-input",
+        remote="local",
     ),
-    "serve": Verb("", "Run the dashboard and the loop that drives jobs.", django=True),
+    "serve": Verb(
+        "",
+        "Run the dashboard and the loop that drives jobs.",
+        django=True,
+        remote="local",
+    ),
     "completion": Verb(
         "bash|zsh|fish",
         "Print a script that completes verbs, actions, targets and workers in your shell.",
         example='  eval "$({offload} completion bash)"                    in ~/.bashrc (zsh: in ~/.zshrc)\n'
         "  {offload} completion fish | source                     in ~/.config/fish/config.fish",
+        remote="local",
     ),
-    "help": Verb("[VERB] [FLEET_VERB]", "Print the help of Offload or of one verb."),
-    "version": Verb("", "Print the version.", {"json": JSON}),
+    "help": Verb(
+        "[VERB] [FLEET_VERB]",
+        "Print the help of Offload or of one verb.",
+        remote="local",
+    ),
+    "version": Verb(
+        "",
+        "Print the version.",
+        {"json": JSON},
+        remote="local",
+    ),
 }
 
 VERBS: Mapping[str, Verb] = {**OFFLOAD, **{f"fleet {name}": verb for name, verb in FLEET.items()}}

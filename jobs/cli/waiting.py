@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from jobs import execution, serializers
 from jobs.cli.output import TaskPrinter, print_job_json, print_outcome, say
 from jobs.cli.request import Request
+from jobs.client import get_client
 from jobs.errors import OffloadError
 from jobs.models import Job
 from jobs.states import JobState, Verdict
@@ -30,12 +30,17 @@ def exit_code(job: Job) -> int:
 
 def describe_return(job: Job) -> str:
     """Return the sentence that says how to attach to a job again."""
-    return f"Attach again with: {serializers.commands_for(job)['attach']}"
+    commands = get_client().commands_for(job)
+    return (
+        f"Attach again with: {commands['attach']}"
+        if "attach" in commands
+        else f"Its page: {commands['page']}"
+    )
 
 
 async def load(job_id: int) -> Job:
-    """Return a job as the database has it now."""
-    return await Job.objects.select_related("repository", "worker").aget(id=job_id)
+    """Return a job as it was last observed."""
+    return await get_client().load(job_id)
 
 
 async def wait_until_ended(request: Request, job: Job) -> int:
@@ -44,7 +49,7 @@ async def wait_until_ended(request: Request, job: Job) -> int:
     tasks = TaskPrinter(quiet=request.json)
     printer = asyncio.create_task(_print_tasks(job.id, tasks))
     try:
-        job = await execution.wait(job.id, timeout=request.timeout, pausing=_print_pause_once())
+        job = await get_client().wait(job.id, timeout=request.timeout, pausing=_print_pause_once())
     finally:
         printer.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -69,22 +74,15 @@ def _print_pause_once() -> Callable[[Job], None]:
 
 async def _print_tasks(job_id: int, tasks: TaskPrinter) -> None:
     while True:
-        tasks.update(await load(job_id))
-        await asyncio.sleep(LOOK_SECONDS)
-
-
-async def archive(job: Job) -> Job:
-    """Archive the evidence of a job and return its row."""
-    if job.removed_at is None:
-        # If this fails, the reconciler or `rm` archives it later.
+        # What cannot be read now is printed at the end.
         with contextlib.suppress(OffloadError):
-            await execution.archive(job.id)
-    return await load(job.id)
+            tasks.update(await load(job_id))
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 async def finish(request: Request, job: Job) -> int:
     """Archive the evidence, print the outcome of the job, and return its exit code."""
-    job = await archive(job)
+    job = await get_client().finish(job)
     if request.json:
         print_job_json(job)
     else:

@@ -37,7 +37,7 @@ from jobs.execution.pull_requests import (
     what_is_unknown,
 )
 from jobs.execution.remove import Removal, discard, remove
-from jobs.execution.repositories import expand_commit, resolve_repository, trust
+from jobs.execution.repositories import expand_commit, find_upstream, resolve_repository, trust
 from jobs.execution.requests import (
     busy_jobs,
     removal_of,
@@ -71,6 +71,7 @@ __all__ = [
     "expand_commit",
     "find_job",
     "find_jobs",
+    "find_upstream",
     "finish_stop",
     "interrupt_for_change",
     "interrupt_for_stop",

@@ -42,9 +42,8 @@ async def resolve_repository(text: str, cwd: Path, *, change_address: bool = Fal
         if known is not None and not (cwd / text).exists():
             return known
         return await _ensure(normalise_url(text, cwd), change_address=change_address)
-    upstream = await _upstream(cwd)
-    if upstream:
-        return await _ensure(normalise_url(upstream, cwd))
+    if upstream := await find_upstream(cwd):
+        return await _ensure(upstream)
     if settings.OFFLOAD.repo:
         return await _ensure(normalise_url(settings.OFFLOAD.repo, cwd))
     raise NotConfigured(
@@ -77,16 +76,20 @@ async def _git(cwd: Path, *argv: str) -> str:
     return output.decode(errors="replace").strip() if process.returncode == 0 else ""
 
 
-async def _upstream(cwd: Path) -> str:
-    """Return the URL of the remote `upstream`, else of `origin`, else the path of a clone without remotes."""
+async def find_upstream(cwd: Path) -> str:
+    """Return the repository that the clone around `cwd` comes from, as `normalise_url` has it; empty without.
+
+    The remote `upstream` counts first, then `origin`; a clone without remotes is its own.
+    """
     top = await _git(cwd, "rev-parse", "--show-toplevel")
     if not top:
         return ""
     remotes = (await _git(cwd, "remote")).split()
     for name in ("upstream", "origin", *remotes):
         if name in remotes:
-            return await _git(cwd, "remote", "get-url", name)
-    return top
+            top = await _git(cwd, "remote", "get-url", name)
+            break
+    return normalise_url(top, cwd)
 
 
 @sync_to_async

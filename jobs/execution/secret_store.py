@@ -23,6 +23,8 @@ ENVIRONMENT = "environment"
 # A shorter one could not be told from other text in a log, and so not be kept out of it.
 SHORTEST = 6
 LONGEST = 32 * 1024
+# The token for a remote dashboard is Offload's own: it can be kept, and no job gets it.
+DASHBOARD_TOKEN = "OFFLOAD_TOKEN"
 # What these say changes what programs run, or where they look.
 _TAKEN = re.compile(
     r"PATH|HOME|SHELL|PWD|IFS|ENV|BASH_ENV|TMPDIR|TERM|CI|PYTHON\w*|NODE_OPTIONS|(LD|DYLD|OFFLOAD|GIT_CONFIG)_\w*"
@@ -47,6 +49,11 @@ def check_name(name: str) -> str:
     if _TAKEN.fullmatch(name):
         raise UsageError(f"{name} has a meaning of its own for programs.", hint="Choose another name.")
     return name
+
+
+def check_kept(name: str) -> str:
+    """Return a name that can be kept: that of a secret, or `DASHBOARD_TOKEN`. Raises `UsageError`."""
+    return name if name == DASHBOARD_TOKEN else check_name(name)
 
 
 def check_value(name: str, value: str) -> str:
@@ -77,7 +84,7 @@ class SecretStore:
 
     def get(self, name: str) -> str | None:
         """Return a secret's value; None when there is none. Raises `NotConfigured` when it cannot be read."""
-        check_name(name)
+        check_kept(name)
         if self._environ.get(name):
             return check_value(name, self._environ[name])
         source = self._index().get(name)
@@ -96,7 +103,7 @@ class SecretStore:
 
     def set(self, name: str, value: str) -> Entry:
         """Keep a secret; return where. Raises `UsageError`, `NotConfigured`."""
-        check_value(check_name(name), value)
+        check_value(check_kept(name), value)
         keyring = _keyring()
         if keyring is not None:
             _call(lambda: keyring.set_password(self._service, name, value), f"Keeping {name} in the keyring")
@@ -113,7 +120,7 @@ class SecretStore:
     def remove(self, name: str) -> None:
         """Forget a secret. Raises `NotFound`, `NotConfigured`."""
         index = self._index()
-        source = index.pop(check_name(name), None)
+        source = index.pop(check_kept(name), None)
         if source is None:
             raise NotFound(f"No secret {name} is kept.", hint="See `manage.py offload secret ls`.")
         keyring = _keyring() if source == KEYRING else None

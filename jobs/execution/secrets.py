@@ -13,7 +13,7 @@ from django.conf import settings
 from jobs.agents import registry as agents
 from jobs.agents.base import Agent, Options, plan_part
 from jobs.errors import NotConfigured, OffloadError, Refused, UsageError
-from jobs.execution.secret_store import SecretStore
+from jobs.execution.secret_store import SecretStore, check_name
 from jobs.forges import registry as forges
 from jobs.models import Job
 from jobs.remote.client import RunnerClient
@@ -63,7 +63,7 @@ async def secrets_for(
 
 def _read(names: list[str]) -> dict[str, str]:
     kept = store()
-    found = {name: kept.get(name) for name in names}
+    found = {name: kept.get(check_name(name)) for name in names}
     return {name: value for name, value in found.items() if value is not None}
 
 

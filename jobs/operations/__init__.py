@@ -35,6 +35,13 @@ if TYPE_CHECKING:
         stop_machine,
     )
     from jobs.operations.observe import JobFilter, list_jobs, observe_jobs, read_job, read_jobs
+    from jobs.operations.one_job import (
+        JobStatus,
+        find_named_job,
+        read_removal,
+        read_status,
+        wait_until_ended,
+    )
     from jobs.operations.prices import BOOT_DISK_GB, MachinePrice, get_cost, list_prices
     from jobs.operations.progress import Progress, silent
     from jobs.operations.provision_settings import (
@@ -111,6 +118,7 @@ __all__ = [
     "InboxRow",
     "Interrupted",
     "JobFilter",
+    "JobStatus",
     "MachinePrice",
     "NewJob",
     "NewWorker",
@@ -138,6 +146,7 @@ __all__ = [
     "describe_price",
     "describe_worker",
     "dismiss_rows",
+    "find_named_job",
     "get_cost",
     "get_worker",
     "include_ssh_names",
@@ -170,6 +179,8 @@ __all__ = [
     "read_events_by_id",
     "read_job",
     "read_jobs",
+    "read_removal",
+    "read_status",
     "read_workers",
     "rebuild_machine",
     "refresh_inbox",
@@ -185,6 +196,7 @@ __all__ = [
     "stop_machine",
     "submit_job",
     "sweep_resources",
+    "wait_until_ended",
     "write_ssh_names",
 ]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -12,10 +11,9 @@ from jobs import execution
 from jobs.errors import Refused, UsageError
 from jobs.forges.target import normalise_url, parse_target
 from jobs.models import Job, Repository
+from jobs.operations.one_job import NOWHERE
 from jobs.operations.pulls import find_repository
 from jobs.workers import find_worker
-
-NOWHERE = Path("/dev/null")  # no relative path leads anywhere from here
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,11 @@ async def submit_job(new: NewJob, actor: str) -> tuple[Job, bool]:
             f"{new.target} is an issue, and {new.action} needs a pull request or a branch.",
             hint="Name the pull request that addresses it.",
         )
-    repository = await _resolve(target.repository or new.repository or settings.OFFLOAD.repo)
+    repository = await _resolve(new.repository or target.repository or settings.OFFLOAD.repo)
+    if new.repository and target.repository and await _resolve(target.repository) != repository:
+        raise UsageError(
+            f"{new.target} is not of the repository {repository}.", hint="Leave one of them out."
+        )
     worker = await sync_to_async(find_worker)(new.worker)
     placed = await execution.place(repository, worker)
     execution.require_trust(placed)

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     )
     from jobs.serializers.pull import PullJson, pull_json
     from jobs.serializers.reason import GROUPS, attention_text, group_of, headline, is_out_of_reach
+    from jobs.serializers.removal import RemovalJson, removal_json
     from jobs.serializers.times import utc
     from jobs.serializers.token import TokenJson, token_json
     from jobs.serializers.worker import (
+        JobCostJson,
         WorkerJson,
         cost_json,
         job_cost_json,
@@ -35,9 +37,11 @@ __all__ = [
     "DraftJson",
     "ErrorJson",
     "EventJson",
+    "JobCostJson",
     "JobJson",
     "PreviewJson",
     "PullJson",
+    "RemovalJson",
     "TokenJson",
     "WorkerJson",
     "agent_key_text",
@@ -56,6 +60,7 @@ __all__ = [
     "preview_json",
     "price_json",
     "pull_json",
+    "removal_json",
     "shown_target",
     "token_json",
     "utc",

@@ -64,6 +64,7 @@ class JobJson(TypedDict):
     secrets: list[str]
     agent_secrets: list[str]
     worker: str
+    worker_state: str
     placement: str | None
     isolation: str
     image: str | None
@@ -168,6 +169,7 @@ def job_json(job: Job) -> JobJson:
         "secrets": job.options.get("secrets") or [],
         "agent_secrets": job.options.get("agent_secrets") or [],
         "worker": job.worker.name,
+        "worker_state": job.worker.state,
         "placement": job.options.get("placement") or None,
         "isolation": isolation_of(job.worker.config),
         "image": job.image or None,

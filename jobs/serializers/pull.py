@@ -13,6 +13,7 @@ from jobs.serializers.times import utc
 class PullJson(TypedDict):
     """A pull request as last read from its forge; null when unknown.
 
+    `details_sha`: the head that `mergeable` and what follows it are about; it can be older than `head_sha`.
     `checks`: name, outcome, required, url, said, workflow and log of each. `blocks`: what is in the way of
     merging, `unknown`: what the forge did not tell; these, `threads` (the unresolved ones), `reviews` and
     `rules` are null in lists.
@@ -30,6 +31,7 @@ class PullJson(TypedDict):
     head_ref: str
     head_sha: str
     base_sha: str | None
+    details_sha: str | None
     updated_at: str | None
     fetched_at: str
     mergeable: str | None
@@ -64,6 +66,7 @@ def pull_json(
         "head_ref": row.head_ref,
         "head_sha": row.head_sha,
         "base_sha": row.base_sha or None,
+        "details_sha": row.details_sha or None,
         "updated_at": utc(row.updated_at),
         "fetched_at": utc(row.fetched_at),
         "mergeable": row.mergeable if known else None,

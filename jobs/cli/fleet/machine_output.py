@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from jobs.cli.local_time import local_zone
-from jobs.errors import OffloadError
 from jobs.invocation import command
 from jobs.models import Job
 from jobs.operations import WorkerOverview
 from jobs.workers import idle
-from jobs.workers.costs import JobCost, cost_of_job
+from jobs.workers.costs import JobCost
 
 
 def describe_machine(overview: WorkerOverview) -> list[str]:
@@ -26,14 +25,6 @@ def describe_machine(overview: WorkerOverview) -> list[str]:
             f"(estimate, prices of {cost.price.as_of}: {cost.price.source})."
         )
     return lines
-
-
-async def job_cost(job: Job) -> JobCost | None:
-    """Return what a job has cost; None when that is nothing, or not known."""
-    try:
-        return await cost_of_job(job)
-    except OffloadError:
-        return None
 
 
 def describe_job(job: Job, cost: JobCost | None) -> list[str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from jobs import execution
 from jobs.cli.output import print_job_json
 from jobs.cli.request import Request, actor
 from jobs.cli.several import act_on_each
+from jobs.client import get_client
 from jobs.models import Job
 
 
@@ -16,7 +16,7 @@ async def run(request: Request) -> int:
 
 async def _cancel(request: Request, job: Job) -> int:
     request.if_interrupted = f"Interrupted; {job.session} may still be running. Repeat the command."
-    job = await execution.cancel(job.id, actor())
+    job = await get_client().cancel(job.id, actor())
     if request.json:
         print_job_json(job)
     else:

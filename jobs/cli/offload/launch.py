@@ -9,14 +9,16 @@ from pathlib import Path
 
 from asgiref.sync import sync_to_async
 
-from jobs import execution, operations, serializers
+from jobs import execution, operations
 from jobs.cli.attaching import attach_to_job
 from jobs.cli.confirming import confirm
 from jobs.cli.output import StepPrinter, plain, print_job, print_job_json, print_outcome, say
+from jobs.cli.remote_launch import refuse_ignored_options, resume_remotely, submit_remotely
 from jobs.cli.request import Request, actor
 from jobs.cli.several import SeveralJobs
 from jobs.cli.targets import read_targets
 from jobs.cli.waiting import describe_return, exit_code, wait_until_ended
+from jobs.client import get_client, get_remote, is_remote
 from jobs.errors import NotFound, OffloadError, Refused, UsageError
 from jobs.forges.target import Target
 from jobs.models import Job, Repository
@@ -43,12 +45,12 @@ async def run(request: Request) -> int:
     job, created = await _submit(request, targets[0], action, steps)
     request.if_interrupted = "Interrupted before the job was started. The same command continues with it."
     job = await _bring_up(job, created, steps)
-    if job.is_active:
+    if job.is_active and not is_remote():
         request.if_interrupted = f"Interrupted; the job keeps running. {describe_return(job)}"
         steps.step(_safe_to_leave(job), LaunchPhase.RUN)
     if request.wait:
         return await wait_until_ended(request, job)
-    if request.detach or not request.interactive:
+    if request.detach or not request.interactive or is_remote():
         return _leave(request, job)
     return await attach_to_job(request, job)
 
@@ -71,7 +73,7 @@ async def _choose_open_pulls(request: Request, action: str) -> list[Target]:
     """Return the open pull requests, after a question. Raises `Refused` when the answer is no."""
     if len(request.words) > (action in request.words):
         raise UsageError("--all-open takes no target.", hint=f"Write `offload --all-open {action}`.")
-    rows = await operations.list_pulls(request.repo or "", Path.cwd(), say)
+    rows = await get_client().list_pulls(request.repo or "", Path.cwd(), say)
     rows = rows[: request.limit] if request.limit else rows
     if rows:
         listed = tuple(plain(f"  #{row.number} {' '.join(row.title.split())}") for row in rows)
@@ -110,25 +112,6 @@ def _named(target: Target) -> str:
     return f"{target.repository.rpartition('://')[2]}{target.shown}{name}"
 
 
-def _refuse_ignored_options(request: Request, job: Job) -> None:
-    """Raise `Refused` when options ask for what the existing job does not have: an agent, another base."""
-    given = {
-        "agent": request.agent,
-        "prompt": request.prompt,
-        "base": request.base,
-        "secrets": None if request.secret is None else sorted(set(request.secret)),
-    }
-    has = {**job.options, "secrets": sorted(set(job.options.get("secrets") or ()))}
-    ignored = [key for key, value in given.items() if value is not None and value != (has.get(key) or "")]
-    if ignored:
-        options = " and ".join(f"--{key.removesuffix('s') if key == 'secrets' else key}" for key in ignored)
-        raise Refused(
-            f"{job.session} already exists, and {options} cannot change it.",
-            hint="Start it again with --fresh, or start a second job with a name, "
-            f"as in {serializers.shown_target(job).partition(':')[0]}:again.",
-        )
-
-
 def _safe_to_leave(job: Job) -> str:
     if job.worker.provider == "local":
         # A laptop that sleeps is a worker that sleeps.
@@ -141,6 +124,8 @@ def _safe_to_leave(job: Job) -> str:
 
 async def _submit(request: Request, target: Target, action: str, steps: StepPrinter) -> tuple[Job, bool]:
     """Return the job of a target and whether it is new; with --fresh it is, and the old one is removed."""
+    if (client := get_remote()) is not None:
+        return await submit_remotely(client, request, target, action, steps)
     repository = await request.repository(target)
     target = await execution.expand_commit(target, repository, Path.cwd())
     steps.step(f"Using {target.shown} of {repository.slug}", LaunchPhase.RESOLVE)
@@ -160,7 +145,7 @@ async def _submit(request: Request, target: Target, action: str, steps: StepPrin
     )
     job, created = await execution.submit(wanted)
     if not created and not request.fresh:
-        _refuse_ignored_options(request, job)
+        refuse_ignored_options(request, job)
     if request.fresh and not created:
         if job.removed_at is None:
             # If the head no longer exists, the old job must stay.
@@ -199,13 +184,15 @@ async def _bring_up(job: Job, created: bool, steps: StepPrinter) -> Job:
     try:
         return await _start(job, created, steps)
     except Exception:
-        if created:
+        if created and not is_remote():
             with contextlib.suppress(OffloadError):
                 await execution.discard(job.id)
         raise
 
 
 async def _start(job: Job, created: bool, steps: StepPrinter) -> Job:
+    if (client := get_remote()) is not None:
+        return await resume_remotely(client, job, steps)
     if not created:
         job = await execution.refresh(job.id)
         if job.state == JobState.CANCELLED or (
@@ -249,7 +236,10 @@ def _leave(request: Request, job: Job) -> int:
         print_job(job)
     if job.is_active:
         if not request.json:
-            commands = serializers.commands_for(job)
+            commands = get_client().commands_for(job)
+            if is_remote():
+                say(f"Its page: {commands['page']}")
+                return 0
             say(f"Attach from a terminal with: {commands['attach']}")
             say(f"or by hand with:             {commands['manual']}")
         return 0

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from jobs import execution
 from jobs.cli.output import print_job_json, write_bytes
 from jobs.cli.request import Request
 from jobs.cli.waiting import load
+from jobs.client import get_client
 from jobs.errors import TooLarge, UsageError
 from jobs.models import Job
 from jobs.playbooks import registry as playbooks
@@ -29,7 +29,7 @@ async def run(request: Request) -> int:
         # The second of three words is not an action: the error lists the actions.
         playbooks.get(words[1])
     request.words = words[:named]
-    job = await execution.refresh((await request.job()).id)
+    job = await get_client().refresh((await request.job()).id)
     task = words[named] if len(words) > named else ""
     if request.follow:
         return await _follow(request, job, task)
@@ -63,7 +63,7 @@ async def _follow(request: Request, job: Job, task: str) -> int:
     offset = 0
     while True:
         # The state is read before the log, so that the last chunk has all that the task wrote.
-        job = await execution.refresh(job.id) if job.is_active else await load(job.id)
+        job = await get_client().refresh(job.id) if job.is_active else await load(job.id)
         ended = job.has_ended or _state(job, task) not in _NOT_ENDED
         async for chunk in _chunks(job, task, offset):
             write_bytes(chunk)
@@ -78,7 +78,7 @@ def _state(job: Job, task: str) -> str:
 
 
 async def _chunks(job: Job, task: str, offset: int) -> AsyncIterator[bytes]:
-    while chunk := await execution.read_log(job.id, task, offset, LOG_CHUNK):
+    while chunk := await get_client().read_log(job.id, task, offset, LOG_CHUNK):
         yield chunk
         offset += len(chunk)
 

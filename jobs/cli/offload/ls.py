@@ -12,6 +12,7 @@ from jobs.cli.local_time import local_clock
 from jobs.cli.output import colour, plain, print_job_list_json, print_json, say, terminal_size
 from jobs.cli.request import Request, has_terminal
 from jobs.cli.table import job_lines, table_lines
+from jobs.client import get_client, is_remote
 from jobs.errors import NotFound, UsageError
 from jobs.formats import format_age
 from jobs.invocation import command
@@ -33,13 +34,17 @@ async def run(request: Request) -> int:
     """List the jobs, or the open pull requests."""
     _refuse_contradictions(request)
     if request.web:
+        if is_remote():
+            raise UsageError(
+                "--web opens this computer's dashboard.", hint="Open the address of OFFLOAD_URL."
+            )
         return await _open_dashboard(request)
     if request.open:
         return await _list_pulls(request)
     wanted = operations.JobFilter(request.repo or "", tuple(request.state or ()), request.limit)
     if request.watch:
         return await _watch(request, wanted)
-    jobs = await operations.list_jobs(wanted, say)
+    jobs = await get_client().list_jobs(wanted, say)
     groups = _grouped(jobs)
     ordered = [job for _, members in groups for job in members]
     if request.json:
@@ -83,7 +88,7 @@ async def _watch(request: Request, wanted: operations.JobFilter) -> int:
     print("\x1b[2J", end="")
     while True:
         notes: list[str] = []
-        jobs = await operations.list_jobs(wanted, notes.append)
+        jobs = await get_client().list_jobs(wanted, notes.append)
         room = terminal_size()
         count = f"{len(jobs)} job{'' if len(jobs) == 1 else 's'}"
         lines = [f"{count} at {local_clock()}", *(plain(note)[: room.columns] for note in notes), ""]
@@ -113,7 +118,7 @@ async def _open_dashboard(request: Request) -> int:
 async def _list_pulls(request: Request) -> int:
     from pathlib import Path
 
-    rows = await operations.list_pulls(request.repo or "", Path.cwd(), say)
+    rows = await get_client().list_pulls(request.repo or "", Path.cwd(), say)
     rows = rows[: request.limit] if request.limit else rows
     if request.json:
         print_json("pull_requests", [serializers.pull_json(row) for row in rows])

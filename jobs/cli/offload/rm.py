@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from jobs import execution
 from jobs.cli.output import print_job_json
 from jobs.cli.request import Request, actor
 from jobs.cli.several import act_on_each
 from jobs.cli.waiting import load
+from jobs.client import get_client
 from jobs.errors import Refused
 from jobs.models import Job
 
@@ -22,7 +22,7 @@ async def _remove(request: Request, job: Job) -> int:
     if request.interactive and not await request.confirm(f"Remove {job.session} from {job.worker}?"):
         raise Refused("Nothing was removed.", hint="Answer y, or pass --yes.")
     request.if_interrupted = f"Interrupted; {job.session} may be partly removed. Repeat the command."
-    removal = await execution.remove(job.id, force=request.force, actor=actor())
+    removal = await get_client().remove(job.id, force=request.force, actor=actor())
     if request.json:
         print_job_json(
             await load(job.id), bundle=removal.bundle, kept=removal.kept, notes=list(removal.notes)

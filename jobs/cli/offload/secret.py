@@ -9,7 +9,7 @@ from jobs import execution
 from jobs.cli.output import print_json
 from jobs.cli.request import Request, ask_hidden
 from jobs.errors import UsageError
-from jobs.execution.secret_store import LONGEST, check_name
+from jobs.execution.secret_store import LONGEST, check_kept
 from jobs.invocation import command
 
 _WHERE = {"keyring": "the system's keyring", "file": "a file that only you can read"}
@@ -25,7 +25,7 @@ async def run(request: Request) -> int:
             f"`secret {' '.join(request.words)}` is not complete.",
             hint="Write secret ls, secret set NAME, or secret rm NAME.",
         )
-    name = check_name(names[0])
+    name = check_kept(names[0])
     if action == "rm":
         await asyncio.to_thread(execution.secret_store().remove, name)
         _answer(request, {"name": name, "source": None}, f"{name} was removed.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.cli.attaching import attach, require_terminal, terminal_type
+from jobs.cli.attaching import attach, refuse_remote, require_terminal, terminal_type
 from jobs.cli.output import say
 from jobs.cli.request import Request
 from jobs.errors import Refused
@@ -11,6 +11,7 @@ from jobs.workers import TerminalRequest
 
 async def run(request: Request) -> int:
     """Open the shell, or attach to it again."""
+    await refuse_remote(request)
     require_terminal(request)
     job = await request.job()
     if not job.worktree:

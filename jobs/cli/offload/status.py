@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from jobs import execution
-from jobs.cli.fleet.machine_output import describe_job, job_cost
+from jobs.cli.fleet.machine_output import describe_job
 from jobs.cli.output import (
     plain,
     print_commands,
@@ -16,12 +15,13 @@ from jobs.cli.output import (
     say,
 )
 from jobs.cli.request import Request
+from jobs.client import get_client, is_remote
 from jobs.errors import NotConfigured, NotFound
 from jobs.forges.target import Target
 from jobs.formats import format_age
 from jobs.invocation import command
 from jobs.models import Job
-from jobs.operations import ObservedPull, observe_jobs, observe_pull
+from jobs.operations import ObservedPull, observe_pull
 from jobs.serializers import agent_key_text, isolation_text, job_cost_json, pull_json
 from jobs.states import JobState, Reason
 
@@ -32,7 +32,8 @@ async def run(request: Request) -> int:
         job = await request.job()
     except NotFound:
         target = request.target()
-        pull = await _find_pull(request, target) if target.kind == "pull" else None
+        known_here = target.kind == "pull" and not is_remote()
+        pull = await _find_pull(request, target) if known_here else None
         if pull is None:
             raise
         if request.json:
@@ -41,9 +42,8 @@ async def run(request: Request) -> int:
             print_pull(pull)
             print(f"No job is about it. Start one: {command(f'{target.number} review')}")
         return 0
-    job = (await observe_jobs(execution.find_jobs().filter(id=job.id), say))[0]
-    cost = await job_cost(job)
-    pull = await observe_pull(job.repository, job.number, say)
+    status = await get_client().read_status(job, say)
+    job, cost, pull = status.job, status.cost, status.pull
     if request.json:
         shown = pull_json(pull.row, pull.blocks, pull.unknown) if pull else None
         print_job_json(job, cost=job_cost_json(cost), pull_request=shown)
@@ -78,6 +78,9 @@ async def _find_pull(request: Request, target: Target) -> ObservedPull | None:
 
 def _source(job: Job) -> str:
     """Return the sentence that names the source of the state and its age."""
+    if is_remote():
+        seen = f"read it {format_age(job.observed_at)}" if job.observed_at else "has not read it yet"
+        return f"Known from {get_client().server}, which {seen}."
     if job.removed_at is not None:
         return f"Removed from {job.worker} {format_age(job.removed_at)}; its logs are in the archive."
     if job.state == JobState.INTERRUPTED and job.reason == Reason.WORKER_LOST:

@@ -1,0 +1,135 @@
+"""Rows made of the JSON of an answer, so that they are printed as those of the database. Never saved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from jobs.errors import ProtocolMismatch
+from jobs.models import Draft, Job, PullRequest, Repository, Worker
+from jobs.operations import ObservedPull
+from jobs.providers.base import Price
+from jobs.states import Attention, JobState, Reason, Verdict
+from jobs.workers.costs import JobCost
+
+Data = Mapping[str, Any]
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def read_job_json(data: Data) -> Job:
+    """Return a job from its JSON. Raises `ProtocolMismatch` when it is of another version."""
+    try:
+        return _read_job(data)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ProtocolMismatch(
+            f"The dashboard describes a job in an unknown way ({type(error).__name__}: {error}).",
+            hint="Use the same version of Offload here and there: `offload version`.",
+        ) from error
+
+
+def _read_job(data: Data) -> Job:
+    isolation = data["isolation"]
+    config = {} if isolation == "none" else {"container": {"isolation": isolation}}
+    known = {
+        "state": JobState(data["state"]).value,
+        "reason": Reason(data["reason"]).value if data["reason"] else "",
+        "attention": Attention(data["attention"] or "").value,
+        "verdict": Verdict(data["verdict"] or "").value,
+    }
+    texts = (
+        "title",
+        "url",
+        "name",
+        "reason_detail",
+        "sha",
+        "moved_to",
+        "base_ref",
+        "base_sha",
+        "image",
+        "worktree",
+    )
+    moments = ("created_at", "started_at", "finished_at", "observed_at", "archived_at", "removed_at")
+    job = Job(
+        repository=Repository(slug=data["repository"], short=data["repository"]),
+        worker=Worker(name=data["worker"], state=data["worker_state"], config=config),
+        **{key: data[key] for key in ("id", "session", "number", "ref", "target", "action", "proof")},
+        **{key: data[key] or "" for key in texts},
+        **{key: _moment(data[key]) for key in moments},
+        attention_until=_moment(data["attention_until"]),
+        **known,
+        tasks=[dict(task) for task in data["tasks"]],
+        findings=data["findings"],
+        options={
+            "agent": data["agent"] or "",
+            "prompt": data["prompt"] or "",
+            "base": data["base_option"] or "",
+            "secrets": data["secrets"],
+            "agent_secrets": data["agent_secrets"],
+            "placement": data["placement"] or "",
+        },
+    )
+    job.received = data  # type: ignore[attr-defined]  # for `jobs.client.json_of`
+    return job
+
+
+def read_cost_json(data: Data | None) -> JobCost | None:
+    """Return what a job has cost from its JSON."""
+    if data is None:
+        return None
+    hours = data["hours"]
+    price = Price(
+        data["amount"] / hours if hours else 0.0, 0.0, data["as_of"], data["source"], data["currency"]
+    )
+    return JobCost(price, hours)
+
+
+def read_pull_json(data: Data) -> PullRequest:
+    """Return a pull request from its JSON."""
+    texts = ("title", "author", "state", "base_ref", "head_ref", "head_sha")
+    known = data["checks"] is not None
+    fetched = datetime.fromisoformat(data["fetched_at"])
+    row = PullRequest(
+        repository=Repository(slug=data["repository"]),
+        number=data["number"],
+        draft=data["draft"],
+        url=data["url"] or "",
+        labels=data["labels"],
+        updated_at=_moment(data["updated_at"]),
+        fetched_at=fetched,
+        details_at=fetched if known else None,
+        base_sha=data["base_sha"] or "",
+        details_sha=data["details_sha"] or "",
+        unresolved_threads=data["unresolved_threads"],
+        **{key: data[key] for key in texts},
+    )
+    if known:
+        for key in ("mergeable", "checks", "linked_issues", "additions", "deletions", "changed_files"):
+            setattr(row, key, data[key])
+    if data["blocks"] is not None:
+        for key in ("threads", "reviews", "rules"):
+            setattr(row, key, data[key])
+    return row
+
+
+def read_observed_pull_json(data: Data) -> ObservedPull:
+    """Return a pull request with what follows from it, from its JSON."""
+    found = ObservedPull.of(read_pull_json(data))
+    return replace(found, blocks=data["blocks"] or [], unknown=data["unknown"] or [])
+
+
+def read_draft_json(data: Data) -> Draft:
+    """Return a draft from its JSON."""
+    keys = ("id", "kind", "state", "number", "verdict", "head_sha", "body", "comments")
+    return Draft(
+        repository=Repository(slug=data["repository"]),
+        url=data["url"] or "",
+        error=data["error"] or "",
+        created_at=datetime.fromisoformat(data["created_at"]),
+        sent_at=_moment(data["sent_at"]),
+        **{key: data[key] for key in keys},
+    )
