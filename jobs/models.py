@@ -275,6 +275,9 @@ class PullRequest(models.Model):
         null=True, blank=True, help_text="Null: unknown. See jobs.forges.pulls.Review."
     )
     rules = models.JSONField(null=True, blank=True, help_text="Null: unknown. See jobs.forges.pulls.Rules.")
+    failures = models.JSONField(
+        default=dict, blank=True, help_text="By the number of the CI job; see jobs.forges.ci_log.CiFailure."
+    )
 
     class Meta:
         ordering = ["-updated_at", "-number"]

@@ -22,12 +22,14 @@ from jobs.errors import NotFound, OffloadError, Refused, TransportError, UsageEr
 from jobs.execution import git_bundle, secrets
 from jobs.execution.apply import aapply_start
 from jobs.execution.follow import refresh_worker
+from jobs.execution.forge_facts import read_forge_facts
 from jobs.execution.machines import note_silence, wake
 from jobs.execution.placement import require_trust_of_job
 from jobs.execution.pull_requests import base_of
 from jobs.models import Job
 from jobs.playbooks import registry as playbooks
 from jobs.playbooks.base import Context, RepositoryFacts
+from jobs.playbooks.forge_facts import ForgeFacts
 from jobs.remote.client import Started
 from jobs.remote.offload_runner.files.paths import AGENT
 from jobs.remote.offload_runner.protocol import Plan
@@ -183,7 +185,7 @@ async def _drive(job: Job, progress: Progress, *, keep_queued: bool) -> None:
             except NotFound as error:
                 raise secrets.missing_credentials(job.repository.url, error) from error
             await _save_prepared(job.id, prepared)
-            plan = _plan(job, prepared, container.image)
+            plan = _plan(job, prepared, container.image, await read_forge_facts(job))
             values = await secrets.secrets_for(job, plan, preparing)
             held = secrets.held_by_agent(plan)
             if held != job.options.get("agent_secrets", []):
@@ -264,7 +266,7 @@ async def _save_prepared(job_id: int, prepared: dict[str, Any]) -> None:
     )
 
 
-def _plan(job: Job, prepared: dict[str, Any], image: str) -> Plan:
+def _plan(job: Job, prepared: dict[str, Any], image: str, forge: ForgeFacts | None) -> Plan:
     context = Context(
         session=job.session,
         repository=job.repository.slug,
@@ -279,6 +281,7 @@ def _plan(job: Job, prepared: dict[str, Any], image: str) -> Plan:
         prompt=job.options.get("prompt", ""),
         agent_call=secrets.agent_call(job),
         image=image,
+        forge=forge,
         options={"parallel": settings.OFFLOAD.parallel or None},
     )
     return playbooks.get(job.action).plan(context)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -12,7 +13,9 @@ from django.db.models import Exists, F, Max, OuterRef, Q
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
+from jobs.errors import NotFound, Refused
 from jobs.execution.forge_access import open_forge
+from jobs.forges.ci_log import CiFailure, distil
 from jobs.forges.pulls import Check, Comment, Pull, Review, Rules, Thread
 from jobs.models import Job, PullRequest, Repository
 
@@ -20,6 +23,7 @@ FRESH_SECONDS = 60.0
 FRESH_BASE = timedelta(hours=1)
 OLD_DETAILS = timedelta(minutes=15)
 MOST_DETAILS = 20
+MOST_LOGS = 5  # that one command reads
 MOST_THREAD_TEXT = 256 * 1024  # characters of all threads of a row
 LONGEST_COMMENT = 8 * 1024
 MOST_LISTED = 900  # a longer list may have been cut, and says nothing about what it lacks
@@ -48,18 +52,63 @@ async def refresh_pulls(repository: Repository, *, at_once: bool = False) -> Non
     await sync_to_async(_write_list)(repository, pulls)
 
 
-async def refresh_pull(repository: Repository, number: int) -> None:
+async def refresh_pull(repository: Repository, number: int, *, at_once: bool = False) -> None:
     """Read one pull request with its details from the forge unless that was done within a minute.
 
     While the forge has not computed whether it can be merged, each call asks. Raises the forge's errors.
     """
     old = timezone.now() - timedelta(seconds=FRESH_SECONDS)
     known = PullRequest.objects.filter(repository=repository, number=number, details_at__gt=old)
-    if await known.filter(details_sha=F("head_sha")).exclude(mergeable="unknown", state="open").aexists():
+    known = known.filter(details_sha=F("head_sha")).exclude(mergeable="unknown", state="open")
+    if not at_once and await known.aexists():
         return
     async with open_forge(repository) as (client, slug):
         pull = await client.get(slug, number)
     await sync_to_async(write_details)(repository, pull)
+
+
+async def read_failures(repository: Repository, number: int) -> None:
+    """Read the logs of failed checks that were not read yet, required ones first, and keep what matters.
+
+    What a CI job logged does not change: each log is read once. A log that the forge does not give is kept
+    as a note; raises only what concerns all of them: `ForgeUnreachable`, `NotConfigured`.
+    """
+    row = await PullRequest.objects.filter(repository=repository, number=number).afirst()
+    if row is None:
+        return
+    wanted = [
+        check for check in checks_of(row)
+        if check.outcome == "failure" and check.log is not None and str(check.log) not in row.failures
+    ]  # fmt: skip
+    wanted.sort(key=lambda check: not check.required)
+    if not wanted:
+        return
+    async with open_forge(repository) as (client, slug):
+        for check in wanted[:MOST_LOGS]:
+            try:
+                log = await client.log(slug, int(check.log or 0))
+                failure = await asyncio.to_thread(distil, log, said=check.said)
+            except NotFound:
+                failure = CiFailure(note="The forge keeps no log of it, or does not show it to this token.")
+            except Refused as error:
+                failure = CiFailure(note=error.message)
+            await sync_to_async(_add_failure)(row.id, str(check.log), asdict(failure))
+
+
+@transaction.atomic
+def _add_failure(row_id: int, log: str, failure: dict[str, Any]) -> None:
+    row = PullRequest.objects.select_for_update().get(id=row_id)
+    logs = {str(check["log"]) for check in row.checks}
+    kept = {key: one for key, one in row.failures.items() if key in logs}
+    PullRequest.objects.filter(id=row_id).update(failures=kept | {log: failure})
+
+
+def failure_of(row: PullRequest, check: Check) -> CiFailure | None:
+    """Return what the log of a check says; None when it was not read."""
+    kept = row.failures.get(str(check.log))
+    if not kept:
+        return None
+    return CiFailure(**kept | {"tests": tuple(kept["tests"]), "lines": tuple(kept["lines"])})
 
 
 async def refresh_inbox(repository: Repository) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from jobs.forges.ci_log import CiLog
+
 LONGEST_TITLE = 500
 LONGEST_BODY = 64 * 1024
 MOST_LABELS = 30
@@ -17,6 +19,7 @@ MOST_CHECKS = 300
 MOST_THREADS = 300
 MOST_COMMENTS = 20
 MOST_REVIEWS = 50
+MOST_LOG = 4 * 1024 * 1024
 
 Mergeable = Literal["yes", "no", "unknown"]
 Event = Literal["COMMENT", "APPROVE", "REQUEST_CHANGES"]
@@ -182,6 +185,12 @@ class ForgeClient(Protocol):
 
     async def files(self, slug: str, number: int) -> Mapping[str, str]:
         """Return the changed files with their patch (empty for a file without lines)."""
+
+    async def log(self, slug: str, number: int) -> CiLog:
+        """Return the log of a CI job, by `Check.log`: at most its last `MOST_LOG` bytes.
+
+        Raises `NotFound` when the forge no longer keeps it.
+        """
 
     async def find_mark(self, slug: str, number: int, mark: str) -> Posted | None:
         """Return the user's review or comment whose text contains `mark`."""

@@ -122,4 +122,5 @@ def describe(context: Context, action: str) -> dict[str, object]:
         "base_sha": context.base_sha,
         "base_ref": context.base_ref,
         "merge_base": context.merge_base,
+        "forge": context.forge.to_json() if context.forge is not None else None,
     }

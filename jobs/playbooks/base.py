@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
+from jobs.playbooks.forge_facts import ForgeFacts
 from jobs.remote.offload_runner.protocol import Plan
 
 
@@ -97,6 +98,7 @@ class Context:
     prompt: str = ""
     agent_call: Mapping[str, Any] | None = None  # what the plan says of the agent's call
     image: str = ""  # of the container, by digest
+    forge: ForgeFacts | None = None  # for a playbook with `needs_forge`
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -106,6 +108,7 @@ class Playbook(ABC):
     action: ClassVar[str]
     summary: ClassVar[str]
     needs_base: ClassVar[bool] = True
+    needs_forge: ClassVar[bool] = False
 
     @abstractmethod
     def plan(self, context: Context) -> Plan:

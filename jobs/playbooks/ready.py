@@ -13,10 +13,14 @@ from jobs.remote.offload_runner.protocol import Plan, Task
 
 
 class Ready(Playbook):
-    """The head contains the base, merges without conflicts, builds, and passes its tests and checks."""
+    """The head contains the base, merges without conflicts, builds, and passes its tests and checks.
+
+    What the forge says blocks the merge (checks, reviews, threads, branch rules) counts as well.
+    """
 
     action: ClassVar[str] = "ready"
     summary: ClassVar[str] = "check that a change can be merged now"
+    needs_forge: ClassVar[bool] = True
 
     def plan(self, context: Context) -> Plan:
         """Return the plan of the last check before a merge."""

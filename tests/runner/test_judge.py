@@ -408,3 +408,22 @@ def test_the_place_of_a_failure_is_in_a_changed_file(
     tail: str, expected: tuple[str | None, int | None]
 ) -> None:
     assert place_in(tail, ["tests/test_a.py", "src/a.ts"]) == expected
+
+
+def test_what_the_forge_says_counts_with_its_commit() -> None:
+    said = {
+        "why_not": "", "failed_to_read": False, "head_sha": "b" * 40,
+        "blocks": ["The required check lint failed."], "unknown": ["Reviews were not read."],
+    }  # fmt: skip
+    result = judge(Evidence([task("test")], forge=said, sha="a" * 40))
+    assert result.verdict == "needs_work"
+    assert [(one.severity, one.message.partition(":")[2]) for one in result.findings[1:]] == [
+        ("warning", " The required check lint failed."),
+        ("note", " Reviews were not read."),
+    ]
+    assert "The forge has the head bbbbbbbbbb" in result.findings[0].message
+    for failed, expected in ((False, "pass"), (True, "needs_work")):
+        said = {"why_not": "no forge", "failed_to_read": failed}
+        result = judge(Evidence([task("test")], forge=said, sha="a" * 40))
+        assert result.verdict == expected
+        assert "were not looked at, for no forge." in result.findings[0].message

@@ -42,6 +42,8 @@ class GitHub(ThreadingHTTPServer):
         self.lose_answers_of: set[str] = set()  # mutations that are carried out without an answer
         self.graphql_error = ""  # what every query answers, after it was carried out
         self.refused_event = ""  # as for the author of the pull request
+        self.logs: dict[int, tuple[list[dict[str, Any]], bytes]] = {}  # of jobs of Actions: steps, log
+        self.file_requests: list[str | None] = []  # the Authorization of each request for a log's file
         self.elsewhere = ""  # the origin of further pages, when it is not this one
         self.schema = build_schema(SCHEMA)
         for name, kind in (
@@ -216,6 +218,11 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         words = parts.path.strip("/").split("/")
         query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+        if words[0] == "files":
+            # Another host in the real one: the address alone gives the file.
+            self.server.file_requests.append(self.headers.get("Authorization"))
+            self._answer(200, self.server.logs[int(words[1])][1], resource="files")
+            return
         if not self._may():
             return
         if words[:3] != ["repos", "acme", "shop"]:
@@ -230,6 +237,15 @@ class _Handler(BaseHTTPRequestHandler):
             case ["pulls", number, "files"] if int(number) in self.server.pulls:
                 files = self.server.pulls[int(number)]["files"]
                 self._page([{"filename": name, "patch": patch} for name, patch in files.items()], query)
+            case ["actions", "jobs", number, *rest] if int(number) in self.server.logs:
+                if not rest:
+                    steps = self.server.logs[int(number)][0]
+                    self._answer(200, {"id": int(number), "status": "completed", "steps": steps})
+                elif self.headers.get("Authorization") is None:
+                    self._answer(403, {"message": "Must have admin rights to Repository."})
+                else:
+                    where = f"http://localhost:{self.server.server_port}/files/{number}"
+                    self._answer(302, {}, {"Location": where})
             case ["commits", _, "check-runs"]:
                 run = {
                     "name": "test",
@@ -286,7 +302,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(
         self, status: int, value: Any, headers: dict[str, str] | None = None, resource: str = "core"
     ) -> None:
-        body = json.dumps(value).encode()
+        body = value if isinstance(value, bytes) else json.dumps(value).encode()
         etag = f'"{sha256(body).hexdigest()}"'
         if self.command == "GET" and status == 200 and self.headers.get("If-None-Match") == etag:
             status, body = 304, b""

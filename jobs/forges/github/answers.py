@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from jobs.forges.ci_log import Step
 from jobs.forges.pulls import (
     LONGEST_BODY,
     MOST_CHECKS,
@@ -166,6 +167,19 @@ def read_threads(node: Mapping[str, Any]) -> tuple[list[Thread], str]:
             )
         )
     return found, _next(threads["pageInfo"])
+
+
+def read_steps(job: Mapping[str, Any]) -> tuple[Step, ...]:
+    """Return the steps of a job of Actions."""
+    return tuple(
+        Step(
+            cut(step.get("name"), 200),
+            step.get("conclusion") == "failure",
+            cut(step.get("started_at"), 40),
+            cut(step.get("completed_at"), 40),
+        )
+        for step in job.get("steps") or ()
+    )
 
 
 def write_thread(comment: LineComment) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -17,7 +18,9 @@ import gidgethub.abc
 import httpx
 
 from jobs.errors import ForgeLimited, ForgeUnreachable, NotConfigured, NotFound, OffloadError, Refused
+from jobs.forges.ci_log import CiLog
 from jobs.forges.github import answers, queries
+from jobs.forges.http import LOOPBACK, read_tail
 from jobs.forges.pulls import (
     MOST_CHECKS,
     MOST_THREADS,
@@ -124,6 +127,17 @@ class GitHubClient:
             found |= {item["filename"]: cut(item.get("patch"), MOST_BYTES) for item in data}
         return found
 
+    async def log(self, slug: str, number: int) -> CiLog:
+        """Return the log of a job of Actions, with its steps; it needs a token on public repositories too."""
+        what = f"Reading the log of the job {number} of {slug}"
+        if not self._api.token:
+            raise self._no_token(what)
+        job, _ = await self._get_page(f"/repos/{_path(slug)}/actions/jobs/{number}", what)
+        async with _Translated(self._api, what):
+            text, is_cut = await self._gh.get_text(f"/repos/{_path(slug)}/actions/jobs/{number}/logs")
+            return CiLog(text, is_cut, answers.read_steps(job))
+        raise AssertionError("unreachable")
+
     async def find_mark(self, slug: str, number: int, mark: str) -> Posted | None:
         """Return the user's own review whose text contains `mark`.
 
@@ -185,12 +199,15 @@ class GitHubClient:
             return await self._gh.get_page(url)
         raise AssertionError("unreachable")  # `_Translated` raises what it catches
 
+    def _no_token(self, what: str) -> NotConfigured:
+        return NotConfigured(
+            f"{what} needs a token for {self._api.host}.",
+            hint="Run `gh auth login`, or store a token (docs/forges.md says how).",
+        )
+
     async def _query(self, query: str, what: str, **variables: Any) -> dict[str, Any]:
         if not self._api.token:
-            raise NotConfigured(
-                f"{what} needs a token for {self._api.host}.",
-                hint="Run `gh auth login`, or store a token (docs/forges.md says how).",
-            )
+            raise self._no_token(what)
         async with _Translated(self._api, what):
             data = await self._gh.graphql(query, endpoint=self._api.graphql, **variables)
             return dict(data)
@@ -205,7 +222,7 @@ class _Requests(gidgethub.abc.GitHubAPI):
         self._origins = {_origin(api.rest), _origin(api.graphql)}
         self._key = (api.rest, api.token)
         # A proxy of the environment cannot reach a forge on this computer.
-        here = urlsplit(api.rest).hostname in ("127.0.0.1", "::1", "localhost")
+        here = urlsplit(api.rest).hostname in LOOPBACK
         self.client = httpx.AsyncClient(timeout=SECONDS, trust_env=not here)
 
     @property
@@ -215,6 +232,25 @@ class _Requests(gidgethub.abc.GitHubAPI):
     async def get_page(self, url: str) -> tuple[Any, str | None]:
         data, more, _ = await self._make_request("GET", url, {}, b"", ACCEPT)
         return data, more
+
+    async def get_text(self, url: str) -> tuple[str, bool]:
+        """Return a file that the API redirects to, at most its last `MOST_LOG` bytes; and whether it is cut.
+
+        The file is on another server, which gets neither the token nor a cookie.
+        """
+        status, headers, body = await self._request(
+            "GET", f"{self._key[0]}{url}", {"accept": ACCEPT, "authorization": f"token {self._key[1]}"}
+        )
+        if status not in (301, 302, 303, 307, 308):
+            raise gidgethub.HTTPException(HTTPStatus(status), cut(body.decode("utf-8", "replace"), 300))
+        target = str(headers.get("location") or "")
+        is_here = {urlsplit(target).hostname, urlsplit(self._key[0]).hostname} <= set(LOOPBACK)
+        if urlsplit(target).scheme != "https" and not is_here:
+            raise ForgeUnreachable(f"{urlsplit(self._key[0]).netloc} named a log that is not at https.")
+        async with self.client.stream("GET", target, headers={"user-agent": "offload"}) as response:
+            if response.status_code != HTTPStatus.OK:
+                raise gidgethub.HTTPException(HTTPStatus(response.status_code))
+            return await read_tail(response)
 
     async def _request(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes = b""
@@ -274,7 +310,7 @@ def _translate(api: Api, what: str, error: Exception) -> OffloadError:
             f"{what} failed: {api.host} refused the token ({said}).",
             hint="Renew it with `gh auth login`, or store a new one (docs/forges.md).",
         )
-    if status == 404 or (isinstance(error, gidgethub.QueryError) and "Could not resolve" in said):
+    if status in (404, 410) or (isinstance(error, gidgethub.QueryError) and "Could not resolve" in said):
         return NotFound(
             f"{what} failed: {api.host} does not have it, or does not show it to you.",
             hint="Check the number; a private repository needs a token (docs/forges.md).",

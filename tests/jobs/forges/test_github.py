@@ -143,6 +143,25 @@ def test_an_address_of_an_api_is_checked(entry: str) -> None:
         registry.api_of("github", "github.test", [entry], "")
 
 
+async def test_a_log_is_read_without_the_token_and_its_end_only(
+    forge: GitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.forges.http.MOST_LOG", 1000)
+    steps = [{"name": "Run tests", "conclusion": "failure", "started_at": None, "completed_at": None}]
+    forge.logs = {1: (steps, b"short"), 2: ([], b"x" * 5000 + b"end")}
+    async with client(forge) as hub:
+        log = await hub.log(SLUG, 1)
+        assert (log.text, log.cut, log.steps[0].failed) == ("short", False, True)
+        log = await hub.log(SLUG, 2)
+        assert (len(log.text), log.cut, log.text[-4:]) == (1000, True, "xend")
+        with pytest.raises(NotFound):
+            await hub.log(SLUG, 3)
+    assert forge.file_requests == [None, None]
+    async with client(forge, token="") as hub:
+        with pytest.raises(NotConfigured, match="needs a token"):
+            await hub.log(SLUG, 1)
+
+
 RULESETS = [
     {"parameters": None},
     {

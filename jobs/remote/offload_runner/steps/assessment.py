@@ -20,6 +20,7 @@ from jobs.remote.offload_runner.steps.findings import (
     Judgement,
     Outcome,
 )
+from jobs.remote.offload_runner.steps.on_forge import forge_section
 from jobs.remote.offload_runner.steps.proven import proves
 from jobs.remote.offload_runner.steps.record import Job, counted
 from jobs.remote.offload_runner.steps.results import Case, Results
@@ -114,6 +115,7 @@ def to_json(job: Job, evidence: Evidence, judgement: Judgement) -> Dict[str, Any
         "hunks": evidence.hunks,
         "conflicts": evidence.conflicts,
         "agent": evidence.agent,
+        "forge": evidence.forge,
         "weakened": [dict(item) for item in evidence.weakened],
         "not_checked": [str(note["message"]) for note in evidence.notes],
         "tasks": [
@@ -179,6 +181,7 @@ def render(job: Job, evidence: Evidence, judgement: Judgement) -> str:
     lines += _proof(evidence)
     lines += _hunks(evidence.hunks)
     lines += _conflicts(evidence.conflicts)
+    lines += forge_section(evidence.forge)
     lines += _agent(evidence.agent)
     lines += ["## Details", ""]
     lines += _based_on(job)

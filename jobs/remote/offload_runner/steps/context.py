@@ -81,8 +81,9 @@ def overview(changed: List[Dict[str, Any]]) -> List[str]:
 def code(text: str) -> str:
     """Return a text as inline code that a Markdown table can hold."""
     plain = shown(text).replace("|", "\\|")
-    fence = "``" if "`" in plain else "`"
-    return "%s%s%s" % (fence, plain, fence)
+    fence = "`" * (max([len(run) for run in re.findall("`+", plain)] + [0]) + 1)
+    pad = " " if plain.startswith("`") or plain.endswith("`") else ""
+    return "%s%s%s%s%s" % (fence, pad, plain, pad, fence)
 
 
 def one_line(text: str) -> str:

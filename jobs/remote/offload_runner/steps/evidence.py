@@ -41,6 +41,8 @@ def read_evidence(job: Job) -> Evidence:
         weakened=_weakened(job),
         changed=job.changed,
         notes=list(about.get("notes") or []),
+        forge=about.get("forge"),
+        sha=job.sha,
         has_base=bool(job.merge_base),
         empty=bool(job.prepared.get("empty")),
         lfs=bool((job.prepared.get("facts") or {}).get("has_lfs")),

@@ -94,7 +94,7 @@ class Evidence:
 
     `tests` holds the head's results by task, `compared` the base's runs. `base_built` is None when the base
     was not needed. `weakened` is what `sources.weakened` found. `notes` holds what the plan leaves out:
-    {"message", "severity"}.
+    {"message", "severity"}. `forge` is what the forge said when the job started: see `playbooks.forge_facts`.
     """
 
     outcomes: Sequence[Outcome]
@@ -109,6 +109,8 @@ class Evidence:
     weakened: Sequence[Mapping[str, Any]] = ()
     changed: Sequence[Mapping[str, Any]] = ()
     notes: Sequence[Mapping[str, Any]] = ()
+    forge: Optional[Mapping[str, Any]] = None
+    sha: str = ""
     has_base: bool = True
     empty: bool = False
     lfs: bool = False

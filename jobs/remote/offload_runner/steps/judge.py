@@ -27,6 +27,7 @@ from jobs.remote.offload_runner.steps.findings import (
     Judgement,
     Outcome,
 )
+from jobs.remote.offload_runner.steps.on_forge import about_forge
 from jobs.remote.offload_runner.steps.problems import Problem, new_problems
 from jobs.remote.offload_runner.steps.proven import about_files, about_tests, few
 from jobs.remote.offload_runner.steps.results import PASSED, Case, Results
@@ -75,6 +76,7 @@ def judge(evidence: Evidence) -> Judgement:
             findings += _missing(task)
     if not evidence.empty:
         findings += about_tests(evidence)
+    findings += about_forge(evidence)
     findings += [Finding(note.get("severity", NOTE), "", note["message"]) for note in evidence.notes]
     verdict = max((_VERDICT[finding.severity] for finding in findings), key=_RANK.__getitem__, default=PASS)
     if evidence.empty:
