@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints
 from typing_extensions import TypedDict
 
 from jobs.serializers import (
+    AccountJson,
     DraftJson,
     ErrorJson,
     EventJson,
@@ -43,12 +44,16 @@ class JobAnswer(TypedDict):
 
 
 class StatusAnswer(TypedDict):
-    """One job, an estimate of what it has cost, its pull request, and why that may be out of date."""
+    """One job, an estimate of what it has cost, its pull request, and why that may be out of date.
+
+    `why`: what its state is known from, and what its agent does.
+    """
 
     schema: Schema
     job: JobJson
     cost: JobCostJson | None
     pull_request: PullJson | None
+    why: AccountJson
     warnings: list[str]
 
 

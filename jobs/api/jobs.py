@@ -37,7 +37,16 @@ from jobs.operations import (
     submit_job,
     wait_until_ended,
 )
-from jobs.serializers import SCHEMA, event_json, job_cost_json, job_json, pull_json, removal_json
+from jobs.serializers import (
+    SCHEMA,
+    account_json,
+    event_json,
+    job_cost_json,
+    job_json,
+    pull_json,
+    removal_json,
+    utc,
+)
 from jobs.states import JobState, Scope
 
 router = Router(tags=["jobs"])
@@ -181,6 +190,7 @@ async def get_status(request: HttpRequest, job_id: Id) -> StatusAnswer:
         "job": job_json(status.job),
         "cost": job_cost_json(status.cost),
         "pull_request": pull,
+        "why": account_json(status.account, utc(status.job.observed_at)),
         "warnings": warnings,
     }
 

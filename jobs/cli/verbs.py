@@ -118,7 +118,11 @@ OFFLOAD: Mapping[str, Verb] = {
     "status": Verb(
         "[TARGET [ACTION]]",
         "Show one job in full: its tasks, its verdict, and when its state was last observed.",
-        {"repo": REPO, "json": JSON},
+        {
+            "repo": REPO,
+            "why": Option("show what its state, its attention and its agent's state are known from"),
+            "json": JSON,
+        },
         details="Without a target it lists every job. On GitHub it shows what blocks the merge.",
         remote="works",
     ),

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from jobs.errors import ProtocolMismatch
+from jobs.execution import Account, Known
 from jobs.models import Draft, Job, PullRequest, Repository, Worker
 from jobs.operations import ObservedPull
 from jobs.providers.base import Price
@@ -86,6 +87,21 @@ def read_cost_json(data: Data | None) -> JobCost | None:
         data["amount"] / hours if hours else 0.0, 0.0, data["as_of"], data["source"], data["currency"]
     )
     return JobCost(price, hours)
+
+
+def read_account_json(data: Data) -> Account:
+    """Return what is known of a job from its JSON."""
+    state, attention, agent = (_read_known(data[name]) for name in ("state", "attention", "agent"))
+    return Account(state or Known("", ""), attention, agent, data["no_input"] or "")
+
+
+def _read_known(data: Data | None) -> Known | None:
+    if data is None:
+        return None
+    moments = {name: _moment(data[name]) for name in ("since", "until")}
+    return Known(
+        data["value"], data["source"], detail=data["detail"] or "", evidence=data["evidence"] or "", **moments
+    )
 
 
 def read_pull_json(data: Data) -> PullRequest:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jobs.client import json_of
 from jobs.client.connection import Connection, check_url
 from jobs.client.received import (
+    read_account_json,
     read_cost_json,
     read_job_json,
     read_observed_pull_json,
@@ -128,7 +129,8 @@ class Remote:
         for warning in data["warnings"]:
             warn(warning)
         pull = read_observed_pull_json(data["pull_request"]) if data["pull_request"] else None
-        return JobStatus(read_job_json(data["job"]), read_cost_json(data["cost"]), pull)
+        account = read_account_json(data["why"])
+        return JobStatus(read_job_json(data["job"]), read_cost_json(data["cost"]), pull, account)
 
     async def read_log(self, job_id: int, task: str, offset: int, limit: int) -> bytes:
         """Return a range of bytes of a task's log; empty at its end."""

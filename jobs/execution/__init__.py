@@ -15,6 +15,7 @@ from jobs.execution.interruption import (
     interrupt_for_stop,
     resume_after_change,
 )
+from jobs.execution.known import Account, Known, read_account
 from jobs.execution.launch import NO_PROGRESS, Progress, launch
 from jobs.execution.machines import (
     interrupt_jobs,
@@ -55,7 +56,9 @@ from jobs.execution.submit import JobRequest, find_job, find_jobs, resume, submi
 
 __all__ = [
     "NO_PROGRESS",
+    "Account",
     "JobRequest",
+    "Known",
     "Placement",
     "Progress",
     "Removal",
@@ -84,6 +87,7 @@ __all__ = [
     "peek",
     "place",
     "prepare_to_look",
+    "read_account",
     "read_assessment",
     "read_log",
     "read_recording",

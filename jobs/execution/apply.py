@@ -91,6 +91,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
         ("task", "reason", "tail", "detail", "verdict", "text", "name", "role", "command"), _TEXT
     ),
     **dict.fromkeys(("severity", "message", "file", "error", "model", "api", "until"), _TEXT),
+    **dict.fromkeys(("since", "evidence"), _TEXT),
     **dict.fromkeys(("kind", "state", "id", "attention"), (str,)),
     **dict.fromkeys(("exit_code", "seconds", "line", "attempt", "status"), _NUMBER),
     "needs": (list,),

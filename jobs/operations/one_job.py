@@ -17,6 +17,7 @@ from jobs.operations.progress import Progress
 from jobs.operations.pulls import ObservedPull, find_repository, observe_pull
 
 if TYPE_CHECKING:
+    from jobs.execution import Account
     from jobs.workers.costs import JobCost
 
 NOWHERE = Path("/dev/null")  # no relative path leads anywhere from here
@@ -24,11 +25,15 @@ NOWHERE = Path("/dev/null")  # no relative path leads anywhere from here
 
 @dataclass(frozen=True)
 class JobStatus:
-    """A job as last observed, what it has cost, and its pull request; None when unknown."""
+    """A job as last observed, what it has cost, and its pull request; None when unknown.
+
+    `account`: what its state, its attention and its agent's state are known from.
+    """
 
     job: Job
     cost: JobCost | None
     pull: ObservedPull | None
+    account: Account
 
 
 async def find_named_job(text: str, action: str = "", repository: str = "") -> Job:
@@ -79,13 +84,15 @@ async def wait_until_ended(job_id: int, seconds: float) -> Job:
 
 async def read_status(job_id: int, warn: Progress) -> JobStatus:
     """Return a job as last observed, with its cost and its pull request. Raises `NotFound`."""
+    from jobs import execution
     from jobs.workers.costs import cost_of_job
 
     job = await read_job(job_id)
     cost = None
     with contextlib.suppress(OffloadError):
         cost = await cost_of_job(job)
-    return JobStatus(job, cost, await observe_pull(job.repository, job.number, warn))
+    pull = await observe_pull(job.repository, job.number, warn)
+    return JobStatus(job, cost, pull, await execution.read_account(job))
 
 
 async def read_removal(job_id: int) -> tuple[WorkerRequest | None, JobEvent | None]:

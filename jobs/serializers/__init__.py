@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         job_json,
         shown_target,
     )
+    from jobs.serializers.known import AccountJson, account_json
     from jobs.serializers.pull import PullJson, pull_json
     from jobs.serializers.reason import GROUPS, attention_text, group_of, headline, is_out_of_reach
     from jobs.serializers.removal import RemovalJson, removal_json
@@ -34,6 +35,7 @@ SCHEMA: Final = "offload/1"
 __all__ = [
     "GROUPS",
     "SCHEMA",
+    "AccountJson",
     "DraftJson",
     "ErrorJson",
     "EventJson",
@@ -44,6 +46,7 @@ __all__ = [
     "RemovalJson",
     "TokenJson",
     "WorkerJson",
+    "account_json",
     "agent_key_text",
     "attention_text",
     "commands_for",

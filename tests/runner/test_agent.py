@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,31 @@ def test_an_agent_that_is_too_old_is_not_given_the_change(root: RunnerRoot, tmp_
         in done.stdout.decode()
     )
     assert (tmp_path / "called").read_text() == "--version\n"
+
+
+def test_what_an_agent_does_is_in_the_journal_at_most_once_a_second(root: RunnerRoot) -> None:
+    code = """
+import json, os, time
+path = os.environ["OFFLOAD_ROOT"] + "/jobs/" + os.environ["OFFLOAD_SESSION"] + "/agent-state.json"
+def say(state, detail):
+    with open(path + ".new", "w") as file:
+        json.dump({"state": state, "detail": detail, "since": "t", "evidence": "e" * 900}, file)
+    os.replace(path + ".new", path)
+say("none of ours", "")
+time.sleep(0.5)
+for number in range(300):
+    say("tool", "a%d" % number)
+    time.sleep(0.005)
+say("done", "")
+"""
+    task = Task("agent", "agent", argv=[sys.executable, "-c", code], agent="x", evidence=False)
+    directory = root.job([task])
+    (directory / "agent-state.json").write_text('{"state": "failed", "detail": "of an earlier start"}')
+    assert root.run().returncode == 0
+    said = [(event["state"], event["detail"]) for event in root.kinds("agent_state")]
+    assert [state for state, _ in said] == ["tool"] * (len(said) - 1) + ["done"]
+    assert 1 < len(said) < 100
+    assert {len(event["evidence"]) for event in root.kinds("agent_state")} == {500}
 
 
 def call_agent(root: RunnerRoot, tmp_path: Path, argv: list[str], **fields: Any) -> tuple[Any, bool]:

@@ -64,6 +64,30 @@ def test_a_recorded_run_is_read(
     assert heard.problem or run == "opencode-1.18.33-unauthorized"
 
 
+@pytest.mark.parametrize(
+    ("run", "states"),
+    [
+        ("gemini-0.61.0-edit", "thinking tool:write_file thinking done"),
+        ("gemini-0.61.0-cut", "thinking failed"),
+        ("claude-2.1.332-denied", "thinking tool:Write thinking done"),
+        ("claude-2.1.332-overload", "thinking limit failed"),
+        ("codex-0.171.0-command", "thinking tool:command_execution thinking done"),
+        ("codex-0.171.0-limit", "thinking failed"),
+        ("opencode-1.18.33-edit", "thinking tool:write thinking done"),
+        ("opencode-1.18.33-unauthorized", "failed"),
+    ],
+)
+def test_a_recorded_run_tells_what_the_agent_does(run: str, states: str) -> None:
+    reported: list[tuple[str, str, str]] = []
+    heard = OUTPUTS[run.partition("-")[0]](lambda line: None, lambda *report: reported.append(report))
+    output = (RECORDED / f"{run}.jsonl").read_bytes()
+    heard.feed(output)
+    heard.end()
+    said = [f"{state}:{detail}" if state == "tool" else state for state, detail, _ in reported]
+    assert said == states.split()
+    assert all(evidence[:100] in output.decode() for _, _, evidence in reported)
+
+
 def test_opencode_that_asks_again_for_ever_is_ended() -> None:
     step = {"type": "step_finish", "sessionID": "s", "part": {"reason": "unknown", "tokens": {"input": 0}}}
     stop = {**step, "part": {"reason": "stop", "tokens": {}}}

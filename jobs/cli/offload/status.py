@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jobs.cli.fleet.machine_output import describe_job
+from jobs.cli.local_time import local_zone
 from jobs.cli.output import (
     plain,
     print_commands,
@@ -17,12 +18,13 @@ from jobs.cli.output import (
 from jobs.cli.request import Request
 from jobs.client import get_client, is_remote
 from jobs.errors import NotConfigured, NotFound
+from jobs.execution import Account
 from jobs.forges.target import Target
-from jobs.formats import format_age
+from jobs.formats import format_age, format_until
 from jobs.invocation import command
 from jobs.models import Job
 from jobs.operations import ObservedPull, observe_pull
-from jobs.serializers import agent_key_text, isolation_text, job_cost_json, pull_json
+from jobs.serializers import account_json, agent_key_text, isolation_text, job_cost_json, pull_json, utc
 from jobs.states import JobState, Reason
 
 
@@ -46,7 +48,8 @@ async def run(request: Request) -> int:
     job, cost, pull = status.job, status.cost, status.pull
     if request.json:
         shown = pull_json(pull.row, pull.blocks, pull.unknown) if pull else None
-        print_job_json(job, cost=job_cost_json(cost), pull_request=shown)
+        more = {"why": account_json(status.account, utc(job.observed_at))} if request.why else {}
+        print_job_json(job, cost=job_cost_json(cost), pull_request=shown, **more)
         return 0
     if pull is not None:
         print_pull(pull)
@@ -60,6 +63,9 @@ async def run(request: Request) -> int:
             print(f"  {plain(text)}")
     for line in describe_job(job, cost):
         print(f"  {plain(line)}")
+    if request.why:
+        for line in _why(status.account):
+            print(f"  {plain(line)}")
     print_tasks(job)
     if job.verdict:
         print_outcome(job)
@@ -74,6 +80,20 @@ async def _find_pull(request: Request, target: Target) -> ObservedPull | None:
     except NotConfigured:
         return None
     return await observe_pull(repository, target.number, say)
+
+
+def _why(account: Account) -> list[str]:
+    """Return the lines that say what is known, from where, and since when."""
+    lines = []
+    for name, known in (("state", account.state), ("attention", account.attention), ("agent", account.agent)):
+        if known is None:
+            continue
+        value = " ".join(filter(None, [known.value.replace("_", " "), known.detail and f"({known.detail})"]))
+        until = f", {format_until(known.until, local_zone())}" if known.until else ""
+        since = f", {format_age(known.since)}" if known.since else ""
+        lines.append(f"{name}: {value}{until}. Known from {known.source}{since}.")
+        lines += [f"    {known.evidence}"] if known.evidence else []
+    return [*lines, account.no_input] if account.agent is not None else lines
 
 
 def _source(job: Job) -> str:

@@ -303,6 +303,7 @@ def event_text(event: JobEvent) -> str:
             f"{task} met a limit of {data.get('api')} (status {data.get('status')})"
             + (f", until {data['until']}" if data.get("until") else "")
         ),
+        "agent_state": lambda: f"The agent of {task}: {data.get('state')} {data.get('detail', '')}".strip(),
         "finished": lambda: f"Finished, verdict {str(data.get('verdict') or 'none').replace('_', ' ')}",
         "head_moved": lambda: f"The head moved to {str(data.get('to', ''))[:10]}",
         "removed": lambda: (

@@ -44,6 +44,8 @@ MODEL_CALL = (
     "model_call"  # task, api, model, status, input, output, cached, estimated, dollars, seconds, error
 )
 MODEL_LIMIT = "model_limit"  # task, api, status, until
+# What an agent does, as its own events tell. `since`: RFC 3339; `evidence`: the event, cut.
+AGENT_STATE = "agent_state"  # task, state, detail, since, evidence
 FINISHED = "finished"  # state, reason, verdict, proof, findings: [...]
 EVENT_KINDS = (
     PREPARED,
@@ -54,8 +56,17 @@ EVENT_KINDS = (
     NOTE,
     MODEL_CALL,
     MODEL_LIMIT,
+    AGENT_STATE,
     FINISHED,
 )
+
+# States of an agent: it waits for its model, for a tool (`detail`), or for a limit to end; it ended.
+THINKING = "thinking"
+TOOL = "tool"
+AT_LIMIT = "limit"
+AGENT_DONE = "done"
+AGENT_FAILED = "failed"
+AGENT_STATES = (THINKING, TOOL, AT_LIMIT, AGENT_DONE, AGENT_FAILED)
 
 # Task states (the same words as jobs.states.TaskState; a test compares them).
 PENDING = "pending"

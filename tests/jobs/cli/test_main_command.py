@@ -62,6 +62,11 @@ def test_from_launch_to_removal(cli: Cli, shop: RepoBuilder) -> None:
     assert "? pass" in cli.run("offload", "ls").stdout, "what the locale lacks is replaced"
     del cli.env["PYTHONIOENCODING"]
 
+    why = cli.json("offload", "status", *where, "--why")["why"]
+    assert (why["state"]["value"], why["attention"], why["agent"]) == ("succeeded", None, None)
+    assert json.loads(why["state"]["evidence"])["kind"] == "finished"
+    assert (why["takes_input"], why["no_input"]) == (False, "It has no agent.")
+    assert "state: succeeded (" in cli.run("offload", "status", *where, "--why").stdout
     text = cli.run("offload", "status", *where).stdout
     assert "Not isolated: the job's code runs as the user of local" in text
     assert "Known from the journal on local" in text

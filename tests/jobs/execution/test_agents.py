@@ -15,7 +15,7 @@ from jobs.agents import registry
 from jobs.agents.gemini import PROFILE, Gemini
 from jobs.errors import NotConfigured, UsageError
 from jobs.models import Job
-from jobs.serializers import agent_key_text, job_json
+from jobs.serializers import account_json, agent_key_text, job_json
 from jobs.states import Attention
 from tests.jobs.execution.base import DEADLINE, ExecutionTest, until
 from tests.support.model_api import AGENT_BIN, leave_plan_mode, model_api
@@ -173,6 +173,12 @@ class Agents(ExecutionTest):
         waiting = asyncio.create_task(execution.wait(job.id, timeout=DEADLINE))
         at_limit = Job.objects.filter(id=job.id, attention=Attention.LIMIT, attention_until__isnull=False)
         await until(at_limit.aexists, deadline=DEADLINE)
+        account = await execution.read_account(await at_limit.aget())
+        assert account.agent is not None
+        self.assertEqual((account.agent.value, account.agent.source), ("limit", "the gateway to its model"))
+        self.assertIsNotNone(account.agent.until)
+        self.assertIn('"status": 429', account.agent.evidence)
+        self.assertEqual(account_json(account, None)["takes_input"], False)
         self.api.go_on.set()
         job = await waiting
         self.assertEqual((job.verdict, job.attention, job.attention_until), ("needs_work", "", None))

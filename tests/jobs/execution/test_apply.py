@@ -3,14 +3,16 @@
 from datetime import timedelta
 from typing import Any
 
+from asgiref.sync import async_to_sync
 from django.test import TestCase
 from django.utils import timezone
 
 from jobs.cli.output import state_words
 from jobs.dashboard.job.presenters import JobView
+from jobs.execution import read_account
 from jobs.execution.apply import apply_events, apply_missing, apply_start, apply_status
 from jobs.models import Job
-from jobs.serializers import job_json
+from jobs.serializers import account_json, job_json
 from jobs.states import JobState
 from tests.support.factories import make_job
 
@@ -99,6 +101,35 @@ class Applying(TestCase):
         apply_status(self.job.id, {**GONE, "seq": next(events) - 1})
         job = Job.objects.get(id=self.job.id)
         self.assertEqual((job.state, job.attention, job.attention_until), ("interrupted", "error", None))
+
+    def test_what_an_agent_does_is_known_from_the_best_source(self) -> None:
+        events = iter(range(4, 99))
+        agent = {"id": "agent", "name": "review by claude", "role": "agent"}
+        apply_events(self.job.id, [event(3, "started", tasks=[agent], resumed=False)])
+
+        def known(kind: str, **fields: Any) -> tuple[str, str, str, str]:
+            apply_events(self.job.id, [event(next(events), kind, task="agent", **fields)])
+            account = async_to_sync(read_account)(Job.objects.get(id=self.job.id))
+            assert account.agent is not None
+            assert not account_json(account, None)["takes_input"]
+            return account.agent.value, account.agent.detail, account.agent.source, account.agent.evidence
+
+        self.assertEqual(known("note", text="x")[0], "not_started")
+        self.assertEqual(known("task_started")[::2], ("starting", "its process"))
+        said = {"state": "tool", "detail": "Read", "since": "2026-01-31T12:00:07Z", "evidence": '{"type": 1}'}
+        self.assertEqual(known("agent_state", **said), ("tool", "Read", "its events", '{"type": 1}'))
+        limit = {"api": "anthropic", "status": 429, "until": "2126-01-31T12:00:07Z"}
+        value, _, source, evidence = known("model_limit", **limit)
+        self.assertEqual((value, source), ("limit", "the gateway to its model"))
+        self.assertIn('"until": "2126-01-31T12:00:07Z"', evidence)
+        self.assertEqual(known("model_call", status=200)[0], "tool", "what it said last counts again")
+        # A resumed agent is not what it was before.
+        self.assertEqual(known("task_started")[0], "starting")
+        failed = {"state": "failed", "exit_code": 1, "seconds": 2.0, "reason": "timeout"}
+        self.assertEqual(known("task_finished", **failed)[:3], ("failed", "timeout", "its task"))
+        apply_events(self.job.id, [event(next(events), "task_started", task="agent")])
+        apply_status(self.job.id, {**GONE, "seq": next(events) - 1})
+        self.assertEqual(known("note", text="x")[0], "interrupted", "not idle")
 
     def test_a_sighting_from_before_the_start_says_nothing(self) -> None:
         apply_status(self.job.id, {**GONE, "seq": 1})

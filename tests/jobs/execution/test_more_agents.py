@@ -11,6 +11,7 @@ from unittest import mock
 import pytest
 from django.conf import settings
 
+from jobs import execution
 from jobs.agents import registry
 from jobs.agents.base import Options
 from jobs.models import Job
@@ -88,6 +89,12 @@ class MoreAgents(ExecutionTest):
         self.assertIn("  That failed: ", log)
         changes = [event.data["attention"] async for event in job.events.filter(kind="attention")]
         self.assertEqual(changes, ["limit", ""])
+        account = await execution.read_account(job)
+        assert account.agent is not None
+        self.assertEqual((account.agent.value, account.agent.source), ("done", "its task"))
+        said = [event.data async for event in job.events.filter(kind="agent_state").order_by("seq")]
+        self.assertEqual(said[-1]["state"], "done")
+        self.assertIn('"stop_reason":"end_turn"', said[-1]["evidence"])
         self.assertEqual(told["tool_calls"], 1)
         self.assertEqual(told["tokens"]["output"], 2 * model_formats.OUTPUT)
         self.assertGreater(told["cost"], 0)

@@ -18,6 +18,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from jobs.remote.offload_runner import protocol
 from jobs.remote.offload_runner.engine import ports, schedule
+from jobs.remote.offload_runner.engine.agent_reports import AgentReports
 from jobs.remote.offload_runner.engine.containers import PYTHON, Containers
 from jobs.remote.offload_runner.engine.environment import (
     place_environment,
@@ -110,6 +111,7 @@ class Engine:
         self.disk_full = False
         self.secrets: Dict[str, str] = {}  # by name; each task gets those that it names
         self._spent = Spent()
+        self._reports = AgentReports(paths, self.journal.append)
         self._gateways: Dict[str, Tuple[Gateway, int]] = {}  # by task, with the number of its listener
         self.places = Places(paths, containers, self.selector)
         self._values = {**values, "python": PYTHON} if containers else values
@@ -254,6 +256,8 @@ class Engine:
             elif running.failure is not None:
                 failure, running.failure = running.failure, None
                 raise failure
+            elif running.task.agent:
+                self._reports.read(running.task.id)
         self._check_supervisors()
         if self._ending_as:
             if not self.running:
@@ -282,6 +286,8 @@ class Engine:
             env.update(place_environment(self.paths.place(AGENT)))
         if task.gateway is not None:
             env.update(self._open_gateway(task, task.gateway))
+        if task.agent:
+            self._reports.begin()
         link = self.places.of(task)
         self.running[task.id] = RunningTask(
             self.paths, task, self._values, env, link, self.secrets, self._changed
@@ -320,6 +326,8 @@ class Engine:
             reason = reason or NO_SPACE
         ended = SUCCEEDED if running.exit_code == 0 and not reason else FAILED
         state = reason if cut_off else ended
+        if running.task.agent:
+            self._reports.read(running.task.id, is_last=True)
         tail = running.log.tail() if state == FAILED else ""
         self._record(self.views[running.task.id], state, running.exit_code, seconds, reason, tail)
         self._beat(RUNNING)

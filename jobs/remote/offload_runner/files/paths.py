@@ -95,6 +95,11 @@ class JobPaths:
         return self.job_dir / "steps.sock"
 
     @property
+    def agent_state(self) -> Path:
+        """What its agent does: written by the step that runs it, read by the runner."""
+        return self.job_dir / "agent-state.json"
+
+    @property
     def ports(self) -> Path:
         """Return the ports that the job was given (JSON)."""
         return self.job_dir / "ports.json"

@@ -9,6 +9,7 @@ agent's key.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -20,16 +21,16 @@ from jobs.remote.offload_runner.engine import frames
 from jobs.remote.offload_runner.engine.job_command import run_as_job
 from jobs.remote.offload_runner.engine.redact import BytesRedactor
 from jobs.remote.offload_runner.errors import RunnerError
-from jobs.remote.offload_runner.files.paths import AGENT
+from jobs.remote.offload_runner.files.paths import AGENT, write_json
 from jobs.remote.offload_runner.git.command import shown
 from jobs.remote.offload_runner.protocol import FAILED
 from jobs.remote.offload_runner.steps.agent_events import OUTPUTS
-from jobs.remote.offload_runner.steps.agent_output import Output
+from jobs.remote.offload_runner.steps.agent_output import Output, Report
 from jobs.remote.offload_runner.steps.context import render
 from jobs.remote.offload_runner.steps.evidence import read_outcomes
 from jobs.remote.offload_runner.steps.quotes import verify
 from jobs.remote.offload_runner.steps.record import Job, say
-from jobs.remote.offload_runner.wire import runner_argv
+from jobs.remote.offload_runner.wire import now, runner_argv
 
 EXIT_NO_PROGRAM = 127
 _DIFF_BYTES = 400_000
@@ -68,7 +69,7 @@ def run(job: Job) -> int:
     say("Asking %s; it reads %d characters." % (call["name"], len(prompt)))
     sys.stdout.flush()
     secrets = [os.environ[name] for name in call["secrets"] if os.environ.get(name)]
-    heard = _Heard(OUTPUTS[call.get("output", "text")](say), secrets)
+    heard = _Heard(OUTPUTS[call.get("output", "text")](say, _reporter(job)), secrets)
     # Not in the worktree: its settings and hooks are the change's.
     words = [*runner_argv(job.paths.root), "call-agent", "--cwd", str(home / "work"), *argv]
     code = run_as_job(
@@ -103,6 +104,17 @@ def run(job: Job) -> int:
         opinion = " (an opinion: %s)" % finding["why_not"] if finding["why_not"] else ""
         say("  %s: %s%s%s" % (finding["severity"], where, finding["message"], opinion))
     return 0
+
+
+def _reporter(job: Job) -> Report:
+    """Return what writes down what the agent does, for the runner."""
+
+    def report(state: str, detail: str, evidence: str) -> None:
+        found = {"state": state, "detail": detail, "since": now(), "evidence": evidence}
+        with contextlib.suppress(OSError):  # a full disk ends the job for other reasons
+            write_json(job.paths.agent_state, found, durable=False)
+
+    return report
 
 
 def _check_version(job: Job, program: str, oldest: List[int], env: Dict[str, str]) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Mapping, Type
+from typing import Any, Mapping, Type
 
+from jobs.remote.offload_runner.protocol import AT_LIMIT, THINKING, TOOL
 from jobs.remote.offload_runner.steps.agent_output import (
     EventStream,
     Output,
@@ -26,12 +27,15 @@ class GeminiEvents(EventStream):
         kind = event.get("type")
         if kind == "init":
             self.about.update(session=word(event, "session_id"), model=word(event, "model"))
+            self._enter(THINKING)
         elif kind == "message" and event.get("role") == "assistant":
             self._say(event.get("content"))
         elif kind == "tool_use":
             self._use_tool(event.get("tool_name"), event.get("parameters"))
         elif kind == "tool_result" and event.get("status") == "error":
             self._fail_tool(table(event, "error").get("message"))
+        elif kind == "tool_result":
+            self._enter(THINKING)
         elif kind == "error":
             self._error = one_line(event.get("message"))
             self._show("%s: %s" % (event.get("severity"), self._error))
@@ -63,15 +67,19 @@ class ClaudeEvents(EventStream):
             for block in tables(table(event, "message").get("content")):
                 if block.get("is_error") is True:
                     self._fail_tool(block.get("content"))
+            self._enter(THINKING)
         elif kind == "result":
             self._hear_result(event)
 
     def _hear_system(self, event: Mapping[str, Any]) -> None:
         if event.get("subtype") == "init":
             self.about.update(session=word(event, "session_id"), model=word(event, "model"))
+            self._enter(THINKING)
         elif event.get("subtype") == "api_retry":
             self._error = one_line("%s (status %s)" % (event.get("error"), event.get("error_status")))
             self._show("The model is asked again: %s" % self._error)
+            if event.get("error") in ("rate_limit", "overloaded"):
+                self._enter(AT_LIMIT, self._error)
 
     def _hear_result(self, event: Mapping[str, Any]) -> None:
         counts = table(event, "usage")
@@ -96,6 +104,9 @@ class CodexEvents(EventStream):
         kind, item = event.get("type"), table(event, "item")
         if kind == "thread.started":
             self.about["session"] = word(event, "thread_id")
+            self._enter(THINKING)
+        elif kind == "item.started" and item.get("type") in self._TOOLS:
+            self._enter(TOOL, item.get("type"))
         elif kind == "item.completed" and item.get("type") == "agent_message":
             self._say(item.get("text"))
             self._say("\n")
@@ -105,6 +116,7 @@ class CodexEvents(EventStream):
             self._use_tool(item.get("type"), item.get("command") or item.get("changes") or item.get("tool"))
             if item.get("status") in ("failed", "declined"):
                 self._fail_tool(item.get("aggregated_output") or item.get("error") or item.get("status"))
+            self._enter(THINKING)
         elif kind == "error":
             self._error = one_line(event.get("message"))
             self._show(self._error)
@@ -121,21 +133,22 @@ class CodexEvents(EventStream):
 class OpencodeEvents(EventStream):
     """opencode's `run --format json`: https://opencode.ai/docs/cli/. No event says that it is done."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        """See `Output`."""
-        super().__init__(tell)
-        self._cut_answers = 0
+    _cut_answers = 0
 
     def _hear(self, event: Mapping[str, Any]) -> None:
         kind, part = event.get("type"), table(event, "part")
         self.about["session"] = word(event, "sessionID") or self.about["session"]
-        if kind == "text":
+        if kind == "step_start":
+            self._enter(THINKING)
+        elif kind == "text":
             self._say(part.get("text"))
         elif kind == "tool_use":
             state = table(part, "state")
             self._use_tool(part.get("tool"), state.get("input"))
             if state.get("status") == "error":
                 self._fail_tool(state.get("error"))
+            # It tells of a tool when the tool has ended.
+            self._enter(THINKING)
         elif kind == "step_finish":
             self._hear_step(part)
         elif kind == "error":
@@ -151,7 +164,9 @@ class OpencodeEvents(EventStream):
         self._cost(part.get("cost"))
         # The last step counts: one that calls tools is followed by another.
         reason = part.get("reason")
-        self._is_ended = reason == "stop"
+        self._is_ended = False
+        if reason == "stop":
+            self._end()
         if reason not in ("stop", "tool-calls"):
             self._error = "The model's answer ended with the reason %r." % one_line(reason)
             self._cut_answers += 1

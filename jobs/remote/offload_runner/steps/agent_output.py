@@ -6,6 +6,7 @@ import json
 from typing import Any, Callable, Dict, List, Mapping
 
 from jobs.remote.offload_runner.git.command import shown
+from jobs.remote.offload_runner.protocol import AGENT_DONE, AGENT_FAILED, THINKING, TOOL
 
 _STREAM_BYTES = 64 * 1024 * 1024
 _TEXT_BYTES = 4 * 1024 * 1024
@@ -14,8 +15,18 @@ _MOST_OTHER_LINES = 10_000
 _SHOWN = 200
 _MESSAGE = 1000
 _MOST_SHOWN = 500
+_EVIDENCE = 500
 _MOST_TOKENS = 1_000_000_000
 _MOST_DOLLARS = 1_000_000
+
+
+# Takes what the agent does now: one of `protocol.AGENT_STATES`, a detail (which tool), and the event that
+# tells so.
+Report = Callable[[str, str, str], None]
+
+
+def _ignore(state: str, detail: str, evidence: str) -> None:
+    pass
 
 
 class Output:
@@ -27,12 +38,13 @@ class Output:
 
     most = _TEXT_BYTES
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        """`tell` takes lines for the task's log."""
+    def __init__(self, tell: Callable[[str], None], report: Report = _ignore) -> None:
+        """`tell` takes lines for the task's log; `report`: see `Report`."""
         self.problem = ""
         self.about: Dict[str, Any] = {}
         self.is_over = False
         self._tell = tell
+        self._report = report
         self._data = bytearray()
         self._size = 0
 
@@ -71,9 +83,9 @@ class EventStream(Output):
 
     most = _STREAM_BYTES
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
+    def __init__(self, tell: Callable[[str], None], report: Report = _ignore) -> None:
         """See `Output`."""
-        super().__init__(tell)
+        super().__init__(tell, report)
         self.about = {"session": None, "model": None, "tool_calls": 0, "tokens": None, "cost": None}
         self._said: List[str] = []
         self._said_size = 0
@@ -81,6 +93,8 @@ class EventStream(Output):
         self._is_ended = False
         self._shown = 0
         self._others = 0
+        self._state = ("", "")
+        self._line = b""
 
     @property
     def text(self) -> str:
@@ -111,6 +125,7 @@ class EventStream(Output):
             event = json.loads(line)
         except (ValueError, RecursionError):
             event = None
+        self._line = line[:_EVIDENCE]
         if isinstance(event, dict):
             self._hear(event)
         elif line.strip():
@@ -122,6 +137,7 @@ class EventStream(Output):
     def _say(self, text: Any) -> None:
         if not isinstance(text, str):
             return
+        self._enter(THINKING)
         self._said.append(text)
         self._said_size += len(text)
         if self._said_size > _TEXT_BYTES:
@@ -129,10 +145,19 @@ class EventStream(Output):
 
     def _use_tool(self, name: Any, parameters: Any) -> None:
         self.about["tool_calls"] += 1
+        self._enter(TOOL, name)
         self._show("%s %s" % (name, json.dumps(parameters, ensure_ascii=False)))
 
     def _fail_tool(self, why: Any) -> None:
         self._show("That failed: %s" % one_line(why))
+        self._enter(THINKING)
+
+    def _enter(self, state: str, detail: Any = "") -> None:
+        """Report what the agent does, when that is new."""
+        new = (state, one_line(detail, _SHOWN))
+        if new != self._state:
+            self._state = new
+            self._report(*new, one_line(self._line.decode("utf-8", "replace"), _EVIDENCE))
 
     def _count(self, tokens_in: Any, tokens_out: Any, cached: Any) -> None:
         """Add tokens to those that were counted."""
@@ -152,6 +177,7 @@ class EventStream(Output):
     def _end(self, problem: str = "") -> None:
         self._is_ended = True
         self.problem = self.problem or problem
+        self._enter(AGENT_FAILED if self.problem else AGENT_DONE, self.problem)
 
     def _show(self, text: str) -> None:
         self._shown += 1

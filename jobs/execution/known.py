@@ -1,0 +1,113 @@
+"""What is known of a job's state, of its attention and of its agent, and from where."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from asgiref.sync import sync_to_async
+
+from jobs.models import Job, JobEvent
+from jobs.remote.offload_runner import protocol
+from jobs.states import Attention, JobState, TaskState
+
+NOT_STARTED = "not_started"
+STARTING = "starting"
+UNKNOWN = "unknown"
+_EVIDENCE = 500
+# What the state of its task says of an agent that is not at work; of one at work its events say more.
+_OF_TASK = {
+    TaskState.PENDING: NOT_STARTED,
+    TaskState.SUCCEEDED: protocol.AGENT_DONE,
+    TaskState.FAILED: protocol.AGENT_FAILED,
+}
+
+
+@dataclass(frozen=True)
+class Known:
+    """One thing that is known of a job. `source`: from where; `evidence`: the event that says so, as it is.
+
+    `detail`: more about it (which tool); `since`: when that began; `until`: when it ends, if that is known.
+    """
+
+    value: str
+    source: str
+    since: datetime | None = None
+    detail: str = ""
+    evidence: str = ""
+    until: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Account:
+    """What is known of a job. `no_input`: why nothing can be typed to its agent, empty: it can."""
+
+    state: Known
+    attention: Known | None = None
+    agent: Known | None = None
+    no_input: str = "It has no agent."
+
+
+@sync_to_async
+def read_account(job: Job) -> Account:
+    """Return what is known of a job: from its row, and from its newest event of each kind."""
+    event = _newest(job.id)
+    source = f"the journal on {job.worker} (event {job.journal_seq})" if event else "the database"
+    state = Known(job.state, source, event.at if event else None, job.reason_text, _evidence(event))
+    attention, agent = _attention(job), _agent(job)
+    if agent is None:
+        return Account(state, attention)
+    return Account(state, attention, agent, "Its agent runs without a terminal and takes no input.")
+
+
+def _attention(job: Job) -> Known | None:
+    if not job.attention:
+        return None
+    is_limit = job.attention == Attention.LIMIT
+    event = _newest(job.id, protocol.MODEL_LIMIT if is_limit else protocol.ATTENTION)
+    source = "the gateway to its model" if is_limit else "the journal"
+    since = event.at if event else None
+    return Known(job.attention, source, since, evidence=_evidence(event), until=job.attention_until)
+
+
+def _agent(job: Job) -> Known | None:
+    task = next((task for task in job.tasks if task.get("role") == "agent"), None)
+    if task is None:
+        return None
+    if task["state"] != TaskState.RUNNING:
+        event = _newest(job.id, protocol.TASK_FINISHED, task["id"])
+        value = str(_OF_TASK.get(task["state"], task["state"]))
+        return Known(value, "its task", event.at if event else None, task["reason"], _evidence(event))
+    if job.state != JobState.RUNNING:
+        return Known(UNKNOWN, "the state of the job", detail=f"the job is {job.state}")
+    if job.attention == Attention.LIMIT:
+        return _attention(job)
+    started = _newest(job.id, protocol.TASK_STARTED, task["id"])
+    said = _newest(job.id, protocol.AGENT_STATE, task["id"], after=started.id if started else 0)
+    if said is None:
+        return Known(STARTING, "its process", started.at if started else None, "", _evidence(started))
+    told = {name: str(said.data.get(name) or "") for name in ("state", "detail", "since", "evidence")}
+    since = _moment(told["since"]) or said.at
+    return Known(told["state"], "its events", since, told["detail"], told["evidence"])
+
+
+def _newest(job_id: int, kind: str = "", task: str = "", after: int = 0) -> JobEvent | None:
+    events = JobEvent.objects.filter(job_id=job_id, id__gt=after)
+    events = events.filter(kind=kind) if kind else events.filter(seq__isnull=False)
+    events = events.filter(data__task=task) if task else events
+    return events.order_by("-id").first()
+
+
+def _evidence(event: JobEvent | None) -> str:
+    if event is None:
+        return ""
+    return json.dumps({"kind": event.kind, **event.data}, ensure_ascii=False)[:_EVIDENCE]
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found.astimezone(UTC) if found.tzinfo else None
