@@ -12,10 +12,9 @@ from pydantic import Field
 from jobs import outbox
 from jobs.api.access import caller_of, needs
 from jobs.api.answers import DraftAnswer, DraftsAnswer, Id, PreviewAnswer
-from jobs.errors import Refused
 from jobs.operations import read_job
 from jobs.serializers import SCHEMA, draft_json, preview_json
-from jobs.states import DraftState, Scope
+from jobs.states import Scope
 
 router = Router(tags=["outbox"])
 READ = needs(Scope.READ)
@@ -76,15 +75,5 @@ async def drop(request: HttpRequest, number: Id) -> DraftAnswer:
 @router.post("/{int:number}/send", auth=SEND, response={200: DraftAnswer}, summary="Send a draft")
 async def send(request: HttpRequest, number: Id, body: SendBody) -> DraftAnswer:
     """Post a draft, once, as the preview with this digest showed it; after a person said yes to that."""
-    draft = await outbox.get_draft(str(number))
-    if draft.state == DraftState.SENDING and await outbox.find_posted(draft):
-        return await _answer(number)
-    draft = await outbox.get_draft(str(number))
-    shown = await outbox.prepare_review(draft)
-    if shown.digest != body.digest:
-        raise Refused(
-            f"Draft {number} would appear differently than shown.",
-            hint="Get its preview again, and show it to the person who decides.",
-        )
-    await outbox.send_draft(draft, shown)
+    await outbox.send_shown(number, body.digest)
     return await _answer(number)

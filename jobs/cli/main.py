@@ -22,7 +22,7 @@ from jobs.errors import OffloadError, UsageError
 
 EXIT_UNEXPECTED = 1
 EXIT_INTERRUPTED = 130
-_WITHOUT_DJANGO = ("help", "version", "completion")
+_WITHOUT_DJANGO = ("help", "version", "completion", "skill")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -275,6 +275,20 @@ OFFLOAD: Mapping[str, Verb] = {
         django=True,
         remote="local",
     ),
+    "mcp": Verb(
+        "",
+        "Run an MCP server on standard input and output, for your own coding agent.",
+        details="The agent's program starts it; docs/mcp.md has its configuration. It needs the package mcp: "
+        "pip install 'offload[mcp]'.",
+        example="  gemini mcp add offload {offload} mcp",
+        remote="works",
+    ),
+    "skill": Verb(
+        "[DIRECTORY]",
+        "Print the skill that tells a coding agent how to use Offload, or write it to DIRECTORY/offload.",
+        example="  {offload} skill ~/.gemini/skills",
+        remote="local",
+    ),
     "completion": Verb(
         "bash|zsh|fish",
         "Print a script that completes verbs, actions, targets and workers in your shell.",

@@ -10,10 +10,21 @@ from typing import TYPE_CHECKING
 from jobs import operations, serializers
 from jobs.errors import OffloadError
 from jobs.models import Job, PullRequest
+from jobs.states import JobState, Reason
 
 if TYPE_CHECKING:
     from jobs.execution import Removal
-    from jobs.operations import JobFilter, JobStatus, Progress
+    from jobs.operations import JobFilter, JobStatus, NewJob, Progress
+    from jobs.serializers import DraftJson, PreviewJson
+
+UNSTARTED = (JobState.QUEUED, JobState.PREPARING)
+
+
+def may_resume(job: Job) -> bool:
+    """Return whether starting a job again goes on with it: it was interrupted, cancelled or not prepared."""
+    unprepared = job.state == JobState.FAILED and job.reason == Reason.PREPARE_FAILED
+    return unprepared or job.state in (JobState.CANCELLED, JobState.INTERRUPTED)
+
 
 # `jobs.execution` loads the transports, which a list of jobs does not need.
 
@@ -95,6 +106,44 @@ class Here:
         from jobs import execution
 
         return await execution.remove(job_id, force=force, actor=actor)
+
+    async def find(self, text: str, action: str, repository: str) -> Job:
+        """Return the one job that is meant, as just observed. Raises `NotFound`, `UsageError`."""
+        job = await operations.find_named_job(text, action, repository)
+        return await self.refresh(job.id) if job.is_active and job.worktree else job
+
+    async def start(self, new: NewJob, actor: str) -> Job:
+        """Submit a job, or find the equal one, and launch it unless it runs or has ended with a result."""
+        from jobs import execution
+
+        job, created = await operations.submit_job(new, actor)
+        if not created and may_resume(job):
+            await execution.resume(job.id, actor)
+            job = await self.load(job.id)
+        return await execution.launch(job.id) if job.state in UNSTARTED else job
+
+    async def read_assessment(self, job_id: int) -> str:
+        """Return the text that explains a job's verdict; empty when there is none."""
+        return (await self.load(job_id)).assessment
+
+    async def list_drafts(self) -> list[DraftJson]:
+        """Return the drafts that were neither sent nor dropped."""
+        from jobs import outbox
+
+        return [serializers.draft_json(draft) for draft in await outbox.list_drafts()]
+
+    async def preview_draft(self, number: int) -> tuple[DraftJson, PreviewJson]:
+        """Return a draft, and the review exactly as it would appear now."""
+        from jobs import outbox
+
+        draft = await outbox.get_draft(str(number))
+        return serializers.draft_json(draft), serializers.preview_json(await outbox.prepare_review(draft))
+
+    async def send_draft(self, number: int, digest: str) -> DraftJson:
+        """Post a draft, once, as the preview with this digest showed it, after a person's yes."""
+        from jobs import outbox
+
+        return serializers.draft_json(await outbox.send_shown(number, digest))
 
     def commands_for(self, job: Job) -> dict[str, str]:
         """Return the shell commands to attach, print logs and remove the job, and to attach by tmux alone."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.client import json_of
 from jobs.client.connection import Connection, check_url
+from jobs.client.here import may_resume
 from jobs.client.received import (
     read_account_json,
     read_cost_json,
@@ -19,12 +20,12 @@ from jobs.client.received import (
     read_pull_json,
 )
 from jobs.client.tokens import read_token
-from jobs.errors import ConnectFailed, ConnectionLost, Refused, TimedOut, TooLarge
+from jobs.errors import ConnectFailed, ConnectionLost, NotFound, Refused, TimedOut, TooLarge
 from jobs.forges.target import normalise_url, parse_target
 from jobs.invocation import command
 from jobs.models import Job, PullRequest
 from jobs.operations import JobFilter, JobStatus, NewJob, Progress
-from jobs.serializers import shown_target
+from jobs.serializers import DraftJson, PreviewJson, shown_target
 
 if TYPE_CHECKING:
     from jobs.execution import Removal
@@ -221,6 +222,42 @@ class Remote:
     async def resume(self, job_id: int) -> Job:
         """Queue a job again that was interrupted, cancelled or failed."""
         return await self._job("POST", "/jobs/{job_id}/resume", job_id=job_id)
+
+    async def find(self, text: str, action: str, repository: str) -> Job:
+        """Return the one job that is meant. Raises `NotFound`, or `UsageError` with choices."""
+        params = {"target": text, "action": action, "repository": repository}
+        return await self._job("GET", "/jobs/find", params=params)
+
+    async def start(self, new: NewJob, actor: str) -> Job:
+        """Submit a job, or find the equal one, and queue it again if it was interrupted or cancelled."""
+        job, created = await self.submit(new)
+        return await self.resume(job.id) if not created and may_resume(job) else job
+
+    async def read_assessment(self, job_id: int) -> str:
+        """Return the text that explains a job's verdict; empty when there is none."""
+        try:
+            answer = await self._connection.call("GET", "/jobs/{job_id}/assessment", job_id=job_id)
+        except NotFound:
+            return ""
+        return answer.content.decode(errors="replace")
+
+    async def list_drafts(self) -> list[DraftJson]:
+        """Return the drafts that were neither sent nor dropped."""
+        found: list[DraftJson] = (await self._connection.get_json("/outbox"))["drafts"]
+        return found
+
+    async def preview_draft(self, number: int) -> tuple[DraftJson, PreviewJson]:
+        """Return a draft, and the review exactly as it would appear now."""
+        draft = (await self._connection.get_json("/outbox/{number}/preview", number=number))["draft"]
+        return draft, draft.pop("preview")
+
+    async def send_draft(self, number: int, digest: str) -> DraftJson:
+        """Post a draft, once, as the preview with this digest showed it, after a person's yes."""
+        answer = await self._connection.call(
+            "POST", "/outbox/{number}/send", number=number, body={"digest": digest}
+        )
+        sent: DraftJson = self._connection.read(answer)["draft"]
+        return sent
 
     def page_of(self, job: Job) -> str:
         """Return the address of a job's page."""

@@ -34,6 +34,8 @@ VERBS = frozenset(
         "fleet",
         "serve",
         "completion",
+        "mcp",
+        "skill",
         "help",
         "version",
     }

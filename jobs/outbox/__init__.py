@@ -5,7 +5,7 @@ A draft is posted by `send_draft` and by nothing else; an interface calls it aft
 
 from jobs.outbox.drafts import drop_draft, edit_draft, get_draft, list_drafts, make_review
 from jobs.outbox.placing import PlacedReview
-from jobs.outbox.sending import find_posted, prepare_review, send_draft
+from jobs.outbox.sending import find_posted, prepare_review, send_draft, send_shown
 
 __all__ = [
     "PlacedReview",
@@ -17,4 +17,5 @@ __all__ = [
     "make_review",
     "prepare_review",
     "send_draft",
+    "send_shown",
 ]

@@ -104,3 +104,21 @@ async def _prepare(client: ForgeClient, slug: str, draft: Draft) -> tuple[Pull, 
     if not placed.body and not placed.comments:
         raise Refused(f"Draft {draft.id} has nothing to post.", hint="Edit it, or drop it.")
     return pull, placed
+
+
+async def send_shown(number: int, digest: str) -> Draft:
+    """Post a draft, once, as the preview with this digest showed it; return its row.
+
+    Raises `Refused` when it would appear differently by now, otherwise as `send_draft`.
+    """
+    draft = await drafts.get_draft(str(number))
+    if draft.state != DraftState.SENDING or not await find_posted(draft):
+        draft = await drafts.get_draft(str(number))
+        shown = await prepare_review(draft)
+        if shown.digest != digest:
+            raise Refused(
+                f"Draft {number} would appear differently than shown.",
+                hint="Get its preview again, and show it to the person who decides.",
+            )
+        await send_draft(draft, shown)
+    return await drafts.get_draft(str(number))
