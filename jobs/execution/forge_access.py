@@ -20,7 +20,12 @@ from jobs.forges.base import host, repository_path
 from jobs.forges.pulls import ForgeClient
 from jobs.models import Repository
 
-GH_SECONDS = 10.0
+PROGRAM_SECONDS = 10.0
+# The program of a forge that tells the token of a host, which is its last word.
+_PROGRAMS = {
+    "github": ("gh", "auth", "token", "--hostname"),
+    "gitlab": ("glab", "config", "get", "token", "--host"),
+}
 MOST_ANSWERS = 500
 
 
@@ -32,7 +37,7 @@ async def open_forge(repository: Repository) -> AsyncIterator[tuple[ForgeClient,
     """
     name = host(repository.url)
     forge = registry.get(repository.forge)
-    token = await _token(name, forge.token_name(f"https://{name}")) if registry.has_client(forge.kind) else ""
+    token = (await read_token(forge.kind, name))[0] if registry.has_client(forge.kind) else ""
     api = registry.api_of(forge.kind, name, settings.OFFLOAD.forge_apis, token)
     client = registry.open_client(forge.kind, api, _Answers(settings.OFFLOAD.home / "forge-answers", token))
     try:
@@ -41,27 +46,35 @@ async def open_forge(repository: Repository) -> AsyncIterator[tuple[ForgeClient,
         await client.aclose()
 
 
-async def _token(name: str, secret: str) -> str:
-    """Return the token of exactly this host: environment, kept secret, then `gh auth token`; else nothing."""
+async def read_token(kind: str, name: str) -> tuple[str, str]:
+    """Return the token of exactly this host, and where it is from; both empty without one.
+
+    The environment or the kept secret counts first, then the forge's own program.
+    """
+    secret = registry.get(kind).token_name(f"https://{name}")
     if secret and (kept := await asyncio.to_thread(store().get, secret)):
-        return kept
+        return kept, secret
+    words = _PROGRAMS.get(kind)
+    if words is None:
+        return "", ""
     try:
         process = await asyncio.create_subprocess_exec(
-            "gh", "auth", "token", "--hostname", name,
+            *words, name,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
     except OSError:
-        return ""
+        return "", ""
     try:
-        async with asyncio.timeout(GH_SECONDS):
+        async with asyncio.timeout(PROGRAM_SECONDS):
             output, _ = await process.communicate()
     except TimeoutError:
         process.kill()
         await process.wait()
-        return ""
-    return output.decode(errors="replace").strip() if process.returncode == 0 else ""
+        return "", ""
+    token = output.decode(errors="replace").strip() if process.returncode == 0 else ""
+    return (token, f"`{' '.join(words[:-1])}`") if token else ("", "")
 
 
 class _Answers(MutableMapping[str, Any]):

@@ -179,9 +179,14 @@ def what_blocks(row: PullRequest) -> list[str]:
 
 def what_is_unknown(row: PullRequest) -> list[str]:
     """Return what the forge did not tell although it can be in the way of merging, as sentences."""
-    if row.details_at is None or row.threads is not None:
+    if row.details_at is None:
         return []
-    return ["Threads, reviews and branch rules were not read: the forge tells them with a token only."]
+    parts = {"threads": row.threads, "reviews": row.reviews, "branch rules": row.rules}
+    missing = [name for name, known in parts.items() if known is None]
+    if not missing:
+        return []
+    told = " and ".join(filter(None, [", ".join(missing[:-1]), missing[-1]])).capitalize()
+    return [f"{told} were not read: the forge tells them only to a token that may see them."]
 
 
 def checks_of(row: PullRequest) -> list[Check]:

@@ -177,6 +177,9 @@ class ForgeClient(Protocol):
     def limit(self) -> Limit | None:
         """What the token has left, as the last answer said; None when it said nothing."""
 
+    async def read_limit(self, slug: str) -> Limit | None:
+        """Ask for what is left, with a request that costs least; None when the forge says nothing of it."""
+
     async def list_open(self, slug: str) -> list[Pull]:
         """Return all open pull requests, the last changed first, without details."""
 
@@ -207,6 +210,12 @@ class ForgeClient(Protocol):
 def cut(value: Any, longest: int = LONGEST_TITLE) -> str:
     """Return a text of the forge, cut to `longest` characters; an empty one for anything else."""
     return value.replace("\x00", "")[:longest] if isinstance(value, str) else ""
+
+
+def web_address(value: Any) -> str:
+    """Return an address that a page may link to; empty for any other scheme."""
+    text = cut(value, 1000)
+    return text if text.startswith(("https://", "http://")) else ""
 
 
 @dataclass

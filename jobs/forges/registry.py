@@ -57,23 +57,28 @@ def api_of(kind: str, host: str, addresses: Sequence[str], token: str) -> Api:
         return Api(host, given[host], f"{given[host].removesuffix('/v3')}/graphql", token)
     if host == "github.com":
         return Api(host, "https://api.github.com", "https://api.github.com/graphql", token)
+    if kind == "gitlab":
+        return Api(host, f"https://{host}/api/v4", "", token)
     return Api(host, f"https://{host}/api/v3", f"https://{host}/api/graphql", token)
 
 
 def has_client(kind: str) -> bool:
-    """Tell whether pull requests of this kind of forge can be read and written through its API."""
-    return kind == "github"
+    """Tell whether pull requests of this kind of forge can be read through its API."""
+    return kind in ("github", "gitlab")
 
 
 def open_client(kind: str, api: Api, cache: MutableMapping[str, Any] | None = None) -> ForgeClient:
     """Return a client. `cache`: keeps answers with their ETags. Raises `NotConfigured` without a client."""
     if not has_client(kind):
         raise NotConfigured(
-            f"Pull requests of {api.host} cannot be listed or posted to: it is not a GitHub.",
+            f"Pull requests of {api.host} cannot be listed or posted to: it is no GitHub and no GitLab.",
             hint="Reviews work as before: name the number or the branch.",
         )
-    from jobs.forges.github.client import (
-        GitHubClient,  # loads an HTTP client, which most commands do not need
-    )
+    # Either loads an HTTP client, which most commands do not need.
+    if kind == "gitlab":
+        from jobs.forges.gitlab.client import GitLabClient
+
+        return GitLabClient(api, cache)
+    from jobs.forges.github.client import GitHubClient
 
     return GitHubClient(api, cache)

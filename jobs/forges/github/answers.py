@@ -21,6 +21,7 @@ from jobs.forges.pulls import (
     Rules,
     Thread,
     cut,
+    web_address,
 )
 
 _MERGEABLE: Mapping[str, Mergeable] = {"MERGEABLE": "yes", "CONFLICTING": "no"}
@@ -43,7 +44,7 @@ def read_listed(item: Mapping[str, Any]) -> Pull:
         author=cut((item.get("user") or {}).get("login"), 100),
         state="merged" if merged else cut(item.get("state"), 16),
         draft=bool(item.get("draft")),
-        url=_web(item.get("html_url")),
+        url=web_address(item.get("html_url")),
         base_ref=cut(item["base"]["ref"], 255),
         head_ref=cut(head.get("ref"), 255),
         head_repository=cut(repository.get("full_name"), 300),
@@ -88,7 +89,7 @@ def read_pull(node: Mapping[str, Any], checks: Sequence[Check], threads: Sequenc
         author=_login(node),
         state=cut(node["state"], 16).lower(),
         draft=bool(node["isDraft"]),
-        url=_web(node["url"]),
+        url=web_address(node["url"]),
         base_ref=cut(node["baseRefName"], 255),
         head_ref=cut(node["headRefName"], 255),
         head_repository=cut((node["headRepository"] or {}).get("nameWithOwner"), 300),
@@ -153,7 +154,12 @@ def read_threads(node: Mapping[str, Any]) -> tuple[list[Thread], str]:
     found = []
     for item in threads["nodes"]:
         comments = tuple(
-            Comment(_login(one), cut(one["body"], LONGEST_BODY), _web(one["url"]), cut(one["createdAt"], 40))
+            Comment(
+                _login(one),
+                cut(one["body"], LONGEST_BODY),
+                web_address(one["url"]),
+                cut(one["createdAt"], 40),
+            )
             for one in item["comments"]["nodes"]
         )
         found.append(
@@ -208,7 +214,7 @@ def _check(
         name=cut(name, 200),
         outcome=_OUTCOMES.get(str(conclusion).upper(), "failure") if ended else "pending",
         required=required,
-        url=_web(url),
+        url=web_address(url),
         said=cut(conclusion if ended else status, 40).lower(),
         workflow=cut(workflow, 200),
         # A check run of Actions has the number of its job, which alone has a log in the API.
@@ -258,9 +264,3 @@ def _login(node: Mapping[str, Any]) -> str:
 
 def _next(page: Mapping[str, Any]) -> str:
     return str(page["endCursor"] or "") if page["hasNextPage"] else ""
-
-
-def _web(value: Any) -> str:
-    """Return an address that a page may link to; empty for any other scheme."""
-    text = cut(value, 1000)
-    return text if text.startswith(("https://", "http://")) else ""

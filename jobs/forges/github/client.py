@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, MutableMapping, Sequence
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -17,10 +16,10 @@ import gidgethub
 import gidgethub.abc
 import httpx
 
-from jobs.errors import ForgeLimited, ForgeUnreachable, NotConfigured, NotFound, OffloadError, Refused
+from jobs.errors import ForgeUnreachable, NotConfigured, NotFound, OffloadError, Refused
 from jobs.forges.ci_log import CiLog
 from jobs.forges.github import answers, queries
-from jobs.forges.http import LOOPBACK, read_tail
+from jobs.forges.http import LOOPBACK, MOST_BYTES, Limits, get_file, limited, read_body
 from jobs.forges.pulls import (
     MOST_CHECKS,
     MOST_THREADS,
@@ -37,11 +36,9 @@ from jobs.forges.pulls import (
 
 ACCEPT = "application/vnd.github+json"
 SECONDS = 20.0
-MOST_BYTES = 32 * 1024 * 1024
 PAGE = 100
 MOST_PAGES = 10  # requests that one refresh of a list may cost
-# What each token has left, for every client of this process; by API address and token.
-_limits: dict[tuple[str, str], Limit] = {}
+_limits = Limits()
 
 
 class GitHubClient:
@@ -59,6 +56,11 @@ class GitHubClient:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._gh.client.aclose()
+
+    async def read_limit(self, slug: str) -> Limit | None:
+        """Return what is left now; asking does not count."""
+        await self._get_page("/rate_limit", "Reading the rate limit")
+        return self.limit
 
     async def list_open(self, slug: str) -> list[Pull]:
         """Return all open pull requests; at most `MOST_PAGES` requests."""
@@ -220,61 +222,47 @@ class _Requests(gidgethub.abc.GitHubAPI):
     def __init__(self, api: Api, cache: MutableMapping[str, Any] | None) -> None:
         super().__init__("offload", oauth_token=api.token or None, cache=cache, base_url=api.rest)
         self._origins = {_origin(api.rest), _origin(api.graphql)}
-        self._key = (api.rest, api.token)
+        self._api = api
         # A proxy of the environment cannot reach a forge on this computer.
         here = urlsplit(api.rest).hostname in LOOPBACK
         self.client = httpx.AsyncClient(timeout=SECONDS, trust_env=not here)
 
     @property
     def limit(self) -> Limit | None:
-        return _limits.get(self._key)
+        return _limits.get(self._api)
 
     async def get_page(self, url: str) -> tuple[Any, str | None]:
         data, more, _ = await self._make_request("GET", url, {}, b"", ACCEPT)
         return data, more
 
     async def get_text(self, url: str) -> tuple[str, bool]:
-        """Return a file that the API redirects to, at most its last `MOST_LOG` bytes; and whether it is cut.
-
-        The file is on another server, which gets neither the token nor a cookie.
-        """
-        status, headers, body = await self._request(
-            "GET", f"{self._key[0]}{url}", {"accept": ACCEPT, "authorization": f"token {self._key[1]}"}
-        )
-        if status not in (301, 302, 303, 307, 308):
-            raise gidgethub.HTTPException(HTTPStatus(status), cut(body.decode("utf-8", "replace"), 300))
-        target = str(headers.get("location") or "")
-        is_here = {urlsplit(target).hostname, urlsplit(self._key[0]).hostname} <= set(LOOPBACK)
-        if urlsplit(target).scheme != "https" and not is_here:
-            raise ForgeUnreachable(f"{urlsplit(self._key[0]).netloc} named a log that is not at https.")
-        async with self.client.stream("GET", target, headers={"user-agent": "offload"}) as response:
-            if response.status_code != HTTPStatus.OK:
-                raise gidgethub.HTTPException(HTTPStatus(response.status_code))
-            return await read_tail(response)
+        """Return the last `MOST_LOG` bytes of a file that the API redirects to, and whether it has more."""
+        self._check_limit(self._api.host)
+        headers = {"user-agent": "offload", "accept": ACCEPT, "authorization": f"token {self._api.token}"}
+        status, text, is_cut = await get_file(self.client, f"{self._api.rest}{url}", headers, self._api.rest)
+        if status != HTTPStatus.OK:
+            raise gidgethub.HTTPException(HTTPStatus(status), cut(text, 300))
+        return text, is_cut
 
     async def _request(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes = b""
     ) -> tuple[int, Mapping[str, str], bytes]:
         if _origin(url) not in self._origins:
             # Addresses of further pages come from the forge; the token must not follow one elsewhere.
-            raise ForgeUnreachable(f"{urlsplit(self._key[0]).netloc} named a page on {urlsplit(url).netloc}.")
-        limit = self.limit
-        if limit is not None and limit.remaining <= 0 and limit.resets_at > time.time():
-            raise _limited(urlsplit(url).netloc, limit.resets_at)
+            raise ForgeUnreachable(f"{self._api.host} named a page on {urlsplit(url).netloc}.")
+        self._check_limit(urlsplit(url).netloc)
         sent = {name: value for name, value in headers.items() if name != "content-length"}
         async with self.client.stream(method, url, headers=sent, content=body) as response:
-            chunks, size = [], 0
-            async for chunk in response.aiter_bytes():
-                size += len(chunk)
-                if size > MOST_BYTES:
-                    raise ForgeUnreachable(
-                        f"{urlsplit(url).netloc} answered with more than {MOST_BYTES} bytes."
-                    )
-                chunks.append(chunk)
+            content = await read_body(response)
         # GraphQL is counted apart from REST, in points.
         if response.headers.get("x-ratelimit-resource", "core") == "core":
-            _note_limit(self._key, response.headers)
-        return response.status_code, response.headers, b"".join(chunks)
+            _limits.note(self._api, response.headers, "x-ratelimit")
+        return response.status_code, response.headers, content
+
+    def _check_limit(self, host: str) -> None:
+        limit = self.limit
+        if limit is not None and limit.remaining <= 0:
+            raise limited(host, limit.resets_at)
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -299,12 +287,12 @@ def _translate(api: Api, what: str, error: Exception) -> OffloadError:
     status = int(getattr(error, "status_code", 0) or 0)
     headers = getattr(error, "headers", None) or {}
     if isinstance(error, gidgethub.RateLimitExceeded):
-        return _limited(api.host, error.rate_limit.reset_datetime.timestamp())
+        return limited(api.host, error.rate_limit.reset_datetime.timestamp())
     if isinstance(error, gidgethub.QueryError) and "rate limit" in said.lower():
-        return _limited(api.host, time.time() + 60)
+        return limited(api.host, time.time() + 60)
     if status in (403, 429) and (headers.get("retry-after") or "rate limit" in said.lower()):
         after = str(headers.get("retry-after") or "60")
-        return _limited(api.host, time.time() + (int(after) if after.isdecimal() else 60))
+        return limited(api.host, time.time() + (int(after) if after.isdecimal() else 60))
     if status == 401 or isinstance(error, gidgethub.GraphQLAuthorizationFailure):
         return NotConfigured(
             f"{what} failed: {api.host} refused the token ({said}).",
@@ -325,25 +313,6 @@ def _translate(api: Api, what: str, error: Exception) -> OffloadError:
         f"{what} failed: {api.host} did not answer as it must ({said or type(error).__name__}).",
         hint="Try again; see the forge's status page.",
     )
-
-
-def _limited(host: str, resets_at: float) -> ForgeLimited:
-    at = datetime.fromtimestamp(resets_at, UTC).strftime("%H:%M:%S UTC")
-    return ForgeLimited(
-        f"{host} accepts no further request until {at}: its rate limit is used up.",
-        hint="Lists show what is known until then. With a token the limit is 5000 requests an hour.",
-    )
-
-
-def _note_limit(key: tuple[str, str], headers: Mapping[str, str]) -> None:
-    try:
-        _limits[key] = Limit(
-            int(headers["x-ratelimit-limit"]),
-            int(headers["x-ratelimit-remaining"]),
-            float(headers["x-ratelimit-reset"]),
-        )
-    except (KeyError, ValueError):
-        pass  # Enterprise servers can have no limit
 
 
 def _origin(url: str) -> tuple[str, str]:

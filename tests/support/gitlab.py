@@ -1,0 +1,185 @@
+"""A strict GitLab on loopback: the part of REST v4 that the client uses, for one public project, acme/shop.
+
+It refuses parameters that it does not know, pages, answers 304 to a known ETag, counts requests against a
+limit, tells approvals and reviewers to members only, and can lie about mergeability for a while.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+TOKEN = "glpat-a-token-that-only-the-fake-knows"
+SHA = "1" * 40
+BASE = "2" * 40
+PATCH = "@@ -1,2 +1,3 @@\n one\n+two\n three"
+PROJECT_ID = 7
+PAGES = {"per_page", "page"}
+LISTED = PAGES | {"state", "order_by", "sort"}
+
+
+class GitLab(ThreadingHTTPServer):
+    """Change `merges`, `project`, `traces` and the faults from a test."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.merges: dict[int, dict[str, Any]] = {}
+        self.traces: dict[int, bytes] = {}
+        self.project = {
+            "id": PROJECT_ID, "path_with_namespace": "acme/shop", "merge_method": "merge",
+            "only_allow_merge_if_pipeline_succeeds": True,
+            "only_allow_merge_if_all_discussions_are_resolved": True,
+        }  # fmt: skip
+        self.requests: list[tuple[str, str, int]] = []
+        self.limit = 5000
+        self.used = 0
+        self.unknown_mergeability = 0  # so many answers say `checking`
+        self.garbage = False  # every answer is a page of a proxy
+        self.elsewhere = ""  # the origin of further pages, when it is not this one
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/api/v4"
+
+    def add(self, number: int, **values: Any) -> dict[str, Any]:
+        """Add an open merge request. Keys are GitLab's, and those of its parts, which start with `_`."""
+        merge = {
+            "id": 9000 + number, "iid": number, "title": f"Change {number}", "state": "opened",
+            "web_url": f"https://gitlab.test/acme/shop/-/merge_requests/{number}", "draft": False,
+            "author": {"username": "ada"}, "updated_at": "2026-11-27T10:00:00.000Z", "sha": SHA,
+            "target_branch": "main", "source_branch": f"topic-{number}", "labels": ["bug"],
+            "source_project_id": PROJECT_ID, "target_project_id": PROJECT_ID, "has_conflicts": False,
+            "detailed_merge_status": "mergeable", "allow_collaboration": True,
+            "diff_refs": {"base_sha": BASE, "head_sha": SHA, "start_sha": BASE},
+            "_discussions": [], "_issues": [7], "_approvals": {}, "_reviewers": [], "_jobs": [],
+            "_statuses": [], "_files": {"app.txt": PATCH},
+        } | values  # fmt: skip
+        self.merges[number] = merge
+        return merge
+
+
+@contextmanager
+def gitlab() -> Iterator[GitLab]:
+    """Serve an empty project."""
+    with GitLab() as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: GitLab
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        parts = urlsplit(self.path)
+        query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+        if self.server.garbage:
+            return self._answer(200, b"<html>Sign in to the network</html>")
+        given = self.headers.get("Authorization")
+        if given not in (None, f"Bearer {TOKEN}"):
+            return self._answer(401, {"message": "401 Unauthorized"})
+        if self.server.used >= self.server.limit:
+            return self._answer(429, b"Retry later", {"Retry-After": "60"})
+        # The path of a project is one word: its slash is escaped.
+        head, _, rest = parts.path.removeprefix("/api/v4/projects/").partition("/")
+        if not parts.path.startswith("/api/v4/projects/") or head not in ("acme%2Fshop", str(PROJECT_ID)):
+            return self._answer(404, {"message": "404 Project Not Found"})
+        found = self._find(rest.split("/") if rest else [], given is not None)
+        if found is None:
+            return self._answer(404, {"message": "404 Not found"})
+        data, allowed = found
+        if not set(query) <= allowed:
+            return self._answer(400, {"error": f"{sorted(set(query) - allowed)} is invalid"})
+        return self._page(data, query) if isinstance(data, list) else self._answer(200, data)
+
+    def _find(self, words: list[str], member: bool) -> tuple[Any, set[str]] | None:
+        """Return what a path of the project names, and the parameters that it takes."""
+        server = self.server
+        if words[:1] == ["merge_requests"] and len(words) > 1:
+            merge = server.merges.get(int(words[1]))
+            return self._of_merge(merge, words[2:], member) if merge else None
+        match words:
+            case []:
+                return server.project, set()
+            case ["merge_requests"]:
+                opened = [m for m in server.merges.values() if m["state"] == "opened"]
+                return [_shown(merge) for merge in opened], LISTED
+            case ["pipelines", number, "jobs"]:
+                return server.merges[int(number)]["_jobs"], PAGES
+            case ["repository", "commits", _, "statuses"]:
+                return [one for m in server.merges.values() for one in m["_statuses"]], PAGES
+            case ["jobs", number, "trace"] if int(number) in server.traces and member:
+                return server.traces[int(number)], set()
+        return None
+
+    def _of_merge(self, merge: dict[str, Any], words: list[str], member: bool) -> tuple[Any, set[str]] | None:
+        match words:
+            case []:
+                shown = _shown(merge)
+                if self.server.unknown_mergeability:
+                    self.server.unknown_mergeability -= 1
+                    shown["detailed_merge_status"] = "checking"
+                pipeline = {
+                    "id": merge["iid"], "sha": merge["sha"], "ref": "topic", "project_id": PROJECT_ID
+                }  # fmt: skip
+                return {"head_pipeline": pipeline if merge["_jobs"] else None} | shown, set()
+            case ["discussions"]:
+                return merge["_discussions"], PAGES
+            case ["closes_issues"]:
+                return [{"iid": number} for number in merge["_issues"]], PAGES
+            case ["diffs"]:
+                return [{"new_path": path, "diff": diff} for path, diff in merge["_files"].items()], PAGES
+            case ["approvals"] if member:
+                return {"approvals_required": 0, "approvals_left": 0, "approved_by": []} | merge[
+                    "_approvals"
+                ], set()
+            case ["reviewers"] if member:
+                return merge["_reviewers"], PAGES
+        return None
+
+    def _page(self, items: list[Any], query: dict[str, str]) -> None:
+        size, page = min(100, int(query.get("per_page", 20))), int(query.get("page", 1))
+        more = {}
+        if page * size < len(items):
+            origin = self.server.elsewhere or f"http://127.0.0.1:{self.server.server_port}"
+            path = self.path.replace(f"&page={page}", "")
+            more["Link"] = f'<{origin}{path}&page={page + 1}>; rel="next"'
+        self._answer(200, items[(page - 1) * size : page * size], more)
+
+    def _answer(self, status: int, value: Any, headers: dict[str, str] | None = None) -> None:
+        body = value if isinstance(value, bytes) else json.dumps(value).encode()
+        etag = f'W/"{sha256(body).hexdigest()[:32]}"'
+        self.server.used += status == 200
+        if status == 200 and self.headers.get("If-None-Match") == etag:
+            status, body = 304, b""
+        self.server.requests.append((self.command, self.path, status))
+        self.send_response(status)
+        sent = {
+            "Content-Type": "application/json", "Content-Length": str(len(body)),
+            "RateLimit-Limit": str(self.server.limit),
+            "RateLimit-Remaining": str(max(0, self.server.limit - self.server.used)),
+            "RateLimit-Reset": str(int(time.time()) + 60),
+        } | ({"ETag": etag} if status in (200, 304) else {}) | (headers or {})  # fmt: skip
+        for name, text in sent.items():
+            self.send_header(name, text)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def _shown(merge: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in merge.items() if not key.startswith("_")}
