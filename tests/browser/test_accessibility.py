@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.support.dashboard import ROOT, Dashboard, dashboard
 
@@ -131,7 +131,14 @@ def test_every_page_and_state_is_accessible(
             page.evaluate("document.querySelectorAll('details').forEach((item) => { item.open = true; })")
             wrong += _check(page, f"{path} {media}", rules)
         page.goto(f"{running.serving.url}/")
+        expect(page.locator("#live")).to_have_attribute("data-state", "live")  # its scripts run
         page.keyboard.press("?")
+        expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
         wrong += _check(page, f"help {media}", rules)
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        page.keyboard.press("Control+k")
+        expect(page.get_by_role("dialog", name="Commands")).to_be_visible()
+        wrong += _check(page, f"palette {media}", rules)
     context.close()
     assert not wrong, "\n".join(wrong)

@@ -185,16 +185,45 @@ def test_the_inbox_is_worked_through_by_keyboard(served: Dashboard, page: Page) 
     expect(page.locator(".row")).to_have_count(1)
     page.keyboard.press("?")
     expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
-    page.get_by_label("Use these keys").uncheck()
+    page.get_by_label("Use single keys").uncheck()
     page.keyboard.press("Escape")
     page.keyboard.press("j")
     expect(page.locator(".row-link:focus")).to_have_count(0)
     page.keyboard.press("?")
-    page.get_by_label("Use these keys").check()
+    page.get_by_label("Use single keys").check()
     page.get_by_role("button", name="Close").click()
     page.keyboard.press("j")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_contain_text("#202")
+
+
+def test_the_palette_and_go_to_keys_reach_every_page(served: Dashboard, page: Page) -> None:
+    assert served.serving is not None
+    page.goto(f"{served.serving.url}/jobs/1/")
+    page.locator("#log-build").focus()
+    page.keyboard.press("Control+k")
+    palette = page.get_by_role("dialog", name="Commands")
+    expect(palette.get_by_role("combobox")).to_be_focused()
+    page.keyboard.type("NEW head")
+    chosen = palette.locator("[aria-selected=true]")
+    expect(chosen).to_have_text("Run on the new head")
+    page.keyboard.press("ArrowDown")
+    expect(chosen).to_have_text("Search all jobs for “NEW head”")
+    page.keyboard.press("Escape")
+    expect(page.locator("#log-build")).to_be_focused()
+    for keys, path in (("gw", "/workers/"), ("gj", "/"), ("gn", "/#new-job")):
+        expect(page.locator("#live")).to_have_attribute("data-state", "live")  # its scripts run
+        for key in keys:
+            page.keyboard.press(key)
+        expect(page).to_have_url(served.serving.url + path)
+    expect(page.get_by_label("Target")).to_be_focused()
+    page.keyboard.press("Control+k")
+    page.keyboard.type("<i>Tidy")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(r"\?q=%3Ci%3ETidy$"))
+    expect(page.locator("#live")).to_have_attribute("data-state", "live")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keyboard")).to_contain_text("go to the jobs")
 
 
 def test_a_live_update_keeps_focus_selection_and_open_menus(served: Dashboard, page: Page) -> None:

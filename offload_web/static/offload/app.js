@@ -1,6 +1,7 @@
 // What every page has.
 
 import { copyButtons } from "./copy.js";
+import { startKeys } from "./keys.js";
 import { startLive } from "./live.js";
 import { themeButton } from "./theme-button.js";
 import { startClock } from "./time.js";
@@ -10,3 +11,4 @@ if (button) themeButton(button);
 startClock();
 copyButtons();
 startLive();
+startKeys();

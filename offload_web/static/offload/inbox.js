@@ -1,12 +1,10 @@
-// The inbox by keyboard, and its forms without a reload. Single keys can be turned off in the help (WCAG 2.1.4).
+// The inbox by keyboard, and its forms without a reload.
 
-const KEYS_OFF = "offload.keys-off";
+import { addKeys } from "./keys.js";
 
 const found = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 const list = found("live-part");
 const undo = found("undo");
-const help = /** @type {HTMLDialogElement} */ (found("keys"));
-const keysOn = /** @type {HTMLInputElement} */ (found("keys-on"));
 /** The row that a key acts on when none has the focus. */
 let place = 0;
 /** @type {string[]} */
@@ -129,8 +127,7 @@ function press(key) {
   if (button instanceof HTMLElement) button.click();
 }
 
-/** @type {Record<string, () => void>} */
-const actions = {
+addKeys({
   j: () => focusRow(current() ? place + 1 : place),
   k: () => focusRow(place - 1),
   x: () => /** @type {HTMLElement | null | undefined} */ ((current() ?? rows()[place])?.querySelector(".row-check input"))?.click(),
@@ -139,26 +136,16 @@ const actions = {
   r: () => press("r"),
   t: () => press("t"),
   "/": () => document.getElementById("q")?.focus(),
-  "?": () => help.showModal(),
-};
-
-document.addEventListener("keydown", (event) => {
-  const action = actions[event.key];
-  const typing = event.target instanceof Element && event.target.closest("input:not([type=checkbox]), select, textarea");
-  if (!action || typing || help.open || event.ctrlKey || event.altKey || event.metaKey) return;
-  if (!keysOn.checked && event.key !== "?") return;
-  event.preventDefault();
-  action();
 });
 
-keysOn.checked = localStorage.getItem(KEYS_OFF) === null;
-keysOn.addEventListener("change", () => {
-  if (keysOn.checked) localStorage.removeItem(KEYS_OFF);
-  else localStorage.setItem(KEYS_OFF, "yes");
-});
-const opener = document.getElementById("keys-open");
-if (opener) {
-  opener.hidden = false;
-  opener.addEventListener("click", () => help.showModal());
+/** `#new-job` in the address opens the form. */
+function openForm() {
+  const form = /** @type {HTMLDetailsElement | null} */ (document.getElementById("new-job"));
+  if (location.hash !== "#new-job" || !form) return;
+  form.open = true;
+  document.getElementById("id_target")?.focus();
 }
+openForm();
+addEventListener("hashchange", openForm);
+document.querySelector('[data-go="n"]')?.addEventListener("click", () => setTimeout(openForm));
 document.addEventListener("offload:morphed", count);
