@@ -227,6 +227,15 @@ class RequestKind(StrEnum):
     REMOVE_JOB = "remove_job"
 
 
+class NoticeKind(StrEnum):
+    """What a user is notified of (settings `notify` and `notify_kinds`)."""
+
+    NEEDS_YOU = "needs-you"
+    DONE = "done"
+    FAILED = "failed"
+    LIMIT = "limit"
+
+
 class RequestState(StrEnum):
     """How far a request is. `replaced`: a later request or command made it void."""
 

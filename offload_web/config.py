@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from jobs.errors import NotConfigured
 from jobs.home import DATABASE, locate_home
+from jobs.states import NoticeKind
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,23 @@ def _names(value: Any) -> tuple[str, ...]:
     return tuple(part.strip() for part in parts if part.strip())
 
 
+def _notify(value: Any) -> tuple[str, ...]:
+    words = _names(value)
+    if words and "://" in words[0]:
+        parts = urlsplit(words[0])
+        local = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
+        if len(words) > 1 or not parts.hostname or not (parts.scheme == "https" or local):
+            raise ValueError("is neither a command nor one https address")
+    return words
+
+
+def _notice_kinds(value: Any) -> tuple[str, ...]:
+    kinds = _names(value)
+    if unknown := set(kinds) - set(NoticeKind):
+        raise ValueError(f"names {', '.join(sorted(unknown))}, and the kinds are {', '.join(NoticeKind)}")
+    return kinds
+
+
 SETTINGS: tuple[Setting, ...] = (
     Setting("repo", _text, "", "Repository to use when none is given and the current directory has none."),
     Setting(
@@ -140,6 +158,13 @@ SETTINGS: tuple[Setting, ...] = (
         "Network of an agent in a container. gateway: only its model, by the gateway; or worker.",
     ),
     Setting("agent_tokens", _whole, 0, "Tokens that the agent of one job may use; 0: no limit."),
+    Setting(
+        "notify",
+        _notify,
+        (),
+        "Command or https address that tells you what happens to jobs; `serve` runs it. Empty: none.",
+    ),
+    Setting("notify_kinds", _notice_kinds, tuple(kind.value for kind in NoticeKind), "What it tells."),
     Setting("gcp_project", _text, "", "Google Cloud project in which machines are created."),
     Setting("gcp_zones", _names, (), "Zones to try for a machine, in this order."),
     Setting("gcp_machine_type", _text, "", "Machine type of new machines (default n2-standard-8)."),

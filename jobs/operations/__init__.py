@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         start_machine,
         stop_machine,
     )
+    from jobs.operations.notices import NOTIFIED, is_webhook, last_failed_notice
     from jobs.operations.observe import JobFilter, list_jobs, observe_jobs, read_job, read_jobs
     from jobs.operations.one_job import (
         JobStatus,
@@ -102,6 +103,7 @@ __all__ = [
     "DEFAULT_LIFE",
     "DEFAULT_MACHINE_TYPE",
     "DEFAULT_ZONES",
+    "NOTIFIED",
     "TAIL",
     "Account",
     "AddedWorker",
@@ -151,7 +153,9 @@ __all__ = [
     "get_worker",
     "include_ssh_names",
     "is_valid_token",
+    "is_webhook",
     "keep_machine",
+    "last_failed_notice",
     "list_dismissed",
     "list_jobs",
     "list_prices",

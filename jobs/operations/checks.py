@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import stat
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +15,9 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 
 from jobs.errors import OffloadError
+from jobs.formats import format_age
 from jobs.models import Job, Worker
+from jobs.operations.notices import is_webhook, last_failed_notice
 from jobs.operations.progress import Progress, silent
 from jobs.providers.base import Problem, Severity
 from jobs.transport.host_keys import SSH_PORT, host_name
@@ -49,6 +52,7 @@ async def check_everything(progress: Progress = silent, *, apply: bool = False) 
     await sync_to_async(ensure_local_worker)()
     workers = [worker async for worker in Worker.objects.all()]
     problems += _check_choices({worker.name for worker in workers})
+    problems += await _check_notices()
     checks = {worker.name: asyncio.ensure_future(_check_worker(worker)) for worker in workers}
     await asyncio.wait(checks.values(), timeout=SLOW_SECONDS)
     if slow := [name for name, check in checks.items() if not check.done()]:
@@ -149,6 +153,21 @@ def _check_choices(workers: set[str]) -> list[Problem]:
             f"Add it with `offload fleet add {chosen}`, or set another: `offload setup --set worker=local`.",
         )
     ]
+
+
+async def _check_notices() -> list[Problem]:
+    """Check the command of the setting `notify`, and what came of the last notice."""
+    words = settings.OFFLOAD.notify
+    if not words:
+        return []
+    if not is_webhook(words) and shutil.which(words[0]) is None:
+        what = f"The command {words[0]!r} of the setting notify does not exist."
+        return [Problem(Severity.FAIL, "notify", what, "Install it, or correct `notify` in config.toml.")]
+    if (failed := await last_failed_notice()) is None:
+        return []
+    event, why = failed
+    what = f"The last notice failed ({format_age(event.at)}): {why}"
+    return [Problem(Severity.WARN, "notify", what, "Correct the setting notify, or the secret NOTIFY_TOKEN.")]
 
 
 async def check_worker_in_full(

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from functools import partial
 
+from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
@@ -25,6 +26,7 @@ from jobs.forges import registry
 from jobs.models import Job, Repository, Worker
 from jobs.providers.registry import CLOUDS
 from jobs.reconciler.loop import Duty, Work
+from jobs.reconciler.notices import Notices
 from jobs.remote.client import SILENT
 from jobs.states import JOB_ENDED, Attention, JobState, RequestKind, WorkerState
 from jobs.workers import connect, observe_worker
@@ -216,6 +218,24 @@ class ArchiveEvidence(Duty):
         await archive(job_id)
 
 
+class NotifyUser(Duty):
+    """Tell the user by the command of the setting `notify` what happens to jobs, one notice at a time."""
+
+    name = "notify"
+
+    def __init__(self) -> None:
+        self._notices = Notices()
+
+    async def find(self) -> AsyncIterator[Work]:
+        """Return one piece of work for all notices that are to be sent."""
+        if settings.OFFLOAD.notify:
+            yield Work(0, self._send)
+
+    async def _send(self) -> None:
+        for notice in await self._notices.find():
+            await self._notices.send(notice)
+
+
 DUTIES: Sequence[Duty] = (
     FollowWorkers(),
     ObserveMachines(),
@@ -225,4 +245,5 @@ DUTIES: Sequence[Duty] = (
     CheckHeads(),
     ReadPulls(),
     ArchiveEvidence(),
+    NotifyUser(),
 )

@@ -294,6 +294,11 @@ def event_text(event: JobEvent) -> str:
             + (f", {format_duration(data['seconds'])}" if data.get("seconds") is not None else "")
         ),
         "attention": lambda: f"Attention: {data.get('attention') or 'none'} {data.get('detail', '')}".strip(),
+        "notified": lambda: (
+            f"You were notified: {data.get('kind')}"
+            if not data.get("error")
+            else f"Notifying you failed: {data['error']}"
+        ),
         "note": lambda: str(data.get("text", "")),
         "model_call": lambda: (
             f"{task} called {data.get('model') or data.get('api')}: {data.get('input')} tokens in, "
