@@ -15,18 +15,19 @@ from django.db.models.functions import Coalesce
 from jobs import invocation, operations
 from jobs.dashboard.job.presenters import JobView
 from jobs.dashboard.present import ATTENTIONS, CHECKS, Mark, mark_of
-from jobs.models import Job, PullRequest, WorkerRequest
+from jobs.models import Draft, Job, PullRequest, WorkerRequest
 from jobs.operations import InboxRow
-from jobs.states import REQUEST_OPEN, Attention, JobState, RequestKind, RequestState, Verdict
+from jobs.states import REQUEST_OPEN, Attention, DraftState, JobState, RequestKind, RequestState, Verdict
 
 # How many rows of a group the page of all groups shows; each group has pages of its own.
 ROWS_PER_GROUP: Mapping[str, int] = {
-    "needs-you": 25, "ready": 10, "running": 6, "queued": 3, "no-job": 5, "snoozed": 3, "done": 3,
+    "needs-you": 25, "ready": 10, "running": 6, "queued": 3, "waiting": 3, "no-job": 5,
+    "snoozed": 3, "done": 3,
 }  # fmt: skip
 ROWS_PER_PAGE = 100
 JOBS_PER_ROW = 3
 LONGEST_SEARCH = 200
-NO_JOB, SNOOZED, DONE = "no-job", "snoozed", "done"
+WAITING, NO_JOB, SNOOZED, DONE = "waiting", "no-job", "snoozed", "done"
 
 _PRESENT = Q(removed_at__isnull=True)
 _NEEDS = _PRESENT & (
@@ -36,12 +37,14 @@ _NEEDS = _PRESENT & (
 )
 _AT_WORK = (JobState.PREPARING, JobState.RUNNING, JobState.CANCELLING)
 # Name in the address -> (heading, condition on a job). A row is in the first group that has one of its jobs,
-# unless a user snoozed it or marked it as done, or its pull request is closed and it would be ready.
+# unless a user snoozed it or marked it as done. A row that would be ready is done when its pull request is
+# closed, and waits for others when a review of its head was posted since.
 GROUPS: Mapping[str, tuple[str, Q]] = {
     "needs-you": ("Needs you", _NEEDS),
     "ready": ("Ready to act", _PRESENT & Q(state=JobState.SUCCEEDED) & ~Q(verdict=Verdict.NONE)),
     "running": ("Running", _PRESENT & Q(state__in=_AT_WORK)),
     "queued": ("Queued", _PRESENT & Q(state=JobState.QUEUED)),
+    WAITING: ("Waiting for others", Q()),
     NO_JOB: ("No job yet", Q()),
     SNOOZED: ("Snoozed", Q()),
     DONE: ("Done", Q()),
@@ -230,7 +233,7 @@ class Inbox:
 
     @classmethod
     def load(cls, filters: Filters) -> Inbox:
-        """Sort the targets into groups, in five queries."""
+        """Sort the targets into groups, in six queries."""
         seen, dismissed = operations.newest_event(), operations.list_dismissed()
         members: dict[str, list[InboxRow]] = {key: [] for key in GROUPS}
         names = list(GROUPS)
@@ -244,10 +247,14 @@ class Inbox:
                 "repository_id", "number"
             )
         }
-        for repository, target, rank in _ranked(filters):
-            row = InboxRow(repository, target)
-            # There is nothing to act on any more when a pull request is merged or closed.
-            add(row, DONE if names[rank] == "ready" and row in closed else names[rank])
+        posted = _posted()
+        for repository, target, rank, when in _ranked(filters):
+            row, group = InboxRow(repository, target), names[rank]
+            if group == "ready" and row in closed:
+                group = DONE
+            elif group == "ready" and row in posted and when <= posted[row]:
+                group = WAITING
+            add(row, group)
         for repository, number in _without_job(filters):
             add(InboxRow(repository, f"#{number}"), NO_JOB)
         return cls(filters, members, dismissed, seen)
@@ -369,15 +376,27 @@ class Inbox:
         return self.filters.query(page=self.filters.page + 1) if self.filters.page < self.pages else ""
 
 
-def _ranked(filters: Filters) -> QuerySet[Job, tuple[int, str, int]]:
-    """Return repository, target and group's number of each target that has jobs, the last changed first."""
+def _ranked(filters: Filters) -> QuerySet[Job, tuple[int, str, int, datetime]]:
+    """Return repository, target, group's number and last change of each target, the newest first."""
     rows = Job.objects.order_by().values("repository_id", "target")
     rows = rows.annotate(rank=Min(_RANK), when=Max(_WHEN))
     if match := filters.match:
         found = Max(Case(When(match, then=Value(1)), default=Value(0)))
         rows = rows.annotate(found=found).filter(found=1)
     ordered = rows.order_by("-when", "-repository_id", "target")
-    return ordered.values_list("repository_id", "target", "rank")
+    return ordered.values_list("repository_id", "target", "rank", "when")
+
+
+def _posted() -> dict[InboxRow, datetime]:
+    """Return when a review was last posted of each pull request whose head is still the reviewed one."""
+    pulls = PullRequest.objects.filter(
+        repository=OuterRef("repository"), number=OuterRef("number"), head_sha=OuterRef("head_sha")
+    )
+    sent = Draft.objects.filter(Exists(pulls), state=DraftState.SENT, sent_at__isnull=False).order_by(
+        "sent_at"
+    )
+    values = sent.values_list("repository_id", "number", "sent_at")
+    return {InboxRow(repository, f"#{number}"): at for repository, number, at in values if at}
 
 
 def _without_job(filters: Filters) -> QuerySet[PullRequest, tuple[int, int]]:

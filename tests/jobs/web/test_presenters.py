@@ -9,10 +9,10 @@ from django.utils import timezone
 
 from jobs import serializers
 from jobs.dashboard.changes.presenters import Note, parse_diff
-from jobs.dashboard.inbox.presenters import GROUPS, NO_JOB, ROWS_PER_GROUP, SNOOZED, Filters, Inbox
+from jobs.dashboard.inbox.presenters import GROUPS, NO_JOB, ROWS_PER_GROUP, SNOOZED, WAITING, Filters, Inbox
 from jobs.dashboard.job.markdown import render_markdown
 from jobs.dashboard.job.presenters import JobView
-from jobs.models import Job, JobEvent, PullRequest
+from jobs.models import Draft, Job, JobEvent, PullRequest
 from jobs.operations import InboxRow, dismiss_rows, newest_event, restore_rows
 from jobs.states import Attention, JobState, TaskState, Verdict
 from jobs.transitions import set_attention
@@ -139,7 +139,7 @@ class InboxTests(TestCase):
         inbox = Inbox.load(Filters())
         assert inbox.total == Job.objects.count()  # each has a target of its own
         # The command line applies the same rule to one job at a time.
-        of_jobs = {key: GROUPS[key] for key in GROUPS if key not in (NO_JOB, SNOOZED)}
+        of_jobs = {key: GROUPS[key] for key in GROUPS if key not in (WAITING, NO_JOB, SNOOZED)}
         assert {key: heading for key, (heading, _) in of_jobs.items()} == serializers.GROUPS
         rest = set(Job.objects.all())
         for key, (_, match) in of_jobs.items():
@@ -160,7 +160,7 @@ class InboxTests(TestCase):
             head_sha="a", details_sha="a",
             checks=[{"outcome": "success"}, {"outcome": "failure"}, {"outcome": "neutral"}],
         )  # fmt: skip
-        with self.assertNumQueries(8):
+        with self.assertNumQueries(9):
             rows = Inbox.load(Filters()).groups[0].rows
         assert [view.job.id for view in rows[1].views] == [review.id, ready.id]
         assert (rows[1].title, rows[0].title) == ("Stack", "")
@@ -191,6 +191,24 @@ class InboxTests(TestCase):
         assert Inbox.load(Filters()).groups[0].rows[0].mark.word == "input"
         assert old.target == ready.target
 
+    def test_a_posted_review_waits_for_others_until_there_is_news(self) -> None:
+        job = make_job(verdict=Verdict.FAIL, number=7)
+        pull = PullRequest.objects.create(repository=job.repository, number=7, head_sha=job.sha)
+        draft = Draft.objects.create(
+            repository=job.repository, job=job, number=7, kind="review", head_sha=job.sha, mark="m"
+        )
+        assert self.groups() == {"ready": [job.id]}
+        Draft.objects.filter(id=draft.id).update(state="sent", sent_at=timezone.now())
+        assert self.groups() == {"waiting": [job.id]}
+        # A new head, and a newer verdict, are to be acted on.
+        PullRequest.objects.filter(id=pull.id).update(head_sha="b" * 40)
+        assert self.groups() == {"ready": [job.id]}
+        PullRequest.objects.filter(id=pull.id).update(head_sha=job.sha, state="closed")
+        assert self.groups() == {"done": [job.id]}
+        PullRequest.objects.filter(id=pull.id).update(state="open")
+        Job.objects.filter(id=job.id).update(finished_at=timezone.now())
+        assert self.groups() == {"ready": [job.id]}
+
     def test_what_a_user_dismissed_comes_back_with_news(self) -> None:
         job = make_job(verdict=Verdict.FAIL, number=7)
         other = make_job(verdict=Verdict.PASS, number=8)
@@ -220,7 +238,8 @@ class InboxTests(TestCase):
         dismiss_rows(rows[:1], newest_event(), "ada")
         assert restore_rows(rows, "ada") == 2
         assert Inbox.load(Filters()).counts == {
-            "needs-you": 0, "ready": 2, "running": 0, "queued": 0, "no-job": 1, "snoozed": 0, "done": 0,
+            "needs-you": 0, "ready": 2, "running": 0, "queued": 0, "waiting": 0, "no-job": 1, "snoozed": 0,
+            "done": 0,
         }  # fmt: skip
         dismiss_rows(rows[1:2], newest_event(), "ada")
         make_job(state=JobState.QUEUED, number=pull.number)
