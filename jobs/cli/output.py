@@ -22,6 +22,7 @@ from jobs.states import JobState, LaunchPhase, Verdict
 from jobs.terminal_text import TerminalText
 
 if TYPE_CHECKING:
+    from jobs.forges.ci_log import CiFailure
     from jobs.operations import ObservedPull
 
 SCHEMA = "offload/1"
@@ -54,6 +55,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # Control characters, and those that turn the direction of the text around them.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 MOST_NAMED = 20  # checks, threads
+MOST_TESTS = 5
 LONGEST_LINE = 160
 
 
@@ -205,6 +207,18 @@ def _line(text: str) -> str:
     return text if len(text) <= LONGEST_LINE else f"{text[: LONGEST_LINE - 1]}…"
 
 
+def _print_failure(failure: CiFailure) -> None:
+    """Print what the log of a failed check says: failing tests, else its last lines, and how to repeat it."""
+    for text in failure.tests[:MOST_TESTS] or failure.lines[-MOST_TESTS:]:
+        print(f"        {_line(text)}")
+    if len(failure.tests) > MOST_TESTS:
+        print(f"        and {len(failure.tests) - MOST_TESTS} more tests")
+    if again := failure.again or failure.command:
+        print(f"        again: {_line(again)}")
+    if failure.note:
+        print(f"        {_line(failure.note)}")
+
+
 def print_pull(pull: ObservedPull) -> None:
     """Print a pull request: its checks and unresolved threads by name, and what blocks the merge."""
     row = pull.row
@@ -222,6 +236,8 @@ def print_pull(pull: ObservedPull) -> None:
         name = f"{check.workflow} / {check.name}" if check.workflow else check.name
         kind = {True: ", required", False: ", not required"}.get(check.required, "")  # type: ignore[arg-type]
         print(f"    {colour('✗', 'red')} {_line(name)}: {_line(check.said or 'failure')}{kind}")
+        if failure := pull.failures.get(check.log or 0):
+            _print_failure(failure)
     for thread in (pull.threads or ())[:MOST_NAMED]:
         where = f"{thread.path}:{thread.line}" if thread.line else thread.path
         said = _line(next(iter(thread.bodies), ""))

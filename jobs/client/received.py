@@ -127,7 +127,7 @@ def read_pull_json(data: Data) -> PullRequest:
         for key in ("mergeable", "checks", "linked_issues", "additions", "deletions", "changed_files"):
             setattr(row, key, data[key])
     if data["blocks"] is not None:
-        for key in ("threads", "reviews", "rules"):
+        for key in ("threads", "reviews", "rules", "failures"):
             setattr(row, key, data[key])
     return row
 

@@ -7,6 +7,7 @@ may be called by several processes at once: a lease on the job keeps two from do
 from jobs.execution.archive import archive, diff, log_size, peek, read_assessment, read_log, read_recording
 from jobs.execution.cancel import cancel, request_cancel
 from jobs.execution.follow import refresh, refresh_worker, wait
+from jobs.execution.forge_access import open_forge, read_token
 from jobs.execution.heads import check_head
 from jobs.execution.interruption import (
     end_waiting_jobs,
@@ -30,6 +31,8 @@ from jobs.execution.machines import (
 from jobs.execution.placement import Placement, place, require_trust
 from jobs.execution.pull_requests import (
     checks_of,
+    failure_of,
+    read_failures,
     refresh_inbox,
     refresh_pull,
     refresh_pulls,
@@ -72,6 +75,7 @@ __all__ = [
     "discard",
     "end_waiting_jobs",
     "expand_commit",
+    "failure_of",
     "find_job",
     "find_jobs",
     "find_upstream",
@@ -84,13 +88,16 @@ __all__ = [
     "look_at_hosts",
     "look_at_machines",
     "mark_lost",
+    "open_forge",
     "peek",
     "place",
     "prepare_to_look",
     "read_account",
     "read_assessment",
+    "read_failures",
     "read_log",
     "read_recording",
+    "read_token",
     "refresh",
     "refresh_inbox",
     "refresh_pull",

@@ -17,6 +17,7 @@ from django.db import DatabaseError, connection
 from jobs.errors import OffloadError
 from jobs.formats import format_age
 from jobs.models import Job, Worker
+from jobs.operations.forge_checks import check_forges
 from jobs.operations.notices import is_webhook, last_failed_notice
 from jobs.operations.progress import Progress, silent
 from jobs.providers.base import Problem, Severity
@@ -53,13 +54,14 @@ async def check_everything(progress: Progress = silent, *, apply: bool = False) 
     workers = [worker async for worker in Worker.objects.all()]
     problems += _check_choices({worker.name for worker in workers})
     problems += await _check_notices()
+    forges = asyncio.ensure_future(check_forges())
     checks = {worker.name: asyncio.ensure_future(_check_worker(worker)) for worker in workers}
     await asyncio.wait(checks.values(), timeout=SLOW_SECONDS)
     if slow := [name for name, check in checks.items() if not check.done()]:
         progress(f"Waiting for {', '.join(slow)} (at most {REACH_SECONDS:g} seconds)")
     for found in await asyncio.gather(*checks.values()):
         problems += found
-    return problems
+    return problems + await forges
 
 
 def check_files(*, apply: bool) -> list[Problem]:

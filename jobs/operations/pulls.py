@@ -9,6 +9,7 @@ from pathlib import Path
 from django.db.models import Q
 
 from jobs.errors import NotConfigured, NotFound, OffloadError
+from jobs.forges.ci_log import CiFailure
 from jobs.forges.pulls import Check, Thread
 from jobs.models import PullRequest, Repository
 from jobs.operations.progress import Progress
@@ -21,7 +22,7 @@ INBOX_SECONDS = 10.0
 class ObservedPull:
     """A pull request as last read. `blocks`: what is in the way of merging it; `unknown`: what was not told.
 
-    `threads`: the unresolved ones, None when they are unknown.
+    `threads`: the unresolved ones, None when they are unknown. `failures`: what logs say, by `Check.log`.
     """
 
     row: PullRequest
@@ -29,18 +30,22 @@ class ObservedPull:
     unknown: list[str]
     checks: list[Check]
     threads: list[Thread] | None
+    failures: dict[int, CiFailure]
 
     @classmethod
     def of(cls, row: PullRequest) -> ObservedPull:
         """Return a row with what follows from it."""
         from jobs import execution
 
+        checks = execution.checks_of(row)
+        read = {check.log: execution.failure_of(row, check) for check in checks}
         return cls(
             row,
             execution.what_blocks(row),
             execution.what_is_unknown(row),
-            execution.checks_of(row),
+            checks,
             execution.threads_of(row),
+            {log: failure for log, failure in read.items() if log is not None and failure is not None},
         )
 
 
@@ -81,7 +86,7 @@ async def _list(repository: Repository, warn: Progress) -> list[PullRequest]:
     except OffloadError as error:
         warn(f"{error} The list is shown as last read.")
     rows = PullRequest.objects.filter(repository=repository, state="open").select_related("repository")
-    return [row async for row in rows.defer("threads", "reviews", "rules")]
+    return [row async for row in rows.defer("threads", "reviews", "rules", "failures")]
 
 
 async def refresh_inbox(warn: Progress) -> None:
@@ -108,7 +113,8 @@ async def refresh_inbox(warn: Progress) -> None:
 async def observe_pull(repository: Repository, number: int | None, warn: Progress) -> ObservedPull | None:
     """Return a pull request as read within a minute; as last read, with a warning, when the forge is silent.
 
-    None when it is not a pull request, or its forge has no client.
+    Logs of failed checks that were not read yet are read as well, as far as that takes as long again. None
+    when it is not a pull request, or its forge has no client.
     """
     from jobs import execution
     from jobs.forges import registry
@@ -121,6 +127,14 @@ async def observe_pull(repository: Repository, number: int | None, warn: Progres
     except (OffloadError, TimeoutError) as error:
         why = str(error) or f"{repository.url} did not answer within {FORGE_SECONDS:g} s."
         warn(f"{why} The pull request is shown as last read.")
+    else:
+        try:
+            async with asyncio.timeout(FORGE_SECONDS):
+                await execution.read_failures(repository, number)
+        except NotConfigured:
+            pass  # GitHub gives no log without a token, which is said of the threads
+        except (OffloadError, TimeoutError) as error:
+            warn(str(error) or "Reading the logs of failed checks takes long; the next `status` continues.")
     rows = PullRequest.objects.select_related("repository")
     row = await rows.filter(repository=repository, number=number).afirst()
     return ObservedPull.of(row) if row else None

@@ -15,8 +15,8 @@ class PullJson(TypedDict):
 
     `details_sha`: the head that `mergeable` and what follows it are about; it can be older than `head_sha`.
     `checks`: name, outcome, required, url, said, workflow and log of each. `blocks`: what is in the way of
-    merging, `unknown`: what the forge did not tell; these, `threads` (the unresolved ones), `reviews` and
-    `rules` are null in lists.
+    merging, `unknown`: what the forge did not tell; these, `threads` (the unresolved ones), `reviews`,
+    `rules` and `failures` (what logs of failed checks say, by the check's `log`) are null in lists.
     """
 
     repository: str
@@ -46,6 +46,7 @@ class PullJson(TypedDict):
     threads: list[dict[str, Any]] | None
     reviews: list[dict[str, Any]] | None
     rules: dict[str, Any] | None
+    failures: dict[str, Any] | None
 
 
 def pull_json(
@@ -81,4 +82,5 @@ def pull_json(
         "threads": None if blocks is None else row.threads,
         "reviews": None if blocks is None else row.reviews,
         "rules": None if blocks is None else row.rules,
+        "failures": None if blocks is None else row.failures,
     }

@@ -142,8 +142,18 @@ def test_what_blocks_the_merge_is_said_by_name(cli: Cli, forge: GitHub) -> None:
         reviewDecision="CHANGES_REQUESTED", opinions=[("eve", "CHANGES_REQUESTED", "9" * 40)],
     )  # fmt: skip
     forge.add(2, reviewDecision="REVIEW_REQUIRED", rulesets=RULESETS[:2], opinions=[("bob", "APPROVED", SHA)])
+    line = "2026-11-27T10:00:05.1234567Z "
+    failed = f"{line}FAILED a.py::test_a\x1b[2J\u202e"
+    log = f"{line}##[group]Run x\n{failed}\n{line}##[error]Process completed with exit code 1."
+    forge.logs = {41: ([], b""), 42: ([], log.encode())}
     told = cli.run("offload", "status", "1", *REPO).stdout
     assert not {"\x1b", "\u202e"} & set(told)
+    assert "The job was cancelled and wrote no log." in told
+    assert "again: python -m pytest a.py::test_a\n" in told
+    assert len(forge.file_requests) == 2
+    checks = cli.run("offload", "doctor", code=None).stdout
+    assert "forge github.test: token from GIT_TOKEN_GITHUB_TEST; " in checks
+    assert " of 5000 requests left until " in checks
     assert "CI / slow: cancelled, not required" in told
     assert "CI / test: failure, required" in told
     assert "app.txt:2: bob: Why?" in told
@@ -156,6 +166,7 @@ def test_what_blocks_the_merge_is_said_by_name(cli: Cli, forge: GitHub) -> None:
         "1 thread is not resolved, which a branch rule wants.",
     ]
     assert [check["log"] for check in data["checks"]] == [41, 42]
+    assert len(forge.file_requests) == 2  # what a job logged does not change
     assert [thread["id"] for thread in data["threads"]] == ["T1"]
     assert data["rules"]["approvals"] == 2
     told = cli.run("offload", "status", "2", *REPO).stdout
