@@ -25,6 +25,7 @@ ROWS_PER_GROUP: Mapping[str, int] = {
     "snoozed": 3, "done": 3,
 }  # fmt: skip
 ROWS_PER_PAGE = 100
+MOST_NAMED = 3  # checks
 JOBS_PER_ROW = 3
 LONGEST_SEARCH = 200
 WAITING, NO_JOB, SNOOZED, DONE = "waiting", "no-job", "snoozed", "done"
@@ -208,7 +209,17 @@ class Row:
         if not worst:
             return None
         icon, word, tone = CHECKS[worst]
-        return Mark(icon, f"{outcomes.count(worst)} of {len(outcomes)} checks {word}", tone)
+        told = f"{outcomes.count(worst)} of {len(outcomes)} checks {word}"
+        if worst == "failure":
+            names = [check["name"] for check in self.pull.checks if check["outcome"] == worst]
+            told += f": {', '.join(names[:MOST_NAMED])}{', …' if len(names) > MOST_NAMED else ''}"
+        return Mark(icon, told, tone)
+
+    @property
+    def threads(self) -> str:
+        """Return how many threads are not resolved, in words; empty when none is known to be."""
+        count = (self.pull.unresolved_threads or 0) if self.pull and self.pull.state == "open" else 0
+        return f"{count} open thread{'s' if count > 1 else ''}" if count else ""
 
 
 @dataclass(frozen=True)
@@ -296,9 +307,9 @@ class Inbox:
         numbers = {int(target[1:]) for target in targets if target[:1] == "#" and target[1:].isdigit()}
         pulls = {
             InboxRow(pull.repository_id, f"#{pull.number}"): pull
-            for pull in PullRequest.objects.select_related("repository").filter(
-                repository_id__in=repositories, number__in=numbers
-            )
+            for pull in PullRequest.objects.select_related("repository")
+            .filter(repository_id__in=repositories, number__in=numbers)
+            .defer("threads", "reviews", "rules", "failures")
         }
         removals = {
             request.job_id: request

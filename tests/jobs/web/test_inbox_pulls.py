@@ -42,7 +42,10 @@ def test_the_inbox_shows_what_the_forge_has(
 ) -> None:
     client.force_login(local_user())
     for number in (1, 2, 3):
-        forge.add(number, title=f"<b>Change</b> {number}", checks=[FAILED])
+        forge.add(
+            number, title=f"<b>Change</b> {number}", checks=[FAILED | {"name": "<i>unit"}], labels=["<u>bug"],
+            threads=[{"id": "T1", "isResolved": False, "path": "a", "line": 1, "body": "<s>Why?"}],
+        )  # fmt: skip
     shop = make_repository("acme/shop", url="https://github.test/acme/shop", forge="github")
     make_job(repository=shop, number=1, verdict=Verdict.PASS)
     make_job(repository=shop, number=2, verdict=Verdict.PASS, removed_at=timezone.now())
@@ -55,7 +58,8 @@ def test_the_inbox_shows_what_the_forge_has(
     assert read() == (200, "The pull requests are as their forges have them.")
     page = client.get("/").content.decode()
     assert "&lt;b&gt;Change&lt;/b&gt; 1" in page
-    assert "1 of 1 checks failed" in page
+    assert "1 of 1 checks failed: &lt;i&gt;unit" in page
+    assert '<span class="tag">1 open thread</span><span class="tag">&lt;u&gt;bug</span>' in page
     assert 'aria-label="Review #3"' in page
     assert 'aria-label="Review #2"' not in page  # it has had a job
     assert [row.number for row in PullRequest.objects.exclude(details_at=None)] == [1]

@@ -158,14 +158,14 @@ class InboxTests(TestCase):
         pull = PullRequest.objects.create(
             repository=review.repository, number=7, title="Stack", author="ada",
             head_sha="a", details_sha="a",
-            checks=[{"outcome": "success"}, {"outcome": "failure"}, {"outcome": "neutral"}],
+            checks=[{"name": name, "outcome": name} for name in ("success", "failure", "neutral")],
         )  # fmt: skip
         with self.assertNumQueries(9):
             rows = Inbox.load(Filters()).groups[0].rows
         assert [view.job.id for view in rows[1].views] == [review.id, ready.id]
         assert (rows[1].title, rows[0].title) == ("Stack", "")
         assert rows[1].checks is not None
-        assert rows[1].checks.word == "1 of 3 checks failed"
+        assert rows[1].checks.word == "1 of 3 checks failed: failure"
         assert rows[0].checks is None
         PullRequest.objects.filter(id=pull.id).update(head_sha="b")
         assert Inbox.load(Filters(text="ADA")).groups[0].rows[0].checks is None
