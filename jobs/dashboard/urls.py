@@ -6,7 +6,8 @@ from jobs.dashboard.changes.urls import urlpatterns as changes
 from jobs.dashboard.inbox.urls import urlpatterns as inbox
 from jobs.dashboard.job.urls import urlpatterns as job
 from jobs.dashboard.logs.urls import urlpatterns as logs
+from jobs.dashboard.notices.urls import urlpatterns as notices
 from jobs.dashboard.workers.urls import urlpatterns as workers
 
 app_name = "jobs"
-urlpatterns = [*inbox, *job, *changes, *logs, *workers]
+urlpatterns = [*inbox, *job, *changes, *logs, *notices, *workers]

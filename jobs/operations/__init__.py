@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         start_machine,
         stop_machine,
     )
-    from jobs.operations.notices import NOTIFIED, is_webhook, last_failed_notice
+    from jobs.operations.notices import NOTIFIED, is_webhook, last_failed_notice, recent_events
     from jobs.operations.observe import JobFilter, list_jobs, observe_jobs, read_job, read_jobs
     from jobs.operations.one_job import (
         JobStatus,
@@ -187,6 +187,7 @@ __all__ = [
     "read_status",
     "read_workers",
     "rebuild_machine",
+    "recent_events",
     "refresh_inbox",
     "remove_token",
     "remove_worker",

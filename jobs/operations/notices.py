@@ -1,14 +1,27 @@
-"""What came of the notices that `serve` sends (setting `notify`)."""
+"""The events that users are told of, and what came of the notices that `serve` sends (setting `notify`)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from asgiref.sync import sync_to_async
+from django.db.models import QuerySet
+from django.utils import timezone
 
 from jobs.models import JobEvent
 
+# An older event is no news: the dashboard was not running, or notices were off.
+NEWS = timedelta(hours=1)
 NOTIFIED = "notified"  # the kind of the event that records a notice
+
+
+def recent_events(after: int) -> QuerySet[JobEvent]:
+    """Return the events after one that can be news, oldest first, with their jobs."""
+    events = JobEvent.objects.filter(
+        id__gt=after, kind__in=("state", "attention"), at__gt=timezone.now() - NEWS
+    )
+    return events.select_related("job__repository", "job__worker").order_by("id")
 
 
 def is_webhook(words: Sequence[str]) -> bool:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         shown_target,
     )
     from jobs.serializers.known import AccountJson, account_json
+    from jobs.serializers.notice import NoticeJson, notice_json
     from jobs.serializers.pull import PullJson, pull_json
     from jobs.serializers.reason import GROUPS, attention_text, group_of, headline, is_out_of_reach
     from jobs.serializers.removal import RemovalJson, removal_json
@@ -41,6 +42,7 @@ __all__ = [
     "EventJson",
     "JobCostJson",
     "JobJson",
+    "NoticeJson",
     "PreviewJson",
     "PullJson",
     "RemovalJson",
@@ -60,6 +62,7 @@ __all__ = [
     "isolation_text",
     "job_cost_json",
     "job_json",
+    "notice_json",
     "preview_json",
     "price_json",
     "pull_json",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.support.dashboard import Dashboard, dashboard
+from tests.support.dashboard import Dashboard, dashboard, until
 
 pytestmark = pytest.mark.browser
 
@@ -328,3 +328,55 @@ def test_a_command_is_copied(served: Dashboard, page: Page) -> None:
     page.get_by_role("button", name=re.compile(r"^Copy: .*offload 123")).first.click()
     expect(page.locator("#announce")).to_have_text("Copied.")
     assert "offload 123 review" in page.evaluate("navigator.clipboard.readText()")
+
+
+def test_the_browser_notifies_of_the_chosen_kinds_once(served: Dashboard, page: Page) -> None:
+    # The browser's own notifications are the only part that is replaced: a test cannot see them.
+    page.context.add_init_script(
+        """window.Notification = class {
+             static permission = sessionStorage.permission ?? "default";
+             static async requestPermission() {
+               return (this.permission = sessionStorage.permission = "granted");
+             }
+             constructor(title, options) {
+               const told = JSON.parse(localStorage.told ?? "[]");
+               localStorage.told = JSON.stringify([...told, [title, options.body, options.tag]]);
+             }
+           };"""
+    )
+    told = "() => JSON.parse(localStorage.told ?? '[]')"
+    change = (
+        "from tests.support.factories import make_job\n"
+        "from jobs.states import Attention, JobState, Reason\n"
+        "from jobs.transitions import move_job, set_attention\n"
+    )
+    page.reload()
+    page.get_by_label("Notifications").click()
+    page.get_by_label("needs me").check()
+    expect(page.get_by_label("needs me")).to_be_checked()
+    served.python(
+        f"{change}job = make_job(state='running', number=501, title='<img src=x onerror=alert(1)>')\n"
+        "set_attention(job.id, Attention.INPUT)\n"
+        "other = make_job(state='running', number=502)\n"
+        "move_job(other.id, JobState.FAILED, reason=Reason.TASK_FAILED)\n"
+    )
+    until(lambda: page.evaluate(told), "a notification")
+    ((title, body, tag),) = page.evaluate(told)
+    assert title == "Needs you: #501 review of acme/tinycart"
+    assert "input" in body
+    assert tag.startswith("offload-")
+    # The choice is kept, and what was told is not told again.
+    page.reload()
+    page.get_by_label("Notifications").click()
+    expect(page.get_by_label("needs me")).to_be_checked()
+    page.get_by_label("has failed").check()
+    served.python(
+        f"{change}job = make_job(state='running', number=503)\n"
+        "move_job(job.id, JobState.FAILED, reason=Reason.TASK_FAILED)\n"
+    )
+    until(lambda: len(page.evaluate(told)) > 1, "another notification")
+    titles = [title for title, _, _ in page.evaluate(told)]
+    assert titles[1:] == ["Failed: #503 review of acme/tinycart"]
+    page.keyboard.press("Escape")
+    expect(page.get_by_label("has failed")).not_to_be_visible()
+    served.python("from jobs.models import Job\nJob.objects.filter(number__in=(501, 502, 503)).delete()")

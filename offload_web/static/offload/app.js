@@ -3,6 +3,7 @@
 import { copyButtons } from "./copy.js";
 import { startKeys } from "./keys.js";
 import { startLive } from "./live.js";
+import { startNotices } from "./notices.js";
 import { themeButton } from "./theme-button.js";
 import { startClock } from "./time.js";
 
@@ -12,3 +13,4 @@ startClock();
 copyButtons();
 startLive();
 startKeys();
+startNotices();

@@ -1,0 +1,1 @@
+"""Notices in the browser: what has happened since the page last asked."""
