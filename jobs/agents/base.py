@@ -75,11 +75,13 @@ class Call:
     """One call of an agent. `{home}` stands for the job's copy of the profile, `{worktree}` for the worktree.
 
     The prompt is written to its standard input. `output`: how its standard output is read, a name in the
-    runner's `agent_output.OUTPUTS`.
+    runner's `agent_events.OUTPUTS`. `resume`: the command that goes on with the session `{session}` after an
+    interruption; empty: it starts again.
     """
 
     argv: tuple[str, ...]
     prompt: str
+    resume: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
     output: str = "text"
@@ -149,6 +151,7 @@ def plan_part(agent: Agent, call: Call) -> dict[str, Any]:
     return {
         "name": agent.name,
         "argv": list(call.argv),
+        "resume": list(call.resume),
         "env": dict(call.env),
         "secrets": list(call.secrets),
         "prompt": call.prompt,

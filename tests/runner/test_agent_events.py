@@ -78,14 +78,15 @@ def test_a_recorded_run_is_read(
     ],
 )
 def test_a_recorded_run_tells_what_the_agent_does(run: str, states: str) -> None:
-    reported: list[tuple[str, str, str]] = []
+    reported: list[tuple[str, ...]] = []
     heard = OUTPUTS[run.partition("-")[0]](lambda line: None, lambda *report: reported.append(report))
     output = (RECORDED / f"{run}.jsonl").read_bytes()
     heard.feed(output)
     heard.end()
-    said = [f"{state}:{detail}" if state == "tool" else state for state, detail, _ in reported]
+    said = [f"{state}:{detail}" if state == "tool" else state for state, detail, *_ in reported]
     assert said == states.split()
-    assert all(evidence[:100] in output.decode() for _, _, evidence in reported)
+    assert all(evidence[:100] in output.decode() for _, _, evidence, _ in reported)
+    assert {session for *_, session in reported} == {heard.about["session"]}
 
 
 def test_opencode_that_asks_again_for_ever_is_ended() -> None:

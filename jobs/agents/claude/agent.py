@@ -61,8 +61,10 @@ class Claude(Agent):
             "NO_COLOR": "1",
         }
         reached = {"ANTHROPIC_BASE_URL": "{url}/anthropic", KEY: PLACEHOLDER}
+        reads = ("--tools", "Read,Grep,Glob", "--add-dir", "{worktree}")
         return Call(
-            argv=(*argv, *apart, "--tools", "Read,Grep,Glob", "--add-dir", "{worktree}"),
+            argv=(*argv, *apart, *reads),
+            resume=(*argv, *apart, "--resume", "{session}", *reads),
             prompt=with_request(REVIEW_PROMPT, request),
             env=env,
             gateway=Gateway("anthropic", reached, KEY, self.options.url, self.options.tokens),

@@ -68,9 +68,10 @@ class Codex(Agent):
     def review(self, request: str) -> Call:
         """Return the call. Its commands run in its own sandbox, which writes nothing and has no network."""
         model = ("--model", self.options.model) if self.options.model else ()
-        argv = ("codex", "exec", *model, "--json", "--sandbox", "read-only", "--skip-git-repo-check", "-")
+        argv = ("codex", "exec", *model, "--json", "--sandbox", "read-only", "--skip-git-repo-check")
         return Call(
-            argv=argv,
+            argv=(*argv, "-"),
+            resume=(*argv, "resume", "{session}", "-"),
             prompt=with_request(REVIEW_PROMPT, request),
             env={"CODEX_HOME": "{home}", "NO_COLOR": "1"},
             gateway=Gateway("openai", {KEY: PLACEHOLDER}, KEY, self.options.url, self.options.tokens),

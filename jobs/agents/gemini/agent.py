@@ -80,8 +80,10 @@ class Gemini(Agent):
         # A second process that starts the first is slower, and stays when the first is killed.
         env = {"GEMINI_CLI_HOME": "{home}", "NO_COLOR": "1", "GEMINI_CLI_NO_RELAUNCH": "true"}
         reached = {"GOOGLE_GEMINI_BASE_URL": "{url}/gemini", KEY: PLACEHOLDER}
+        argv = (*argv, "--output-format", "stream-json", "--include-directories", "{worktree}")
         return Call(
-            argv=(*argv, "--output-format", "stream-json", "--include-directories", "{worktree}"),
+            argv=argv,
+            resume=(*argv, "--resume", "{session}"),
             prompt=with_request(REVIEW_PROMPT, request),
             env=env,
             gateway=Gateway("gemini", reached, KEY, self.options.url, self.options.tokens),

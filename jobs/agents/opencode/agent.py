@@ -97,6 +97,7 @@ class Opencode(Agent):
         reached = {"OPENAI_BASE_URL": "{url}/openai/v1", KEY: PLACEHOLDER}
         return Call(
             argv=("opencode", "run", "--format", "json", "--pure"),
+            resume=("opencode", "run", "--format", "json", "--pure", "--session", "{session}"),
             prompt=with_request(REVIEW_PROMPT, request),
             env=env,
             gateway=Gateway("openai", reached, KEY, self.options.url, self.options.tokens),

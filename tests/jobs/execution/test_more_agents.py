@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,8 @@ from jobs import execution
 from jobs.agents import registry
 from jobs.agents.base import Options
 from jobs.models import Job
-from tests.jobs.execution.base import ExecutionTest
+from jobs.states import JobState
+from tests.jobs.execution.base import DEADLINE, ExecutionTest, until
 from tests.support import model_formats
 from tests.support.model_api import model_api
 
@@ -42,11 +44,11 @@ class MoreAgents(ExecutionTest):
         self.api.answer = f"Here it is:\n```json\n{json.dumps(SAYS)}\n```"
         path = os.pathsep.join(
             [
-                *(str(SUPPORT / name / "node_modules" / ".bin") for name in ("agents", "opencode")),
+                *(str(SUPPORT / name / "node_modules" / ".bin") for name in ("agents", "opencode", "gemini")),
                 os.environ["PATH"],
             ]
         )
-        keys = {"ANTHROPIC_API_KEY": KEY, "OPENAI_API_KEY": KEY}
+        keys = {"ANTHROPIC_API_KEY": KEY, "OPENAI_API_KEY": KEY, "GEMINI_API_KEY": KEY}
         self.enterContext(mock.patch.dict(os.environ, {"PATH": path, **keys}))
 
     def configure(self, model: str) -> None:
@@ -112,6 +114,59 @@ class MoreAgents(ExecutionTest):
         self.assertEqual(told["tokens"]["output"], 2 * model_formats.OUTPUT)
         own = self.root / "agents" / job.session / "codex-config"
         self.assertEqual(len(list(own.rglob(f"rollout-*{told['session']}.jsonl"))), 1, "it keeps its session")
+
+    async def test_an_agent_that_was_killed_goes_on_with_its_session(self) -> None:
+        self.configure("")
+        for number, agent in enumerate(("claude", "codex", "gemini"), 5):
+            self.shop.pull(number, {"app.txt": "two\n"})
+            await self.kill_and_resume(agent, str(number))
+
+    async def kill_and_resume(self, agent: str, target: str) -> None:
+        self.api.asked.clear()
+        self.api.go_on.clear()
+        job = await self.submit(target, agent=agent)
+        top = self.root / "jobs" / job.session
+        if agent == "opencode":
+            # It names its session when the model has begun to answer: the second call waits here.
+            self.api.go_on.set()
+            self.api.call = self.read_and_wait
+        await execution.launch(job.id)
+        await until((top / "agent-state.json").exists, deadline=DEADLINE)
+        await until(lambda: self.api.asked, deadline=DEADLINE)
+        self.api.call = None
+        session = json.loads((top / "agent-state.json").read_text())["session"]
+        if agent != "opencode":
+            # One that is killed before it has written this down starts again, with a new session.
+            await until(lambda: self.has_kept(job, session), deadline=DEADLINE)
+        os.kill(json.loads((top / "status.json").read_text())["pid"], signal.SIGKILL)
+
+        async def is_interrupted() -> bool:
+            return (await execution.refresh(job.id)).state == JobState.INTERRUPTED
+
+        await until(is_interrupted, deadline=DEADLINE)
+        self.api.go_on.set()
+        self.api.asked.clear()
+        await execution.launch(job.id)
+        job = await execution.wait(job.id, timeout=DEADLINE)
+        log = (top / "tasks" / "agent.log").read_text()
+        self.assertEqual(job.verdict, "needs_work", log)
+        self.assertIn(f"It goes on with its session {session}.", log)
+        self.assertEqual(json.loads((top / "agent.json").read_text())["session"], session)
+        [body] = [body for _, _, body in self.api.asked if "You were interrupted." in body]
+        self.assertIn("You review a change for its maintainer.", body, "it still knows what it was asked")
+
+    def has_kept(self, job: Job, session: str) -> bool:
+        found = (self.root / "agents" / job.session).rglob(f"*{session[:8]}*")
+        return any("You review a change" in path.read_text() for path in found if path.is_file())
+
+    def read_and_wait(self, body: str) -> tuple[str, dict[str, Any]]:
+        self.api.go_on.clear()
+        return "glob", {"pattern": "*.txt"}
+
+    @pytest.mark.agents
+    async def test_opencode_goes_on_with_its_session(self) -> None:
+        self.configure("some-model")
+        await self.kill_and_resume("opencode", "1")
 
     @pytest.mark.agents
     async def test_opencode_reads_only(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, Tuple
+from typing import Callable, Dict, Optional
 
 from jobs.remote.offload_runner.files.paths import JobPaths, read_json
 from jobs.remote.offload_runner.protocol import AGENT_STATE, AGENT_STATES
@@ -25,26 +25,26 @@ class AgentReports:
         self._record = record
         self._next = 0.0
         self._count = 0
-        self._last: Tuple[Any, ...] = ()
+        self._last: Optional[Dict[str, str]] = None
 
     def begin(self) -> None:
-        """Forget what an earlier start of the agent reported."""
-        self._last = ()
-        if self._path.exists():
-            self._path.unlink()
+        """Pass over what an earlier start of the agent reported."""
+        self._last = self._read()
 
     def read(self, task: str, *, is_last: bool = False) -> None:
         """Journal what the agent of a task does now, if that is new. `is_last`: the task has ended."""
         if time.monotonic() < self._next and not is_last:
             return
-        found = read_json(self._path)
-        if not isinstance(found, dict) or found.get("state") not in AGENT_STATES:
-            return
-        fields = {name: str(found.get(name) or "")[:_TEXT] for name in _FIELDS}
-        new = (fields["state"], fields["detail"], fields["since"])
-        if new == self._last:
+        new = self._read()
+        if new is None or new == self._last:
             return
         self._last = new
         self._count += 1
         self._next = time.monotonic() + (_SECONDS if self._count < _MANY else _SECONDS_OF_MANY)
-        self._record(AGENT_STATE, task=task, **fields)
+        self._record(AGENT_STATE, task=task, **new)
+
+    def _read(self) -> Optional[Dict[str, str]]:
+        found = read_json(self._path)
+        if not isinstance(found, dict) or found.get("state") not in AGENT_STATES:
+            return None
+        return {name: str(found.get(name) or "")[:_TEXT] for name in _FIELDS}

@@ -10,20 +10,22 @@ agent's key.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
 import sys
-from typing import Any, Dict, List, Optional
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
 
 from jobs.remote.offload_runner.commands.agent import STDERR, STDOUT
 from jobs.remote.offload_runner.engine import frames
 from jobs.remote.offload_runner.engine.job_command import run_as_job
 from jobs.remote.offload_runner.engine.redact import BytesRedactor
 from jobs.remote.offload_runner.errors import RunnerError
-from jobs.remote.offload_runner.files.paths import AGENT, write_json
+from jobs.remote.offload_runner.files.paths import AGENT, read_json, write_json
 from jobs.remote.offload_runner.git.command import shown
-from jobs.remote.offload_runner.protocol import FAILED
+from jobs.remote.offload_runner.protocol import AT_LIMIT, FAILED, THINKING, TOOL
 from jobs.remote.offload_runner.steps.agent_events import OUTPUTS
 from jobs.remote.offload_runner.steps.agent_output import Output, Report
 from jobs.remote.offload_runner.steps.context import render
@@ -37,6 +39,9 @@ _DIFF_BYTES = 400_000
 _COMPLAINT_BYTES = 16 * 1024
 _VERSION_SECONDS = 60.0
 _SHOWN = 200
+_AT_WORK = (THINKING, TOOL, AT_LIMIT)
+_SESSION = re.compile("[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_GO_ON = "You were interrupted. Go on, and answer with the JSON object that you were asked for.\n"
 _MOST_COMPLAINTS = 8 * 1024 * 1024
 # The task's own limit ends the step, and the agent with it.
 _SECONDS = 24 * 3600.0
@@ -68,18 +73,15 @@ def run(job: Job) -> int:
     prompt = "\n".join([_placed(call["prompt"], places), _material(job)])
     say("Asking %s; it reads %d characters." % (call["name"], len(prompt)))
     sys.stdout.flush()
-    secrets = [os.environ[name] for name in call["secrets"] if os.environ.get(name)]
-    heard = _Heard(OUTPUTS[call.get("output", "text")](say, _reporter(job)), secrets)
     # Not in the worktree: its settings and hooks are the change's.
-    words = [*runner_argv(job.paths.root), "call-agent", "--cwd", str(home / "work"), *argv]
-    code = run_as_job(
-        job.paths, words, cwd=place.home, env=env, timeout=_SECONDS, output=heard.feed,
-        given=prompt.encode("utf-8", "replace"), is_over=heard.is_over, place=AGENT,
-    )  # fmt: skip
-    heard.end()
-    output = heard.output
-    if heard.complaints.strip():
-        say(heard.complaints.strip("\n"))
+    ask = functools.partial(_ask, job, call, env, home / "work")
+    session = _interrupted_session(job, call)
+    if session:
+        say("It goes on with its session %s." % session)
+        places["{session}"] = session
+        code, output = ask([_placed(word, places) for word in call["resume"]], _GO_ON)
+    if not session or (output.problem and not output.text):
+        code, output = ask(argv, prompt)
     if code == EXIT_NO_PROGRAM:
         say("%s is not installed on this worker." % argv[0])
         return EXIT_NO_PROGRAM
@@ -106,11 +108,39 @@ def run(job: Job) -> int:
     return 0
 
 
-def _reporter(job: Job) -> Report:
-    """Return what writes down what the agent does, for the runner."""
+def _ask(
+    job: Job, call: Dict[str, Any], env: Dict[str, str], cwd: Path, argv: List[str], prompt: str
+) -> Tuple[int, Output]:
+    """Run the agent; return its exit code and what it wrote."""
+    secrets = [os.environ[name] for name in call["secrets"] if os.environ.get(name)]
+    heard = _Heard(OUTPUTS[call.get("output", "text")](say, _reporter(job, call)), secrets)
+    words = [*runner_argv(job.paths.root), "call-agent", "--cwd", str(cwd), *argv]
+    code = run_as_job(
+        job.paths, words, cwd=job.paths.place(AGENT).home, env=env, timeout=_SECONDS, output=heard.feed,
+        given=prompt.encode("utf-8", "replace"), is_over=heard.is_over, place=AGENT,
+    )  # fmt: skip
+    heard.end()
+    if heard.complaints.strip():
+        say(heard.complaints.strip("\n"))
+    return code, heard.output
 
-    def report(state: str, detail: str, evidence: str) -> None:
+
+def _interrupted_session(job: Job, call: Dict[str, Any]) -> str:
+    """Return the session of an earlier start of this agent, about this commit, that did not end; else ""."""
+    found = read_json(job.paths.agent_state)
+    if not call.get("resume") or not isinstance(found, dict) or found.get("state") not in _AT_WORK:
+        return ""
+    session = str(found.get("session") or "")
+    is_ours = (found.get("agent"), found.get("sha")) == (call["name"], job.sha)
+    return session if is_ours and _SESSION.fullmatch(session) else ""
+
+
+def _reporter(job: Job, call: Dict[str, Any]) -> Report:
+    """Return what writes down what the agent does, for the runner and for the next start."""
+
+    def report(state: str, detail: str, evidence: str, session: str) -> None:
         found = {"state": state, "detail": detail, "since": now(), "evidence": evidence}
+        found.update(session=session, agent=call["name"], sha=job.sha)
         with contextlib.suppress(OSError):  # a full disk ends the job for other reasons
             write_json(job.paths.agent_state, found, durable=False)
 

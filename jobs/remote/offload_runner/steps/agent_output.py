@@ -20,12 +20,12 @@ _MOST_TOKENS = 1_000_000_000
 _MOST_DOLLARS = 1_000_000
 
 
-# Takes what the agent does now: one of `protocol.AGENT_STATES`, a detail (which tool), and the event that
-# tells so.
-Report = Callable[[str, str, str], None]
+# Takes what the agent does now: one of `protocol.AGENT_STATES`, a detail (which tool), the event that tells
+# so, and the agent's session, if that is known.
+Report = Callable[[str, str, str, str], None]
 
 
-def _ignore(state: str, detail: str, evidence: str) -> None:
+def _ignore(state: str, detail: str, evidence: str, session: str) -> None:
     pass
 
 
@@ -157,7 +157,8 @@ class EventStream(Output):
         new = (state, one_line(detail, _SHOWN))
         if new != self._state:
             self._state = new
-            self._report(*new, one_line(self._line.decode("utf-8", "replace"), _EVIDENCE))
+            evidence = one_line(self._line.decode("utf-8", "replace"), _EVIDENCE)
+            self._report(*new, evidence, self.about["session"] or "")
 
     def _count(self, tokens_in: Any, tokens_out: Any, cached: Any) -> None:
         """Add tokens to those that were counted."""
