@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from jobs.providers.base import Severity
 from jobs.states import Attention, JobState, TaskState, Verdict, WorkerState
 
 
@@ -67,6 +68,12 @@ CHECKS: MarkTable = {
     "failure": ("cross", "failed", "bad"),
     "pending": ("spin", "not finished", "busy"),
     "success": ("check", "passed", "good"),
+}
+# outcome of a check of `offload doctor`
+CHECK_RESULTS: MarkTable = {
+    Severity.PASS: ("check", "pass", "good"),
+    Severity.WARN: ("alert", "warning", "warn"),
+    Severity.FAIL: ("cross", "failed", "bad"),
 }
 # severity -> (icon, tone), the most severe first
 SEVERITIES: Mapping[str, tuple[str, str]] = {

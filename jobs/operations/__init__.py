@@ -11,6 +11,7 @@ from jobs.lazy import load_on_first_use
 if TYPE_CHECKING:
     from jobs.operations.agent_checks import check_agents
     from jobs.operations.checks import check_everything, check_worker_in_full
+    from jobs.operations.configuration import SettingJson, list_settings
     from jobs.operations.confirmation import ConfirmationPlan
     from jobs.operations.events import count_events, read_events, read_events_by_id
     from jobs.operations.feed import TAIL, FeedMessage, changes_since, newest_event_id
@@ -129,6 +130,7 @@ __all__ = [
     "ProvisionPlan",
     "ProvisionRequest",
     "Provisioned",
+    "SettingJson",
     "SshNames",
     "SweepRequest",
     "WorkerOverview",
@@ -161,6 +163,7 @@ __all__ = [
     "list_prices",
     "list_pulls",
     "list_pulls_of_known",
+    "list_settings",
     "list_tokens",
     "list_workers",
     "named_project",

@@ -85,7 +85,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Dashboard
 def _paths(ids: Mapping[str, int]) -> list[str]:
     fail = ids["fail"]
     return [
-        "/", "/?group=ready", "/?q=nothing-has-this", "/workers/",
+        "/", "/?group=ready", "/?q=nothing-has-this", "/workers/", "/settings/",
         *(f"/jobs/{number}/" for number in ids.values()),
         f"/jobs/{fail}/logs/test/", f"/jobs/{fail}/diff/", f"/jobs/{fail}/remove/", "/jobs/999/",
     ]  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -35,7 +34,7 @@ async def run(request: Request) -> int:
         raise UsageError("--forget-host-key needs a worker.", hint="Name it: doctor WORKER.")
     problems = await operations.check_everything(say, apply=request.apply)
     config = settings.OFFLOAD
-    values = _values(config)
+    values = operations.list_settings()
     if request.json:
         checks = check_output.rows(problems)
         print_json("doctor", {"home": str(config.home), "settings": values, "checks": checks})
@@ -86,14 +85,6 @@ def _print(problems: Sequence[Problem]) -> None:
             print(f"      {render_commands(problem.remedy)}")
         if problem.command and problem.severity is not Severity.PASS:
             print(f"      {problem.command}")
-
-
-def _values(config: Any) -> dict[str, dict[str, Any]]:
-    values = {key: {"value": value, "source": config.sources[key]} for key, value in config.values.items()}
-    if values["database_url"]["value"]:
-        # It may hold a password.
-        values["database_url"]["value"] = "(set)"
-    return values
 
 
 def require_gcp(request: Request) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from asgiref.sync import async_to_sync
@@ -363,6 +364,19 @@ class PageTests(TransactionTestCase):
     def test_a_diff_that_cannot_be_had_says_why(self) -> None:
         job = make_job(state=JobState.QUEUED)
         self.assertContains(self.client.get(f"/jobs/{job.id}/diff/"), "has no worktree yet")
+
+    def test_the_settings_name_their_layer_and_are_checked(self) -> None:
+        values = dict(settings.OFFLOAD.values) | {"database_url": "postgres://me:pa55@db/x"}
+        sources = dict(settings.OFFLOAD.sources) | {"database_url": "OFFLOAD_DATABASE_URL"}
+        with self.settings(OFFLOAD=replace(settings.OFFLOAD, values=values, sources=sources)):
+            page = self.client.get("/settings/")
+        self.assertContains(page, "<td>OFFLOAD_DATABASE_URL</td>")
+        self.assertNotContains(page, "pa55")
+        assert self.client.get("/settings/check/").status_code == 405
+        for headers in ({}, {"HX-Request": "true"}):
+            checks = self.client.post("/settings/check/", headers=headers)
+            self.assertContains(checks, "<strong>database</strong>")
+            assert ("<h1" in checks.content.decode()) != bool(headers)
 
     def test_workers_show_what_was_seen(self) -> None:
         self.assertContains(self.client.get("/workers/"), "This machine.")
