@@ -224,8 +224,8 @@ def print_pull(pull: ObservedPull) -> None:
     row = pull.row
     print(f"{colour(f'#{row.number}', 'bold')} {plain(' '.join(row.title.split()))}  by {plain(row.author)}")
     size = f", +{row.additions} -{row.deletions} in {row.changed_files} files" if row.details_at else ""
-    refs = f"{plain(row.head_ref)} to {plain(row.base_ref)}"
-    labels = "".join(f" [{plain(label)}]" for label in row.labels)
+    refs = f"{_line(row.head_ref)} to {_line(row.base_ref)}"
+    labels = "".join(f" [{_line(label)}]" for label in row.labels)
     print(f"  {row.state}, {refs}{size}, read {format_age(row.fetched_at)}{labels}")
     outcomes = [check.outcome for check in pull.checks]
     counts = [f"{outcomes.count(name)} {name}" for name in ("failure", "pending", "success", "neutral")]

@@ -16,7 +16,7 @@ from django.utils.dateparse import parse_datetime
 from jobs.errors import NotFound, Refused
 from jobs.execution.forge_access import open_forge
 from jobs.forges.ci_log import CiFailure, distil
-from jobs.forges.pulls import Check, Comment, Pull, Review, Rules, Thread
+from jobs.forges.pulls import Check, Comment, Pull, Review, Rules, Thread, one_line
 from jobs.models import Job, PullRequest, Repository
 
 FRESH_SECONDS = 60.0
@@ -144,6 +144,10 @@ def base_of(repository: Repository, number: int) -> str:
 
 def what_blocks(row: PullRequest) -> list[str]:
     """Return what is in the way of merging, as sentences; empty when nothing is known to be."""
+    return [one_line(text) for text in _blocks(row)]
+
+
+def _blocks(row: PullRequest) -> list[str]:
     if row.state != "open":
         return [f"It is {row.state}."]
     if row.details_at is None:

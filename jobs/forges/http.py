@@ -30,6 +30,13 @@ class Limits:
         limit = self._known.get((api.rest, api.token))
         return limit if limit is not None and limit.resets_at > time.time() else None
 
+    def stop(self, api: Api, seconds: str | None) -> ForgeLimited:
+        """Stop requests for as long as the forge said (`Retry-After`), a minute without that; its error."""
+        after = int(seconds) if seconds and seconds.isdecimal() else 60
+        known = self.get(api)
+        self._known[api.rest, api.token] = Limit(known.limit if known else 0, 0, time.time() + after)
+        return limited(api.host, time.time() + after)
+
     def note(self, api: Api, headers: Mapping[str, str], prefix: str) -> None:
         """Keep what an answer says in its headers `PREFIX-limit`, `-remaining` and `-reset`."""
         try:

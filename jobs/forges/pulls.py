@@ -6,6 +6,7 @@ never a command, a path or a format.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -21,6 +22,8 @@ MOST_COMMENTS = 20
 MOST_REVIEWS = 50
 MOST_LOG = 4 * 1024 * 1024
 
+# Control characters, and those that turn the direction of the text around them.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 Mergeable = Literal["yes", "no", "unknown"]
 Event = Literal["COMMENT", "APPROVE", "REQUEST_CHANGES"]
 
@@ -210,6 +213,11 @@ class ForgeClient(Protocol):
 def cut(value: Any, longest: int = LONGEST_TITLE) -> str:
     """Return a text of the forge, cut to `longest` characters; an empty one for anything else."""
     return value.replace("\x00", "")[:longest] if isinstance(value, str) else ""
+
+
+def one_line(text: str) -> str:
+    """Return a text of the forge as part of a sentence: one line, no character that controls a terminal."""
+    return " ".join(_CONTROL.sub(" ", text).split())
 
 
 def web_address(value: Any) -> str:

@@ -208,6 +208,15 @@ async def test_a_used_up_limit_stops_requests_before_they_are_sent(forge: Bench)
             await other.list_open(SLUG)
 
 
+async def test_a_forge_that_wants_a_pause_gets_it(forge: Bench) -> None:
+    forge.server.too_fast = True
+    async with client(forge) as opened:
+        for _ in range(2):
+            with pytest.raises(ForgeLimited, match="no further request until"):
+                await opened.list_open(SLUG)
+    assert len(forge.server.requests) == 1
+
+
 async def test_the_limit_can_be_asked_for(forge: Bench) -> None:
     async with client(forge) as opened:
         limit = await opened.read_limit(SLUG)

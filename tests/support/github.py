@@ -44,6 +44,7 @@ class GitHub(ThreadingHTTPServer):
         self.refused_event = ""  # as for the author of the pull request
         self.logs: dict[int, tuple[list[dict[str, Any]], bytes]] = {}  # of jobs of Actions: steps, log
         self.file_requests: list[str | None] = []  # the Authorization of each request for a log's file
+        self.too_fast = False  # every answer is that requests come too fast
         self.elsewhere = ""  # the origin of further pages, when it is not this one
         self.schema = build_schema(SCHEMA)
         for name, kind in (
@@ -289,6 +290,10 @@ class _Handler(BaseHTTPRequestHandler):
         given = self.headers.get("Authorization")
         if given is not None and given not in (f"token {TOKEN}", f"Bearer {TOKEN}"):
             self._answer(401, {"message": "Bad credentials"})
+            return False
+        if self.server.too_fast:
+            told = {"message": "You have exceeded a secondary rate limit."}
+            self._answer(403, told, {"Retry-After": "60"})
             return False
         if self.server.used >= self.server.limit:
             self._answer(403, {"message": "API rate limit exceeded"})

@@ -44,6 +44,7 @@ class GitLab(ThreadingHTTPServer):
         self.used = 0
         self.unknown_mergeability = 0  # so many answers say `checking`
         self.garbage = False  # every answer is a page of a proxy
+        self.too_fast = False  # every answer is that requests come too fast
         self.elsewhere = ""  # the origin of further pages, when it is not this one
 
     @property
@@ -57,6 +58,7 @@ class GitLab(ThreadingHTTPServer):
             "web_url": f"https://gitlab.test/acme/shop/-/merge_requests/{number}", "draft": False,
             "author": {"username": "ada"}, "updated_at": "2026-11-27T10:00:00.000Z", "sha": SHA,
             "target_branch": "main", "source_branch": f"topic-{number}", "labels": ["bug"],
+            "references": {"full": f"acme/shop!{number}"},
             "source_project_id": PROJECT_ID, "target_project_id": PROJECT_ID, "has_conflicts": False,
             "detailed_merge_status": "mergeable", "allow_collaboration": True,
             "diff_refs": {"base_sha": BASE, "head_sha": SHA, "start_sha": BASE},
@@ -90,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
         given = self.headers.get("Authorization")
         if given not in (None, f"Bearer {TOKEN}"):
             return self._answer(401, {"message": "401 Unauthorized"})
-        if self.server.used >= self.server.limit:
+        if self.server.too_fast or self.server.used >= self.server.limit:
             return self._answer(429, b"Retry later", {"Retry-After": "60"})
         # The path of a project is one word: its slash is escaped.
         head, _, rest = parts.path.removeprefix("/api/v4/projects/").partition("/")

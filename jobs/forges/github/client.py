@@ -6,7 +6,6 @@ GraphQL needs a token. Without one, the details come from REST, and threads and 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping, MutableMapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -289,10 +288,9 @@ def _translate(api: Api, what: str, error: Exception) -> OffloadError:
     if isinstance(error, gidgethub.RateLimitExceeded):
         return limited(api.host, error.rate_limit.reset_datetime.timestamp())
     if isinstance(error, gidgethub.QueryError) and "rate limit" in said.lower():
-        return limited(api.host, time.time() + 60)
+        return _limits.stop(api, None)
     if status in (403, 429) and (headers.get("retry-after") or "rate limit" in said.lower()):
-        after = str(headers.get("retry-after") or "60")
-        return limited(api.host, time.time() + (int(after) if after.isdecimal() else 60))
+        return _limits.stop(api, headers.get("retry-after"))
     if status == 401 or isinstance(error, gidgethub.GraphQLAuthorizationFailure):
         return NotConfigured(
             f"{what} failed: {api.host} refused the token ({said}).",

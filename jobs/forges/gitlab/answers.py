@@ -41,6 +41,8 @@ _REVIEWS = {"approved": "approved", "requested_changes": "changes_requested", "u
 def read_listed(item: Mapping[str, Any]) -> Pull:
     """Read a merge request as a list has it."""
     state = cut(item.get("state"), 16)
+    full = cut((item.get("references") or {}).get("full"))
+    own = item.get("source_project_id") == item.get("target_project_id")
     return Pull(
         number=int(item["iid"]),
         title=cut(item.get("title")),
@@ -50,8 +52,8 @@ def read_listed(item: Mapping[str, Any]) -> Pull:
         url=web_address(item.get("web_url")),
         base_ref=cut(item.get("target_branch"), 255),
         head_ref=cut(item.get("source_branch"), 255),
-        # A list has the number of the project only.
-        head_repository=cut(str(item.get("source_project_id") or ""), 300),
+        # Of a fork GitLab tells the number only.
+        head_repository=cut(full.partition("!")[0], 300) if own else "",
         head_sha=cut(item.get("sha"), 64),
         updated_at=cut(item.get("updated_at"), 40),
         labels=tuple(cut(label, 100) for label in item.get("labels") or ())[:MOST_LABELS],

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Mapping, MutableMapping, Sequence
 from http import HTTPStatus
 from typing import Any, NoReturn
@@ -225,8 +224,7 @@ class GitLabClient:
 
     def _refuse(self, status: int, headers: Mapping[str, str], said: str, what: str) -> NoReturn:
         if status == HTTPStatus.TOO_MANY_REQUESTS:
-            after = str(headers.get("retry-after") or "60")
-            raise limited(self._api.host, time.time() + (int(after) if after.isdecimal() else 60))
+            raise _limits.stop(self._api, headers.get("retry-after"))
         if status == HTTPStatus.UNAUTHORIZED:
             why = "refused the token" if self._api.token else "wants a token"
             raise NotConfigured(

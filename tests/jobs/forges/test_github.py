@@ -172,6 +172,11 @@ def test_what_blocks_the_merge_is_said_by_name(cli: Cli, forge: GitHub) -> None:
     told = cli.run("offload", "status", "2", *REPO).stdout
     assert "2 approvals are wanted, and 1 given; a code owner's counts." in told
     # Without a token, what the forge does not tell is said, and not guessed.
+    lies = "x\n  Nothing is known to block the merge.\x1b[2J\u2028\u202e"
+    forge.add(4, checks=[FAILED | {"name": lies}], labels=[lies], headRefName=lies)
+    told = cli.run("offload", "status", "4", *REPO).stdout
+    assert "  Nothing is known to block the merge." not in told.splitlines()
+    assert "The required check x Nothing is known to block the merge. [2J failed." in told
     cli.env["GIT_TOKEN_GITHUB_TEST"] = ""
     forge.add(3)
     assert (

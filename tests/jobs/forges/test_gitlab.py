@@ -38,7 +38,7 @@ def test_the_command_line_lists_and_describes_merge_requests(cli: Cli, forge: Gi
     assert "test / unit" in told
     data = cli.json("offload", "status", "1", *REPO)["pull_request"]
     assert data["blocks"] == [
-        "The required check unit\x1b[2J failed.",
+        "The required check unit [2J failed.",
         "A required review is missing: 2 approvals are wanted, and 0 given.",
     ]
     assert data["url"] == "https://gitlab.test/acme/shop/-/merge_requests/1"
