@@ -270,7 +270,10 @@ def test_launching_by_keyboard(page: Page) -> None:
     page.keyboard.press("Enter")
     expect(page.locator(".field-target .error")).to_contain_text("is not a target")
     page.get_by_label("Target").fill("77")
-    page.keyboard.press("Enter")
+    page.get_by_label("Prompt").fill("it's the tax")
+    typed = page.locator("#launch-typed code")
+    expect(typed).to_have_text(re.compile(r"""offload 77 review --repo demo --prompt 'it'"'"'s the tax'$"""))
+    page.get_by_label("Target").press("Enter")
     expect(page.get_by_role("heading", level=1)).to_contain_text("#77")
 
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.db.models import Count, Q
 
+from jobs import invocation
+from jobs.agents import registry as agents
 from jobs.models import Repository, Worker
 from jobs.playbooks import registry as playbooks
+from jobs.states import JOB_ACTIVE
 
 
 class LaunchForm(forms.Form):
@@ -27,20 +31,31 @@ class LaunchForm(forms.Form):
     name = forms.CharField(
         label="Name", max_length=40, required=False, help_text="for a second job on one target"
     )
+    prompt = forms.CharField(
+        label="Prompt", max_length=4000, required=False, widget=forms.Textarea(attrs={"rows": 2}),
+        help_text="what the agent is to know besides",
+    )  # fmt: skip
     trust = forms.BooleanField(label="I trust this repository to run code on this machine", required=False)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["action"].choices = [(p.action, p.action) for p in playbooks.PLAYBOOKS]  # type: ignore[attr-defined]
-        workers = list(Worker.objects.values_list("name", flat=True))
-        self.fields["worker"].choices = [("", "default"), *((name, name) for name in workers)]  # type: ignore[attr-defined]
+        at_work = Count("jobs", filter=Q(jobs__state__in=JOB_ACTIVE))
+        workers = [
+            (worker.name, f"{worker.name}: {worker.state}, jobs: {worker.at_work}")
+            for worker in Worker.objects.annotate(at_work=at_work)
+        ]
+        self.fields["worker"].choices = [("", "default"), *workers]  # type: ignore[attr-defined]
         self.repositories = list(Repository.objects.values_list("slug", flat=True))
+        self.agents = agents.NAMES
+        self.program = invocation.command()
         self.ask_trust = False
-        for name in ("target", "repository", "agent", "name"):
+        for name in ("target", "repository", "agent", "name", "prompt"):
             self.fields[name].widget.attrs.update(
                 autocomplete="off", spellcheck="false", autocapitalize="off"
             )
         self.fields["target"].widget.attrs.update(placeholder="123")
+        self.fields["agent"].widget.attrs.update(list="known-agents")
         self.fields["repository"].widget.attrs.update(list="known-repositories", placeholder="owner/name")
 
     def show_error(self, field: str, message: str, hint: str) -> None:

@@ -187,6 +187,7 @@ async def _submit(request: HttpRequest, form: LaunchForm) -> tuple[Job | None, b
                 name=data["name"],
                 worker=data["worker"],
                 agent=data["agent"],
+                prompt=data["prompt"],
                 actor=actor_of(request),
                 placed=placed,
             )

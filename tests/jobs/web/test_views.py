@@ -197,9 +197,11 @@ class PageTests(TransactionTestCase):
     def test_launching_submits_a_job(self) -> None:
         repository = make_repository("demo", url="/srv/demo.git")
         answer = self.client.post(
-            "/jobs/new/", {"target": "#12", "repository": "demo", "action": "review", "name": "again"}
-        )
+            "/jobs/new/", {"target": "#12", "repository": "demo", "action": "review", "name": "again",
+             "prompt": "the tax"},
+        )  # fmt: skip
         job = Job.objects.get()
+        assert job.options["prompt"] == "the tax"
         self.assertRedirects(answer, f"/jobs/{job.id}/")
         assert (job.state, job.number, job.name, job.repository_id) == ("queued", 12, "again", repository.id)
         assert JobEvent.objects.get(kind="submitted").actor == "local (dashboard)"
