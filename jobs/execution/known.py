@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
 
 from asgiref.sync import sync_to_async
 
@@ -78,7 +81,8 @@ def _agent(job: Job) -> Known | None:
     if task["state"] != TaskState.RUNNING:
         event = _newest(job.id, protocol.TASK_FINISHED, task["id"])
         value = str(_OF_TASK.get(task["state"], task["state"]))
-        return Known(value, "its task", event.at if event else None, task["reason"], _evidence(event))
+        since = event.at if event else None
+        return Known(value, "its task", since, task["reason"], _evidence(event), _limit_of(job, task))
     if job.state != JobState.RUNNING:
         return Known(UNKNOWN, "the state of the job", detail=f"the job is {job.state}")
     if job.attention == Attention.LIMIT:
@@ -90,6 +94,18 @@ def _agent(job: Job) -> Known | None:
     told = {name: str(said.data.get(name) or "") for name in ("state", "detail", "since", "evidence")}
     since = _moment(told["since"]) or said.at
     return Known(told["state"], "its events", since, told["detail"], told["evidence"])
+
+
+def _limit_of(job: Job, task: Mapping[str, Any]) -> datetime | None:
+    """Return when the limit ends at which a failed agent was refused; None when it was not that."""
+    if task["state"] != TaskState.FAILED:
+        return None
+    limit = _newest(job.id, protocol.MODEL_LIMIT, task["id"])
+    if limit is None:
+        return None
+    after = JobEvent.objects.filter(job_id=job.id, id__gt=limit.id, kind=protocol.MODEL_CALL)
+    answered = after.filter(data__task=task["id"], data__status=HTTPStatus.OK).exists()
+    return None if answered else _moment(str(limit.data.get("until") or ""))
 
 
 def _newest(job_id: int, kind: str = "", task: str = "", after: int = 0) -> JobEvent | None:

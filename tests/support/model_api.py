@@ -35,6 +35,7 @@ class ModelApi:
     call: Callable[[str], tuple[str, dict[str, Any]] | None] | None = None
     finish: str = "STOP"
     limits: int = 0
+    limit_seconds: int = 1
     go_on: threading.Event = field(default_factory=threading.Event)
     port: int = 0
     asked: list[tuple[str, str, str]] = field(default_factory=list)
@@ -83,7 +84,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(400, json.dumps({"error": {"message": str(faults)}}).encode(), "application/json")
         elif self.api.limits:
             self.api.limits -= 1
-            error, headers = known.limit()
+            error, headers = known.limit(self.api.limit_seconds)
             self._answer(429, json.dumps(error).encode(), "application/json", headers)
         else:
             assert self.api.go_on.wait(60)

@@ -17,7 +17,8 @@ Call = tuple[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Format:
-    """A wire format. `path`: of its call; `needs`: fields of a request; `limit`: its error, and headers.
+    """A wire format. `path`: of its call; `needs`: fields of a request; `limit`: its error, and headers,
+    for a limit that ends in so many seconds.
 
     `events` takes a request, a text and a call of a tool (or None); it returns the events of a stream. `last`
     is the event without which an answer is cut off.
@@ -27,7 +28,7 @@ class Format:
     key: Callable[[Mapping[str, str]], str]
     needs: tuple[str, ...]
     events: Callable[[dict[str, Any], str, Call | None], list[tuple[str, Any]]]
-    limit: Callable[[], tuple[dict[str, Any], dict[str, str]]]
+    limit: Callable[[int], tuple[dict[str, Any], dict[str, str]]]
 
     def faults(self, headers: Mapping[str, str], body: Any) -> list[str]:
         """Return what is wrong with a request."""
@@ -110,19 +111,18 @@ def _chat(body: dict[str, Any], text: str, call: Call | None) -> list[tuple[str,
     ]
 
 
-def _anthropic_limit() -> tuple[dict[str, Any], dict[str, str]]:
+def _anthropic_limit(seconds: int) -> tuple[dict[str, Any], dict[str, str]]:
     error = {"type": "error", "error": {"type": "rate_limit_error", "message": "Too many requests."}}
-    return error, {"retry-after": "1"}
+    return error, {"retry-after": str(seconds)}
 
 
-def _openai_limit() -> tuple[dict[str, Any], dict[str, str]]:
-    error = {
-        "message": "Too many requests.",
-        "type": "requests",
-        "code": "rate_limit_exceeded",
-        "param": None,
-    }
-    return {"error": error}, {"retry-after": "1"}
+def _openai_limit(seconds: int) -> tuple[dict[str, Any], dict[str, str]]:
+    if seconds > 60:
+        # Of a subscription: Codex does not wait for its end.
+        error = {"type": "usage_limit_reached", "message": "The usage limit has been reached."}
+        return {"error": {**error, "resets_at": int(time.time()) + seconds}}, {}
+    error = {"message": "Too many requests.", "type": "requests", "code": "rate_limit_exceeded"}
+    return {"error": {**error, "param": None}}, {"retry-after": str(seconds)}
 
 
 def _bearer(headers: Mapping[str, str]) -> str:

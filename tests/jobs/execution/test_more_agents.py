@@ -16,6 +16,7 @@ from jobs import execution
 from jobs.agents import registry
 from jobs.agents.base import Options
 from jobs.models import Job
+from jobs.serializers import utc
 from jobs.states import JobState
 from tests.jobs.execution.base import DEADLINE, ExecutionTest, until
 from tests.support import model_formats
@@ -114,6 +115,20 @@ class MoreAgents(ExecutionTest):
         self.assertEqual(told["tokens"]["output"], 2 * model_formats.OUTPUT)
         own = self.root / "agents" / job.session / "codex-config"
         self.assertEqual(len(list(own.rglob(f"rollout-*{told['session']}.jsonl"))), 1, "it keeps its session")
+
+    async def test_an_agent_at_a_limit_of_hours_fails_and_says_when_it_ends(self) -> None:
+        self.configure("")
+        self.api.limits, self.api.limit_seconds = 99, 7200
+        job = await self.run_job("1", agent="codex")
+        task = {t["id"]: t for t in job.tasks}["agent"]
+        self.assertEqual((task["state"], job.verdict, job.attention), ("failed", "pass", ""))
+        limits = [
+            event.data["until"] async for event in job.events.filter(kind="model_limit").order_by("seq")
+        ]
+        self.assertIn(f"Its model is at a limit that ends at {limits[-1]}. Start", task["tail"])
+        account = await execution.read_account(job)
+        assert account.agent is not None
+        self.assertEqual((account.agent.value, utc(account.agent.until)), ("failed", limits[-1]))
 
     async def test_an_agent_that_was_killed_goes_on_with_its_session(self) -> None:
         self.configure("")

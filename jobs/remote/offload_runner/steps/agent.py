@@ -21,11 +21,12 @@ from typing import Any, Dict, List, Optional, Tuple
 from jobs.remote.offload_runner.commands.agent import STDERR, STDOUT
 from jobs.remote.offload_runner.engine import frames
 from jobs.remote.offload_runner.engine.job_command import run_as_job
+from jobs.remote.offload_runner.engine.journal import Journal
 from jobs.remote.offload_runner.engine.redact import BytesRedactor
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files.paths import AGENT, read_json, write_json
 from jobs.remote.offload_runner.git.command import shown
-from jobs.remote.offload_runner.protocol import AT_LIMIT, FAILED, THINKING, TOOL
+from jobs.remote.offload_runner.protocol import AT_LIMIT, FAILED, MODEL_CALL, MODEL_LIMIT, THINKING, TOOL
 from jobs.remote.offload_runner.steps.agent_events import OUTPUTS
 from jobs.remote.offload_runner.steps.agent_output import Output, Report
 from jobs.remote.offload_runner.steps.context import render
@@ -39,6 +40,7 @@ _DIFF_BYTES = 400_000
 _COMPLAINT_BYTES = 16 * 1024
 _VERSION_SECONDS = 60.0
 _SHOWN = 200
+_ANSWERED = 200
 _AT_WORK = (THINKING, TOOL, AT_LIMIT)
 _SESSION = re.compile("[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _GO_ON = "You were interrupted. Go on, and answer with the JSON object that you were asked for.\n"
@@ -89,6 +91,9 @@ def run(job: Job) -> int:
         say(output.text)
         how = "failed" if code == 0 or output.is_over else "ended with exit code %d" % code
         say("%s %s%s" % (argv[0], how, ": %s" % output.problem if output.problem else "."))
+        until = _limit(job)
+        if until:
+            say("Its model is at a limit that ends at %s. Start the job again then, with --fresh." % until)
         return 1
     answer = read(output.text)
     if answer is None:
@@ -133,6 +138,15 @@ def _interrupted_session(job: Job, call: Dict[str, Any]) -> str:
     session = str(found.get("session") or "")
     is_ours = (found.get("agent"), found.get("sha")) == (call["name"], job.sha)
     return session if is_ours and _SESSION.fullmatch(session) else ""
+
+
+def _limit(job: Job) -> str:
+    """Return when the limit ends at which the last call of the model was refused; "" without one."""
+    last = None
+    for event in Journal(job.paths.journal).read():
+        if event["kind"] == MODEL_LIMIT or (event["kind"] == MODEL_CALL and event.get("status") == _ANSWERED):
+            last = event
+    return str(last.get("until") or "") if last is not None and last["kind"] == MODEL_LIMIT else ""
 
 
 def _reporter(job: Job, call: Dict[str, Any]) -> Report:
