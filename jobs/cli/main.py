@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lambda: run_verb(name, request),
         as_json=as_json,
         needs_database=name not in _WITHOUT_DJANGO,
+        may_be_remote=VERBS.get(name, LAUNCH).remote == "works",
         traceback=bool(request.options.traceback),
         describe_interruption=lambda: request.if_interrupted,
     )
@@ -119,13 +120,17 @@ def run_safely(
     *,
     as_json: bool = False,
     needs_database: bool = True,
+    may_be_remote: bool = False,
     traceback: bool = False,
     describe_interruption: Callable[[], str] = lambda: "Interrupted.",
 ) -> int:
-    """Run a coroutine to its end, report errors as text or JSON, and return the exit code."""
+    """Run a coroutine to its end, report errors as text or JSON, and return the exit code.
+
+    `may_be_remote`: it needs no database here when OFFLOAD_URL names a dashboard.
+    """
     try:
         if needs_database:
-            _set_django_up()
+            _set_django_up(may_be_remote)
         code = _run_in_loop(run)
         # A reader that has left is noticed here rather than when the interpreter exits.
         sys.stdout.flush()
@@ -150,13 +155,13 @@ def run_safely(
         return EXIT_UNEXPECTED
 
 
-def _set_django_up() -> None:
+def _set_django_up(may_be_remote: bool) -> None:
     import django
     from django.conf import settings
 
     django.setup()
-    if settings.OFFLOAD.url:
-        return  # the jobs are those of a remote dashboard
+    if may_be_remote and settings.OFFLOAD.url:
+        return
     from jobs.cli.database import ensure_database
 
     ensure_database()

@@ -13,7 +13,8 @@ from jobs.cli.offload.doctor_gcp import doctor_gcp
 from jobs.cli.output import colour, print_json, say
 from jobs.cli.request import Request
 from jobs.cli.verbs import GOOGLE_OPTIONS
-from jobs.errors import UsageError
+from jobs.client import get_client, is_remote
+from jobs.errors import OffloadError, UsageError
 from jobs.invocation import render_commands
 from jobs.providers.base import Problem, Severity
 from jobs.workers import find_worker
@@ -33,6 +34,8 @@ async def run(request: Request) -> int:
     if request.forget_host_key:
         raise UsageError("--forget-host-key needs a worker.", hint="Name it: doctor WORKER.")
     problems = await operations.check_everything(say, apply=request.apply)
+    if is_remote():
+        problems.insert(0, await _check_remote())
     config = settings.OFFLOAD
     values = operations.list_settings()
     if request.json:
@@ -46,6 +49,19 @@ async def run(request: Request) -> int:
         print()
         _print(problems)
     return check_output.exit_code(problems)
+
+
+async def _check_remote() -> Problem:
+    """Check that the dashboard which OFFLOAD_URL names answers, and takes the token."""
+    try:
+        client = get_client()
+        await client.list_jobs(operations.JobFilter(limit=1), say)
+    except OffloadError as error:
+        return Problem(Severity.FAIL, "dashboard", error.message, error.hint)
+    detail = (
+        f"Commands are about the jobs of {client.server}, which answers. The rest is about this computer."
+    )
+    return Problem(Severity.PASS, "dashboard", detail)
 
 
 async def _doctor_of_worker(request: Request) -> int:

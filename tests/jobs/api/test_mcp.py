@@ -1,5 +1,8 @@
 """`offload mcp` over real standard input and output, asked by the client of MCP's own SDK."""
 
+import json
+import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,9 @@ from mcp.client.session import ElicitationFnT
 
 from jobs.mcp.texts import LIMIT, as_data, clean
 from tests.jobs.api.conftest import Served
-from tests.support.cli import MANAGE, Cli
+from tests.support.cli import MANAGE, ROOT, Cli
+
+GEMINI = ROOT / "tests" / "support" / "gemini" / "node_modules" / ".bin" / "gemini"
 
 TOOLS = {
     *("list_jobs", "status", "assessment", "logs", "peek", "wait", "launch", "cancel"),
@@ -94,6 +99,23 @@ async def test_what_destroys_asks_the_person(served: Served, mode: str) -> None:
         assert "cancelled" in text, text
     assert len(asked) == 3
     assert f"offload-shop-3-review-{mode}" in asked[0]
+
+
+@pytest.mark.agents
+def test_the_real_gemini_cli_finds_the_skill(served: Served, tmp_path: Path) -> None:
+    home, folder = tmp_path / "home", tmp_path / "folder"
+    (home / ".gemini").mkdir(parents=True)
+    folder.mkdir()
+    (home / ".gemini" / "trustedFolders.json").write_text(json.dumps({str(folder): "TRUST_FOLDER"}))
+    environment = {**served.cli.env, "HOME": str(home)}
+
+    def run(*argv: str) -> str:
+        done = subprocess.run(argv, env=environment, cwd=folder, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    run(*served.cli.argv("offload", "skill", "~/.gemini/skills"))
+    assert re.search(r"offload .*Enabled", run(str(GEMINI), "skills", "list"))
 
 
 def test_what_others_wrote_is_bounded_and_has_nothing_hidden() -> None:

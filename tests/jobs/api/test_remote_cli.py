@@ -104,6 +104,10 @@ def test_a_token_decides_what_is_allowed(served: Served, remote: Cli) -> None:
     assert "meaning of its own" in served.cli.run(
         "offload", "3:no", "--repo", "shop", "--secret", "OFFLOAD_TOKEN", "--detach", code=2
     ).stderr  # fmt: skip
+    # What is about this computer still is, with its own database, and doctor checks the dashboard too.
+    found = remote.json("offload", "doctor", code=None)["doctor"]["checks"]
+    assert "which answers" in next(check["detail"] for check in found if check["subject"] == "dashboard")
+    assert (remote.home / "offload.sqlite3").exists()
     for words in (
         ("fleet", "ls"),
         ("token", "ls"),
