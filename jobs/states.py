@@ -263,6 +263,11 @@ class DraftKind(StrEnum):
     """What a draft becomes on the forge."""
 
     REVIEW = "review"
+    PUSH = "push"
+    PULL_REQUEST = "pull_request"
+    STATUS = "status"
+    LABELS = "labels"
+    REPLY = "reply"
 
 
 class Scope(StrEnum):
@@ -275,9 +280,14 @@ class Scope(StrEnum):
 
 
 class DraftState(StrEnum):
-    """How far a draft is. `sending`: an attempt began; whether it posted is looked up before the next one."""
+    """How far a draft is.
+
+    `approved`: a person said yes, and a background process sends it. `sending`: an attempt began; whether it
+    posted is looked up before the next one.
+    """
 
     OPEN = "open"
+    APPROVED = "approved"
     SENDING = "sending"
     SENT = "sent"
     DROPPED = "dropped"

@@ -54,6 +54,7 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "jobs.dashboard.outbox.context.count_in_navigation",
             ]
         },
     }

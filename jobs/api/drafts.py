@@ -54,7 +54,7 @@ async def get_draft(request: HttpRequest, number: Id) -> DraftAnswer:
 async def preview(request: HttpRequest, number: Id) -> PreviewAnswer:
     """Return a draft exactly as it would appear now. The forge is asked for the diff; nothing is posted."""
     draft = await outbox.get_draft(str(number))
-    shown = await outbox.prepare_review(draft)
+    shown = await outbox.prepare_draft(draft)
     return {"schema": SCHEMA, "draft": {**draft_json(draft), "preview": preview_json(shown)}}
 
 
@@ -68,12 +68,12 @@ async def make(request: HttpRequest, body: NewDraftBody) -> Status[DraftAnswer]:
 @router.delete("/{int:number}", auth=SEND, response={200: DraftAnswer}, summary="Drop a draft")
 async def drop(request: HttpRequest, number: Id) -> DraftAnswer:
     """Drop a draft, so that it is never sent."""
-    await outbox.drop_draft(await outbox.get_draft(str(number)))
+    await outbox.drop_draft(await outbox.get_draft(str(number)), caller_of(request).name)
     return await _answer(number)
 
 
 @router.post("/{int:number}/send", auth=SEND, response={200: DraftAnswer}, summary="Send a draft")
 async def send(request: HttpRequest, number: Id, body: SendBody) -> DraftAnswer:
     """Post a draft, once, as the preview with this digest showed it; after a person said yes to that."""
-    await outbox.send_shown(number, body.digest)
+    await outbox.send_shown(number, body.digest, caller_of(request).name)
     return await _answer(number)

@@ -137,7 +137,7 @@ class Here:
         from jobs import outbox
 
         draft = await outbox.get_draft(str(number))
-        return serializers.draft_json(draft), serializers.preview_json(await outbox.prepare_review(draft))
+        return serializers.draft_json(draft), serializers.preview_json(await outbox.prepare_draft(draft))
 
     async def send_draft(self, number: int, digest: str) -> DraftJson:
         """Post a draft, once, as the preview with this digest showed it, after a person's yes."""

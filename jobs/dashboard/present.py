@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jobs.providers.base import Severity
-from jobs.states import Attention, JobState, TaskState, Verdict, WorkerState
+from jobs.states import Attention, DraftState, JobState, TaskState, Verdict, WorkerState
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,16 @@ CHECK_RESULTS: MarkTable = {
     Severity.PASS: ("check", "pass", "good"),
     Severity.WARN: ("alert", "warning", "warn"),
     Severity.FAIL: ("cross", "failed", "bad"),
+}
+DRAFTS: MarkTable = {
+    DraftState.OPEN: ("dot", "waits for your yes", "quiet"),
+    DraftState.APPROVED: ("clock", "is sent soon", "busy"),
+    DraftState.SENDING: ("spin", "sending", "busy"),
+    DraftState.SENT: ("check", "sent", "good"),
+    DraftState.DROPPED: ("stop", "dropped", "quiet"),
+    # an attempt that failed: before it posted anything, and with an unknown outcome
+    "not_sent": ("cross", "not sent", "bad"),
+    "unknown": ("alert", "may be posted", "warn"),
 }
 # severity -> (icon, tone), the most severe first
 SEVERITIES: Mapping[str, tuple[str, str]] = {

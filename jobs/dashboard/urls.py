@@ -7,8 +7,9 @@ from jobs.dashboard.inbox.urls import urlpatterns as inbox
 from jobs.dashboard.job.urls import urlpatterns as job
 from jobs.dashboard.logs.urls import urlpatterns as logs
 from jobs.dashboard.notices.urls import urlpatterns as notices
+from jobs.dashboard.outbox.urls import urlpatterns as outbox
 from jobs.dashboard.settings.urls import urlpatterns as settings
 from jobs.dashboard.workers.urls import urlpatterns as workers
 
 app_name = "jobs"
-urlpatterns = [*inbox, *job, *changes, *logs, *notices, *workers, *settings]
+urlpatterns = [*inbox, *job, *changes, *logs, *notices, *outbox, *workers, *settings]

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 from jobs.forges.pulls import LineComment, Thread
+from jobs.outbox.preview import Preview
 
 # GitHub refuses a longer text. The mark comes on top.
 LONGEST = 65_000
+CONTEXT_LINES = 4
+TITLES = {
+    "COMMENT": "Review: comment",
+    "APPROVE": "Review: approve",
+    "REQUEST_CHANGES": "Review: request changes",
+}
 _HUNK = re.compile(r"@@ -(?P<old>\d+)(?:,\d+)? \+(?P<new>\d+)(?:,\d+)? @@")
 _MENTION = re.compile(r"@(?=[A-Za-z0-9])")
 _COMMAND = re.compile(r"^([ \t>]*)/(?=[A-Za-z])", re.MULTILINE)
 _MARK = re.compile(r"\s*<!-- offload:[0-9a-f]+ -->\s*")
-
-
-@dataclass(frozen=True)
-class PlacedReview:
-    """A review exactly as it will appear. `notes`: what was changed in placing it, as sentences."""
-
-    verdict: str
-    body: str
-    comments: tuple[LineComment, ...]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def digest(self) -> str:
-        """Return a hash of all of it, by which a person's yes names what they saw."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 
 def defuse(text: str) -> str:
@@ -51,26 +43,53 @@ def mark_text(mark: str) -> str:
     return f"offload:{mark}"
 
 
+class _Line(NamedTuple):
+    """A line of a patch with its numbers in the old and the new file."""
+
+    text: str
+    old: int
+    new: int
+
+
+def _hunk_lines(patch: str) -> Iterator[_Line]:
+    """Yield the hunks' headers and lines; a header has the numbers of the first line below it."""
+    old = new = 0
+    for text in patch.split("\n"):
+        if match := _HUNK.match(text):
+            old, new = int(match["old"]), int(match["new"])
+            yield _Line(text, old, new)
+        elif new and text[:1] in ("+", "-", " "):
+            yield _Line(text, old, new)
+            old += text[0] != "+"
+            new += text[0] != "-"
+
+
 def right_lines(patch: str) -> frozenset[int]:
     """Return the line numbers of the new file that a hunk of the patch shows."""
-    lines: set[int] = set()
-    number = 0
-    for line in patch.split("\n"):
-        if match := _HUNK.match(line):
-            number = int(match["new"])
-        elif number and line[:1] in ("+", " "):
-            lines.add(number)
-            number += 1
-    return frozenset(lines)
+    return frozenset(line.new for line in _hunk_lines(patch) if line.text[0] in "+ ")
 
 
-def place(
+def excerpt(patch: str, number: int) -> str:
+    """Return the lines of a hunk up to a line of the new file, as a patch; empty without that line."""
+    before: deque[_Line] = deque(maxlen=CONTEXT_LINES)
+    for line in _hunk_lines(patch):
+        if line.text[0] == "@":
+            before.clear()
+            continue
+        before.append(line)
+        if line.new == number and line.text[0] != "-":
+            header = f"@@ -{before[0].old} +{before[0].new} @@"
+            return "\n".join([header, *(shown.text for shown in before)])
+    return ""
+
+
+def place_review(
     verdict: str,
     body: str,
     comments: Iterable[LineComment],
     files: Mapping[str, str],
     threads: Sequence[Thread],
-) -> PlacedReview:
+) -> Preview:
     """Return the review with each comment where the forge accepts it.
 
     `files`: the changed files with their patch. A comment outside of the hunks becomes one on the file, one
@@ -98,7 +117,10 @@ def place(
     if len(body) > LONGEST:
         body = f"{body[:LONGEST]}\n[cut]"
         notes.append(f"The text is cut to {LONGEST} characters.")
-    return PlacedReview(verdict, body, tuple(placed), tuple(notes))
+    contexts = (excerpt(files.get(c.path, ""), c.line) if c.line is not None else "" for c in placed)
+    return Preview(
+        TITLES[verdict], body, verdict, tuple(placed), contexts=tuple(contexts), notes=tuple(notes)
+    )
 
 
 def _words(text: str) -> str:

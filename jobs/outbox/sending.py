@@ -3,122 +3,146 @@
 from __future__ import annotations
 
 import asyncio
-
-from asgiref.sync import sync_to_async
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from jobs.errors import ForgeUnreachable, OffloadError, Refused
 from jobs.execution.forge_access import open_forge
-from jobs.execution.pull_requests import write_details
-from jobs.forges.pulls import Event, ForgeClient, LineComment, Pull
-from jobs.models import Draft
+from jobs.models import Draft, Repository
 from jobs.outbox import drafts
-from jobs.outbox.placing import PlacedReview, mark_text, place, with_mark
-from jobs.states import DraftState
+from jobs.outbox.kinds import Place, kind_of
+from jobs.outbox.preview import Preview
+
+log = logging.getLogger("offload.outbox")
 
 ATTEMPT_SECONDS = 100.0  # less than drafts.SENDING_SECONDS, so that no two attempts overlap
-_EVENTS: dict[str, Event] = {
-    "COMMENT": "COMMENT", "APPROVE": "APPROVE", "REQUEST_CHANGES": "REQUEST_CHANGES"
-}  # fmt: skip
 
 
-async def prepare_review(draft: Draft) -> PlacedReview:
-    """Return the review exactly as it would appear now; posts nothing.
+class AppearsDifferently(Refused):
+    """A draft would be posted differently than a person saw it."""
+
+
+async def prepare_draft(draft: Draft) -> Preview:
+    """Return a draft exactly as it would appear now; posts nothing.
 
     Raises `Refused` when the head has moved or there is nothing to post, and the forge's errors.
     """
-    async with open_forge(draft.repository) as (client, slug):
-        return (await _prepare(client, slug, draft))[1]
+    async with _open(draft.repository) as place:
+        return await kind_of(draft).prepare(place, draft)
 
 
-async def find_posted(draft: Draft) -> str | None:
+async def prepare_group(group: Sequence[Draft]) -> list[Preview | OffloadError]:
+    """Return the preview of each draft of one repository, or why there is none; posts nothing."""
+    found: list[Preview | OffloadError] = []
+    if not group:
+        return found
+    try:
+        async with _open(group[0].repository) as place:
+            for draft in group:
+                try:
+                    found.append(await kind_of(draft).prepare(place, draft))
+                except Refused as refusal:
+                    found.append(refusal)
+    except OffloadError as error:
+        found += [error] * (len(group) - len(found))
+    return found
+
+
+async def find_posted(draft: Draft, actor: str = "") -> str | None:
     """Return the page of a draft that an unfinished attempt has posted, and record it as sent.
 
     None when none has: the draft is open again. Raises what `send_draft` raises.
     """
     await drafts.begin_sending(draft)
     try:
-        async with asyncio.timeout(ATTEMPT_SECONDS), open_forge(draft.repository) as (client, slug):
-            posted = await client.find_mark(slug, draft.number, mark_text(draft.mark))
+        async with asyncio.timeout(ATTEMPT_SECONDS), _open(draft.repository) as place:
+            posted = await kind_of(draft).find(place, draft)
     except BaseException:
         await asyncio.shield(drafts.record_failure(draft, draft.error, posted_nothing=False))
         raise
     if posted is None:
         await drafts.record_failure(draft, draft.error, posted_nothing=True)
         return None
-    await drafts.record_sent(draft, posted.url)
+    await drafts.record_sent(draft, posted.url, actor)
     return posted.url
 
 
-async def send_draft(draft: Draft, shown: PlacedReview) -> str:
+async def send_draft(draft: Draft, shown: Preview, actor: str = "") -> str:
     """Post a draft that a person said yes to; return its page. However often it is called, it posts once.
 
     `shown`: what the person saw. Raises `Refused` when it would appear differently by now, and the forge's
     errors; `ForgeUnreachable` leaves open whether it was posted, and the next call finds out.
     """
+    return await _send(draft, shown.digest, actor)
+
+
+async def send_group(draft: Draft) -> None:
+    """Send the approved drafts of the same pull request, in order, until one fails.
+
+    The failed one says why, and those after it wait for a person. Raises nothing of the forge's errors.
+    """
+    if await drafts.is_being_sent(draft):
+        return
+    ids = [row async for row in drafts.group_of(draft).values_list("id", flat=True)]
+    waiting = [row async for row in drafts.waiting_groups().filter(id__in=ids)]
+    for one in drafts.in_order(waiting):
+        try:
+            await _send(one, one.approved_digest, one.approved_by)
+        except BaseException as error:
+            await asyncio.shield(drafts.stop_group(one))
+            if not isinstance(error, OffloadError):
+                raise
+            log.warning("Sending draft %s failed: %s", one.id, error)
+            return
+
+
+async def _send(draft: Draft, digest: str, actor: str) -> str:
     await drafts.begin_sending(draft)
-    may_be_posted = draft.state == DraftState.SENDING
+    kind = kind_of(draft)
+    may_be_posted = draft.attempted
     try:
-        async with asyncio.timeout(ATTEMPT_SECONDS), open_forge(draft.repository) as (client, slug):
-            posted = await client.find_mark(slug, draft.number, mark_text(draft.mark))
+        async with asyncio.timeout(ATTEMPT_SECONDS), _open(draft.repository) as place:
+            posted = await kind.find(place, draft)
             may_be_posted = False
             if posted is None:
-                pull, placed = await _prepare(client, slug, draft)
-                if placed != shown:
-                    raise Refused(
+                shown = await kind.prepare(place, draft)
+                if shown.digest != digest:
+                    raise AppearsDifferently(
                         f"Draft {draft.id} would appear differently than shown: the pull request changed.",
                         hint=f"See `outbox show {draft.id}`, and send it again.",
                     )
                 may_be_posted = True
-                body = with_mark(placed.body, draft.mark)
-                posted = await client.post_review(
-                    slug, pull, draft.head_sha, _EVENTS[draft.verdict], body, placed.comments
-                )
+                posted = await kind.post(place, draft, shown)
     except BaseException as error:
         # What the forge refused is not posted; after a lost answer, a timeout or Ctrl-C it may be.
         nothing = not may_be_posted or isinstance(error, Refused)
         text = str(error) if isinstance(error, OffloadError) else f"Interrupted ({type(error).__name__})."
-        await asyncio.shield(drafts.record_failure(draft, text, posted_nothing=nothing))
+        holds = not isinstance(error, AppearsDifferently)
+        await asyncio.shield(
+            drafts.record_failure(draft, text, posted_nothing=nothing, still_approved=holds, actor=actor)
+        )
         if isinstance(error, TimeoutError):
             raise ForgeUnreachable(
                 f"Sending draft {draft.id} took longer than {ATTEMPT_SECONDS:g} s; it may be posted.",
                 hint="Send it again: it is looked up first.",
             ) from error
         raise
-    await drafts.record_sent(draft, posted.url)
+    await drafts.record_sent(draft, posted.url, actor)
     return posted.url
 
 
-async def _prepare(client: ForgeClient, slug: str, draft: Draft) -> tuple[Pull, PlacedReview]:
-    pull = await client.get(slug, draft.number)
-    await sync_to_async(write_details)(draft.repository, pull)
-    if pull.head_sha != draft.head_sha:
-        raise Refused(
-            f"The head of #{draft.number} moved from {draft.head_sha[:10]} to {pull.head_sha[:10]} after the "
-            "review.",
-            hint="Review the new head, and make the draft again; or drop this one.",
-        )
-    files = await client.files(slug, draft.number)
-    comments = [LineComment(str(c["path"]), str(c["body"]), c["line"]) for c in draft.comments]
-    # Without known threads (None) nothing is left out.
-    placed = place(draft.verdict, draft.body, comments, files, pull.threads or ())
-    if not placed.body and not placed.comments:
-        raise Refused(f"Draft {draft.id} has nothing to post.", hint="Edit it, or drop it.")
-    return pull, placed
-
-
-async def send_shown(number: int, digest: str) -> Draft:
+async def send_shown(number: int, digest: str, actor: str = "") -> Draft:
     """Post a draft, once, as the preview with this digest showed it; return its row.
 
     Raises `Refused` when it would appear differently by now, otherwise as `send_draft`.
     """
     draft = await drafts.get_draft(str(number))
-    if draft.state != DraftState.SENDING or not await find_posted(draft):
-        draft = await drafts.get_draft(str(number))
-        shown = await prepare_review(draft)
-        if shown.digest != digest:
-            raise Refused(
-                f"Draft {number} would appear differently than shown.",
-                hint="Get its preview again, and show it to the person who decides.",
-            )
-        await send_draft(draft, shown)
+    await _send(draft, digest, actor)
     return await drafts.get_draft(str(number))
+
+
+@asynccontextmanager
+async def _open(repository: Repository) -> AsyncIterator[Place]:
+    async with open_forge(repository) as (client, slug):
+        yield Place(client, slug, repository)

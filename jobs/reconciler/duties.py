@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from jobs import outbox
 from jobs.errors import OffloadError, TransportError, WorkerUnavailable
 from jobs.execution.archive import archive
 from jobs.execution.cancel import finish_cancel
@@ -201,6 +202,18 @@ class ReadPulls(Duty):
             log.info("Reading the pull requests of %s failed: %s", repository, error)
 
 
+class SendDrafts(Duty):
+    """Send the drafts that a person said yes to on a page, one pull request at a time."""
+
+    name = "outbox"
+
+    async def find(self) -> AsyncIterator[Work]:
+        """Return one piece of work for each pull request."""
+        async for draft in outbox.waiting_groups():
+            job = draft.job_id if draft.number is None else None
+            yield Work((draft.repository_id, draft.number, job), partial(outbox.send_group, draft))
+
+
 class ArchiveEvidence(Duty):
     """Copy the evidence of jobs that ended from the worker to this computer."""
 
@@ -244,6 +257,7 @@ DUTIES: Sequence[Duty] = (
     FinishCancellations(),
     CheckHeads(),
     ReadPulls(),
+    SendDrafts(),
     ArchiveEvidence(),
     NotifyUser(),
 )

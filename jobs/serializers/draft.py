@@ -10,7 +10,7 @@ from jobs.models import Draft
 from jobs.serializers.times import utc
 
 if TYPE_CHECKING:
-    from jobs.outbox import PlacedReview
+    from jobs.outbox import Preview
 
 
 class CommentJson(TypedDict):
@@ -28,7 +28,7 @@ class DraftJson(TypedDict):
     kind: str
     state: str
     repository: str
-    number: int
+    number: int | None
     verdict: str
     head_sha: str
     body: str
@@ -40,24 +40,30 @@ class DraftJson(TypedDict):
 
 
 class PreviewJson(TypedDict):
-    """A review exactly as it would appear now. `notes`: what was changed in placing it.
+    """A draft exactly as it would appear now. `title`: what sending it does. `quote`: what it answers.
 
-    `digest`: names this preview when it is confirmed.
+    `notes`: what was changed in placing it. `digest`: names this preview when it is confirmed.
     """
 
-    verdict: str
+    title: str
+    verdict: str | None
     body: str
     comments: list[CommentJson]
+    quote: str | None
+    details: list[str]
     notes: list[str]
     digest: str
 
 
-def preview_json(shown: PlacedReview) -> PreviewJson:
-    """Return a review as it will appear, as data."""
+def preview_json(shown: Preview) -> PreviewJson:
+    """Return a draft as it will appear, as data."""
     return {
-        "verdict": shown.verdict,
+        "title": shown.title,
+        "verdict": shown.verdict or None,
         "body": shown.body,
         "comments": [{"path": c.path, "line": c.line, "body": c.body} for c in shown.comments],
+        "quote": shown.quote or None,
+        "details": list(shown.details),
         "notes": list(shown.notes),
         "digest": shown.digest,
     }

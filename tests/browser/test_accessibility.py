@@ -51,9 +51,14 @@ kinds = dict(
     cancelled=dict(state=JobState.CANCELLED),
     removed=dict(verdict="pass", removed_at=timezone.now(), archived_at=timezone.now()),
 )
+from jobs.models import Draft
 ids = {{}}
 for number, (kind, columns) in enumerate(kinds.items(), 1):
     job = make_job(repository=repository, number=number, title=bad, url="https://forge.invalid/x", **columns)
+    if kind == "fail":
+        Draft.objects.create(repository=repository, job=job, number=number, kind="review", error=bad,
+                             body=bad, comments=[{{"path": bad, "line": 1, "body": bad}}], mark="0",
+                             head_sha=SHA)
     ids[kind] = job.id
 make_job(repository=repository, number=1, action="fix", state=JobState.CANCELLED)
 for number in (1, 3, 50, 51):
@@ -85,9 +90,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Dashboard
 def _paths(ids: Mapping[str, int]) -> list[str]:
     fail = ids["fail"]
     return [
-        "/", "/?group=ready", "/?q=nothing-has-this", "/workers/", "/settings/",
+        "/", "/?group=ready", "/?q=nothing-has-this", "/workers/", "/settings/", "/outbox/",
         *(f"/jobs/{number}/" for number in ids.values()),
         f"/jobs/{fail}/logs/test/", f"/jobs/{fail}/diff/", f"/jobs/{fail}/remove/", "/jobs/999/",
+        "/outbox/1/", "/outbox/1/edit/",
     ]  # fmt: skip
 
 

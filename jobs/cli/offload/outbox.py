@@ -16,7 +16,6 @@ from jobs.serializers import draft_json, preview_json
 
 _ACTIONS = ("ls", "review", "show", "edit", "drop", "send")
 _VERDICTS = {"comment": "COMMENT", "approve": "APPROVE", "request-changes": "REQUEST_CHANGES"}
-_TITLES = {"COMMENT": "Comment", "APPROVE": "Approve", "REQUEST_CHANGES": "Request changes"}
 
 
 async def run(request: Request) -> int:
@@ -40,18 +39,18 @@ async def run(request: Request) -> int:
     if action == "edit":
         if sys.stdin.isatty() and request.no_input:
             raise UsageError("No text was given on standard input.")
-        await outbox.edit_draft(draft, sys.stdin.read().strip())
+        await outbox.edit_draft(draft, sys.stdin.read().strip(), actor())
         return _answer(request, draft, f"Draft {draft.id} has the new text.")
     if action == "drop":
-        await outbox.drop_draft(draft)
+        await outbox.drop_draft(draft, actor())
         return _answer(request, draft, f"Draft {draft.id} is dropped.")
     if action == "show" and draft.state in ("sent", "dropped"):
         return _answer(request, draft, f"Draft {draft.id} is {draft.state}. {draft.url}")
-    if draft.state == "sending" and (url := await outbox.find_posted(draft)):
+    if draft.state == "sending" and (url := await outbox.find_posted(draft, actor())):
         draft = await outbox.get_draft(str(draft.id))
         return _answer(request, draft, f"It was posted before: {url}")
     draft = await outbox.get_draft(str(draft.id))
-    shown = await outbox.prepare_review(draft)
+    shown = await outbox.prepare_draft(draft)
     if action == "show":
         if request.json:
             print_json("draft", {**draft_json(draft), "preview": preview_json(shown)})
@@ -61,7 +60,7 @@ async def run(request: Request) -> int:
     if not request.json:
         _print_preview(draft, shown)
     await confirm(request, ConfirmationPlan(f"Post this to #{draft.number} of {draft.repository} as you?"))
-    url = await outbox.send_draft(draft, shown)
+    url = await outbox.send_draft(draft, shown, actor())
     draft = await outbox.get_draft(str(draft.id))
     return _answer(request, draft, f"Posted: {url}")
 
@@ -89,12 +88,17 @@ def _answer(request: Request, draft: Draft, text: str) -> int:
     return 0
 
 
-def _print_preview(draft: Draft, shown: outbox.PlacedReview) -> None:
-    print(f"Review of {draft.repository}#{draft.number} at {draft.head_sha[:10]}: {_TITLES[shown.verdict]}")
-    print(_indented(shown.body))
-    for comment in shown.comments:
+def _print_preview(draft: Draft, shown: outbox.Preview) -> None:
+    where = draft.repository.slug if draft.number is None else f"{draft.repository.slug}#{draft.number}"
+    print(f"{where} at {draft.head_sha[:10]}: {plain(shown.title)}")
+    for text in (shown.quote, shown.body):
+        if text:
+            print(_indented(text))
+    for detail in shown.details:
+        print(plain(detail))
+    for comment, context in zip(shown.comments, shown.contexts, strict=True):
         print(plain(f"{comment.path}:{comment.line}" if comment.line else f"{comment.path} (the file)"))
-        print(_indented(comment.body))
+        print(_indented("\n".join(part for part in (context, comment.body) if part)))
     for note in shown.notes:
         print(plain(note))
 

@@ -179,6 +179,12 @@ def parse_diff(data: bytes, page: int = 1, notes: Sequence[Note] = (), shown: No
     return DiffPage(entries, files, len(pieces), added, removed, number, len(pages), note)
 
 
+def render_hunk(patch: str) -> SafeString:
+    """Return the lines of a short patch, from a hunk's header on, as escaped table rows."""
+    lines = patch.encode("utf-8", errors="replace").split(b"\n")
+    return mark_safe("".join(_rows(lines, 1, LINES_PER_PAGE, {})))  # noqa: S308
+
+
 def _parse_file(number: int, piece: _Piece, start: int, notes: Sequence[Note]) -> FileDiff:
     mine = [note for note in notes if note.path == piece.path]
     at_lines: dict[int, list[Note]] = {}

@@ -309,6 +309,10 @@ def event_text(event: JobEvent) -> str:
             + (f", until {data['until']}" if data.get("until") else "")
         ),
         "agent_state": lambda: f"The agent of {task}: {data.get('state')} {data.get('detail', '')}".strip(),
+        "draft": lambda: (
+            f"Draft {data.get('draft')} ({str(data.get('kind', '')).replace('_', ' ')}) "
+            + {"failed": "was not sent"}.get(str(data.get("state")), f"was {data.get('state')}")
+        ),
         "finished": lambda: f"Finished, verdict {str(data.get('verdict') or 'none').replace('_', ' ')}",
         "head_moved": lambda: f"The head moved to {str(data.get('to', ''))[:10]}",
         "removed": lambda: (

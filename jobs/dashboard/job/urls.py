@@ -10,6 +10,7 @@ urlpatterns = [
     path("jobs/<int:job_id>/cancel/", views.job_cancel, name="cancel"),
     path("jobs/<int:job_id>/resume/", views.job_resume, name="resume"),
     path("jobs/<int:job_id>/again/", views.job_again, name="again"),
+    path("jobs/<int:job_id>/draft/", views.job_draft, name="draft"),
     path("jobs/<int:job_id>/trust/", views.job_trust, name="trust"),
     path("jobs/<int:job_id>/remove/", views.job_remove, name="remove"),
 ]

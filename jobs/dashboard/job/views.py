@@ -8,18 +8,21 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import NoReverseMatch, reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from jobs import execution, serializers
+from jobs import execution, outbox, serializers
 from jobs.dashboard.job.evidence import load_evidence
 from jobs.dashboard.job.markdown import render_markdown
 from jobs.dashboard.job.presenters import JobView, event_text
+from jobs.dashboard.outbox.presenters import DraftView
 from jobs.dashboard.pages import actor_of, load_job, render_page
 from jobs.dashboard.workers.presenters import KEEP_HOURS, JobCostView, StopView
 from jobs.errors import OffloadError, Refused
-from jobs.models import Job, JobEvent, WorkerRequest
+from jobs.models import Draft, Job, JobEvent, WorkerRequest
+from jobs.states import DraftState
 from jobs.workers.costs import cost_of_job
 
 TIMELINE = 200
 MOST_SIBLINGS = 10
+DRAFTS = 20
 
 
 def _terminal_url(job: Job) -> str:
@@ -43,6 +46,10 @@ async def _load_context(job_id: int) -> dict[str, object]:
     return await sync_to_async(_job_context)(job, await _present_cost(job), removal)
 
 
+def _drafts_of(job: Job) -> list[Draft]:
+    return list(job.drafts.exclude(state=DraftState.DROPPED).order_by("-id")[:DRAFTS])
+
+
 def _job_context(job: Job, cost: JobCostView | None, removal: WorkerRequest | None) -> dict[str, object]:
     stop = StopView.of(job.worker) if job.removed_at is None else None
     events = list(JobEvent.objects.filter(job=job).order_by("-id")[:TIMELINE])
@@ -57,6 +64,8 @@ def _job_context(job: Job, cost: JobCostView | None, removal: WorkerRequest | No
         "siblings": _siblings(job),
         "timeline": [(event, event_text(event)) for event in events],
         "assessment": render_markdown(job.assessment) if job.assessment else "",
+        "drafts": [DraftView(draft) for draft in _drafts_of(job)],
+        "can_draft": job.number is not None and bool(job.assessment and job.sha),
         "cost": cost,
         "removal": removal,
         "keep_hours": KEEP_HOURS,
@@ -127,6 +136,17 @@ async def job_again(request: HttpRequest, job_id: int) -> HttpResponse:
     if request.headers.get("HX-Request"):
         return HttpResponse("It runs again soon.", content_type="text/plain")
     return HttpResponseRedirect(reverse("jobs:list"))
+
+
+@require_POST
+async def job_draft(request: HttpRequest, job_id: int) -> HttpResponse:
+    """Make a draft of a review from the job's assessment, and show it. Nothing is posted."""
+    job = await load_job(job_id)
+    try:
+        draft = await outbox.make_review(job, "COMMENT", actor_of(request))
+    except OffloadError as error:
+        return await _show_error(request, job_id, error)
+    return HttpResponseRedirect(reverse("jobs:outbox-group", args=[draft.id]))
 
 
 @require_POST

@@ -1,8 +1,6 @@
 """The outbox against a strict fake of GitHub: posted once, as shown, after a yes."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,10 +16,10 @@ from jobs.forges.pulls import Comment, LineComment, Thread
 from jobs.models import Draft, Job
 from jobs.operations import add_token
 from jobs.outbox import drafts
-from jobs.outbox.placing import defuse, place, right_lines
+from jobs.outbox.placing import defuse, place_review, right_lines
 from jobs.states import Verdict
 from tests.support.factories import make_job, make_repository
-from tests.support.github import SHA, TOKEN, GitHub, github
+from tests.support.github import SHA, GitHub
 
 pytestmark = pytest.mark.django_db(transaction=True)
 FINDINGS = [
@@ -33,18 +31,6 @@ FINDINGS = [
     {"severity": "note", "message": "Not verified", "file": "app.txt", "line": 2, "opinion": True},
 ]
 ASSESSMENT = "# Needs work\n/merge\nThanks @ada"
-
-
-@pytest.fixture
-def forge(settings: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[GitHub]:
-    monkeypatch.setenv("GIT_TOKEN_GITHUB_TEST", TOKEN)
-    with github() as server:
-        values = settings.OFFLOAD.values | {"forge_apis": (f"github.test={server.url}",)}
-        settings.OFFLOAD = replace(settings.OFFLOAD, home=tmp_path, values=values)
-        server.add(
-            1, threads=[{"id": "T", "isResolved": False, "path": "app.txt", "line": 3, "body": "Old  news"}]
-        )
-        yield server
 
 
 @sync_to_async
@@ -65,12 +51,12 @@ async def made(verdict: str = "COMMENT", **columns: Any) -> Draft:
 
 
 async def send(draft: Draft) -> str:
-    return await outbox.send_draft(draft, await outbox.prepare_review(draft))
+    return await outbox.send_draft(draft, await outbox.prepare_draft(draft))
 
 
 async def test_a_review_is_posted_as_it_was_shown_and_once(forge: GitHub) -> None:
     draft = await made()
-    shown = await outbox.prepare_review(draft)
+    shown = await outbox.prepare_draft(draft)
     assert forge.reviews == []  # a preview posts nothing
     assert [(c.path, c.line) for c in shown.comments] == [("app.txt", 2), ("app.txt", None)]
     assert [note.split(":")[0] for note in shown.notes] == [
@@ -117,7 +103,7 @@ async def test_a_lost_answer_never_posts_twice(forge: GitHub, lost: str, left: s
 
 async def test_after_a_crash_the_next_attempt_waits_for_the_first_and_looks_it_up(forge: GitHub) -> None:
     draft = await made()
-    shown = await outbox.prepare_review(draft)
+    shown = await outbox.prepare_draft(draft)
     await drafts.begin_sending(draft)  # and the process is killed
     with pytest.raises(Refused, match="being sent"):
         await outbox.send_draft(draft, shown)
@@ -132,7 +118,7 @@ async def test_after_a_crash_the_next_attempt_waits_for_the_first_and_looks_it_u
 
 async def test_a_moved_head_and_a_changed_preview_stop_it(forge: GitHub) -> None:
     draft = await made()
-    shown = await outbox.prepare_review(draft)
+    shown = await outbox.prepare_draft(draft)
     forge.pulls[1]["threads"] = []
     with pytest.raises(Refused, match="differently than shown"):
         await outbox.send_draft(draft, shown)
@@ -195,7 +181,9 @@ def test_placing_and_defusing() -> None:
     assert right_lines("@@ -3 +4 @@\n-a\n+b\n@@ -9,0 +11 @@\n+x") == {4, 11}
     twice = [LineComment("a", "x", 1), LineComment("a", "x", 1)]
     thread = Thread("T", "a", 1, True, (Comment("", "y\n\n<!-- offload:0a -->"),))
-    placed = place("COMMENT", "", [*twice, LineComment("a", "y", 1)], {"a": "@@ -1 +1 @@\n+a"}, [thread])
+    placed = place_review(
+        "COMMENT", "", [*twice, LineComment("a", "y", 1)], {"a": "@@ -1 +1 @@\n+a"}, [thread]
+    )
     assert placed.comments == (twice[0],)
     assert defuse("a@b.c /x\n > /close\n//ok") == "a@\u200bb.c /x\n > \\/close\n//ok"
 

@@ -1,0 +1,1 @@
+"""The outbox: drafts, their previews, and a person's yes."""
