@@ -240,6 +240,7 @@ async def _spec(job: Job) -> dict[str, Any]:
         "head": {"ref": job.ref},
         "base": await sync_to_async(_base)(job),
         "needs_base": playbooks.get(job.action).needs_base,
+        "keeps_environment": playbooks.get(job.action).keeps_environment,
         "fresh": False,
     }
 

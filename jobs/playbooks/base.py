@@ -109,6 +109,8 @@ class Playbook(ABC):
     summary: ClassVar[str]
     needs_base: ClassVar[bool] = True
     needs_forge: ClassVar[bool] = False
+    # Whether a job may start from what was installed for an earlier base (see the runner's `environments`).
+    keeps_environment: ClassVar[bool] = False
 
     @abstractmethod
     def plan(self, context: Context) -> Plan:

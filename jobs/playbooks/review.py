@@ -20,6 +20,7 @@ class Review(Playbook):
 
     action: ClassVar[str] = "review"
     summary: ClassVar[str] = "build, test and judge a change, with evidence"
+    keeps_environment: ClassVar[bool] = True
 
     def plan(self, context: Context) -> Plan:
         """Return the plan of a review."""

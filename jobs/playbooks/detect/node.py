@@ -147,7 +147,12 @@ class _Package:
                 "--immutable" if self.is_berry else "--frozen-lockfile --non-interactive"
             )
         if has(self.facts, "package-lock.json", "npm-shrinkwrap.json"):
-            return "npm ci --no-audit --no-fund"
+            # `npm ci` would remove an environment that was laid in (see the runner's `environments`).
+            return (
+                "if rm node_modules/.offload-kept 2>/dev/null; "
+                "then npm install --no-save --prefer-offline --no-audit --no-fund; "
+                "else npm ci --no-audit --no-fund; fi"
+            )
         return "npm install --no-audit --no-fund --no-package-lock"
 
     def resolved(self, script: str, depth: int = 6) -> str:

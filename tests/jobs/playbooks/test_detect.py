@@ -17,6 +17,11 @@ def package(**fields: object) -> dict[str, str]:
     return {"package.json": json.dumps({"name": "x", **fields})}
 
 
+NPM_CI = (
+    "if rm node_modules/.offload-kept 2>/dev/null; "
+    "then npm install --no-save --prefer-offline --no-audit --no-fund; "
+    "else npm ci --no-audit --no-fund; fi"
+)
 PATH = 'export PATH="$PWD/node_modules/.bin:$PATH" && '
 JEST = '--json --outputFile="$OFFLOAD_RESULTS/jest.json"'
 VITEST = '--reporter=default --reporter=junit --outputFile.junit="$OFFLOAD_RESULTS/vitest.xml"'
@@ -35,8 +40,8 @@ def lines(seen: RepositoryFacts) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("lock", "fields", "tools", "install"),
     [
-        ("package-lock.json", {}, ["npm"], "npm ci --no-audit --no-fund"),
-        ("npm-shrinkwrap.json", {}, ["npm"], "npm ci --no-audit --no-fund"),
+        ("package-lock.json", {}, ["npm"], NPM_CI),
+        ("npm-shrinkwrap.json", {}, ["npm"], NPM_CI),
         ("", {}, ["npm"], "npm install --no-audit --no-fund --no-package-lock"),
         ("pnpm-lock.yaml", {}, ["npm", "pnpm"], "pnpm install --frozen-lockfile"),
         ("pnpm-lock.yaml", {}, ["npm"], "npx --yes pnpm install --frozen-lockfile"),
@@ -65,7 +70,7 @@ def test_node_runs_the_scripts_that_are_there() -> None:
     }
     seen = facts(package(scripts=scripts, devDependencies={"vitest": "1"}), root=["package-lock.json"])
     assert lines(seen) == {
-        "npm install": "npm ci --no-audit --no-fund",
+        "npm install": NPM_CI,
         "npm build": "npm run build",
         "npm test": "npm test",
         "npm lint": "npm run lint",

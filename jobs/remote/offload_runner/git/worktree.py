@@ -14,7 +14,7 @@ from jobs.remote.offload_runner.files import locks, paths
 from jobs.remote.offload_runner.files.paths import JobPaths
 from jobs.remote.offload_runner.files.removal import empty_tree, remove_tree
 from jobs.remote.offload_runner.files.untrusted import UntrustedFile, read
-from jobs.remote.offload_runner.git import base, bundles, checkout, facts, fetch, mirror
+from jobs.remote.offload_runner.git import base, bundles, checkout, environments, facts, fetch, mirror
 from jobs.remote.offload_runner.git.command import (
     LOCAL_SECONDS,
     Completed,
@@ -60,6 +60,7 @@ class Request:
     needs_base: bool
     because: str = ""  # why that base
     said: str = ""  # the branch that the forge says is the base; taken while there is one
+    keeps_environment: bool = False  # start from a kept environment of the base; see `environments`
     sent: Optional[Dict[str, Any]] = None  # what came with the request; see `carried`
 
     @property
@@ -89,6 +90,7 @@ class Request:
                 because=str((spec.get("base") or {}).get("because") or "")[:200],
                 said=str((spec.get("base") or {}).get("said") or ""),
                 needs_base=bool(spec.get("needs_base", True)),
+                keeps_environment=bool(spec.get("keeps_environment", False)),
             )
         except (KeyError, TypeError, AttributeError) as exc:
             raise RunnerError(
@@ -202,6 +204,11 @@ def _prepare(root: Path, request: Request, job: JobPaths, emit: Emit) -> Dict[st
         checkout.lay_out(mirrored, job, job.worktree, sha, request.remote, emit)
         answer = _describe(request, mirrored, job, name, against, emit)
         answer["base_reason"] = because if answer["base_sha"] else ""
+        answer["environment"] = None
+        if request.keeps_environment and answer["merge_base"]:
+            answer["environment"] = environments.give(mirrored.git, job, answer)
+            if answer["environment"]["used"]:
+                emit("Starting from the environment that was installed for the base")
         paths.write_json(job.prepared, answer)
     except BaseException as exc:
         with mirror.locked(mirror_path, lambda text: None):

@@ -32,14 +32,14 @@ def take(job: Job) -> Dict[str, Any]:
 
     Nothing that is changed after this returns has a time of `newest` or before.
     """
-    entries = list(_entries(job))
-    newest = max((about.st_ctime_ns for _, about in entries), default=0)
+    found = list(entries(job))
+    newest = max((about.st_ctime_ns for _, about in found), default=0)
     with tempfile.TemporaryFile(dir=str(job.paths.job_dir)) as file:
         # The clock of a file system advances in steps of some milliseconds.
         while os.fstat(file.fileno()).st_ctime_ns <= newest:
             time.sleep(_TICK_SECONDS)
             os.fchmod(file.fileno(), 0o600)
-    return {"digest": _digest(entries), "newest": newest}
+    return {"digest": _digest(found), "newest": newest}
 
 
 def restore(job: Job, made: Mapping[str, Any]) -> bool:
@@ -54,7 +54,7 @@ def restore(job: Job, made: Mapping[str, Any]) -> bool:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(place.home / worktree.INDEX)
         empty_tree(place.tmp)
-        for path, about in _entries(job):
+        for path, about in entries(job):
             if about.st_ctime_ns <= newest:
                 old.append((path, about))
             else:
@@ -76,7 +76,7 @@ def _digest(entries: List[Entry]) -> str:
     return found.hexdigest()
 
 
-def _entries(job: Job) -> Iterator[Entry]:
+def entries(job: Job) -> Iterator[Entry]:
     """Yield what is no directory in the base's HOME and tree, but for what git tracks or we write."""
     place = job.paths.place(BASE)
     home, tree = os.fsencode(place.home), os.fsencode(place.tree)

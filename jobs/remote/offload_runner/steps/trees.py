@@ -8,14 +8,14 @@ import stat
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from jobs.remote.offload_runner.engine.environment import placeholders
 from jobs.remote.offload_runner.engine.task import EXIT_TIMEOUT
 from jobs.remote.offload_runner.files.paths import BASE, JOB
-from jobs.remote.offload_runner.git import worktree
+from jobs.remote.offload_runner.git import environments, worktree
 from jobs.remote.offload_runner.git.command import raw, shown, split, text
 from jobs.remote.offload_runner.protocol import expand
 from jobs.remote.offload_runner.steps import fingerprint, results
@@ -153,14 +153,12 @@ def ready_base(job: Job, setup: Sequence[str], *, pure: bool = False) -> Base:
         worktree.discard_base(job.paths.root, job.paths.session)
         worktree.ensure_base(job.paths.root, job.paths.session, say)
     worktree.reset_base(job.paths.root, job.paths.session)
-    base = Base(path, True)
-    for line in setup:
-        say("$ %s" % line)
-        done = execute(job, path, line, place=BASE)
-        if not done.passed:
-            base = replace(base, built=False, error="`%s` %s" % (shown(line), ended(done)), tail=done.tail)
-            say("The base could not be built: %s." % base.error)
-            break
+    told: Dict[str, Any] = job.prepared.get("environment") or {}
+    kept = _kept_environment(job, told) if setup else None
+    base = _from_kept(job, path, setup, kept, told["key"]) if kept else None
+    if base is None:
+        kept = None
+        base = _install(job, path, setup)
     job.write(
         "base.json",
         {
@@ -174,7 +172,55 @@ def ready_base(job: Job, setup: Sequence[str], *, pure: bool = False) -> Base:
             "tail": list(base.tail),
         },
     )
+    if told and setup and base.built and not isinstance(known, dict) and not _is_of(job, kept, setup):
+        # No code of the change has run in this tree yet.
+        made = list(fingerprint.entries(job))
+        at = kept.at if kept else None
+        why = environments.keep(job.paths, told["key"], job.merge_base, setup, made, at)
+        if why:
+            say("The environment is not kept for the next change: %s." % why)
     return base
+
+
+def _kept_environment(job: Job, told: Mapping[str, Any]) -> Optional[environments.Kept]:
+    """Return the kept environment that the head got a copy of; None when it got none."""
+    kept = environments.find(job.paths.root, told["key"]) if told.get("used") else None
+    return kept if kept is not None and kept.at == told["at"] else None
+
+
+def _is_of(job: Job, kept: Optional[environments.Kept], setup: Sequence[str]) -> bool:
+    return kept is not None and (kept.commit, kept.setup) == (job.merge_base, list(setup))
+
+
+def _from_kept(
+    job: Job, path: Path, setup: Sequence[str], kept: environments.Kept, key: str
+) -> Optional[Base]:
+    """Return the base's tree, made with a kept environment; None, and a fresh tree, when that failed."""
+    since = time.strftime("%Y-%m-%d %H:%M", time.gmtime(kept.at))
+    say("Taking what was installed for the base %s at %s UTC." % (kept.commit[:10], since))
+    if _is_of(job, kept, setup):
+        if environments.replicate(job.paths, key, kept):
+            return Base(path, True)
+    elif environments.lay(job.paths.root, key, kept, path):
+        base = _install(job, path, setup)
+        if base.built:
+            return base
+    say("That failed, so everything is installed again.")
+    worktree.discard_base(job.paths.root, job.paths.session)
+    worktree.ensure_base(job.paths.root, job.paths.session, say)
+    worktree.reset_base(job.paths.root, job.paths.session)
+    return None
+
+
+def _install(job: Job, path: Path, setup: Sequence[str]) -> Base:
+    for line in setup:
+        say("$ %s" % line)
+        done = execute(job, path, line, place=BASE)
+        if not done.passed:
+            error = "`%s` %s" % (shown(line), ended(done))
+            say("The base could not be built: %s." % error)
+            return Base(path, False, error, done.tail)
+    return Base(path, True)
 
 
 def ended(run: Run) -> str:
