@@ -48,6 +48,10 @@ def test_what_is_read_is_what_is_read_there(served: Served, remote: Cli) -> None
     shown = remote.json("offload", "status", "9", "review", "-R", "tinycart")
     assert shown["job"] == remote.json("offload", "ls", "-R", "tinycart", "-s", "succeeded")["jobs"][0]
     assert shown["cost"] is shown["pull_request"] is None
+    with remote.terminal("offload", "ls", "--watch", *shop) as terminal:
+        terminal.expect("#10 ready")
+        terminal.type(b"\x03")
+        assert terminal.wait() == 130
     assert not (remote.home / "offload.sqlite3").exists(), list(remote.home.iterdir())
 
 
