@@ -43,7 +43,10 @@ async def _present_cost(job: Job) -> JobCostView | None:
 async def _load_context(job_id: int) -> dict[str, object]:
     job = await load_job(job_id)
     removal = await execution.removal_of(job) if job.removed_at is None else None
-    return await sync_to_async(_job_context)(job, await _present_cost(job), removal)
+    context = await sync_to_async(_job_context)(job, await _present_cost(job), removal)
+    account = await execution.read_account(job) if job.options.get("agent") else None
+    agent = account.agent if account else None
+    return {**context, "agent": agent, "agent_words": agent.value.replace("_", " ") if agent else ""}
 
 
 def _drafts_of(job: Job) -> list[Draft]:

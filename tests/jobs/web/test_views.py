@@ -253,10 +253,15 @@ class PageTests(TransactionTestCase):
             self.assertNotContains(page, "The agent")
         Job.objects.filter(id=job.id).update(options={"agent": "generic", "agent_secrets": ["MODEL_KEY"]})
         self.assertContains(self.client.get(f"/jobs/{job.id}/"), "The agent generic held MODEL_KEY: ")
+        tasks = [{"id": "agent", "name": "review", "role": "agent", "state": "running", "reason": ""}]
+        Job.objects.filter(id=job.id).update(tasks=tasks, state=JobState.RUNNING)
+        does = {"task": "agent", "state": "tool", "detail": "Read", "since": "2026-11-27T12:00:00Z"}
+        JobEvent.objects.create(job=job, seq=9, at=timezone.now(), kind="agent_state", data=does)
+        self.assertContains(self.client.get(f"/jobs/{job.id}/"), "generic: tool (Read), <time")
         limit = {"task": "agent", "api": "gemini", "status": 429, "until": "2026-11-27T12:00:00Z"}
         JobEvent.objects.create(job=job, at=timezone.now(), kind="model_limit", data=limit)
-        said = "agent met a limit of gemini (status 429), until 2026-11-27T12:00:00Z"
-        self.assertContains(self.client.get(f"/jobs/{job.id}/"), said)
+        met = "agent met a limit of gemini (status 429), until 2026-11-27T12:00:00Z"
+        self.assertContains(self.client.get(f"/jobs/{job.id}/"), met)
 
     def test_a_waiting_job_can_be_trusted_on_its_page(self) -> None:
         job = make_job(state=JobState.QUEUED, attention="approval")
