@@ -31,7 +31,7 @@ JOB_STATES: MarkTable = {
     JobState.INTERRUPTED: ("bolt", "interrupted", "warn"),
 }
 # a job at work on a worker that does not answer
-OUT_OF_REACH = Mark("cross", "not reachable", "bad")
+OUT_OF_REACH = Mark("cross", "unreachable", "bad")
 WAS_RUNNING = Mark("dot", "was running", "quiet")
 TASK_STATES: MarkTable = {
     TaskState.PENDING: ("dot", "pending", "quiet"),

@@ -38,7 +38,7 @@ async def job_diff(request: HttpRequest, job_id: int) -> HttpResponse:
     """Show one page of the change under review."""
     job = await load_job(job_id)
     error: OffloadError | None = None
-    diff = EMPTY
+    diff, shown = EMPTY, None
     try:
         data = await execution.diff(job_id, limit=MAX_BYTES + 1)
         notes = _notes(job)
@@ -47,5 +47,9 @@ async def job_diff(request: HttpRequest, job_id: int) -> HttpResponse:
         diff = await sync_to_async(parse_diff)(data, _page_number(request), notes, shown)
     except OffloadError as failure:
         error = failure
-    context: dict[str, object] = {"view": JobView.of(job), "job": job, "diff": diff, "error": error}
+    inside = shown is not None and any(entry.path == shown.path for entry in diff.entries)
+    context: dict[str, object] = {
+        "view": JobView.of(job), "job": job, "diff": diff, "error": error,
+        "elsewhere": None if inside else shown,
+    }  # fmt: skip
     return await render_page(request, "changes/diff.html", context)
