@@ -9,7 +9,7 @@ from typing import Any
 
 from jobs.errors import ProtocolMismatch
 from jobs.execution import Account, Known
-from jobs.models import Draft, Job, PullRequest, Repository, Worker
+from jobs.models import Job, PullRequest, Repository, Worker
 from jobs.operations import ObservedPull
 from jobs.providers.base import Price
 from jobs.states import Attention, JobState, Reason, Verdict
@@ -136,16 +136,3 @@ def read_observed_pull_json(data: Data) -> ObservedPull:
     """Return a pull request with what follows from it, from its JSON."""
     found = ObservedPull.of(read_pull_json(data))
     return replace(found, blocks=data["blocks"] or [], unknown=data["unknown"] or [])
-
-
-def read_draft_json(data: Data) -> Draft:
-    """Return a draft from its JSON."""
-    keys = ("id", "kind", "state", "number", "verdict", "head_sha", "body", "comments")
-    return Draft(
-        repository=Repository(slug=data["repository"]),
-        url=data["url"] or "",
-        error=data["error"] or "",
-        created_at=datetime.fromisoformat(data["created_at"]),
-        sent_at=_moment(data["sent_at"]),
-        **{key: data[key] for key in keys},
-    )

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 from jobs.client import get_client, json_of
 from jobs.errors import OffloadError, TimedOut
 from jobs.invocation import command, render_commands, version
-from jobs.mcp.texts import LIMIT, as_data, clean, object_as_data
+from jobs.mcp.texts import LIMIT, as_data, clean, object_as_data, show_hidden
 from jobs.models import Job
 from jobs.operations import JobFilter, NewJob, silent
 from jobs.serializers import SCHEMA, pull_json
@@ -267,11 +267,13 @@ async def _ask_to_send(number: int, digest: str, ctx: Context) -> Elicit[Yes]:
     if shown["digest"] != digest:
         raise ToolError(f"Draft {number} would appear differently than that. Call outbox_preview again.")
     places = [f"{one['path']}:{one['line'] or ''}\n{one['body']}" for one in shown["comments"]]
-    text = clean("\n\n".join([shown["body"], *places, *shown["notes"]]))
+    quote = [f"> {shown['quote']}"] if shown["quote"] else []
+    parts = [shown["title"], *quote, shown["body"], *shown["details"], *places, *shown["notes"]]
+    text = show_hidden("\n\n".join(parts))
     if len(text) > LIMIT:
         raise ToolError(f"It is too long to be shown here. Tell the person to type: {command(words)}")
-    what = f"{shown['verdict']} on #{draft['number']} of {clean(draft['repository'])}"
-    return Elicit(f"Post this review as you? {what}\n\n{text}", Yes)
+    where = clean(draft["repository"]) + (f"#{draft['number']}" if draft["number"] else "")
+    return Elicit(f"Post this to {where} as you?\n\n{text}", Yes)
 
 
 @server.tool(annotations=_POSTS)

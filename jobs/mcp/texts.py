@@ -22,6 +22,14 @@ def clean(text: str) -> str:
     return "".join(c for c in shown if c in "\n\t" or unicodedata.category(c) not in _HIDDEN)
 
 
+def show_hidden(text: str) -> str:
+    """Return a text that a person is to judge in full: hidden characters are named, as `[U+200B]`."""
+    return "".join(
+        c if c in "\n\t" or unicodedata.category(c) not in _HIDDEN else f"[U+{ord(c):04X}]"
+        for c in text.replace("\r\n", "\n")
+    )
+
+
 def as_data(text: str, *, keep_end: bool = True) -> str:
     """Return a text that code of a job could have written, between marks that it cannot know.
 

@@ -220,3 +220,40 @@ async def test_the_api_posts_what_its_preview_showed(forge: GitHub, async_client
     second = (await post("", 201, {"job": job.id}))["draft"]
     dropped = await async_client.delete(f"/api/v1/outbox/{second['id']}", headers=bearer)
     assert dropped.json()["draft"]["state"] == "dropped"
+
+
+async def test_an_agent_posts_only_what_the_person_was_asked_in_full(forge: GitHub) -> None:
+    import mcp_types as types
+    from mcp import Client
+
+    from jobs.mcp.server import server
+    from jobs.mcp.texts import show_hidden
+
+    asked: list[str] = []
+    answers = iter([False, True])
+
+    async def ask(context: Any, params: types.ElicitRequestParams) -> types.ElicitResult:
+        asked.append(params.message)
+        return types.ElicitResult(action="accept", content={"yes": next(answers)})
+
+    draft = await made()
+    await outbox.edit_draft(draft, "Fine." + chr(0xE0041), "ada")
+    draft = await outbox.get_draft(str(draft.id))
+    shown = await outbox.prepare_draft(draft)
+
+    async def send(client: Client, number: int, digest: str) -> str:
+        result = await client.call_tool("outbox_send", {"number": number, "digest": digest})
+        (content,) = result.content
+        assert isinstance(content, types.TextContent)
+        return content.text
+
+    async with Client(server, elicitation_callback=ask) as client:
+        assert "differently" in await send(client, draft.id, "0" * 64)
+        assert "said no" in await send(client, draft.id, shown.digest)
+        assert forge.reviews == []
+        assert "is sent" in await send(client, draft.id, shown.digest)
+    assert len(forge.reviews) == 1
+    assert len(asked) == 2
+    for part in (shown.title, shown.body, *(comment.body for comment in shown.comments), *shown.notes):
+        assert show_hidden(part) in asked[0]
+    assert "Fine.[U+E0041]" in asked[0]
