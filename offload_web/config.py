@@ -109,6 +109,13 @@ def _notice_kinds(value: Any) -> tuple[str, ...]:
     return kinds
 
 
+def _rules(value: Any) -> tuple[str, ...]:
+    names = _names(value)
+    if set(names) - {"status"}:
+        raise ValueError("is not a list of kinds that may be sent by a rule; there is one: status")
+    return names
+
+
 SETTINGS: tuple[Setting, ...] = (
     Setting("repo", _text, "", "Repository to use when none is given and the current directory has none."),
     Setting(
@@ -150,6 +157,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("agent_model", _text, "", "Model that the agent uses; empty: the agent's own choice."),
     Setting(
         "forge_apis", _names, (), "API addresses of forges on other addresses than the usual: HOST=URL, ..."
+    ),
+    Setting(
+        "auto_send",
+        _rules,
+        (),
+        "Kinds of drafts that `serve` sends without asking: status. Everything else needs your yes.",
     ),
     Setting(
         "agent_network",

@@ -22,9 +22,13 @@ SEND = needs(Scope.SEND)
 
 
 class NewDraftBody(Schema):
-    """The review to draft from a job's assessment. `verdict`: the person's, not the job's."""
+    """What to draft of a job: a review from its assessment, or a commit status from its verdict.
+
+    `verdict`: a review's; the person's, not the job's.
+    """
 
     job: Id
+    kind: Literal["review", "status"] = "review"
     verdict: Literal["COMMENT", "APPROVE", "REQUEST_CHANGES"] = "COMMENT"
 
 
@@ -58,10 +62,14 @@ async def preview(request: HttpRequest, number: Id) -> PreviewAnswer:
     return {"schema": SCHEMA, "draft": {**draft_json(draft), "preview": preview_json(shown)}}
 
 
-@router.post("", auth=SEND, response={201: DraftAnswer}, summary="Draft a review")
+@router.post("", auth=SEND, response={201: DraftAnswer}, summary="Make a draft")
 async def make(request: HttpRequest, body: NewDraftBody) -> Status[DraftAnswer]:
-    """Make a draft of a review from a job's assessment. Nothing is posted."""
-    draft = await outbox.make_review(await read_job(body.job), body.verdict, caller_of(request).name)
+    """Make a draft of a job. Nothing is posted."""
+    job, name = await read_job(body.job), caller_of(request).name
+    if body.kind == "review":
+        draft = await outbox.make_review(job, body.verdict, name)
+    else:
+        draft = await outbox.make_status(job, name)
     return Status(201, await _answer(draft.id))
 
 

@@ -193,7 +193,7 @@ OFFLOAD: Mapping[str, Verb] = {
         remote="works",
     ),
     "outbox": Verb(
-        "ls|review|show|edit|drop|send [WHICH]",
+        "ls|review|status|show|edit|drop|send [WHICH]",
         "Prepare what is to be posted to GitHub, and post it when you say so.",
         {
             "repo": REPO,
@@ -204,8 +204,9 @@ OFFLOAD: Mapping[str, Verb] = {
             ),
             **ANSWERS,
         },
-        details="`review TARGET` makes a draft from an assessment; the others take a draft's number. "
-        "`edit` reads\nthe new text from standard input. Nothing is posted without a yes (docs/forges.md).",
+        details="`review TARGET` makes a draft from an assessment, `status TARGET` one of a commit status "
+        "from\na verdict; the others take a draft's number. `edit` reads the new text from standard input.\n"
+        "Nothing is posted without a yes (docs/forges.md).",
         example="  {offload} outbox review 123         a draft of the review of #123\n"
         "  {offload} outbox show 1             as it will appear\n"
         "  {offload} outbox send 1             shows it, asks, and posts it",

@@ -152,6 +152,15 @@ class LineComment:
 
 
 @dataclass(frozen=True)
+class CommitStatus:
+    """A status of one commit. `state`: `success`, `failure`, `error` or `pending`."""
+
+    context: str
+    state: str
+    description: str
+
+
+@dataclass(frozen=True)
 class Posted:
     """What was posted: its page on the forge."""
 
@@ -205,6 +214,12 @@ class ForgeClient(Protocol):
         self, slug: str, pull: Pull, commit: str, event: Event, body: str, comments: Sequence[LineComment]
     ) -> Posted:
         """Post one review with its comments, all or none."""
+
+    async def find_status(self, slug: str, commit: str, status: CommitStatus) -> Posted | None:
+        """Return the page of a commit whose newest status of this context is this one."""
+
+    async def post_status(self, slug: str, commit: str, status: CommitStatus) -> Posted:
+        """Set the status of a commit. Setting it again changes nothing that readers see."""
 
     async def aclose(self) -> None:
         """Close the connections."""

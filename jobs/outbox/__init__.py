@@ -1,7 +1,7 @@
 """The outbox: drafts of what is to be posted to a forge. Only this package posts.
 
-A draft is posted after a person's yes to its preview, and by nothing else: at once by `send_draft`, or by the
-reconciler, which calls `send_group` for what `approve_drafts` recorded.
+A draft is posted after a person's yes to its preview, or by the rule `auto_send` that a person set.
+`send_draft` posts at once; the reconciler calls `send_group` for what `approve_drafts` recorded.
 """
 
 from jobs.outbox.drafts import (
@@ -13,14 +13,24 @@ from jobs.outbox.drafts import (
     list_drafts,
     list_group,
     make_review,
+    make_status,
     resume_group,
     waiting_groups,
 )
 from jobs.outbox.preview import Preview
-from jobs.outbox.sending import find_posted, prepare_draft, prepare_group, send_draft, send_group, send_shown
+from jobs.outbox.sending import (
+    apply_rules,
+    find_posted,
+    prepare_draft,
+    prepare_group,
+    send_draft,
+    send_group,
+    send_shown,
+)
 
 __all__ = [
     "Preview",
+    "apply_rules",
     "approve_drafts",
     "count_drafts",
     "drop_draft",
@@ -30,6 +40,7 @@ __all__ = [
     "list_drafts",
     "list_group",
     "make_review",
+    "make_status",
     "prepare_draft",
     "prepare_group",
     "resume_group",

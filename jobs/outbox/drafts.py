@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from jobs.errors import NotFound, Refused, UsageError
 from jobs.models import Draft, Job, JobEvent
 from jobs.outbox.placing import LONGEST, TITLES, defuse
-from jobs.states import DraftKind, DraftState
+from jobs.states import DraftKind, DraftState, JobState, Verdict
 
 # Longer than one attempt may take; after a crash the next attempt waits as long.
 SENDING_SECONDS = 120.0
 MOST_COMMENTS = 50
+STATUS_WITHIN = timedelta(hours=1)
+_SEVERITIES = ("error", "warning", "note")
 _UNSENT = (DraftState.OPEN.value, DraftState.APPROVED.value, DraftState.SENDING.value)
 # The order in which the drafts of one pull request are sent: a review is about the commit before a push.
 ORDER = tuple(kind.value for kind in DraftKind)
@@ -53,6 +56,32 @@ async def make_review(job: Job, verdict: str, actor: str) -> Draft:
         job, DraftKind.REVIEW, actor, verdict=verdict, body=defuse(job.assessment)[:LONGEST],
         comments=comments[:MOST_COMMENTS],
     )  # fmt: skip
+
+
+async def make_status(job: Job, actor: str) -> Draft:
+    """Make a draft of a commit status from a job's verdict. Nothing is posted. Raises `Refused`.
+
+    Its text counts the findings: no word of it is the job's.
+    """
+    if not job.verdict or not job.sha:
+        raise Refused(f"{job.session} has no verdict: it is {job.state}.", hint="Wait until it has ended.")
+    counts = Counter(str(finding.get("severity")) for finding in job.findings)
+    words = [f"{counts[name]} {name}{'s'[: counts[name] != 1]}" for name in _SEVERITIES if counts[name]]
+    state = "success" if job.verdict == Verdict.PASS else "failure"
+    return await make_draft(
+        job, DraftKind.STATUS, actor, payload={"context": f"offload/{job.action}", "state": state},
+        body=f"{job.verdict.replace('_', ' ')}: {', '.join(words) or 'nothing was found'}",
+    )  # fmt: skip
+
+
+def jobs_without_status() -> QuerySet[Job]:
+    """Return the jobs of pull requests that got a verdict within the hour, and no draft of a status since."""
+    made = Draft.objects.filter(
+        job=OuterRef("pk"), kind=DraftKind.STATUS.value, created_at__gte=OuterRef("finished_at")
+    )
+    recent = Job.objects.filter(~Exists(made), finished_at__gt=timezone.now() - STATUS_WITHIN)
+    judged = recent.filter(state=JobState.SUCCEEDED, number__isnull=False).exclude(verdict="").exclude(sha="")
+    return judged.select_related("repository")
 
 
 @sync_to_async

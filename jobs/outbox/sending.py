@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 
 from jobs.errors import ForgeUnreachable, OffloadError, Refused
@@ -13,9 +13,11 @@ from jobs.models import Draft, Repository
 from jobs.outbox import drafts
 from jobs.outbox.kinds import Place, kind_of
 from jobs.outbox.preview import Preview
+from jobs.states import DraftKind
 
 log = logging.getLogger("offload.outbox")
 
+RULE = "the rule auto_send"  # the actor
 ATTEMPT_SECONDS = 100.0  # less than drafts.SENDING_SECONDS, so that no two attempts overlap
 
 
@@ -75,6 +77,23 @@ async def send_draft(draft: Draft, shown: Preview, actor: str = "") -> str:
     errors; `ForgeUnreachable` leaves open whether it was posted, and the next call finds out.
     """
     return await _send(draft, shown.digest, actor)
+
+
+async def apply_rules(auto_send: Collection[str]) -> None:
+    """Draft and approve what a person's standing rule names: commit statuses of jobs that just ended.
+
+    `auto_send`: the person's own setting; a repository has none. What cannot be previewed waits for a person.
+    """
+    if DraftKind.STATUS.value not in auto_send:
+        return
+    async for job in drafts.jobs_without_status():
+        draft = await drafts.make_status(job, RULE)
+        try:
+            shown = await prepare_draft(await drafts.get_draft(str(draft.id)))
+        except OffloadError as error:
+            log.warning("Draft %s waits for a person: %s", draft.id, error)
+            continue
+        await drafts.approve_drafts({draft.id: shown.digest}, RULE)
 
 
 async def send_group(draft: Draft) -> None:

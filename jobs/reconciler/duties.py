@@ -37,6 +37,7 @@ from jobs.workers.requests import POWER, open_requests
 log = logging.getLogger("offload.reconcile")
 
 HEADS_SECONDS = 120.0
+RULES_SECONDS = 3.0
 # What pages show must be true within ten seconds.
 MACHINE_SECONDS = 8.0
 HEADS_AT_MOST = 50
@@ -214,6 +215,18 @@ class SendDrafts(Duty):
             yield Work((draft.repository_id, draft.number, job), partial(outbox.send_group, draft))
 
 
+class ApplySendRules(Duty):
+    """Draft and approve what the user's setting `auto_send` names."""
+
+    name = "auto_send"
+    pause = RULES_SECONDS
+
+    async def find(self) -> AsyncIterator[Work]:
+        """Return one piece of work, when there is a rule."""
+        if rules := settings.OFFLOAD.auto_send:
+            yield Work(0, partial(outbox.apply_rules, rules))
+
+
 class ArchiveEvidence(Duty):
     """Copy the evidence of jobs that ended from the worker to this computer."""
 
@@ -257,6 +270,7 @@ DUTIES: Sequence[Duty] = (
     FinishCancellations(),
     CheckHeads(),
     ReadPulls(),
+    ApplySendRules(),
     SendDrafts(),
     ArchiveEvidence(),
     NotifyUser(),

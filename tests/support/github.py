@@ -36,6 +36,8 @@ class GitHub(ThreadingHTTPServer):
         self.pulls: dict[int, dict[str, Any]] = {}
         self.reviews: list[dict[str, Any]] = []
         self.requests: list[tuple[str, str, int]] = []
+        self.statuses: list[tuple[str, dict[str, Any]]] = []  # commit, and what was set; the oldest first
+        self.commits: set[str] = set()  # of former heads
         self.limit = 5000
         self.used = 0
         self.unknown_mergeability = 0  # so many answers say UNKNOWN
@@ -259,6 +261,9 @@ class _Handler(BaseHTTPRequestHandler):
                     "details_url": "https://x.test/",
                 }
                 self._answer(200, {"total_count": 1, "check_runs": [run]})
+            case ["commits", sha, "statuses"]:
+                mine = [status for commit, status in self.server.statuses if commit == sha]
+                self._page(mine[::-1], query)
             case ["commits", _, "status"]:
                 self._answer(200, {"state": "success", "statuses": []})
             case _:
@@ -266,6 +271,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path.startswith("/repos/acme/shop/statuses/") and self.headers.get("Authorization"):
+            return self._set_status(self.path.rpartition("/")[2], body)
         if self.path != "/graphql" or self.headers.get("Authorization") is None:
             return self._answer(401, {"message": "This endpoint requires you to be authenticated."})
         if not self._may():
@@ -285,6 +292,22 @@ class _Handler(BaseHTTPRequestHandler):
         if done.errors:
             answer["errors"] = [{"message": error.message, "type": "X"} for error in done.errors]
         return self._answer(200, answer, resource="graphql")
+
+    def _set_status(self, sha: str, body: dict[str, Any]) -> None:
+        if not self._may():
+            return None
+        known = {"state", "context", "description", "target_url"}
+        states = ("error", "failure", "pending", "success")
+        if set(body) - known or body["state"] not in states or len(body["description"]) > 140:
+            return self._answer(422, {"message": "Validation Failed"})
+        if sha not in {pull["headRefOid"] for pull in self.server.pulls.values()} | self.server.commits:
+            return self._answer(422, {"message": f"No commit found for SHA: {sha}"})
+        self.server.statuses.append((sha, body))
+        if "status" in self.server.lose_answers_of:
+            self.server.lose_answers_of.discard("status")
+            self.close_connection = True
+            return None
+        return self._answer(201, body)
 
     def _may(self) -> bool:
         given = self.headers.get("Authorization")

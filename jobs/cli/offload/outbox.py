@@ -14,7 +14,7 @@ from jobs.models import Draft
 from jobs.operations import ConfirmationPlan
 from jobs.serializers import draft_json, preview_json
 
-_ACTIONS = ("ls", "review", "show", "edit", "drop", "send")
+_ACTIONS = ("ls", "review", "status", "show", "edit", "drop", "send")
 _VERDICTS = {"comment": "COMMENT", "approve": "APPROVE", "request-changes": "REQUEST_CHANGES"}
 
 
@@ -24,14 +24,17 @@ async def run(request: Request) -> int:
     if action not in _ACTIONS or (action == "ls") != (not names):
         raise UsageError(
             f"`outbox {' '.join(request.words)}` is not complete.",
-            hint="Write outbox ls, outbox review TARGET, or outbox show, edit, drop or send NUMBER.",
+            hint="Write outbox ls, outbox review or status TARGET, or outbox show, edit, drop, send NUMBER.",
         )
     if action == "ls":
         return await _list(request)
-    if action == "review":
+    if action in ("review", "status"):
         request.words = names
         job = await request.job()
-        draft = await outbox.make_review(job, _VERDICTS[request.verdict], actor())
+        if action == "review":
+            draft = await outbox.make_review(job, _VERDICTS[request.verdict], actor())
+        else:
+            draft = await outbox.make_status(job, actor())
         return _answer(
             request, draft, f"Draft {draft.id} is made. See it: `manage.py offload outbox show {draft.id}`"
         )
@@ -59,7 +62,7 @@ async def run(request: Request) -> int:
         return 0
     if not request.json:
         _print_preview(draft, shown)
-    await confirm(request, ConfirmationPlan(f"Post this to #{draft.number} of {draft.repository} as you?"))
+    await confirm(request, ConfirmationPlan(f"Post this to {_where(draft)} as you?"))
     url = await outbox.send_draft(draft, shown, actor())
     draft = await outbox.get_draft(str(draft.id))
     return _answer(request, draft, f"Posted: {url}")
@@ -72,10 +75,14 @@ async def _list(request: Request) -> int:
     elif not drafts:
         print("The outbox is empty.")
     for draft in () if request.json else drafts:
-        where = f"{draft.repository.slug}#{draft.number}"
         error = f"  {plain(draft.error)}" if draft.error else ""
-        print(f"{draft.id:>4}  {draft.kind}  {where}  {draft.state}, {format_age(draft.created_at)}{error}")
+        age = format_age(draft.created_at)
+        print(f"{draft.id:>4}  {draft.kind}  {_where(draft)}  {draft.state}, {age}{error}")
     return 0
+
+
+def _where(draft: Draft) -> str:
+    return draft.repository.slug if draft.number is None else f"{draft.repository.slug}#{draft.number}"
 
 
 def _answer(request: Request, draft: Draft, text: str) -> int:
@@ -89,8 +96,7 @@ def _answer(request: Request, draft: Draft, text: str) -> int:
 
 
 def _print_preview(draft: Draft, shown: outbox.Preview) -> None:
-    where = draft.repository.slug if draft.number is None else f"{draft.repository.slug}#{draft.number}"
-    print(f"{where} at {draft.head_sha[:10]}: {plain(shown.title)}")
+    print(f"{_where(draft)} at {draft.head_sha[:10]}: {plain(shown.title)}")
     for text in (shown.quote, shown.body):
         if text:
             print(_indented(text))

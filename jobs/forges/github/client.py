@@ -6,7 +6,9 @@ GraphQL needs a token. Without one, the details come from REST, and threads and 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -24,6 +26,7 @@ from jobs.forges.pulls import (
     MOST_THREADS,
     Api,
     Check,
+    CommitStatus,
     Event,
     Limit,
     LineComment,
@@ -38,6 +41,11 @@ SECONDS = 20.0
 PAGE = 100
 MOST_PAGES = 10  # requests that one refresh of a list may cost
 _limits = Limits()
+
+
+WRITE_SECONDS = 1.0
+# When each token may write next, for every client of this process; by API address and token.
+_next_write: dict[tuple[str, str], float] = {}
 
 
 class GitHubClient:
@@ -195,6 +203,36 @@ class GitHubClient:
             raise
         return Posted(cut(done["submitPullRequestReview"]["pullRequestReview"]["url"]))
 
+    async def find_status(self, slug: str, commit: str, status: CommitStatus) -> Posted | None:
+        """Return the page of a commit whose newest status of this context is this one."""
+        url = f"/repos/{_path(slug)}/commits/{commit}/statuses?per_page={PAGE}"
+        found, _ = await self._get_page(url, f"Reading the statuses of {slug} {commit[:10]}")
+        mine = next((one for one in found if one.get("context") == status.context), None)
+        if mine is None or (mine.get("state"), mine.get("description")) != (status.state, status.description):
+            return None
+        return self._commit_page(slug, commit)
+
+    async def post_status(self, slug: str, commit: str, status: CommitStatus) -> Posted:
+        """Set the status of a commit."""
+        what = f"Setting a status of {slug} {commit[:10]}"
+        if not self._api.token:
+            raise self._no_token(what)
+        await self._wait_to_write()
+        async with _Translated(self._api, what):
+            await self._gh.post(f"/repos/{_path(slug)}/statuses/{commit}", data=asdict(status), accept=ACCEPT)
+        return self._commit_page(slug, commit)
+
+    def _commit_page(self, slug: str, commit: str) -> Posted:
+        return Posted(f"https://{self._api.host}/{slug}/commit/{commit}")
+
+    async def _wait_to_write(self) -> None:
+        """Leave a second between the writes of one token, as GitHub asks for."""
+        key = (self._api.rest, self._api.token)
+        now = time.monotonic()
+        at = max(now, _next_write.get(key, now))
+        _next_write[key] = at + WRITE_SECONDS
+        await asyncio.sleep(at - now)
+
     async def _get_page(self, url: str, what: str) -> tuple[Any, str | None]:
         async with _Translated(self._api, what):
             return await self._gh.get_page(url)
@@ -209,6 +247,8 @@ class GitHubClient:
     async def _query(self, query: str, what: str, **variables: Any) -> dict[str, Any]:
         if not self._api.token:
             raise self._no_token(what)
+        if query.lstrip().startswith("mutation"):
+            await self._wait_to_write()
         async with _Translated(self._api, what):
             data = await self._gh.graphql(query, endpoint=self._api.graphql, **variables)
             return dict(data)

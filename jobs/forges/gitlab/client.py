@@ -18,7 +18,7 @@ from jobs.errors import ForgeUnreachable, NotConfigured, NotFound, OffloadError,
 from jobs.forges.ci_log import CiLog
 from jobs.forges.gitlab import answers
 from jobs.forges.http import LOOPBACK, MOST_BYTES, Limits, get_file, limited, read_body
-from jobs.forges.pulls import MOST_THREADS, Api, Event, Limit, LineComment, Posted, Pull, cut
+from jobs.forges.pulls import MOST_THREADS, Api, CommitStatus, Event, Limit, LineComment, Posted, Pull, cut
 
 SECONDS = 20.0
 PAGE = 100
@@ -111,6 +111,14 @@ class GitLabClient:
     async def post_review(
         self, slug: str, pull: Pull, commit: str, event: Event, body: str, comments: Sequence[LineComment]
     ) -> Posted:
+        """Raise `NotConfigured`: nothing is posted to GitLab."""
+        raise self._posts_nothing(slug)
+
+    async def find_status(self, slug: str, commit: str, status: CommitStatus) -> Posted | None:
+        """Raise `NotConfigured`: nothing is posted to GitLab."""
+        raise self._posts_nothing(slug)
+
+    async def post_status(self, slug: str, commit: str, status: CommitStatus) -> Posted:
         """Raise `NotConfigured`: nothing is posted to GitLab."""
         raise self._posts_nothing(slug)
 

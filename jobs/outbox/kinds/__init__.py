@@ -8,11 +8,15 @@ from jobs.errors import NotConfigured
 from jobs.models import Draft
 from jobs.outbox.kinds.base import Kind, Place
 from jobs.outbox.kinds.review import ReviewKind
+from jobs.outbox.kinds.status import StatusKind
 from jobs.states import DraftKind
 
 __all__ = ["Kind", "Place", "kind_of"]
 
-_KINDS: Mapping[str, Kind] = {DraftKind.REVIEW.value: ReviewKind()}
+_KINDS: Mapping[str, Kind] = {
+    DraftKind.REVIEW.value: ReviewKind(),
+    DraftKind.STATUS.value: StatusKind(),
+}
 
 
 def kind_of(draft: Draft) -> Kind:

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from jobs.forges.github import client
 from tests.support.github import TOKEN, GitHub, github
 
 
 @pytest.fixture
 def forge(settings: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[GitHub]:
+    monkeypatch.setattr(client, "WRITE_SECONDS", 0.0)
     monkeypatch.setenv("GIT_TOKEN_GITHUB_TEST", TOKEN)
     with github() as server:
         values = settings.OFFLOAD.values | {"forge_apis": (f"github.test={server.url}",)}

@@ -1,6 +1,7 @@
 """The outbox against a strict fake of GitHub: posted once, as shown, after a yes."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -12,14 +13,15 @@ from jobs import outbox
 from jobs.cli.offload.outbox import run
 from jobs.cli.request import make_request
 from jobs.errors import ForgeUnreachable, NotFound, Refused, UsageError
-from jobs.forges.pulls import Comment, LineComment, Thread
+from jobs.forges.github import client
+from jobs.forges.pulls import Api, Comment, CommitStatus, LineComment, Thread
 from jobs.models import Draft, Job
 from jobs.operations import add_token
 from jobs.outbox import drafts
 from jobs.outbox.placing import defuse, place_review, right_lines
-from jobs.states import Verdict
+from jobs.states import DraftKind, Verdict
 from tests.support.factories import make_job, make_repository
-from tests.support.github import SHA, GitHub
+from tests.support.github import SHA, TOKEN, GitHub
 
 pytestmark = pytest.mark.django_db(transaction=True)
 FINDINGS = [
@@ -257,3 +259,58 @@ async def test_an_agent_posts_only_what_the_person_was_asked_in_full(forge: GitH
     for part in (shown.title, shown.body, *(comment.body for comment in shown.comments), *shown.notes):
         assert show_hidden(part) in asked[0]
     assert "Fine.[U+E0041]" in asked[0]
+
+
+async def test_a_status_is_set_once_for_exactly_the_judged_commit(forge: GitHub, settings: Any) -> None:
+    job = await reviewed(findings=FINDINGS[:2])
+    assert await run(make_request(["status", "1"], repo="acme/shop")) == 0
+    [draft] = await outbox.list_drafts()
+    draft = await outbox.get_draft(str(draft.id))
+    shown = await outbox.prepare_draft(draft)
+    assert (shown.title, shown.body) == (
+        "Status offload/review: failure", "needs work: 1 error, 1 note",
+    )  # fmt: skip
+    forge.pulls[1]["headRefOid"] = "2" * 40
+    forge.commits.add(SHA)
+    assert "head moved" in (await outbox.prepare_draft(draft)).notes[0]
+    forge.lose_answers_of = {"status"}
+    with pytest.raises(ForgeUnreachable):
+        await outbox.send_draft(draft, shown)
+    assert len(forge.statuses) == 1
+    await outbox.resume_group(draft, "ada")  # there was no yes on a page, so there is nothing to resume
+    draft = await outbox.get_draft(str(draft.id))
+    assert draft.state == "sending"
+    assert await run(make_request(["send", str(draft.id)], yes=True)) == 0
+    [(sha, status)] = forge.statuses
+    assert (sha, status["context"], status["state"]) == (SHA, "offload/review", "failure")
+    assert (await outbox.get_draft(str(draft.id))).state == "sent"
+    # A payload that is not ours is never posted.
+    odd = await drafts.make_draft(
+        job, DraftKind.STATUS, "x", payload={"context": "ci/build", "state": "success"}
+    )
+    with pytest.raises(UsageError, match="is no status"):
+        await outbox.prepare_draft(odd)
+
+
+async def test_a_standing_rule_sends_statuses_and_nothing_else(forge: GitHub) -> None:
+    await reviewed(options={"auto_send": ["status", "review"]})  # what a job has of it decides nothing
+    await outbox.apply_rules(())
+    assert await outbox.list_drafts() == []
+    for _ in range(2):  # once for each verdict
+        await outbox.apply_rules(("status",))
+        async for draft in outbox.waiting_groups():
+            await outbox.send_group(draft)
+    assert len(forge.statuses) == 1
+    assert forge.reviews == []
+    draft = await Draft.objects.aget()
+    assert (draft.kind, draft.state, draft.approved_by) == ("status", "sent", "the rule auto_send")
+
+
+async def test_writes_of_a_token_keep_their_distance(forge: GitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "WRITE_SECONDS", 0.1)
+    writer = client.GitHubClient(Api("github.test", forge.url, f"{forge.url}/graphql", TOKEN))
+    began = time.monotonic()
+    for state in ("failure", "success", "failure"):
+        await writer.post_status("acme/shop", SHA, CommitStatus("offload/review", state, "x"))
+    await writer.aclose()
+    assert time.monotonic() - began >= 0.19  # two pauses; the first write has none
