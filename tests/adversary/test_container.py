@@ -27,7 +27,8 @@ import os
 root, session = os.environ["OFFLOAD_ROOT"], os.environ["OFFLOAD_SESSION"]
 if "/base/" in os.getcwd():
     print("ran on the base")
-for name in ("base/worktrees/%s/.env/tool" % session, "base/cache/x", "worktrees/%s/x" % session):
+names = ["base/worktrees/%s/.env/tool" % session, "base/cache/x", "base/environments/x"]
+for name in [*names, "worktrees/%s/x" % session]:
     if "/base/" in os.getcwd() or name.startswith("base/"):
         try:
             open(os.path.join(root, name), "w").write("evil")
@@ -171,6 +172,15 @@ class SharedContainer(ContainerTest):
         self.assertEqual(log.count("ran on the base"), 1, log)
         self.assertEqual(log.count("WORKED"), 1, "only the base's own tree can be written")
         self.assertIn("the base is made again", await log_of(job, "test-base"))
+        self.assertEqual((job.state, job.verdict), (JobState.SUCCEEDED, "fail"))
+        comparison = json.loads((self.root / "jobs" / job.session / "comparison.json").read_text())
+        self.assertEqual([one["base"]["exit_code"] for one in comparison["checks"].values()], [0])
+        # The next change gets what the base installed, whatever this one wrote.
+        (kept,) = (self.root / "base" / "environments").glob("*/tree/.env/tool")
+        self.assertEqual(kept.read_text(), "good\n")
+        shop.pull(2, {"price": "3\n", "tests/test_new.py": SABOTAGE})
+        job = await self.run_job("2", repo=shop)
+        self.assertIn("Taking what was installed for the base", await log_of(job, "base"))
         self.assertEqual((job.state, job.verdict), (JobState.SUCCEEDED, "fail"))
         comparison = json.loads((self.root / "jobs" / job.session / "comparison.json").read_text())
         self.assertEqual([one["base"]["exit_code"] for one in comparison["checks"].values()], [0])
