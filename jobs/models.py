@@ -33,6 +33,31 @@ def _choices(enum: type) -> list[tuple[str, str]]:
     return [(member.value, member.name.replace("_", " ").capitalize()) for member in enum]  # type: ignore[attr-defined]
 
 
+class Pool(models.Model):
+    """Workers of one class. Jobs ask for the class; with a template, workers are made when they are needed.
+
+    An empty `provider` means that there is no template: only workers that were added to the pool are in it.
+    """
+
+    name = models.SlugField(max_length=40, unique=True)
+    provider = models.CharField(max_length=32, blank=True)
+    config = models.JSONField(default=dict, blank=True, help_text="The settings of a new worker.")
+    root = models.CharField(max_length=500, blank=True, help_text="Offload's root on a new worker.")
+    minimum = models.PositiveIntegerField(default=0, help_text="Machines that are up at any time.")
+    warm = models.PositiveIntegerField(default=0, help_text="Machines that are up without a job.")
+    maximum = models.PositiveIntegerField(default=0, help_text="Workers that Offload may make.")
+    jobs_per_worker = models.PositiveIntegerField(default=0, help_text="0: as measured on the worker.")
+    price = models.FloatField(null=True, blank=True, help_text="USD an hour of one machine; null: unknown.")
+    ceiling = models.FloatField(null=True, blank=True, help_text="USD an hour of all machines; null: none.")
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Worker(models.Model):
     """A machine that runs jobs."""
 
@@ -48,6 +73,7 @@ class Worker(models.Model):
     state_detail = models.TextField(blank=True, help_text="What was observed, in words.")
     state_since = models.DateTimeField(default=timezone.now)
     observed_at = models.DateTimeField(null=True, blank=True)
+    pool = models.ForeignKey(Pool, on_delete=models.SET_NULL, null=True, blank=True, related_name="workers")
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
@@ -81,7 +107,14 @@ class Job(models.Model):
     """One target x one action on one repository, optionally named."""
 
     repository = models.ForeignKey(Repository, on_delete=models.PROTECT, related_name="jobs")
-    worker = models.ForeignKey(Worker, on_delete=models.PROTECT, related_name="jobs")
+    worker = models.ForeignKey(
+        Worker,
+        on_delete=models.PROTECT,
+        related_name="jobs",
+        help_text="Where it runs; of a job of a pool that has not started, the one that it would get.",
+    )
+    pool = models.ForeignKey(Pool, on_delete=models.SET_NULL, null=True, blank=True, related_name="jobs")
+    batch = models.BooleanField(default=False, help_text="No one waits for it: others start first.")
     session = models.CharField(max_length=200)
     number = models.PositiveIntegerField(
         null=True, blank=True, help_text="Pull request number, if it is one."

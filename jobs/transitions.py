@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -195,34 +196,11 @@ def release_job(job_id: int, owner: str) -> None:
     Job.objects.filter(id=job_id, lease_owner=owner).update(lease_owner="", lease_until=None)
 
 
-def admit_job(job_id: int, worker_id: int, limit: int) -> bool:
-    """Move a job to `preparing` if fewer than `limit` jobs are at work on its worker, oldest first.
-
-    A job that is `preparing` already (its launcher died) keeps its slot. Otherwise the job stays where it
-    is, and says that it waits.
-    """
-    at_work = [JobState.PREPARING.value, JobState.RUNNING.value, JobState.CANCELLING.value]
-    with transaction.atomic():
-        # The row lock makes the count and the move one step on PostgreSQL; SQLite's immediate
-        # transactions do it by themselves.
-        Worker.objects.select_for_update().get(id=worker_id)
-        job = Job.objects.get(id=job_id)
-        if job.state == JobState.PREPARING:
-            return True
-        present = Job.objects.filter(worker_id=worker_id, removed_at__isnull=True)
-        busy = present.filter(state__in=at_work).count()
-        ahead = present.filter(
-            state=JobState.QUEUED.value, created_at__lt=job.created_at, lease_until__gt=timezone.now()
-        ).count()
-        if busy + (ahead if job.state == JobState.QUEUED else 0) >= limit:
-            Job.objects.filter(id=job_id, state=JobState.QUEUED.value).update(
-                reason=Reason.WAITING_FOR_SLOT.value,
-                reason_detail=f"{busy} jobs are at work on this worker; the limit is {limit}.",
-            )
-            return False
-        # Not a job that a stop interrupted in the meantime: only a new command resumes that.
-        queued = frozenset({JobState.QUEUED})
-        return move_job(job_id, JobState.PREPARING, reason=Reason.LAUNCHING, sources=queued)
+def note_waiting(job_ids: Collection[int], detail: str) -> None:
+    """Have queued jobs say that they wait for a slot."""
+    Job.objects.filter(id__in=job_ids, state=JobState.QUEUED.value).update(
+        reason=Reason.WAITING_FOR_SLOT.value, reason_detail=detail
+    )
 
 
 amove_job = sync_to_async(move_job)
@@ -230,4 +208,3 @@ aset_desired = sync_to_async(set_desired)
 aset_attention = sync_to_async(set_attention)
 aclaim_job = sync_to_async(claim_job)
 arelease_job = sync_to_async(release_job)
-aadmit_job = sync_to_async(admit_job)

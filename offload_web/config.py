@@ -116,6 +116,15 @@ def _rules(value: Any) -> tuple[str, ...]:
     return names
 
 
+def _classes(value: Any) -> tuple[str, ...]:
+    found = _names(value)
+    for one in found:
+        repository, _, pool = one.rpartition("=")
+        if not repository or not pool:
+            raise ValueError(f"holds {one!r}, which is not REPOSITORY=POOL")
+    return found
+
+
 SETTINGS: tuple[Setting, ...] = (
     Setting("repo", _text, "", "Repository to use when none is given and the current directory has none."),
     Setting(
@@ -125,6 +134,7 @@ SETTINGS: tuple[Setting, ...] = (
         "Dashboard whose jobs the command line is about, with its path; empty: those of this computer.",
     ),
     Setting("worker", _text, "local", "Worker to use when none is given."),
+    Setting("classes", _classes, (), "Pools by repository, for jobs without --worker: REPOSITORY=POOL, ..."),
     Setting("worker_root", _text, "", "Offload's root on the local worker (default ~/.offload)."),
     Setting(
         "container",
@@ -132,7 +142,12 @@ SETTINGS: tuple[Setting, ...] = (
         "auto",
         "Containers for code of remote repositories on the local worker. auto: when possible; or never.",
     ),
-    Setting("max_jobs", _whole, 0, "Jobs that run at once on one worker; 0: twice its cores."),
+    Setting(
+        "max_jobs",
+        _whole,
+        0,
+        "Jobs that run at once on one worker; 0: two for each of its cores, one for each GiB of its memory.",
+    ),
     Setting("parallel", _whole, 0, "Tasks that run at once in one job; 0: the cores of the worker."),
     Setting("host", _text, "127.0.0.1", "Address that `serve` listens on."),
     Setting("port", _whole, 8765, "Port that `serve` listens on; 0: any free one."),

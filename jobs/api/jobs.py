@@ -130,7 +130,8 @@ class NewJobBody(Schema):
     action: Name = "review"
     repository: Text = Field("", description="URL or owner/repo.")
     name: Name = Field("", description="Tells several jobs of one target and action apart.")
-    worker: Name = Field("", description="Empty: the configured one.")
+    worker: Name = Field("", description="Empty: one of the pool; without a pool, the configured one.")
+    pool: Name = Field("", description="Any worker of this pool. Empty: as configured for the repository.")
     agent: Name = ""
     prompt: Annotated[str, StringConstraints(max_length=20_000, pattern=r"^[^\x00]*$")] = ""
     base: Name = ""

@@ -129,6 +129,8 @@ def _values_of(option: Option) -> Iterator[Choice]:
     yield from ((choice, "") for choice in option.choices)
     if option.complete == "worker":
         yield from _workers()
+    if option.complete == "pool":
+        yield from ((name, "pool") for (name,) in _rows("SELECT name FROM jobs_pool ORDER BY name"))
     if option.complete == "repository":
         yield from _rows("SELECT slug, url FROM jobs_repository ORDER BY slug")
 

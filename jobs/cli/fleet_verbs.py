@@ -7,6 +7,22 @@ from dataclasses import replace
 
 from jobs.cli.options import ANSWERS, ENGINE, FORCE, JSON, YES, Option, Verb
 
+
+def read_count(text: str) -> int:
+    """Return a whole number from 0. Raises `ValueError`."""
+    if not text.isdecimal() or len(text) > 6:
+        raise ValueError(f"{text!r} is not a number from 0")
+    return int(text)
+
+
+def read_amount(text: str) -> float:
+    """Return an amount from 0. Raises `ValueError`."""
+    amount = float(text)
+    if not 0 <= amount < 1e6:
+        raise ValueError(f"{text!r} is not an amount from 0")
+    return amount
+
+
 _ZONES = Option("zones to try, in this order, separated by commas", "ZONES")
 _ACCOUNT = {
     "project": Option("the Google Cloud project", "PROJECT"),
@@ -38,6 +54,35 @@ FLEET: Mapping[str, Verb] = {
         },
         example="  {offload} fleet add box --host me@box.example:2222 --key ~/.ssh/box\n"
         "  {offload} fleet add laptop --provider local --container",
+    ),
+    "pool": Verb(
+        "[NAME]",
+        "List pools, or make and change one: jobs with --class NAME run on any of its workers.",
+        {
+            "add": Option("a worker that joins (repeatable)", "WORKER", repeat=True, complete="worker"),
+            "leave": Option("a worker that leaves (repeatable)", "WORKER", repeat=True, complete="worker"),
+            "like": Option(
+                "make machines like this one when jobs wait; shows the price first",
+                "WORKER",
+                complete="worker",
+            ),
+            "max": Option("machines that may be made", "NUMBER", read=read_count),
+            "min": Option("machines that are up at any time", "NUMBER", read=read_count),
+            "warm": Option("machines that are up without a job, for the next one", "NUMBER", read=read_count),
+            "jobs_per_worker": Option(
+                "jobs at once on one worker (0: as measured there)", "NUMBER", read=read_count
+            ),
+            "ceiling": Option(
+                "what all machines may cost together, USD an hour (0: no limit)", "USD", read=read_amount
+            ),
+            "remove": Option("remove the pool; its workers stay"),
+            **ANSWERS,
+        },
+        details="Machines of a pool turn themselves off as others do. One that was off for a day and holds\n"
+        "no job's files is deleted with its disk, and made again when it is needed.",
+        example="  {offload} fleet pool big --like big-box --max 4 --warm 1    four machines at most\n"
+        "  {offload} fleet pool lab --add desk --add tower             two existing machines\n"
+        "  {offload} 123 review --class big",
     ),
     "rm": Verb("WORKER", "Remove a worker from the list. Its machine is not changed.", {"json": JSON}),
     "provision": Verb(

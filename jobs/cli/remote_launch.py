@@ -36,6 +36,7 @@ async def submit_remotely(
         repository=await client.name_repository(request.repo or target.repository, Path.cwd()),
         name=target.name,
         worker=(not request.fresh and request.worker) or "",
+        pool=request.pool or "",
         agent=request.agent or "",
         prompt=request.prompt or "",
         base=request.base or "",
@@ -66,9 +67,14 @@ def refuse_ignored_options(request: Request, job: Job) -> None:
         "agent": request.agent,
         "prompt": request.prompt,
         "base": request.base,
+        "class": request.pool,
         "secrets": None if request.secret is None else sorted(set(request.secret)),
     }
-    has = {**job.options, "secrets": sorted(set(job.options.get("secrets") or ()))}
+    has = {
+        **job.options,
+        "class": job.pool.name if job.pool else "",
+        "secrets": sorted(set(job.options.get("secrets") or ())),
+    }
     ignored = [key for key, value in given.items() if value is not None and value != (has.get(key) or "")]
     if ignored:
         options = " and ".join(f"--{key.removesuffix('s') if key == 'secrets' else key}" for key in ignored)

@@ -53,6 +53,11 @@ class Request:
         raise AttributeError(name)
 
     @property
+    def pool(self) -> str | None:
+        """The name of a pool that --class gives."""
+        return getattr(self.options, "class", None)
+
+    @property
     def interactive(self) -> bool:
         """Whether the command may attach and ask."""
         options = self.options
@@ -108,7 +113,7 @@ class Request:
 
         if (remote := get_remote()) is not None:
             return await remote.find_job(self.words[0], self.action(), self.repo or "", Path.cwd())
-        session = Job.objects.select_related("repository", "worker").filter(session=self.words[0])
+        session = Job.objects.select_related("repository", "worker", "pool").filter(session=self.words[0])
         if (named := await session.order_by("-id").afirst()) is not None:
             return named
         target = self.target()

@@ -61,6 +61,12 @@ LAUNCH = Verb(
             "with --all-open: at most so many, the last changed first", "NUMBER", "-L", read=_read_limit
         ),
         "worker": Option("worker to run on (default: the configured one)", "WORKER", "-w", complete="worker"),
+        "class": Option(
+            "run on any worker of this pool (see `fleet pool`; default: the setting `classes`)",
+            "POOL",
+            "-c",
+            complete="pool",
+        ),
         "base": Option(
             "branch or commit to compare with (default: chosen, and the assessment says why)", "BRANCH"
         ),

@@ -9,7 +9,7 @@ from typing import Any
 
 from jobs.errors import ProtocolMismatch
 from jobs.execution import Account, Known
-from jobs.models import Job, PullRequest, Repository, Worker
+from jobs.models import Job, Pool, PullRequest, Repository, Worker
 from jobs.operations import ObservedPull
 from jobs.providers.base import Price
 from jobs.states import Attention, JobState, Reason, Verdict
@@ -58,6 +58,7 @@ def _read_job(data: Data) -> Job:
     job = Job(
         repository=Repository(slug=data["repository"], short=data["repository"]),
         worker=Worker(name=data["worker"], state=data["worker_state"], config=config),
+        pool=Pool(name=data["pool"]) if data["pool"] else None,
         **{key: data[key] for key in ("id", "session", "number", "ref", "target", "action", "proof")},
         **{key: data[key] or "" for key in texts},
         **{key: _moment(data[key]) for key in moments},

@@ -17,7 +17,7 @@ def actor_of(request: HttpRequest) -> str:
 async def load_job(job_id: int) -> Job:
     """Return a job with its repository and worker. Raises `Http404`."""
     try:
-        return await Job.objects.select_related("repository", "worker").aget(id=job_id)
+        return await Job.objects.select_related("repository", "worker", "pool").aget(id=job_id)
     except Job.DoesNotExist:
         raise Http404(f"There is no job {job_id}.") from None
 

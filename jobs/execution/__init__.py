@@ -28,7 +28,7 @@ from jobs.execution.machines import (
     unsaved,
     wake,
 )
-from jobs.execution.placement import Placement, place, require_trust
+from jobs.execution.placement import Placement, place, place_request, require_trust
 from jobs.execution.pull_requests import (
     checks_of,
     failure_of,
@@ -91,6 +91,7 @@ __all__ = [
     "open_forge",
     "peek",
     "place",
+    "place_request",
     "prepare_to_look",
     "read_account",
     "read_assessment",

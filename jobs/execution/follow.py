@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from typing import Any
@@ -16,10 +17,12 @@ from jobs.models import Job, Worker
 from jobs.remote.client import SILENT
 from jobs.states import JOB_ENDED, JobState
 from jobs.workers import Connection, connect, get_job, observe_worker
+from jobs.workers.capacity import note_capacity
 
 RETRY_SECONDS = (0.5, 1, 2, 4)
 POLL_SECONDS = 0.5
 PAUSE_SECONDS = 1.0
+CAPACITY_SECONDS = 15.0  # from one note of what a worker measured of itself to the next
 
 
 class Reading:
@@ -30,6 +33,7 @@ class Reading:
         self.ids: dict[str, int] = {}
         self.seen: set[str] = set()
         self.looked_at = timezone.now()
+        self._next_capacity = 0.0
 
     async def load(self) -> dict[str, int]:
         """Return, for each job with files on the worker, the last journal number applied."""
@@ -44,6 +48,7 @@ class Reading:
         """Apply one line; return the id of the job it was about."""
         session = line.get("session")
         if session is None:
+            await self._note_capacity(line)
             return None
         self.seen.add(session)
         job_id = self.ids.get(session) or await self._find(session)
@@ -54,6 +59,11 @@ class Reading:
         elif line["type"] == "status":
             await apply.aapply_status(job_id, line)
         return job_id
+
+    async def _note_capacity(self, line: Mapping[str, Any]) -> None:
+        if "capacity" in line and time.monotonic() >= self._next_capacity:
+            self._next_capacity = time.monotonic() + CAPACITY_SECONDS
+            await note_capacity(self.worker_id, line["capacity"])
 
     async def _find(self, session: str) -> int | None:
         row = Job.objects.filter(worker_id=self.worker_id, session=session, removed_at__isnull=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,6 +25,7 @@ from jobs.execution.forge_facts import read_forge_facts
 from jobs.execution.machines import note_silence, wake
 from jobs.execution.placement import require_trust_of_job
 from jobs.execution.pull_requests import base_of
+from jobs.execution.scheduling import aadmit, acount_ahead, alist_workers
 from jobs.models import Job
 from jobs.playbooks import registry as playbooks
 from jobs.playbooks.base import Context, RepositoryFacts
@@ -35,7 +35,6 @@ from jobs.remote.offload_runner.files.paths import AGENT
 from jobs.remote.offload_runner.protocol import Plan
 from jobs.states import Attention, JobState, LaunchPhase, Reason
 from jobs.transitions import (
-    aadmit_job,
     aclaim_job,
     amove_job,
     arelease_job,
@@ -106,9 +105,9 @@ async def launch(job_id: int, progress: Progress = NO_PROGRESS, *, keep_queued: 
 
     Safe to call at any time and by several processes at once: the holder of the lease works, the others
     wait for the outcome. Raises what went wrong; the row then says so too: a request that can never work
-    is `failed`, a worker that does not answer leaves the job `queued` when `keep_queued` is set. A job
-    that is interrupted goes on when a person asks (not `keep_queued`), and stays so when a stop interrupts it
-    meanwhile.
+    is `failed`. With `keep_queued` (the reconciler), the job of a worker that does not answer stays `queued`,
+    and a free slot is not waited for. A job that is interrupted goes on when a person asks (not
+    `keep_queued`), and stays so when a stop interrupts it meanwhile.
     """
     owner = lease_owner()
     said = ""
@@ -126,14 +125,16 @@ async def launch(job_id: int, progress: Progress = NO_PROGRESS, *, keep_queued: 
                 if JobState(job.state) not in LAUNCHABLE:
                     return job
                 await _check_trust(job, keep_queued=keep_queued)
-                if await _admit(job):
+                if await aadmit(job.id):
                     try:
-                        await _drive(job, progress, keep_queued=keep_queued)
+                        await _drive(await get_job(job.id), progress, keep_queued=keep_queued)
                     except OffloadError:
                         # What failed after a stop failed because of it.
                         if (await get_job(job_id)).state != JobState.INTERRUPTED:
                             raise
                     return await get_job(job_id)
+        if keep_queued:
+            return await get_job(job_id)
         text = await _why_waiting(job, ours)
         if text != said:
             progress.step(text, LaunchPhase.CONNECT)
@@ -141,7 +142,8 @@ async def launch(job_id: int, progress: Progress = NO_PROGRESS, *, keep_queued: 
         if ours:
             # The row has to say that a running job ended, even when no reconcile loop runs.
             with contextlib.suppress(TransportError, WorkerUnavailable):
-                await refresh_worker(job.worker_id)
+                for worker_id in await alist_workers(job):
+                    await refresh_worker(worker_id)
         await asyncio.sleep(QUEUE_POLL)
 
 
@@ -154,18 +156,11 @@ async def _check_trust(job: Job, *, keep_queued: bool) -> None:
         raise
 
 
-async def _admit(job: Job) -> bool:
-    limit = settings.OFFLOAD.max_jobs or 2 * (os.cpu_count() or 1)
-    return await aadmit_job(job.id, job.worker_id, limit)
-
-
 async def _why_waiting(job: Job, ours: bool) -> str:
     if not ours:
         return "Another Offload process is launching this job; waiting for it"
-    ahead = await Job.objects.filter(
-        worker_id=job.worker_id, state=JobState.QUEUED, created_at__lt=job.created_at, removed_at__isnull=True
-    ).acount()
-    return f"Waiting for a free slot on {job.worker} ({ahead} ahead in the queue)"
+    where = f"in the pool {job.pool}" if job.pool is not None and not job.worktree else f"on {job.worker}"
+    return f"Waiting for a free slot {where} ({await acount_ahead(job)} ahead in the queue)"
 
 
 async def _drive(job: Job, progress: Progress, *, keep_queued: bool) -> None:

@@ -78,7 +78,8 @@ async def wake(worker: Worker, step: Callable[[str], None], *, job_id: int | Non
     if state is InstanceState.RUNNING and worker.state in (WorkerState.READY, WorkerState.UNREACHABLE):
         return worker
     step(f"Waking {worker.name}: {worker.state_detail or worker.state}")
-    worker, _ = await bring_up(worker, step)
+    # A worker of a pool may have been claimed for this job: its machine is still to be made.
+    worker, _ = await bring_up(worker, step, make=worker.pool_id is not None)
     return worker
 
 

@@ -9,10 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from jobs.errors import Refused
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.db import transaction
+
+from jobs.errors import Refused, UsageError
 from jobs.execution.repositories import is_local_path
-from jobs.models import Job, Repository, Worker
-from jobs.workers import ensure_sibling, find_sibling
+from jobs.models import Job, Pool, Repository, Worker
+from jobs.states import WorkerDesired
+from jobs.workers import ensure_sibling, find_sibling, find_worker
+from jobs.workers.pools import claim_worker, find_pool, workers_to_make
 
 
 class Exposure(Enum):
@@ -33,11 +39,15 @@ def assess_exposure(repository: Repository, worker: Worker) -> Exposure:
 
 @dataclass(frozen=True)
 class Placement:
-    """The worker of a job, and why it is that one when there was a choice."""
+    """The worker of a job, and why it is that one when there was a choice.
+
+    `pool`: the worker may still become another one of that pool, until the job is prepared.
+    """
 
     repository: Repository
     worker: Worker
     why: str = ""
+    pool: Pool | None = None
 
     @property
     def needs_trust(self) -> bool:
@@ -59,6 +69,45 @@ async def place(repository: Repository, worker: Worker) -> Placement:
         return Placement(repository, worker, why)
     why = f"In a container, because the code comes from elsewhere and {sibling.why}."
     return Placement(repository, await ensure_sibling(worker, sibling), why)
+
+
+async def place_request(repository: Repository, worker: str = "", pool: str = "") -> Placement:
+    """Return where a new job runs: on the named worker, else in the named pool, the repository's, or as
+    configured.
+
+    Raises `NotFound` for a worker or pool that there is not, `UsageError` when both are named.
+    """
+    if worker and pool:
+        raise UsageError("--worker and --class contradict each other.", hint="Use one of them.")
+    pool = pool or ("" if worker else _configured_pool(repository))
+    if not pool:
+        return await place(repository, await sync_to_async(find_worker)(worker))
+    return await sync_to_async(_place_in_pool)(repository, pool)
+
+
+def _place_in_pool(repository: Repository, name: str) -> Placement:
+    pool = find_pool(name)
+    members = pool.workers.exclude(desired=WorkerDesired.GONE).order_by("id")
+    usable = (one for one in members if assess_exposure(repository, one) is not Exposure.UNTRUSTED)
+    worker = next(usable, None)
+    if worker is None:
+        with transaction.atomic():
+            pool = Pool.objects.select_for_update().get(id=pool.id)
+            if not workers_to_make(pool, list(pool.workers.all())):
+                raise Refused(
+                    f"The pool {pool} has no worker that may run the code of {repository}.",
+                    hint=f"Add one: `offload fleet pool {pool} --add WORKER`; or let it make machines: "
+                    f"`offload fleet pool {pool} --like WORKER --max 4`.",
+                )
+            worker = claim_worker(pool)
+    return Placement(repository, worker, f"Any worker of the pool {pool}.", pool)
+
+
+def _configured_pool(repository: Repository) -> str:
+    """Return the pool that the configuration names for a repository (by slug, short name or URL)."""
+    names = {repository.slug.lower(), repository.short, repository.url}
+    pairs = (one.rpartition("=") for one in settings.OFFLOAD.classes)
+    return next((pool for name, _, pool in pairs if name in names or name.lower() in names), "")
 
 
 def require_trust(placement: Placement) -> None:

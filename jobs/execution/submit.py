@@ -11,16 +11,16 @@ from django.db.models import QuerySet
 
 from jobs.agents import registry as agents
 from jobs.errors import NotFound, Refused, UsageError
-from jobs.execution.placement import Placement, place
+from jobs.execution.placement import Placement, place_request
 from jobs.execution.secret_store import check_name
 from jobs.forges import registry as forges
 from jobs.forges.target import Target
-from jobs.models import Job, JobEvent, Repository, Worker
+from jobs.models import Job, JobEvent, Repository
 from jobs.playbooks import registry as playbooks
 from jobs.remote.layout import session_name
 from jobs.states import JobState, Reason
 from jobs.transitions import move_job
-from jobs.workers import find_worker, sibling_name
+from jobs.workers import sibling_name
 
 JOB_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
@@ -29,7 +29,9 @@ JOB_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 class JobRequest:
     """The job that a user asks for.
 
-    `worker` empty: the configured default; `base` empty: chosen on the worker; `placed`: decided before.
+    `worker` empty: one of the `pool`; with neither: the pool of the repository, else the configured worker.
+    `batch`: no one waits for it, so others start first. `base` empty: chosen on the worker. `placed`: decided
+    before.
     """
 
     repository: Repository
@@ -37,6 +39,8 @@ class JobRequest:
     action: str = "review"
     name: str = ""
     worker: str = ""
+    pool: str = ""
+    batch: bool = False
     agent: str = ""
     prompt: str = ""
     base: str = ""
@@ -51,14 +55,14 @@ async def submit(request: JobRequest) -> tuple[Job, bool]:
     Raises `UsageError` for a request that makes no sense, `NotFound` for a worker that there is not,
     `Refused` when the job is there on another worker than the one that was named.
     """
-    existing, worker = await sync_to_async(_look_up)(request)
+    existing = await sync_to_async(_look_up)(request)
     if existing is not None:
         return existing, False
-    placed = request.placed or await place(request.repository, worker)
+    placed = request.placed or await place_request(request.repository, request.worker, request.pool)
     return await sync_to_async(_create)(request, placed)
 
 
-def _look_up(request: JobRequest) -> tuple[Job | None, Worker]:
+def _look_up(request: JobRequest) -> Job | None:
     action = playbooks.get(request.action).action
     if request.agent:
         agents.get(request.agent)
@@ -76,15 +80,17 @@ def _look_up(request: JobRequest) -> tuple[Job | None, Worker]:
         .filter(removed_at__isnull=True)
         .first()
     )
-    if existing is not None:
-        if request.worker and existing.worker.name not in (request.worker, sibling_name(request.worker)):
-            raise Refused(
-                f"{existing.session} is on the worker {existing.worker}, not on {request.worker}.",
-                hint="Leave --worker out to attach to it, use --fresh to remove it and start again on "
-                f"{request.worker}, or add a name (like {target.shown}:again) for a second job.",
-            )
-        return existing, existing.worker
-    return None, find_worker(request.worker)
+    if (
+        existing is not None
+        and request.worker
+        and existing.worker.name not in (request.worker, sibling_name(request.worker))
+    ):
+        raise Refused(
+            f"{existing.session} is on the worker {existing.worker}, not on {request.worker}.",
+            hint="Leave --worker out to attach to it, use --fresh to remove it and start again on "
+            f"{request.worker}, or add a name (like {target.shown}:again) for a second job.",
+        )
+    return existing
 
 
 def _create(request: JobRequest, placed: Placement) -> tuple[Job, bool]:
@@ -100,6 +106,8 @@ def _create(request: JobRequest, placed: Placement) -> tuple[Job, bool]:
             job = Job.objects.create(
                 repository=repository,
                 worker=placed.worker,
+                pool=placed.pool,
+                batch=request.batch,
                 session=session,
                 number=number,
                 ref=ref,
@@ -129,7 +137,7 @@ def find_jobs(
     *, repository: Repository | None = None, target: str = "", action: str = "", name: str | None = None
 ) -> QuerySet[Job]:
     """Return the jobs that match, newest first, with repository and worker loaded."""
-    jobs = Job.objects.select_related("repository", "worker")
+    jobs = Job.objects.select_related("repository", "worker", "pool")
     if repository is not None:
         jobs = jobs.filter(repository=repository)
     if target:

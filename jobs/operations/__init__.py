@@ -44,6 +44,15 @@ if TYPE_CHECKING:
         read_status,
         wait_until_ended,
     )
+    from jobs.operations.pools import (
+        PoolOverview,
+        PoolPlan,
+        PoolRequest,
+        list_pools,
+        plan_pool,
+        remove_pool,
+        save_pool,
+    )
     from jobs.operations.prices import BOOT_DISK_GB, MachinePrice, get_cost, list_prices
     from jobs.operations.progress import Progress, silent
     from jobs.operations.provision_settings import (
@@ -126,6 +135,9 @@ __all__ = [
     "NewJob",
     "NewWorker",
     "ObservedPull",
+    "PoolOverview",
+    "PoolPlan",
+    "PoolRequest",
     "Progress",
     "ProvisionPlan",
     "ProvisionRequest",
@@ -160,6 +172,7 @@ __all__ = [
     "last_failed_notice",
     "list_dismissed",
     "list_jobs",
+    "list_pools",
     "list_prices",
     "list_pulls",
     "list_pulls_of_known",
@@ -175,6 +188,7 @@ __all__ = [
     "owner_of",
     "plan_deletion",
     "plan_include",
+    "plan_pool",
     "plan_provision",
     "plan_rebuild",
     "plan_resize",
@@ -192,11 +206,13 @@ __all__ = [
     "rebuild_machine",
     "recent_events",
     "refresh_inbox",
+    "remove_pool",
     "remove_token",
     "remove_worker",
     "repair_google",
     "resize_machine",
     "restore_rows",
+    "save_pool",
     "silent",
     "start_if_used",
     "start_machine",

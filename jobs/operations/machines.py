@@ -20,7 +20,7 @@ from jobs.operations.interruption import explain_interruption
 from jobs.operations.progress import Progress
 from jobs.operations.provisioning import Provisioned
 from jobs.operations.workers import get_worker
-from jobs.providers.base import Resource
+from jobs.providers.base import Ability, Resource
 from jobs.states import RequestKind
 from jobs.workers import fleet, idle
 from jobs.workers.machines import cloud_of, require_size
@@ -85,6 +85,7 @@ async def plan_rebuild(name: str, *, force: bool = False) -> ChangePlan:
 async def plan_resize(name: str, size: str, *, force: bool = False) -> ChangePlan:
     """Return what resizing means. Raises `UsageError` for an impossible size, else as `plan_rebuild`."""
     require_size(size)
+    cloud_of(await get_machine(name, "Resizing"), "Resizing").require(Ability.RESIZE)
     return await _plan_change(name, "Resizing", f"Stop {name} and make it a {size}?", force)
 
 
@@ -203,4 +204,6 @@ async def preempt_machine(name: str) -> Worker:
 async def read_console(name: str) -> str:
     """Return the text of the serial console of a machine."""
     worker = await get_machine(name, "Reading")
-    return await cloud_of(worker, "Reading").console(worker.name)
+    provider = cloud_of(worker, "Reading")
+    provider.require(Ability.CONSOLE)
+    return await provider.console(worker.name)

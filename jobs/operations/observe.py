@@ -42,7 +42,9 @@ class JobFilter:
 
     def apply(self) -> QuerySet[Job]:
         """Return the matching jobs, newest first."""
-        jobs = Job.objects.select_related("repository", "worker").filter(removed_at__isnull=not self.removed)
+        jobs = Job.objects.select_related("repository", "worker", "pool").filter(
+            removed_at__isnull=not self.removed
+        )
         named = {"action": self.action, "worker__name": self.worker, "verdict": self.verdict}
         jobs = jobs.filter(**{column: value for column, value in named.items() if value})
         if self.before:

@@ -44,7 +44,7 @@ async def find_named_job(text: str, action: str = "", repository: str = "") -> J
     """
     from jobs import execution
 
-    session = Job.objects.select_related("repository", "worker").filter(session=text)
+    session = Job.objects.select_related("repository", "worker", "pool").filter(session=text)
     if (named := await session.order_by("-id").afirst()) is not None:
         return named
     target = parse_target(text)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 
 from jobs import execution
@@ -13,7 +12,6 @@ from jobs.forges.target import normalise_url, parse_target
 from jobs.models import Job, Repository
 from jobs.operations.one_job import NOWHERE
 from jobs.operations.pulls import find_repository
-from jobs.workers import find_worker
 
 
 @dataclass(frozen=True)
@@ -28,6 +26,7 @@ class NewJob:
     repository: str = ""
     name: str = ""
     worker: str = ""
+    pool: str = ""
     agent: str = ""
     prompt: str = ""
     base: str = ""
@@ -50,13 +49,12 @@ async def submit_job(new: NewJob, actor: str) -> tuple[Job, bool]:
         raise UsageError(
             f"{new.target} is not of the repository {repository}.", hint="Leave one of them out."
         )
-    worker = await sync_to_async(find_worker)(new.worker)
-    placed = await execution.place(repository, worker)
+    placed = await execution.place_request(repository, new.worker, new.pool)
     execution.require_trust(placed)
     job, created = await execution.submit(
         execution.JobRequest(
             repository=repository, target=target, action=new.action, name=new.name, worker=new.worker,
-            agent=new.agent, prompt=new.prompt, base=new.base, actor=actor, placed=placed,
+            agent=new.agent, prompt=new.prompt, base=new.base, batch=True, actor=actor, placed=placed,
         )
     )  # fmt: skip
     options = {"agent": new.agent, "prompt": new.prompt, "base": new.base}

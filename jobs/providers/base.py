@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from jobs.errors import OffloadError
+from jobs.errors import OffloadError, Refused
 from jobs.transport.endpoint import Endpoint
 
 
@@ -155,12 +155,23 @@ class WorkerProvider(ABC):
         """Look at what this provider needs in order to work."""
 
 
+class Ability(StrEnum):
+    """What only some providers can do."""
+
+    CONSOLE = "serial console"  # `console`
+    RESIZE = "other size"  # `resize`
+    WARM = "warm pool"  # the provider keeps machines up itself, and `create` takes one of them
+
+
 class CloudProvider(WorkerProvider):
     """A provider whose machines are made on request and cost money.
 
     The same rules hold: idempotent, no waiting, absent is success. `create` takes `zone` and `spot` in its
     spec; machines keep their data disk on `delete`, and a new machine of the same name takes it up again.
+    What not every provider can do is declared in `abilities`.
     """
+
+    abilities: ClassVar[frozenset[Ability]] = frozenset()
 
     @classmethod
     def prepare(cls) -> None:
@@ -178,21 +189,26 @@ class CloudProvider(WorkerProvider):
     async def find_failure(self, name: str) -> OffloadError | None:
         """Return why the last accepted request about a machine failed later on; None when it did not."""
 
-    @abstractmethod
+    def require(self, ability: Ability) -> None:
+        """Raise `Refused` when the provider lacks an ability."""
+        if ability not in self.abilities:
+            raise Refused(f"Machines of kind {self.kind} have no {ability.value}.")
+
     async def report(self, name: str) -> Mapping[str, str]:
         """Return what the machine last said about its boot (`state`, `step`, `error`); empty: nothing."""
+        return {}
 
-    @abstractmethod
     async def console(self, name: str) -> str:
         """Return the text of the serial console. Raises `NotFound`."""
+        raise NotImplementedError
 
-    @abstractmethod
     async def resize(self, name: str, size: str) -> None:
         """Give a stopped machine another size. Raises `UsageError` (no such size), `NotFound`."""
+        raise NotImplementedError
 
-    @abstractmethod
     async def price(self, spec: Mapping[str, Any]) -> Price | None:
         """Return what a machine of this spec costs; None when it is not known. Nothing is asked for."""
+        return None
 
     async def shared(self) -> Sequence[Resource]:
         """Return what was made in the account for several machines, in the order in which it can go."""

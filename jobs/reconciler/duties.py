@@ -23,11 +23,13 @@ from jobs.execution.launch import launch, lease, lease_owner
 from jobs.execution.machines import note_silence, resume_lost_jobs
 from jobs.execution.pull_requests import refresh_inbox
 from jobs.execution.requests import CARRIED_OUT, carry_out
+from jobs.execution.scheduling import achoose_startable
 from jobs.forges import registry
 from jobs.models import Job, Repository, Worker
 from jobs.providers.registry import CLOUDS
 from jobs.reconciler.loop import Duty, Work
 from jobs.reconciler.notices import Notices
+from jobs.reconciler.pools import KeepPools
 from jobs.remote.client import SILENT
 from jobs.states import JOB_ENDED, Attention, JobState, RequestKind, WorkerState
 from jobs.workers import connect, observe_worker
@@ -131,10 +133,11 @@ class LaunchJobs(Duty):
     name = "launch"
 
     async def find(self) -> AsyncIterator[Work]:
-        """Return the jobs that no process launches, oldest first."""
+        """Return the jobs that no process launches and that have a free slot, the next one first."""
         unleased = Q(lease_owner="") | Q(lease_until__lt=timezone.now()) | Q(lease_until__isnull=True)
         waiting = _present_jobs().filter(unleased, state__in=[JobState.QUEUED, JobState.PREPARING])
-        async for job in waiting.exclude(attention=Attention.APPROVAL).order_by("created_at"):
+        jobs = waiting.exclude(attention=Attention.APPROVAL).select_related("repository", "worker")
+        for job in await achoose_startable([job async for job in jobs.defer("assessment", "findings")]):
             yield Work(job.id, partial(self._launch, job.id))
 
     async def _launch(self, job_id: int) -> None:
@@ -267,6 +270,7 @@ DUTIES: Sequence[Duty] = (
     ObserveMachines(),
     CarryOutRequests(),
     LaunchJobs(),
+    KeepPools(),
     FinishCancellations(),
     CheckHeads(),
     ReadPulls(),

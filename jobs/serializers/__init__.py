@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     )
     from jobs.serializers.known import AccountJson, account_json
     from jobs.serializers.notice import NoticeJson, notice_json
+    from jobs.serializers.pool import PoolJson, pool_json
     from jobs.serializers.pull import PullJson, pull_json
     from jobs.serializers.reason import GROUPS, attention_text, group_of, headline, is_out_of_reach
     from jobs.serializers.removal import RemovalJson, removal_json
@@ -43,6 +44,7 @@ __all__ = [
     "JobCostJson",
     "JobJson",
     "NoticeJson",
+    "PoolJson",
     "PreviewJson",
     "PullJson",
     "RemovalJson",
@@ -63,6 +65,7 @@ __all__ = [
     "job_cost_json",
     "job_json",
     "notice_json",
+    "pool_json",
     "preview_json",
     "price_json",
     "pull_json",

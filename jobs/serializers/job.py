@@ -65,6 +65,7 @@ class JobJson(TypedDict):
     agent_secrets: list[str]
     worker: str
     worker_state: str
+    pool: str | None
     placement: str | None
     isolation: str
     image: str | None
@@ -170,6 +171,7 @@ def job_json(job: Job) -> JobJson:
         "agent_secrets": job.options.get("agent_secrets") or [],
         "worker": job.worker.name,
         "worker_state": job.worker.state,
+        "pool": job.pool.name if job.pool is not None else None,
         "placement": job.options.get("placement") or None,
         "isolation": isolation_of(job.worker.config),
         "image": job.image or None,

@@ -51,7 +51,7 @@ def find_worker(name: str) -> Worker:
 async def get_job(job_id: int) -> Job:
     """Return a job with its repository and worker. Raises `NotFound`."""
     try:
-        return await Job.objects.select_related("repository", "worker").aget(id=job_id)
+        return await Job.objects.select_related("repository", "worker", "pool").aget(id=job_id)
     except Job.DoesNotExist:
         raise NotFound(f"There is no job {job_id}.", hint="See `manage.py offload ls`.") from None
 

@@ -34,6 +34,7 @@ class Facts(TypedDict, total=False):
     down: str | None  # why it is down, in the provider's word
     deadline: str | None  # when the provider stops it (ISO 8601)
     idle: dict[str, Any] | None  # what its watchdog wrote last
+    capacity: dict[str, Any] | None  # what it measured of itself, and when (`at`, ISO 8601)
     kept: dict[str, Any] | None  # until when it is kept, who asked, and when
 
 

@@ -4,11 +4,9 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 from datetime import timedelta
 
-from django.db import connection, connections
-from django.test import TestCase, TransactionTestCase
+from django.test import TestCase
 from django.utils import timezone
 
 from jobs import transitions
@@ -139,35 +137,3 @@ class Lease(TestCase):
         transitions.release_job(job.id, self.ours)
         job.refresh_from_db()
         self.assertEqual(job.lease_owner, "elsewhere:1:b")
-
-
-class Admission(TransactionTestCase):
-    def test_the_limit_holds_and_the_wait_is_explained(self) -> None:
-        busy, waiting = make_job(1, JobState.RUNNING), make_job(2)
-        self.assertFalse(transitions.admit_job(waiting.id, waiting.worker_id, 1))
-        waiting.refresh_from_db()
-        self.assertEqual((waiting.state, waiting.reason), ("queued", "waiting_for_slot"))
-        self.assertIn("the limit is 1", waiting.reason_detail)
-        transitions.move_job(busy.id, JobState.SUCCEEDED)
-        self.assertTrue(transitions.admit_job(waiting.id, waiting.worker_id, 1))
-
-    def test_ten_at_once_for_three_slots(self) -> None:
-        jobs = [make_job(number) for number in range(10)]
-        admitted: list[bool] = []
-        gate = threading.Barrier(len(jobs))
-
-        def admit(job: Job) -> None:
-            gate.wait()
-            try:
-                admitted.append(transitions.admit_job(job.id, job.worker_id, 3))
-            finally:
-                connections.close_all()
-
-        threads = [threading.Thread(target=admit, args=(job,)) for job in jobs]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        self.assertEqual(sum(admitted), 3)
-        self.assertEqual(Job.objects.filter(state=JobState.PREPARING).count(), 3)
-        self.assertFalse(connection.in_atomic_block)

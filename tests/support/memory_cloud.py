@@ -13,6 +13,7 @@ from typing import Any
 from jobs.errors import NoCapacity, NotFound, OffloadError, UsageError
 from jobs.providers import registry
 from jobs.providers.base import (
+    Ability,
     CloudProvider,
     Instance,
     InstanceState,
@@ -105,6 +106,7 @@ class MemoryProvider(CloudProvider):
     """Simulated machines. Its configuration may name a `cloud`."""
 
     kind = "memory"
+    abilities = frozenset({Ability.CONSOLE, Ability.RESIZE})
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._cloud = cloud(str(config.get("cloud", "default")))

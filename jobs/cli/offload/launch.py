@@ -7,8 +7,6 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from asgiref.sync import sync_to_async
-
 from jobs import execution, operations
 from jobs.cli.attaching import attach_to_job
 from jobs.cli.confirming import confirm
@@ -23,7 +21,6 @@ from jobs.errors import NotFound, OffloadError, Refused, UsageError
 from jobs.forges.target import Target
 from jobs.models import Job, Repository
 from jobs.states import JobState, LaunchPhase, Reason
-from jobs.workers import find_worker
 
 HEAD_CHECK_SECONDS = 2.0
 
@@ -136,6 +133,7 @@ async def _submit(request: Request, target: Target, action: str, steps: StepPrin
         action=action,
         # With --fresh the existing job may be on another worker.
         worker="" if request.fresh else request.worker or "",
+        batch=bool(request.detach),
         agent=request.agent or "",
         prompt=request.prompt or "",
         base=request.base or "",
@@ -158,8 +156,7 @@ async def _submit(request: Request, target: Target, action: str, steps: StepPrin
 
 async def _ask_for_trust(request: Request, repository: Repository) -> execution.Placement:
     """Return where the job will run, with the trust that this needs obtained. Raises `Refused`."""
-    worker = await sync_to_async(find_worker)(request.worker or "")
-    placed = await execution.place(repository, worker)
+    placed = await execution.place_request(repository, request.worker or "", request.pool or "")
     if request.trust and not placed.needs_trust and repository.trusted_at is None:
         say("--trust has no effect here: the code is yours, or isolated from you.")
     try:

@@ -9,9 +9,11 @@ from django.db.models import Count, Q
 
 from jobs import invocation
 from jobs.agents import registry as agents
-from jobs.models import Repository, Worker
+from jobs.models import Pool, Repository, Worker
 from jobs.playbooks import registry as playbooks
 from jobs.states import JOB_ACTIVE
+
+_POOL = "pool:"  # no worker's name has a colon
 
 
 class LaunchForm(forms.Form):
@@ -45,7 +47,9 @@ class LaunchForm(forms.Form):
             (worker.name, f"{worker.name}: {worker.state}, jobs: {worker.at_work}")
             for worker in Worker.objects.annotate(at_work=at_work)
         ]
-        self.fields["worker"].choices = [("", "default"), *workers]  # type: ignore[attr-defined]
+        names = Pool.objects.values_list("name", flat=True)
+        pools = [(f"{_POOL}{name}", f"any worker of {name}") for name in names]
+        self.fields["worker"].choices = [("", "default"), *pools, *workers]  # type: ignore[attr-defined]
         self.repositories = list(Repository.objects.values_list("slug", flat=True))
         self.agents = agents.NAMES
         self.program = invocation.command()
@@ -57,6 +61,14 @@ class LaunchForm(forms.Form):
         self.fields["target"].widget.attrs.update(placeholder="123")
         self.fields["agent"].widget.attrs.update(list="known-agents")
         self.fields["repository"].widget.attrs.update(list="known-repositories", placeholder="owner/name")
+
+    @property
+    def place(self) -> dict[str, str]:
+        """The chosen `worker` or `pool`."""
+        chosen = self.cleaned_data["worker"]
+        if chosen.startswith(_POOL):
+            return {"worker": "", "pool": chosen.removeprefix(_POOL)}
+        return {"worker": chosen, "pool": ""}
 
     def show_error(self, field: str, message: str, hint: str) -> None:
         """Show an error next to the field that it concerns."""

@@ -167,8 +167,7 @@ async def _submit(request: HttpRequest, form: LaunchForm) -> tuple[Job | None, b
         field = "repository"
         repository = await execution.resolve_repository(target.repository or data["repository"], Path.cwd())
         field = "worker"
-        worker = await sync_to_async(find_worker)(data["worker"])
-        placed = await execution.place(repository, worker)
+        placed = await execution.place_request(repository, **form.place)
         if placed.needs_trust:
             if not data["trust"]:
                 form.ask_trust = True
@@ -185,10 +184,11 @@ async def _submit(request: HttpRequest, form: LaunchForm) -> tuple[Job | None, b
                 target=target,
                 action=data["action"],
                 name=data["name"],
-                worker=data["worker"],
+                worker=form.place["worker"],
                 agent=data["agent"],
                 prompt=data["prompt"],
                 actor=actor_of(request),
+                batch=True,
                 placed=placed,
             )
         )

@@ -79,7 +79,7 @@ def _job_context(job: Job, cost: JobCostView | None, removal: WorkerRequest | No
 def _siblings(job: Job) -> list[JobView]:
     """Return the other jobs of the same target, the newest first: earlier attempts and other actions."""
     others = Job.objects.filter(repository=job.repository, target=job.target).exclude(id=job.id)
-    loaded = others.select_related("repository", "worker").defer("assessment", "findings")
+    loaded = others.select_related("repository", "worker", "pool").defer("assessment", "findings")
     return [JobView(other) for other in loaded.order_by("-id")[:MOST_SIBLINGS]]
 
 

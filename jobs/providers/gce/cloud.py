@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobs.errors import OffloadError
-from jobs.providers.base import CloudProvider, Instance, Price, Problem, Resource
+from jobs.providers.base import Ability, CloudProvider, Instance, Price, Problem, Resource
 from jobs.providers.gce.compute import naming, prices
 from jobs.providers.gce.compute.api import load_library
 from jobs.providers.gce.compute.inventory import Inventory, disk_of
@@ -27,6 +27,8 @@ _SAID = re.compile(r"offload: (?:boot (?P<boot>[0-9a-f-]{36})|(?P<state>booting|
 
 class GceCloud(CloudProvider):
     """Machines of one project. The zone is the configuration's `zone`, else the first of its `zones`."""
+
+    abilities = frozenset({Ability.CONSOLE, Ability.RESIZE})
 
     kind = GceCosProvider.kind
 

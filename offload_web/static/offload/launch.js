@@ -11,7 +11,9 @@ export function commandOf(program, data) {
   const target = value("name") ? `${value("target")}:${value("name")}` : value("target");
   const words = [target, value("action")];
   for (const [name, option] of [["repository", "repo"], ["worker", "worker"], ["agent", "agent"], ["prompt", "prompt"]]) {
-    if (name && value(name)) words.push(`--${option}`, value(name));
+    const pool = name === "worker" && /^pool:(.*)/.exec(value(name));
+    if (pool) words.push("--class", pool[1]);
+    else if (value(name)) words.push(`--${option}`, value(name));
   }
   return [program, ...words.map(quoted), ...(value("trust") ? ["--trust"] : [])].join(" ");
 }

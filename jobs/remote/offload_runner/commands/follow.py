@@ -8,6 +8,7 @@ import time
 from typing import Any, Dict, Mapping
 
 from jobs.remote.offload_runner import wire
+from jobs.remote.offload_runner.engine import capacity
 from jobs.remote.offload_runner.engine.observe import Watched
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files.paths import all_jobs, existing_job
@@ -92,7 +93,7 @@ def main(options: argparse.Namespace) -> int:
     spec = wire.read_spec()
     follower = Follower(from_options(options), spec.get("since") or {})
     follower.look()
-    wire.emit({"type": "synced"})
+    wire.emit({"type": "synced", "capacity": capacity.measure()})
     next_ping = time.monotonic() + PING_SECONDS
     while not options.once:
         if _reader_is_gone(LOOK_SECONDS):
@@ -100,7 +101,7 @@ def main(options: argparse.Namespace) -> int:
         follower.look()
         if time.monotonic() >= next_ping:
             next_ping = time.monotonic() + PING_SECONDS
-            wire.emit({"type": "ping"})
+            wire.emit({"type": "ping", "capacity": capacity.measure()})
     return EXIT_OK
 
 
