@@ -7,7 +7,7 @@ from typing import Literal
 from django.http import HttpRequest
 from ninja import Router, Schema
 from ninja.responses import Status
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from jobs import outbox
 from jobs.api.access import caller_of, needs
@@ -22,14 +22,24 @@ SEND = needs(Scope.SEND)
 
 
 class NewDraftBody(Schema):
-    """What to draft of a job: a review from its assessment, or a commit status from its verdict.
+    """What to draft of a job: a review from its assessment, a commit status from its verdict, or an answer.
 
-    `verdict`: a review's; the person's, not the job's.
+    `verdict`: a review's; the person's, not the job's. `thread`, `body`, `resolve`: an answer's; `thread` is
+    the forge's id.
     """
 
     job: Id
-    kind: Literal["review", "status"] = "review"
+    kind: Literal["review", "status", "reply"] = "review"
     verdict: Literal["COMMENT", "APPROVE", "REQUEST_CHANGES"] = "COMMENT"
+    thread: str = Field("", max_length=200)
+    body: str = Field("", max_length=65_000, pattern=r"^[^\x00]*$")
+    resolve: bool = False
+
+    @model_validator(mode="after")
+    def _names_its_thread(self) -> NewDraftBody:
+        if self.kind == "reply" and not (self.thread and self.body.strip()):
+            raise ValueError("an answer needs thread and body")
+        return self
 
 
 class SendBody(Schema):
@@ -68,8 +78,10 @@ async def make(request: HttpRequest, body: NewDraftBody) -> Status[DraftAnswer]:
     job, name = await read_job(body.job), caller_of(request).name
     if body.kind == "review":
         draft = await outbox.make_review(job, body.verdict, name)
-    else:
+    elif body.kind == "status":
         draft = await outbox.make_status(job, name)
+    else:
+        draft = await outbox.make_reply(job, body.thread, body.body, name, resolve=body.resolve)
     return Status(201, await _answer(draft.id))
 
 

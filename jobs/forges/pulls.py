@@ -215,6 +215,17 @@ class ForgeClient(Protocol):
     ) -> Posted:
         """Post one review with its comments, all or none."""
 
+    async def post_reply(
+        self, slug: str, number: int, thread: str, body: str, mark: str, *, resolve: bool
+    ) -> Posted:
+        """Answer a thread unless the user's answer with `mark` is there, and resolve it when asked to.
+
+        Repeating it finishes what an earlier call left undone.
+        """
+
+    async def find_reply(self, slug: str, number: int, thread: str, mark: str) -> Posted | None:
+        """Return the user's answer in the thread whose text contains `mark`. Raises `Refused`: no thread."""
+
     async def find_status(self, slug: str, commit: str, status: CommitStatus) -> Posted | None:
         """Return the page of a commit whose newest status of this context is this one."""
 

@@ -74,6 +74,18 @@ async def make_status(job: Job, actor: str) -> Draft:
     )  # fmt: skip
 
 
+async def make_reply(job: Job, thread: str, body: str, actor: str, *, resolve: bool = False) -> Draft:
+    """Make a draft of an answer to a thread of a job's pull request. Nothing is posted. Raises `Refused`.
+
+    `thread`: as the forge names it; an open answer of the same job to it is replaced.
+    """
+    if job.number is None:
+        raise Refused(f"{job.target} is not a pull request, so it has no threads.")
+    payload = {"thread": thread, "resolve": resolve}
+    same = Q(payload__thread=thread)
+    return await make_draft(job, DraftKind.REPLY, actor, same, body=defuse(body)[:LONGEST], payload=payload)
+
+
 def jobs_without_status() -> QuerySet[Job]:
     """Return the jobs of pull requests that got a verdict within the hour, and no draft of a status since."""
     made = Draft.objects.filter(

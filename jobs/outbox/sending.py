@@ -119,7 +119,7 @@ async def send_group(draft: Draft) -> None:
 async def _send(draft: Draft, digest: str, actor: str) -> str:
     await drafts.begin_sending(draft)
     kind = kind_of(draft)
-    may_be_posted = draft.attempted
+    may_be_posted, posting = draft.attempted, False
     try:
         async with asyncio.timeout(ATTEMPT_SECONDS), _open(draft.repository) as place:
             posted = await kind.find(place, draft)
@@ -131,11 +131,11 @@ async def _send(draft: Draft, digest: str, actor: str) -> str:
                         f"Draft {draft.id} would appear differently than shown: the pull request changed.",
                         hint=f"See `outbox show {draft.id}`, and send it again.",
                     )
-                may_be_posted = True
+                may_be_posted = posting = True
                 posted = await kind.post(place, draft, shown)
     except BaseException as error:
-        # What the forge refused is not posted; after a lost answer, a timeout or Ctrl-C it may be.
-        nothing = not may_be_posted or isinstance(error, Refused)
+        # A post that the forge refused is not made; after a lost answer, a timeout or Ctrl-C it may be.
+        nothing = not may_be_posted or (posting and isinstance(error, Refused))
         text = str(error) if isinstance(error, OffloadError) else f"Interrupted ({type(error).__name__})."
         holds = not isinstance(error, AppearsDifferently)
         await asyncio.shield(

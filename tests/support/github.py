@@ -91,7 +91,7 @@ def github() -> Iterator[GitHub]:
 def _comment(body: str) -> dict[str, Any]:
     return {
         "author": {"login": "bob"}, "body": body, "url": "https://github.test/acme/shop/pull/1#discussion_r1",
-        "createdAt": "2026-11-27T09:00:00Z",
+        "createdAt": "2026-11-27T09:00:00Z", "viewerDidAuthor": False,
     }  # fmt: skip
 
 
@@ -141,7 +141,8 @@ class _Root:
             for check in pull["checks"]
         ]  # fmt: skip
         threads = [
-            {"isOutdated": False, **thread, "comments": _connection([_comment(thread["body"])])}
+            {"isOutdated": False, **thread, "comments": _connection(
+                [_comment(thread["body"]), *thread.get("replies", ())])}
             for thread in pull["threads"]
         ]  # fmt: skip
         unknown = self.server.unknown_mergeability > 0
@@ -170,6 +171,29 @@ class _Root:
             "commits": _connection([commit]),
             "reviews": _connection([r for r in self.server.reviews if r["pull"] == pull["id"]]),
         }
+
+    def _find_thread(self, id: str) -> Any:
+        threads = [thread for pull in self.server.pulls.values() for thread in pull["threads"]]
+        found = next((thread for thread in threads if thread["id"] == id), None)
+        if found is None:
+            raise GraphQLError(f"Could not resolve to a node with the global id of '{id}'")
+        return found
+
+    def addPullRequestReviewThreadReply(self, info: Any, input: dict[str, Any]) -> Any:
+        thread = self._find_thread(input["pullRequestReviewThreadId"])
+        if any(review["state"] == "PENDING" for review in self.server.reviews):
+            raise GraphQLError("the client must not answer into a pending review")
+        replies = thread.setdefault("replies", [])
+        replies.append(
+            _comment(input["body"])
+            | {"viewerDidAuthor": True, "url": f"https://github.test/r/{len(replies)}"}
+        )
+        return {"comment": replies[-1]}
+
+    def resolveReviewThread(self, info: Any, input: dict[str, Any]) -> Any:
+        thread = self._find_thread(input["threadId"])
+        thread["isResolved"] = True
+        return {"thread": {"id": thread["id"], "isResolved": True}}
 
     def addPullRequestReview(self, info: Any, input: dict[str, Any]) -> Any:
         pull = next(p for p in self.server.pulls.values() if p["id"] == input["pullRequestId"])

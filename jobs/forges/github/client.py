@@ -203,6 +203,56 @@ class GitHubClient:
             raise
         return Posted(cut(done["submitPullRequestReview"]["pullRequestReview"]["url"]))
 
+    async def find_reply(self, slug: str, number: int, thread: str, mark: str) -> Posted | None:
+        """Return the user's own comment in the thread whose text contains `mark`."""
+        return _find_comment(await self._thread(slug, number, thread), mark)
+
+    async def post_reply(
+        self, slug: str, number: int, thread: str, body: str, mark: str, *, resolve: bool
+    ) -> Posted:
+        """Answer a thread unless the answer with `mark` is there; then resolve it.
+
+        While the user has a pending review, GitHub would hide the answer in it: that is refused.
+        """
+        what = f"Answering a thread of {slug}#{number}"
+        node = await self._thread(slug, number, thread)
+        posted = _find_comment(node, mark)
+        if posted is None:
+            owner, name = slug.split("/", 1)
+            data = await self._query(queries.FIND_REVIEWS, what, owner=owner, name=name, number=number)
+            if any(r["state"] == "PENDING" for r in data["repository"]["pullRequest"]["reviews"]["nodes"]):
+                raise Refused(
+                    f"{what} failed: you have a pending review there, and the answer would be hidden in it.",
+                    hint="Submit or discard your review on the forge first.",
+                )
+            done = await self._query(queries.ADD_REPLY, what, thread=thread, body=body)
+            posted = Posted(cut(done["addPullRequestReviewThreadReply"]["comment"]["url"]))
+        if resolve and not node["isResolved"]:
+            try:
+                await self._query(
+                    queries.RESOLVE_THREAD, f"Resolving a thread of {slug}#{number}", thread=thread
+                )
+            except Refused as error:
+                # The answer is posted: the next attempt finds it.
+                raise ForgeUnreachable(error.message, hint=error.hint) from error
+        return posted
+
+    async def _thread(self, slug: str, number: int, thread: str) -> Mapping[str, Any]:
+        owner, name = slug.split("/", 1)
+        what = f"Reading the threads of {slug}#{number}"
+        after: dict[str, str] = {}
+        while True:
+            data = await self._query(
+                queries.FIND_THREADS, what, owner=owner, name=name, number=number, **after
+            )
+            page = ((data.get("repository") or {}).get("pullRequest") or {}).get("reviewThreads")
+            for node in (page or {}).get("nodes") or ():
+                if node["id"] == thread:
+                    return dict(node)
+            if not page or not page["pageInfo"]["hasNextPage"]:
+                raise Refused(f"{slug}#{number} no longer has the thread.", hint="Drop the draft.")
+            after = {"after": page["pageInfo"]["endCursor"]}
+
     async def find_status(self, slug: str, commit: str, status: CommitStatus) -> Posted | None:
         """Return the page of a commit whose newest status of this context is this one."""
         url = f"/repos/{_path(slug)}/commits/{commit}/statuses?per_page={PAGE}"
@@ -253,6 +303,13 @@ class GitHubClient:
             data = await self._gh.graphql(query, endpoint=self._api.graphql, **variables)
             return dict(data)
         raise AssertionError("unreachable")
+
+
+def _find_comment(thread: Mapping[str, Any], mark: str) -> Posted | None:
+    for comment in thread["comments"]["nodes"]:
+        if comment["viewerDidAuthor"] and mark in comment["body"]:
+            return Posted(cut(comment["url"]))
+    return None
 
 
 class _Requests(gidgethub.abc.GitHubAPI):

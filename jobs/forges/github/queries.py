@@ -111,3 +111,33 @@ query FindReviews($owner: String!, $name: String!, $number: Int!, $before: Strin
   }
 }
 """
+
+FIND_THREADS = """
+query FindThreads($owner: String!, $name: String!, $number: Int!, $after: String) {
+  repository(owner: $owner, name: $name) {
+    pullRequest(number: $number) {
+      reviewThreads(first: 100, after: $after) {
+        pageInfo { hasNextPage endCursor }
+        nodes {
+          id isResolved
+          comments(last: 50) { nodes { body url viewerDidAuthor } }
+        }
+      }
+    }
+  }
+}
+"""
+
+ADD_REPLY = """
+mutation AddReply($thread: ID!, $body: String!) {
+  addPullRequestReviewThreadReply(input: {pullRequestReviewThreadId: $thread, body: $body}) {
+    comment { url }
+  }
+}
+"""
+
+RESOLVE_THREAD = """
+mutation ResolveThread($thread: ID!) {
+  resolveReviewThread(input: {threadId: $thread}) { thread { id isResolved } }
+}
+"""

@@ -114,6 +114,16 @@ class GitLabClient:
         """Raise `NotConfigured`: nothing is posted to GitLab."""
         raise self._posts_nothing(slug)
 
+    async def post_reply(
+        self, slug: str, number: int, thread: str, body: str, mark: str, *, resolve: bool
+    ) -> Posted:
+        """Raise `NotConfigured`: nothing is posted to GitLab."""
+        raise self._posts_nothing(slug)
+
+    async def find_reply(self, slug: str, number: int, thread: str, mark: str) -> Posted | None:
+        """Raise `NotConfigured`: nothing is posted to GitLab."""
+        raise self._posts_nothing(slug)
+
     async def find_status(self, slug: str, commit: str, status: CommitStatus) -> Posted | None:
         """Raise `NotConfigured`: nothing is posted to GitLab."""
         raise self._posts_nothing(slug)

@@ -314,3 +314,54 @@ async def test_writes_of_a_token_keep_their_distance(forge: GitHub, monkeypatch:
         await writer.post_status("acme/shop", SHA, CommitStatus("offload/review", state, "x"))
     await writer.aclose()
     assert time.monotonic() - began >= 0.19  # two pauses; the first write has none
+
+
+@pytest.mark.parametrize("lost", ["addPullRequestReviewThreadReply", "resolveReviewThread"])
+async def test_an_answer_and_its_resolution_are_posted_once(forge: GitHub, lost: str) -> None:
+    draft = await outbox.make_reply(await reviewed(), "T", "Fixed, @ada", "ada", resolve=True)
+    draft = await outbox.get_draft(str(draft.id))
+    shown = await outbox.prepare_draft(draft)
+    assert (shown.title, shown.body) == ("Answer to app.txt:3, and resolve it", "Fixed, @\u200bada")
+    assert "Old  news" in shown.quote
+    forge.lose_answers_of = {lost}
+    with pytest.raises(ForgeUnreachable):
+        await outbox.send_draft(draft, shown)
+    draft = await outbox.get_draft(str(draft.id))
+    assert await outbox.find_posted(draft) == "https://github.test/r/0"
+    [thread] = forge.pulls[1]["threads"]
+    assert "Fixed" in thread["replies"][0]["body"]
+    assert (len(thread["replies"]), thread["isResolved"]) == (1, True)
+    assert (await outbox.get_draft(str(draft.id))).state == "sent"
+
+
+async def test_an_answer_waits_for_a_pending_review_and_for_what_is_new(forge: GitHub) -> None:
+    draft = await outbox.make_reply(await reviewed(), "T", "Fixed", "ada")
+    draft = await outbox.get_draft(str(draft.id))
+    shown = await outbox.prepare_draft(draft)
+    pending = {
+        "id": "P", "pull": "PR_1", "state": "PENDING", "body": "", "viewerDidAuthor": True, "threads": [],
+        "url": "https://github.test/p",
+    }  # fmt: skip
+    forge.reviews.append(pending)
+    with pytest.raises(Refused, match="pending review"):
+        await outbox.send_draft(draft, shown)
+    forge.reviews.clear()
+    forge.pulls[1]["threads"][0]["body"] = "Something else"
+    with pytest.raises(Refused, match="differently than shown"):
+        await outbox.send_draft(await outbox.get_draft(str(draft.id)), shown)
+    forge.pulls[1]["threads"] = []
+    with pytest.raises(Refused, match="no longer has the thread"):
+        await outbox.send_draft(await outbox.get_draft(str(draft.id)), shown)
+
+
+async def test_a_refused_look_up_leaves_open_what_was_posted(forge: GitHub) -> None:
+    draft = await made()
+    shown = await outbox.prepare_draft(draft)
+    forge.lose_answers_of = {"submitPullRequestReview"}
+    with pytest.raises(ForgeUnreachable):
+        await outbox.send_draft(draft, shown)
+    forge.graphql_error = "Resource not accessible"
+    with pytest.raises(Refused, match="not accessible"):
+        await outbox.send_draft(await outbox.get_draft(str(draft.id)), shown)
+    draft = await outbox.get_draft(str(draft.id))
+    assert (draft.state, draft.attempted) == ("sending", True)
