@@ -73,7 +73,8 @@ def test_the_list_says_what_the_review_found(page: Page) -> None:
 
 def test_the_job_page_shows_verdict_and_proof(page: Page) -> None:
     page.goto(page.url.split("/jobs")[0].rstrip("/") + "/jobs/1/")
-    expect(page.get_by_text("fails on the base, passes on the head")).to_be_visible(timeout=30_000)
+    proof = page.get_by_text("Changed tests: fails on the base, passes on the head")
+    expect(proof).to_be_visible(timeout=30_000)
     expect(page.get_by_text("test_a_discount_does_not_cost_the_free_shipping").first).to_be_visible()
 
 

@@ -289,7 +289,8 @@ class Checking(ContainerTest):
     async def test_doctor_looks_for_agents_in_the_image(self) -> None:
         config = settings.OFFLOAD
         with self.settings(OFFLOAD=replace(config, values={**config.values, "agent_command": "sleep 1"})):
-            gemini, generic = await check_agents([self.box])
+            problems = await check_agents([self.box])
+        gemini, generic = problems[0], problems[-1]
         self.assertEqual(gemini.severity.value, "warn", gemini)
         self.assertIn(f"There is no gemini in the image {self.engine.image}.", gemini.detail)
         self.assertIn("fleet image build", gemini.remedy)
