@@ -35,7 +35,9 @@ from tests.support.factories import SHA, make_job, make_repository, make_task, m
 bad = "{HOSTILE}"
 repository = make_repository("acme/shop", url="https://forge.invalid/acme/shop", forge="github")
 far = make_worker("far", provider="ssh", state="unreachable", state_detail=bad)
-ended = [make_task("build"), make_task("test", "failed", name=bad, command=bad, tail=bad, needs=["build"])]
+begin = "2026-01-01T00:00:00Z"
+ended = [make_task("build", started_at=begin),
+         make_task("test", "failed", name=bad, command=bad, tail=bad, needs=["build"], started_at=begin)]
 running = [make_task("build"), make_task("test", "running", started_at="2026-01-01T00:00:00Z"),
            make_task("lint", "pending")]
 finding = {{"severity": "error", "message": bad, "file": bad, "line": 3, "task": "test"}}

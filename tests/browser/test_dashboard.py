@@ -19,7 +19,10 @@ from datetime import timedelta
 from django.utils import timezone
 from tests.support.factories import make_job, make_task, make_repository
 make_repository("demo", url="/nowhere/demo.git")
-ended = [make_task("build"), make_task("test", "failed", tail="1 failed")]
+began = timezone.now().replace(microsecond=0) - timedelta(minutes=4)
+ended = [make_task("build", seconds=30, started_at=began.isoformat()),
+         make_task("test", "failed", tail="1 failed", seconds=60, needs=["build"],
+                   started_at=(began + timedelta(seconds=30)).isoformat())]
 make_job(verdict="fail", number=123, title="Stack discounts " + "and more " * 12,
          tasks=ended, observed_at=None,
          archived_at=timezone.now(), assessment="# Review", moved_to="9" * 40,
@@ -322,6 +325,18 @@ def test_a_log_of_100_mb_is_shown_in_a_window(served: Dashboard, page: Page) -> 
     page.locator("#log-start").click()
     page.locator("#log-failure").click()
     expect(page.locator("#L3200002.wanted")).to_be_visible()
+
+
+def test_tasks_are_bars_on_one_axis_and_a_table_to_a_screen_reader(served: Dashboard, page: Page) -> None:
+    assert served.serving is not None
+    page.goto(f"{served.serving.url}/jobs/1/")
+    table = page.get_by_role("table", name="Longest chain: Build → Test, 1 min 30 s of 1 min 30 s.")
+    row = table.get_by_role("row", name=re.compile("^failed Test"))
+    expect(row.get_by_role("cell").nth(1)).to_have_text("30 s to 1 min 30 s, in the longest chain")
+    boxes = [box for bar in table.locator(".bar rect").all() if (box := bar.bounding_box())]
+    build, test = boxes
+    assert abs(build["x"] + build["width"] - test["x"]) < 1
+    assert 1.9 < test["width"] / build["width"] < 2.1
 
 
 def test_a_command_is_copied(served: Dashboard, page: Page) -> None:

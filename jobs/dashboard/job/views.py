@@ -6,9 +6,11 @@ from asgiref.sync import sync_to_async
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from jobs import execution, outbox, serializers
+from jobs.dashboard.job.chart import Chart
 from jobs.dashboard.job.evidence import load_evidence
 from jobs.dashboard.job.markdown import render_markdown
 from jobs.dashboard.job.presenters import JobView, event_text
@@ -17,6 +19,7 @@ from jobs.dashboard.pages import actor_of, load_job, render_page
 from jobs.dashboard.workers.presenters import KEEP_HOURS, JobCostView, StopView
 from jobs.errors import OffloadError, Refused
 from jobs.models import Draft, Job, JobEvent, WorkerRequest
+from jobs.serializers import is_out_of_reach
 from jobs.states import DraftState
 from jobs.workers.costs import cost_of_job
 
@@ -56,8 +59,14 @@ def _drafts_of(job: Job) -> list[Draft]:
 def _job_context(job: Job, cost: JobCostView | None, removal: WorkerRequest | None) -> dict[str, object]:
     stop = StopView.of(job.worker) if job.removed_at is None else None
     events = list(JobEvent.objects.filter(job=job).order_by("-id")[:TIMELINE])
+    view = JobView.of(job)
+    # Nothing is known of a task since its worker was seen last.
+    chart = Chart.of(job.tasks, (job.observed_at if is_out_of_reach(job) else None) or timezone.now())
     return {
-        "view": JobView.of(job),
+        "view": view,
+        "chart": chart,
+        "tasks": [(task, chart.bars.get(task.id) if chart else None) for task in view.tasks],
+        "path": [task.name for id in (chart.path if chart else ()) for task in view.tasks if task.id == id],
         "job": job,
         "commands": serializers.commands_for(job),
         "isolation": serializers.isolation_text(job),
