@@ -188,7 +188,8 @@ OFFLOAD: Mapping[str, Verb] = {
             "force": replace(FORCE, help="also when it runs; work that exists nowhere else is bundled first"),
             **ANSWERS,
         },
-        details="Refuses (exit code 5) while the job runs or has work that exists nowhere else.",
+        details="Refuses (exit code 5) while the job runs or has work that exists nowhere else: commits,"
+        " changes, and ignored files that no tool made.",
         example="  {offload} rm 123 review --force --yes",
         remote="works",
     ),

@@ -17,39 +17,13 @@ from typing import Callable, Iterator, List
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files import locks, paths
 from jobs.remote.offload_runner.files.removal import remove_tree
+from jobs.remote.offload_runner.git.artefacts import EXCLUDED
 from jobs.remote.offload_runner.git.command import Git, raw, without_credentials
 from jobs.remote.offload_runner.protocol import EXIT_SOFTWARE, EXIT_USAGE
 
 Emit = Callable[[str], None]
 
 _STALE_SECONDS = 3600.0
-# What builds leave behind. A repository that forgot to ignore it must not make a job look unsaved.
-_ARTEFACTS = """\
-node_modules/
-.venv/
-venv/
-*.egg-info/
-__pycache__/
-*.pyc
-.pytest_cache/
-.mypy_cache/
-.ruff_cache/
-.tox/
-.nox/
-.hypothesis/
-.coverage
-.coverage.*
-coverage/
-target/
-.gradle/
-.next/
-.nuxt/
-.turbo/
-.parcel-cache/
-.eslintcache
-*.tsbuildinfo
-.DS_Store
-"""
 _CONFIG = """\
 [core]
 \trepositoryformatversion = %d
@@ -210,7 +184,7 @@ def _restore(path: Path, url: str, object_format: str) -> None:
             (path / name).unlink()
     for name in _NOT_OURS:
         _remove(path / name)
-    for name, wanted in (("config", raw(config)), ("info/exclude", _ARTEFACTS.encode())):
+    for name, wanted in (("config", raw(config)), ("info/exclude", EXCLUDED.encode())):
         file = path / name
         for part in (file.parent, file):
             if part.is_symlink() or (part == file and part.is_dir()):

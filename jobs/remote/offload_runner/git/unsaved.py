@@ -14,10 +14,12 @@ from typing import Any, Dict, List, Mapping, Optional
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files import paths
 from jobs.remote.offload_runner.files.paths import JobPaths
+from jobs.remote.offload_runner.git.artefacts import written_by_hand
 from jobs.remote.offload_runner.git.command import Git, is_no_space, out_of_space, raw, shown, split, text
 from jobs.remote.offload_runner.protocol import EXIT_SOFTWARE
 
 _SHOWN_COMMITS = 50
+IGNORED = "!!"  # git's status letters of a file that it ignores
 # The work of these actions is the worktree itself: what their tasks leave is as good as the user's own.
 _KEEPING_ACTIONS = ("fix", "implement", "open")
 _IDENTITY = {
@@ -31,8 +33,9 @@ _IDENTITY = {
 def survey(root: Path, session: str) -> Dict[str, Any]:
     """Return what a worktree holds that its repository does not: `commits` (lines) and `status`.
 
-    `status` is path -> [git's two status letters, bytes, mtime in ns]. git obeys the job's repository here:
-    call it where the job's code runs, and take the answer as data.
+    `status` is path -> [git's two status letters, bytes, mtime in ns]; of ignored files it has those that no
+    tool made. git obeys the job's repository here: call it where the job's code runs, and take the answer
+    as data.
     """
     job = paths.job_paths(root, session)
     if _marker(job).exists() or not os.path.lexists(str(job.worktree / ".git")):
@@ -70,7 +73,7 @@ def checked(data: Any) -> Dict[str, Any]:
         if isinstance(commits, list):
             found["commits"] = [shown(str(line))[:200] for line in commits[:_SHOWN_COMMITS]]
         if isinstance(status, dict):
-            found["status"] = {str(path): state for path, state in status.items()}
+            found["status"] = {str(path): state for path, state in status.items() if isinstance(state, list)}
     return found
 
 
@@ -104,11 +107,15 @@ def has_lost_git(job: JobPaths) -> bool:
 def check_clean(root: Path, session: str, seen: Optional[Mapping[str, Any]] = None) -> Dict[str, List[str]]:
     """Return what removing the job would lose: `unpushed` commits and `uncommitted` files, for display.
 
-    `seen`: a survey, if there is one.
+    Ignored files that no tool made are among the uncommitted ones, at the end and marked. `seen`: a survey,
+    if there is one.
     """
     seen = survey(root, session) if seen is None else seen
     files = uncommitted(paths.job_paths(root, session), seen)
-    return {"unpushed": list(seen["commits"]), "uncommitted": [shown(path) for path in files]}
+    ignored = [path for path in files if list(seen["status"][path])[:1] == [IGNORED]]
+    known = [path for path in files if path not in set(ignored)]
+    lines = [shown(path) for path in known] + [shown(path) + " (ignored by git)" for path in ignored]
+    return {"unpushed": list(seen["commits"]), "uncommitted": lines}
 
 
 def uncommitted(job: JobPaths, seen: Mapping[str, Any]) -> List[str]:
@@ -204,15 +211,17 @@ def _artefacts(job: JobPaths) -> Path:
 def _status(worktree: Path) -> Dict[str, List[Any]]:
     found: Dict[str, List[Any]] = {}
     output = Git(str(worktree)).out(
-        "status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=all", "--ignore-submodules=none"
-    )
+        "status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=all", "--ignored=matching",
+        "--ignore-submodules=none",
+    )  # fmt: skip
     for line in split(output):
-        path = text(line[3:])
-        try:
-            there = os.lstat(os.path.join(raw(str(worktree)), line[3:]))
-            found[path] = [text(line[:2]), there.st_size, there.st_mtime_ns]
-        except OSError:
-            found[path] = [text(line[:2]), -1, 0]
+        letters, name = text(line[:2]), text(line[3:])
+        for path in written_by_hand(str(worktree), name) if letters == IGNORED else (name,):
+            try:
+                there = os.lstat(os.path.join(raw(str(worktree)), raw(path)))
+                found[path] = [letters, there.st_size, there.st_mtime_ns]
+            except OSError:
+                found[path] = [letters, -1, 0]
     return found
 
 
