@@ -200,7 +200,7 @@ OFFLOAD: Mapping[str, Verb] = {
         remote="works",
     ),
     "outbox": Verb(
-        "ls|review|status|show|edit|drop|send [WHICH]",
+        "ls|review|status|push|show|edit|drop|send [WHICH]",
         "Prepare what is to be posted to GitHub, and post it when you say so.",
         {
             "repo": REPO,
@@ -212,7 +212,8 @@ OFFLOAD: Mapping[str, Verb] = {
             **ANSWERS,
         },
         details="`review TARGET` makes a draft from an assessment, `status TARGET` one of a commit status "
-        "from\na verdict; the others take a draft's number. `edit` reads the new text from standard input.\n"
+        "from\na verdict, `push TARGET` one of the commits in its worktree; the others\n"
+        "take a draft's number. `edit` reads the new text from standard input.\n"
         "Nothing is posted without a yes (docs/forges.md).",
         example="  {offload} outbox review 123         a draft of the review of #123\n"
         "  {offload} outbox show 1             as it will appear\n"

@@ -4,7 +4,16 @@
 may be called by several processes at once: a lease on the job keeps two from doing the same work.
 """
 
-from jobs.execution.archive import archive, diff, log_size, peek, read_assessment, read_log, read_recording
+from jobs.execution.archive import (
+    archive,
+    diff,
+    log_size,
+    peek,
+    read_assessment,
+    read_commits,
+    read_log,
+    read_recording,
+)
 from jobs.execution.cancel import cancel, request_cancel
 from jobs.execution.follow import refresh, refresh_worker, wait
 from jobs.execution.forge_access import open_forge, read_token
@@ -95,6 +104,7 @@ __all__ = [
     "prepare_to_look",
     "read_account",
     "read_assessment",
+    "read_commits",
     "read_failures",
     "read_log",
     "read_recording",

@@ -24,7 +24,7 @@ from jobs.errors import CommandFailed, NotFound, Refused, TimedOut, TooLarge, Us
 from jobs.models import Job
 from jobs.states import JOB_ENDED
 from jobs.transport.base import OUTPUT_LIMIT, Transport
-from jobs.workers import Connection, connect, get_job
+from jobs.workers import Connection, connect, ensure_container, ensure_job_container, get_job
 
 RECORDING = "recording.cast"
 ARCHIVE_DEADLINE = 300.0
@@ -250,6 +250,19 @@ async def diff(job_id: int, *, limit: int, stat: bool = False) -> bytes:
     _must_be_present(job)
     async with connect(job.worker) as connection:
         return await connection.client.diff(job.session, stat=stat, limit=limit)
+
+
+async def read_commits(job_id: int) -> bytes:
+    """Return a git bundle of the commits that were made in a job's worktree: data that its code can write.
+
+    Raises `NotFound` when there are none.
+    """
+    job = await get_job(job_id)
+    _must_be_present(job)
+    async with connect(job.worker) as connection:
+        await ensure_container(connection, job)
+        await ensure_job_container(connection, job, lambda text: None)
+        return await connection.client.commits(job.session)
 
 
 def _must_be_present(job: Job) -> None:

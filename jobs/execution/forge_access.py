@@ -30,14 +30,20 @@ MOST_ANSWERS = 500
 
 
 @asynccontextmanager
-async def open_forge(repository: Repository) -> AsyncIterator[tuple[ForgeClient, str]]:
+async def open_forge(
+    repository: Repository, *, writing: bool = False
+) -> AsyncIterator[tuple[ForgeClient, str]]:
     """Open the API of a repository's forge; yields the client and the repository's path there.
+
+    `writing`: with the token that only the outbox uses, where there is one.
 
     Raises `NotConfigured` when the forge has no client.
     """
     name = host(repository.url)
     forge = registry.get(repository.forge)
-    token = (await read_token(forge.kind, name))[0] if registry.has_client(forge.kind) else ""
+    token = (
+        (await read_token(forge.kind, name, writing=writing))[0] if registry.has_client(forge.kind) else ""
+    )
     api = registry.api_of(forge.kind, name, settings.OFFLOAD.forge_apis, token)
     client = registry.open_client(forge.kind, api, _Answers(settings.OFFLOAD.home / "forge-answers", token))
     try:
@@ -46,14 +52,16 @@ async def open_forge(repository: Repository) -> AsyncIterator[tuple[ForgeClient,
         await client.aclose()
 
 
-async def read_token(kind: str, name: str) -> tuple[str, str]:
+async def read_token(kind: str, name: str, *, writing: bool = False) -> tuple[str, str]:
     """Return the token of exactly this host, and where it is from; both empty without one.
 
-    The environment or the kept secret counts first, then the forge's own program.
+    The environment or the kept secret counts first, then the forge's own program. `writing`: the token that
+    only the outbox uses counts before all.
     """
-    secret = registry.get(kind).token_name(f"https://{name}")
-    if secret and (kept := await asyncio.to_thread(store().get, secret)):
-        return kept, secret
+    forge, url = registry.get(kind), f"https://{name}"
+    for secret in (forge.write_token_name(url) if writing else "", forge.token_name(url)):
+        if secret and (kept := await asyncio.to_thread(store().get, secret)):
+            return kept, secret
     words = _PROGRAMS.get(kind)
     if words is None:
         return "", ""

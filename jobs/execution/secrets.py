@@ -24,6 +24,8 @@ _LOGIN_WANTED = re.compile(
     r"could not read Username|Authentication failed|[Rr]epository .*not found|terminal prompts disabled"
     r"|returned error: 40[13]"
 )
+# What posts and pushes; no job gets it. `Forge.write_token_name` makes the names.
+_WRITES = re.compile(r"[A-Z]+_WRITE_TOKEN(_.*)?")
 
 
 def store() -> SecretStore:
@@ -43,6 +45,11 @@ async def secrets_for(
     wanted: dict[str, list[str]] = {}
     for task in plan.tasks:
         for name in task.secret_names:
+            if _WRITES.fullmatch(name):
+                raise Refused(
+                    f"The task {task.id} names the secret {name}, which only the outbox may use.",
+                    hint="Give the job another token, one that can only read.",
+                )
             if name not in granted and task.agent is None:
                 raise Refused(
                     f"The task {task.id} names the secret {name}, which this job was not given.",

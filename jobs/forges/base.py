@@ -46,6 +46,11 @@ class Forge(ABC):
         known = self.token_names.get(parts.netloc.lower())
         return known or "GIT_TOKEN_" + "".join(_escape(byte) for byte in parts.netloc.lower().encode())
 
+    def write_token_name(self, url: str) -> str:
+        """Return the name of the secret that only the outbox uses; empty when no token may be sent."""
+        before, _, after = self.token_name(url).partition("TOKEN")
+        return f"{before}WRITE_TOKEN{after}" if before else ""
+
     def branch_ref(self, ref: str) -> str:
         """Return the full ref of a branch; a full ref and a full commit id stay as they are."""
         if ref.startswith("refs/") or COMMIT.fullmatch(ref):
@@ -70,6 +75,20 @@ def repository_path(url: str) -> str:
     """Return the path part of a repository's address: `owner/repo`."""
     path = urlsplit(url).path if "://" in url else url.partition(":")[2]
     return path.strip("/").removesuffix(".git")
+
+
+def sibling_url(url: str, path: str) -> str:
+    """Return the address of another repository of the same host, written like `url`.
+
+    `path`: `owner/repo`; a forge's answer. Raises `ValueError` for anything else.
+    """
+    if not re.fullmatch(r"(?!.*\.\.)[\w.-]+(?:/[\w.-]+)+", path, re.ASCII):
+        raise ValueError(f"{path!r} is no path of a repository")
+    mine = repository_path(url)
+    before, found, after = url.rpartition(mine)
+    if not mine or not found:
+        raise ValueError(f"{url} has no path")
+    return f"{before}{path}{after}"
 
 
 def _escape(byte: int) -> str:

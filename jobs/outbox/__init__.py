@@ -19,6 +19,7 @@ from jobs.outbox.drafts import (
     waiting_groups,
 )
 from jobs.outbox.preview import Preview
+from jobs.outbox.pushing import make_push
 from jobs.outbox.sending import (
     apply_rules,
     find_posted,
@@ -40,6 +41,7 @@ __all__ = [
     "get_draft",
     "list_drafts",
     "list_group",
+    "make_push",
     "make_reply",
     "make_review",
     "make_status",

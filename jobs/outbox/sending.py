@@ -163,5 +163,5 @@ async def send_shown(number: int, digest: str, actor: str = "") -> Draft:
 
 @asynccontextmanager
 async def _open(repository: Repository) -> AsyncIterator[Place]:
-    async with open_forge(repository) as (client, slug):
+    async with open_forge(repository, writing=True) as (client, slug):
         yield Place(client, slug, repository)

@@ -214,6 +214,10 @@ class RunnerClient:
         words = ["diff", "--session", session, "--limit", str(limit), *(["--stat"] if stat else [])]
         return await self._bytes(words, limit=limit)
 
+    async def commits(self, session: str) -> bytes:
+        """Return a git bundle of the commits made in a job's worktree: untrusted data. Raises `NotFound`."""
+        return await self._bytes(["commits", "--session", session])
+
     async def get_file(self, session: str, path: str, *, limit: int) -> bytes:
         """Return a regular file of at most `limit` bytes below the worktree; links are not followed.
 

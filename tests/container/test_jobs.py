@@ -116,6 +116,13 @@ class Running(ContainerTest):
         await until(lambda: b"mark-42" in screen.data)
         self.assertIn(b"1000", screen.data)
         self.assertIn(job.session.encode(), screen.data)
+        with self.assertRaisesRegex(NotFound, "no commit of its own"):
+            await execution.read_commits(job.id)
+        commit = "git -c user.name=a -c user.email=a@b commit -q --allow-empty -m x"
+        pty.write(f"{commit}; git rev-parse HEAD; echo mark-$((41+2))\n".encode())
+        await until(lambda: b"mark-43" in screen.data)
+        tip = re.findall(rb"[0-9a-f]{40}", screen.data)[-1]
+        self.assertIn(b"\n" + tip + b" HEAD\n", await execution.read_commits(job.id))
         await pty.aclose()
         await execution.remove(job.id, force=True)
         await until(lambda: asyncio.to_thread(lambda: not self.processes()))

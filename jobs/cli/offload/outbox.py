@@ -14,7 +14,8 @@ from jobs.models import Draft
 from jobs.operations import ConfirmationPlan
 from jobs.serializers import draft_json, preview_json
 
-_ACTIONS = ("ls", "review", "status", "show", "edit", "drop", "send")
+_MADE = ("review", "status", "push")
+_ACTIONS = ("ls", *_MADE, "show", "edit", "drop", "send")
 _VERDICTS = {"comment": "COMMENT", "approve": "APPROVE", "request-changes": "REQUEST_CHANGES"}
 
 
@@ -24,17 +25,20 @@ async def run(request: Request) -> int:
     if action not in _ACTIONS or (action == "ls") != (not names):
         raise UsageError(
             f"`outbox {' '.join(request.words)}` is not complete.",
-            hint="Write outbox ls, outbox review or status TARGET, or outbox show, edit, drop, send NUMBER.",
+            hint="Write outbox ls; outbox review, status or push TARGET; outbox show, edit, drop or send "
+            "NUMBER.",
         )
     if action == "ls":
         return await _list(request)
-    if action in ("review", "status"):
+    if action in _MADE:
         request.words = names
         job = await request.job()
         if action == "review":
             draft = await outbox.make_review(job, _VERDICTS[request.verdict], actor())
-        else:
+        elif action == "status":
             draft = await outbox.make_status(job, actor())
+        else:
+            draft = await outbox.make_push(job, actor())
         return _answer(
             request, draft, f"Draft {draft.id} is made. See it: `manage.py offload outbox show {draft.id}`"
         )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from jobs.errors import NotConfigured
 from jobs.models import Draft
 from jobs.outbox.kinds.base import Kind, Place
+from jobs.outbox.kinds.push import PushKind
 from jobs.outbox.kinds.reply import ReplyKind
 from jobs.outbox.kinds.review import ReviewKind
 from jobs.outbox.kinds.status import StatusKind
@@ -16,6 +17,7 @@ __all__ = ["Kind", "Place", "kind_of"]
 
 _KINDS: Mapping[str, Kind] = {
     DraftKind.REVIEW.value: ReviewKind(),
+    DraftKind.PUSH.value: PushKind(),
     DraftKind.REPLY.value: ReplyKind(),
     DraftKind.STATUS.value: StatusKind(),
 }

@@ -45,6 +45,7 @@ COMMANDS = {
     "step": ("step", False),
     "supervise": ("supervise", False),
     "unsaved": ("unsaved", False),
+    "commits": ("commits", False),
     "trees": ("trees", True),
     "watchdog": ("watchdog", False),
 }
@@ -83,6 +84,8 @@ def parser() -> argparse.ArgumentParser:
     supervise.add_argument("--sweep", action="store_true", help="only end what an earlier one left")
     unsaved = _on_job(commands, "unsaved", "list or bundle work that is nowhere else")
     unsaved.add_argument("what", choices=("list", "bundle"))
+    made = _on_job(commands, "commits", "print a git bundle of the commits made in a worktree")
+    made.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     _on_job(commands, "trees", "remove a job's worktrees, HOME and refs")
     _on_job(commands, "record", "record a session's pane (output on stdin)")
     follow = commands.add_parser("follow", help="stream the events of every job (request on stdin)")

@@ -8,11 +8,13 @@ from django.conf import settings
 
 from jobs import execution
 from jobs.errors import NotConfigured, Refused
+from jobs.execution.secrets import secrets_for
 from jobs.models import Job
 from jobs.remote.layout import socket_for_root
 from jobs.remote.offload_runner.commands import secrets
 from jobs.remote.offload_runner.engine.process import marked
 from jobs.remote.offload_runner.engine.redact import MARK
+from jobs.remote.offload_runner.protocol import Plan, Task
 from jobs.remote.offload_runner.screen.tmux_server import server_options
 from tests.jobs.execution.base import PASSING, ExecutionTest, Steps, until
 from tests.support.git_repos import RepoBuilder
@@ -91,6 +93,12 @@ class Secrets(ExecutionTest):
         job = await self.submit(repo=self.repo)
         with self.assertRaisesRegex(Refused, "--secret DEPLOY_TOKEN"):
             await execution.launch(job.id)
+
+    async def test_no_job_gets_the_token_that_writes(self) -> None:
+        for name in ("GITHUB_WRITE_TOKEN", "GIT_WRITE_TOKEN_EXAMPLE_ORG"):
+            plan = Plan(job={}, tasks=[Task("deploy", "Deploy", argv=["true"], secrets=[name])])
+            with self.subTest(name), self.assertRaisesRegex(Refused, "only the outbox may use"):
+                await secrets_for(Job(options={"secrets": [name]}), plan)
 
     async def test_a_secret_that_no_task_names_reaches_none(self) -> None:
         await asyncio.to_thread(execution.secret_store().set, "OTHER_TOKEN", VALUE)

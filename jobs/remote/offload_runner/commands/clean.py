@@ -22,7 +22,13 @@ from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files.paths import JobPaths, job_paths
 from jobs.remote.offload_runner.files.removal import remove_tree
 from jobs.remote.offload_runner.git import unsaved, worktree
-from jobs.remote.offload_runner.protocol import EXIT_OK, EXIT_REFUSED, EXIT_SOFTWARE, ISOLATED
+from jobs.remote.offload_runner.protocol import (
+    EXIT_NOT_FOUND,
+    EXIT_OK,
+    EXIT_REFUSED,
+    EXIT_SOFTWARE,
+    ISOLATED,
+)
 from jobs.remote.offload_runner.screen.tmux import Tmux, from_options
 
 _GRACE_SECONDS = 5.0
@@ -69,7 +75,7 @@ def survey(paths: JobPaths, containers: Optional[Containers]) -> Dict[str, Any]:
             raise ValueError("its .git is missing")
         if containers is None:
             return unsaved.survey(paths.root, paths.session)
-        said = _in_job(paths, containers, ["unsaved", "list", "--session", paths.session], b"", _SURVEY_BYTES)
+        said = in_job(paths, containers, ["unsaved", "list", "--session", paths.session], b"", _SURVEY_BYTES)
         return unsaved.checked(json.loads(said))
     except (RunnerError, OSError, ValueError, RecursionError) as error:
         raise RunnerError(
@@ -93,7 +99,7 @@ def _rescue(paths: JobPaths, containers: Optional[Containers]) -> Dict[str, Any]
     try:
         if containers is None:
             return {"bundle": unsaved.rescue(paths.root, paths.session, seen)}
-        return {"bundle": _rescue_in_job(paths, containers, seen)}
+        return {"bundle": _rescuein_job(paths, containers, seen)}
     except RunnerError as error:
         if error.code == "no_space":
             raise
@@ -113,13 +119,13 @@ def _set_aside(paths: JobPaths, cause: RunnerError) -> Dict[str, Any]:
     return {"bundle": None, "kept": kept, "because": cause.message}
 
 
-def _rescue_in_job(paths: JobPaths, containers: Containers, seen: Mapping[str, Any]) -> Optional[str]:
+def _rescuein_job(paths: JobPaths, containers: Containers, seen: Mapping[str, Any]) -> Optional[str]:
     files = unsaved.uncommitted(paths, seen)
     if not files and not seen["commits"]:
         return None
     target = unsaved.rescue_path(paths.root, paths.session)
     words = ["unsaved", "bundle", "--session", paths.session]
-    data = _in_job(paths, containers, words, json.dumps({"files": files}).encode(), _BUNDLE_BYTES)
+    data = in_job(paths, containers, words, json.dumps({"files": files}).encode(), _BUNDLE_BYTES)
     if not data.startswith(b"# v"):
         raise RunnerError("rescue_failed", "Saving the work of %s failed: no bundle came." % paths.session)
     partial = target.with_suffix(".partial")
@@ -128,7 +134,7 @@ def _rescue_in_job(paths: JobPaths, containers: Containers, seen: Mapping[str, A
     return str(target)
 
 
-def _in_job(paths: JobPaths, containers: Containers, words: List[str], data: bytes, limit: int) -> bytes:
+def in_job(paths: JobPaths, containers: Containers, words: List[str], data: bytes, limit: int) -> bytes:
     """Run a command of the runner as the job; return what it prints, at most `limit` bytes."""
     link = SupervisorProcess([*containers.supervisor(paths.root, paths.session), "--shell"])
     argv = [PYTHON, *ISOLATED, wire.runner_path(), "--root", str(paths.root), *words]
@@ -140,7 +146,11 @@ def _in_job(paths: JobPaths, containers: Containers, words: List[str], data: byt
         link.close()
     if code != 0 or len(said) > limit:
         why = complaint or said[-500:].decode("utf-8", "replace").strip() or "it did not answer in time"
-        raise RunnerError("job_git_failed", "Reading the worktree of %s failed: %s" % (paths.session, why))
+        raise RunnerError(
+            "job_git_failed",
+            "Reading the worktree of %s failed: %s" % (paths.session, why),
+            exit_code=code if code == EXIT_NOT_FOUND else EXIT_SOFTWARE,
+        )
     return said
 
 
