@@ -20,6 +20,7 @@ from jobs.operations.progress import Progress
 from jobs.providers.base import Problem, Severity
 from jobs.remote.container_commands import CONTAINER
 from jobs.remote.layout import DEFAULT_ROOT_NAME, socket_for_root
+from jobs.states import WorkerState
 from jobs.transport.host_keys import Pin
 from jobs.workers import (
     Machine,
@@ -85,12 +86,23 @@ class WorkerOverview:
 async def list_workers(warn: Progress) -> list[WorkerOverview]:
     """Return every worker as just observed. `warn`: receives a sentence for each that did not answer."""
     await sync_to_async(ensure_local_worker)()
-    silent, _ = await asyncio.gather(execution.look_at_machines(), execution.look_at_hosts())
-    for name in silent:
-        warn(f"The provider of {name} does not answer; {name} is shown as last observed.")
-    present = Q(jobs__removed_at__isnull=True)
-    workers = [worker async for worker in Worker.objects.annotate(present=Count("jobs", filter=present))]
-    return await asyncio.gather(*(describe_worker(worker, worker.present) for worker in workers))
+    # Both take seconds: the providers' answers, and the machines' own. Most machines that were up still are.
+    up = [worker async for worker in Worker.objects.filter(state=WorkerState.READY)]
+    reads = {worker.id: asyncio.create_task(read_idle(worker)) for worker in up}
+    try:
+        silent, _ = await asyncio.gather(execution.look_at_machines(), execution.look_at_hosts())
+        for name in silent:
+            warn(f"The provider of {name} does not answer; {name} is shown as last observed.")
+        present = Q(jobs__removed_at__isnull=True)
+        rows = Worker.objects.annotate(present=Count("jobs", filter=present))
+        workers = [worker async for worker in rows]
+        return await asyncio.gather(
+            *(describe_worker(one, one.present, reads.get(one.id)) for one in workers)
+        )
+    finally:
+        for task in reads.values():
+            task.cancel()
+        await asyncio.gather(*reads.values(), return_exceptions=True)
 
 
 async def read_workers(name: str = "") -> list[WorkerOverview]:
@@ -104,10 +116,16 @@ async def read_workers(name: str = "") -> list[WorkerOverview]:
     return [await _overview(worker, worker.present) async for worker in rows]
 
 
-async def describe_worker(worker: Worker, jobs: int) -> WorkerOverview:
-    """Return a worker with when it stops and what it has cost."""
+async def describe_worker(
+    worker: Worker, jobs: int, read: asyncio.Task[Worker] | None = None
+) -> WorkerOverview:
+    """Return a worker with when it stops and what it has cost. `read`: the machine is asked already."""
     try:
-        worker = await read_idle(worker)
+        if read is None or worker.state != WorkerState.READY:
+            worker = await read_idle(worker)
+        else:
+            await read
+            worker = await Worker.objects.aget(id=worker.id)
     except OffloadError as error:
         return WorkerOverview(worker, jobs, problem=error.message)
     return await _overview(worker, jobs)

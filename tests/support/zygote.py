@@ -185,13 +185,10 @@ def _import_the_cloud(request: Mapping[str, Any]) -> None:
     wanted = "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE" in (request["env"] or {}) or request["hurried"]
     if not wanted or "google.cloud.compute_v1" in sys.modules:
         return
-    import google.cloud.compute_v1
-    import requests  # noqa: F401
-
     from jobs.providers.gce import cloud  # noqa: F401
-    from jobs.providers.gce.compute import retry  # noqa: F401
+    from jobs.providers.gce.compute import api, retry  # noqa: F401
 
-    assert google.cloud.compute_v1
+    api.load_library()
     gc.collect()
     gc.freeze()
 

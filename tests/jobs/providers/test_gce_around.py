@@ -162,6 +162,18 @@ def test_what_is_unconfirmed_says_so() -> None:
     assert prices.shape("c4-highmem-2") == (2, 15.0)
 
 
+def test_only_the_parts_of_the_library_that_are_in_use_are_imported() -> None:
+    code = (
+        "import sys; from jobs.providers.gce.compute import api; api.load_library()\n"
+        "print(type(api._client('disks', 'http://127.0.0.1:1')).__name__)\n"
+        "print(*(name for name in sys.modules if 'compute_v1' in name and name.endswith('.client')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    client, *modules = done.stdout.split()
+    assert client == "DisksClient"
+    assert 2 <= len(modules) <= 4, modules
+
+
 def test_each_library_is_imported_by_its_modules_only() -> None:
     gce = Path(api.__file__).parents[1]
     texts = {path: path.read_text() for path in gce.parents[1].rglob("*.py")}
@@ -170,7 +182,7 @@ def test_each_library_is_imported_by_its_modules_only() -> None:
         "google." + "auth": ["compute/api.py", "compute/rest.py", "identity/credentials.py"],
     }
     for library, modules in modules_of.items():
-        imported = f'("{library}'
+        imported = f'"{library}.'
         users = [path for path, text in texts.items() if imported in text or f"import {library}" in text]
         assert sorted(users) == [gce / module for module in modules], library
 

@@ -1,6 +1,7 @@
 """The only module that calls Google's client library: REST-shaped dictionaries in and out, calls in a thread.
 
-The library is imported at first use (it takes seconds). `CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE` moves the
+Of the library only the parts in use are imported, at first use: its package imports a hundred services, which
+takes seconds. `CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE` moves the
 endpoint, as it does for gcloud; plain http is taken for loopback only, and then no credentials are sent.
 A request that may be sent again (a read, or one with a requestId) is, when the answer was "later" or lost.
 """
@@ -13,6 +14,7 @@ import importlib.util
 import json
 import logging
 import re
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -33,6 +35,7 @@ Json = dict[str, Any]
 Answer = TypeVar("Answer")
 ENDPOINT_VARIABLE = endpoints.variable("compute")
 CALL_SECONDS = 60.0
+_PACKAGE = "google.cloud.compute_v1"
 _UNREAD = "unknown error"  # what the library says of a body without Google's form
 
 
@@ -46,24 +49,36 @@ def endpoint_override(environ: Mapping[str, str] | None = None) -> str | None:
 
 
 def load_library() -> None:
-    """Import Google's client library and what it imports at its first request. Raises `NotConfigured`."""
-    _library()
+    """Import what every request of Google's client library needs. Raises `NotConfigured`."""
+    _part("services.instances")
     for name in ("google.api_core.exceptions", "google.auth.credentials", "google.auth.transport.requests"):
         importlib.import_module(name)
 
 
+_importing = threading.Lock()
+
+
 @functools.cache
-def _library() -> Any:
-    try:
-        return importlib.import_module("google.cloud.compute_v1")
-    except ImportError as error:
-        raise credentials.missing_library() from error
+def _part(name: str) -> Any:
+    """Import a module of the library without what the package itself imports."""
+    with _importing:
+        try:
+            if _PACKAGE not in sys.modules and (spec := importlib.util.find_spec(_PACKAGE)) is not None:
+                # The package has its path and nothing else: its modules name each other in full.
+                sys.modules[_PACKAGE] = importlib.util.module_from_spec(spec)
+            return importlib.import_module(f"{_PACKAGE}.{name}")
+        except ImportError as error:
+            raise credentials.missing_library() from error
+
+
+def _types() -> Any:
+    return _part("types.compute")
 
 
 def require_library() -> None:
     """Raise `NotConfigured` when Google's client library is not installed. Does not import it."""
     try:
-        if importlib.util.find_spec("google.cloud.compute_v1") is not None:
+        if importlib.util.find_spec(_PACKAGE) is not None:
             return
     except ModuleNotFoundError:
         pass
@@ -85,7 +100,7 @@ def _client(service: str, endpoint: str | None) -> Any:
         return found
     # Before the library, which takes its time: without credentials there is nothing to wait for.
     real = None if endpoints.is_local(endpoint) else credentials.load()
-    library = _library()
+    library = _part(f"services.{service}")
     auth = importlib.import_module("google.auth.credentials")
     options = importlib.import_module("google.api_core.client_options")
     made = getattr(library, SERVICES[service][0])(
@@ -126,7 +141,7 @@ def _ask(ask: Callable[[], Any]) -> Json:
 def check_body(kind: str, body: bytes) -> str:
     """Return what is wrong with a JSON body of the API's type `kind` (`Instance`), or an empty text."""
     try:
-        getattr(_library(), kind).from_json(body.decode() or "{}")
+        getattr(_types(), kind).from_json(body.decode() or "{}")
     except (_parse_error(), UnicodeDecodeError, TypeError) as error:
         return str(error) or type(error).__name__
     return ""
@@ -150,7 +165,7 @@ def _first_page(method: Callable[..., Any], **arguments: Any) -> Any:
 def _request(service: str, verb: str, body: Mapping[str, Any] | None, fields: Mapping[str, Any]) -> Any:
     _, singular, plural = SERVICES[service]
     name = "".join(part.capitalize() for part in verb.split("_"))
-    kind = getattr(_library(), f"{name}{plural if verb.endswith('list') else singular}Request")
+    kind = getattr(_types(), f"{name}{plural if verb.endswith('list') else singular}Request")
     values = dict(fields)
     if body is not None:
         slot = next(one for one in kind.meta.fields if one.endswith("_resource"))
