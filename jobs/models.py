@@ -144,6 +144,11 @@ class Job(models.Model):
     )
 
     sha = models.CharField(max_length=64, blank=True, help_text="The head commit that this job is about.")
+    judged_sha = models.CharField(
+        max_length=64,
+        blank=True,
+        help_text="The commit that the verdict is about: the head, or one of a fix.",
+    )
     base_sha = models.CharField(max_length=64, blank=True)
     base_ref = models.CharField(max_length=255, blank=True)
     moved_to = models.CharField(max_length=64, blank=True, help_text="A newer head, if one was seen.")
@@ -199,6 +204,11 @@ class Job(models.Model):
     def is_stale(self) -> bool:
         """Whether the target's head has moved away from the commit this job is about."""
         return bool(self.moved_to and self.moved_to != self.sha)
+
+    @property
+    def fixed_sha(self) -> str:
+        """The commit of a fix that the verdict is about; empty when it is about the head."""
+        return self.judged_sha if self.judged_sha != self.sha else ""
 
     @property
     def reason_text(self) -> str:

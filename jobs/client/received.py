@@ -48,6 +48,7 @@ def _read_job(data: Data) -> Job:
         "name",
         "reason_detail",
         "sha",
+        "judged_sha",
         "moved_to",
         "base_ref",
         "base_sha",

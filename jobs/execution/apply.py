@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -83,6 +84,7 @@ def apply_start(job_id: int, events: Sequence[Mapping[str, Any]]) -> None:
             apply_events(job_id, [event for event in events if event["seq"] <= started])
 
 
+_COMMIT = re.compile("[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _NUMBER = (int, float, type(None))
 _TEXT = (str, type(None))
 # What pages and commands show of an event, of its tasks and of its findings.
@@ -91,6 +93,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
         ("task", "reason", "tail", "detail", "verdict", "text", "name", "role", "command"), _TEXT
     ),
     **dict.fromkeys(("severity", "message", "file", "error", "model", "api", "until"), _TEXT),
+    "judged_sha": _TEXT,
     **dict.fromkeys(("since", "evidence"), _TEXT),
     **dict.fromkeys(("kind", "state", "id", "attention"), (str,)),
     **dict.fromkeys(("exit_code", "seconds", "line", "attempt", "status"), _NUMBER),
@@ -139,6 +142,7 @@ def _apply(job: Job, event: Mapping[str, Any]) -> None:
             reason=Reason(event.get("reason") or Reason.FINISHED),
             detail=event.get("detail") or "",
             verdict=Verdict(event.get("verdict") or ""),
+            judged_sha=_commit(event.get("judged_sha")),
             proof=event.get("proof"),
             finished_at=at,
         )
@@ -150,6 +154,13 @@ def _moment(text: str) -> datetime:
     if moment.tzinfo is None:
         raise ValueError(f"the time {text!r} has no zone")
     return moment.astimezone(UTC)
+
+
+def _commit(text: str | None) -> str:
+    """Return the name of a commit as it is, "" for none. Raises `ValueError` for what is no such name."""
+    if text and not _COMMIT.fullmatch(text):
+        raise ValueError(f"{text[:100]!r} is not a commit")
+    return text or ""
 
 
 def _end_limit(job: Job) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from jobs.errors import NotFound, Refused, UsageError
@@ -43,6 +43,7 @@ async def make_review(job: Job, verdict: str, actor: str) -> Draft:
         raise Refused(
             f"{job.session} has no assessment: it is {job.state}.", hint="Wait until the review has ended."
         )
+    _require_pushed(job)
     comments = [
         {
             "path": str(finding["file"]),
@@ -65,6 +66,7 @@ async def make_status(job: Job, actor: str) -> Draft:
     """
     if not job.verdict or not job.sha:
         raise Refused(f"{job.session} has no verdict: it is {job.state}.", hint="Wait until it has ended.")
+    _require_pushed(job)
     counts = Counter(str(finding.get("severity")) for finding in job.findings)
     words = [f"{counts[name]} {name}{'s'[: counts[name] != 1]}" for name in _SEVERITIES if counts[name]]
     state = "success" if job.verdict == Verdict.PASS else "failure"
@@ -86,6 +88,15 @@ async def make_reply(job: Job, thread: str, body: str, actor: str, *, resolve: b
     return await make_draft(job, DraftKind.REPLY, actor, same, body=defuse(body)[:LONGEST], payload=payload)
 
 
+def _require_pushed(job: Job) -> None:
+    """Raise `Refused` when the verdict of a job is about a commit that the forge does not have."""
+    if job.fixed_sha:
+        raise Refused(
+            f"The verdict of {job.session} is about its fix {job.fixed_sha[:10]}, which is not pushed.",
+            hint=f"`offload diff` shows the fix. Review {job.target} when its head has it.",
+        )
+
+
 def jobs_without_status() -> QuerySet[Job]:
     """Return the jobs of pull requests that got a verdict within the hour, and no draft of a status since."""
     made = Draft.objects.filter(
@@ -93,6 +104,7 @@ def jobs_without_status() -> QuerySet[Job]:
     )
     recent = Job.objects.filter(~Exists(made), finished_at__gt=timezone.now() - STATUS_WITHIN)
     judged = recent.filter(state=JobState.SUCCEEDED, number__isnull=False).exclude(verdict="").exclude(sha="")
+    judged = judged.filter(judged_sha__in=("", F("sha")))
     return judged.select_related("repository")
 
 

@@ -55,6 +55,7 @@ class JobJson(TypedDict):
     stale: bool
     ref: str
     sha: str | None
+    judged_sha: str | None
     moved_to: str | None
     base_ref: str | None
     base_sha: str | None
@@ -161,6 +162,7 @@ def job_json(job: Job) -> JobJson:
         "stale": job.is_stale,
         "ref": job.ref,
         "sha": job.sha or None,
+        "judged_sha": job.judged_sha or None,
         "moved_to": job.moved_to or None,
         "base_ref": job.base_ref or None,
         "base_sha": job.base_sha or None,

@@ -54,6 +54,35 @@ def test_a_plan_is_worked_through_and_written_down(root: RunnerRoot) -> None:
     assert json.loads((job / "status.json").read_text())["state"] == "succeeded"
 
 
+def test_a_task_behind_a_gate_runs_only_when_an_earlier_one_says_so(root: RunnerRoot) -> None:
+    def says(name: str, text: str, *needs: str) -> Task:
+        return Task(name, name, shell=f"printf '%s' '{text}' >{{job_dir}}/rounds.json", needs=[*needs])
+
+    def gated(name: str, *needs: str) -> Task:
+        return Task(name, name, argv=["true"], needs=[*needs], when="always", gate="rounds")
+
+    root.job(
+        [
+            gated("early"),
+            Task("next", "", argv=["true"], needs=["early"], when="always"),
+            says("open", '{"go_on": true}', "next"),
+            gated("first", "open"),
+            says("close", '{"go_on": 1, "why": "all is well"}', "first"),
+            gated("second", "close"),
+            gated("third", "second"),
+            Task("sum", "", argv=["true"], needs=["third"], when="always"),
+        ]
+    )  # fmt: skip
+    assert root.run().returncode == 0
+    ended = {event["task"]: event for event in root.kinds("task_finished")}
+    assert ended["early"]["reason"] == "nothing says that it is needed"
+    assert {name: event["state"] for name, event in ended.items()} == {
+        "early": "skipped", "next": "succeeded", "open": "succeeded", "first": "succeeded",
+        "close": "succeeded", "second": "skipped", "third": "skipped", "sum": "succeeded",
+    }  # fmt: skip
+    assert ended["second"]["reason"] == ended["third"]["reason"] == "all is well"
+
+
 def test_a_task_that_is_no_evidence_fails_the_job(root: RunnerRoot) -> None:
     root.job([Task("install", "Install", argv=["false"], evidence=False)])
     assert root.run().returncode == 1

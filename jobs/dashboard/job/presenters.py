@@ -161,6 +161,11 @@ class JobView:
         return self.job.sha[:10]
 
     @property
+    def short_fixed(self) -> str:
+        """Return the commit of a fix that the verdict is about, shortened; empty when it is the head."""
+        return self.job.fixed_sha[:10]
+
+    @property
     def short_base(self) -> str:
         """Return the base commit, shortened."""
         return self.job.base_sha[:10]

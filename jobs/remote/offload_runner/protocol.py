@@ -8,7 +8,7 @@ A *plan* is JSON, never code:
 
     TASK = {"id", "name", "role", "argv" | "shell", "needs": [ids], "when": "success|failure|always",
             "timeout": seconds, "cwd", "env": {}, "secrets": [names], "agent": null, "evidence": bool,
-            "outputs": {}, "gateway": null or {"api", "env", ...: see gateway.spec}}
+            "outputs": {}, "gateway": null or {"api", "env", ...: see gateway.spec}, "gate": ""}
 
 `outputs` is what a task's step needs to know in addition to its command; `outputs["shown"]`, where
 there is one, is what people see as the command.
@@ -46,7 +46,7 @@ MODEL_CALL = (
 MODEL_LIMIT = "model_limit"  # task, api, status, until
 # What an agent does, as its own events tell. `since`: RFC 3339; `evidence`: the event, cut.
 AGENT_STATE = "agent_state"  # task, state, detail, since, evidence
-FINISHED = "finished"  # state, reason, verdict, proof, findings: [...]
+FINISHED = "finished"  # state, reason, verdict, judged_sha, proof, findings: [...]
 EVENT_KINDS = (
     PREPARED,
     STARTED,
@@ -123,6 +123,8 @@ class Task:
 
     `evidence` tasks inform the verdict: their failure is a finding. The failure of any other task fails
     the job. `{worktree}` and the other `PLACEHOLDERS` are expanded in argv, shell, cwd and env on the worker.
+    `gate` names a file of the job's directory, `<gate>.json`, that earlier tasks write: the task runs only
+    when its `go_on` is true then, and is skipped with its `why` otherwise.
     """
 
     id: str
@@ -140,6 +142,7 @@ class Task:
     evidence: bool = True
     outputs: Dict[str, Any] = field(default_factory=dict)
     gateway: Optional[Dict[str, Any]] = None
+    gate: str = ""
 
     @property
     def secret_names(self) -> List[str]:
@@ -198,6 +201,8 @@ def load_plan(data: Any) -> Plan:
         faults = gateway_spec.problems(task.gateway) if task.gateway is not None else []
         if faults:
             raise PlanError("task %r: gateway: %s" % (task.id, "; ".join(faults)))
+        if task.gate and not _TASK_ID.match(task.gate):
+            raise PlanError("task %r: gate is not lower-case letters, digits and dashes" % task.id)
         if not (isinstance(task.timeout, int) and task.timeout > 0):
             raise PlanError("task %r: timeout is not a positive number of seconds" % task.id)
         # A need must stand earlier in the list, which also rules out cycles.

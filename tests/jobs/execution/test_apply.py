@@ -49,6 +49,7 @@ class Applying(TestCase):
             {"kind": "finished", "state": "succeeded", "findings": ["text"]},
             {"kind": "finished", "state": "succeeded", "verdict": ["pass"]},
             {"kind": "finished", "state": "succeeded", "proof": "yes"},
+            {"kind": "finished", "state": "succeeded", "judged_sha": "main"},
             {"kind": "task_finished", "task": "test", "state": "succeeded", "seconds": "long"},
             {"kind": "task_finished", "task": "test", "state": "done"},
             {"kind": "task_finished", "state": "succeeded"},

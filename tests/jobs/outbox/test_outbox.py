@@ -292,6 +292,18 @@ async def test_a_status_is_set_once_for_exactly_the_judged_commit(forge: GitHub,
         await outbox.prepare_draft(odd)
 
 
+async def test_a_verdict_about_a_fix_that_is_not_pushed_is_never_posted(forge: GitHub) -> None:
+    job = await reviewed(judged_sha="3" * 40)
+    with pytest.raises(Refused, match="its fix 3333333333, which is not pushed"):
+        await outbox.make_review(job, "COMMENT", "ada")
+    with pytest.raises(Refused, match="its fix 3333333333, which is not pushed"):
+        await outbox.make_status(job, "ada")
+    await outbox.apply_rules(("status",))
+    assert await outbox.list_drafts() == []
+    job.judged_sha = SHA
+    await outbox.make_status(job, "ada")
+
+
 async def test_a_standing_rule_sends_statuses_and_nothing_else(forge: GitHub) -> None:
     await reviewed(options={"auto_send": ["status", "review"]})  # what a job has of it decides nothing
     await outbox.apply_rules(())

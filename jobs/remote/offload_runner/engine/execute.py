@@ -263,15 +263,28 @@ class Engine:
             if not self.running:
                 self._conclude_early()
             return
-        skipped = schedule.next_skipped(self.plan, self._states())
+        skipped = self._next_skipped()
         while skipped is not None:
-            reason = schedule.skip_reason(skipped, self.plan, self._states())
-            self._record(self.views[skipped.id], SKIPPED, None, None, reason, "")
-            skipped = schedule.next_skipped(self.plan, self._states())
+            self._record(self.views[skipped[0].id], SKIPPED, None, None, skipped[1], "")
+            skipped = self._next_skipped()
         for task in schedule.next_tasks(self.plan, self._states(), self._parallel - len(self.running)):
             self._start_task(task)
         if not self.running and all(v.state in protocol.TASK_FINAL for v in self.views.values()):
             self._conclude(schedule.outcome(self.plan, self._states()))
+
+    def _next_skipped(self) -> Optional[Tuple[Task, str]]:
+        """Return a task that does not run, and why; None when there is none."""
+        states = self._states()
+        task = schedule.next_skipped(self.plan, states)
+        if task is not None:
+            return task, schedule.skip_reason(task, self.plan, states)
+        for task in self.plan.tasks:
+            if task.gate and states[task.id] == PENDING and schedule.decide(task, states) == schedule.READY:
+                found = read_json(self.paths.job_dir / (task.gate + ".json"))
+                if not isinstance(found, dict) or found.get("go_on") is not True:
+                    why = found.get("why") if isinstance(found, dict) else ""
+                    return task, str(why or "nothing says that it is needed")
+        return None
 
     def _states(self) -> Dict[str, str]:
         return {name: view.state for name, view in self.views.items()}
@@ -401,6 +414,7 @@ class Engine:
             reason=reason,
             detail=detail,
             verdict=verdict.get("verdict") or "",
+            judged_sha=verdict.get("judged_sha") or "",
             proof=verdict.get("proof"),
             findings=_bounded(verdict.get("findings") or []),
         )

@@ -1,8 +1,9 @@
 """The end of a review: `verdict.json` and `assessment.json` for programs, `assessment.md` for people.
 
-`verdict.json`: {"schema": "offload-verdict/1", "verdict": "pass|needs_work|fail", "sha", "merge_base",
-"proof": true|false|null, "findings": [{"severity": "error|warning|note", "task", "message", "file",
-"line"}]}. `assessment.json` holds all of the evidence; `docs/playbooks.md` describes it.
+`verdict.json`: {"schema": "offload-verdict/1", "verdict": "pass|needs_work|fail", "sha", "judged_sha",
+"merge_base", "proof": true|false|null, "findings": [{"severity": "error|warning|note", "task", "message",
+"file", "line"}]}. `judged_sha`: the commit that the verdict is about.
+`assessment.json` holds all of the evidence; `docs/playbooks.md` describes it.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ def run(job: Job) -> int:
             "schema": "offload-verdict/1",
             "verdict": judgement.verdict,
             "sha": job.sha,
+            "judged_sha": job.sha,
             "merge_base": job.merge_base,
             "proof": is_proven(evidence),
             "findings": [finding.to_json() for finding in judgement.findings],
