@@ -11,10 +11,12 @@ from jobs.remote.offload_runner.steps.findings import Compared, Evidence, Outcom
 from jobs.remote.offload_runner.steps.problems import missing_tool, read_problems
 from jobs.remote.offload_runner.steps.record import Job
 from jobs.remote.offload_runner.steps.results import Results, collect
-from jobs.remote.offload_runner.steps.trees import Run, content
+from jobs.remote.offload_runner.steps.trees import Run, source
 
 _LOG_BYTES = 16 * 1024 * 1024
 _MOST_TEST_FILES = 500
+_MOST_TEST_BYTES = 16 * 1024 * 1024  # of both sides of all test files of the change
+_MOST_UNREAD = 20
 
 
 def read_evidence(job: Job) -> Evidence:
@@ -118,20 +120,29 @@ def _weakened(job: Job) -> List[Dict[str, Any]]:
     if not job.merge_base:
         return []
     changes: List[Tuple[str, str, str]] = []
-    for item in job.changed[: _MOST_TEST_FILES * 10]:
+    unread: List[Dict[str, Any]] = []
+    left = _MOST_TEST_BYTES
+    for item in job.changed:
         path, old_path = item["path"], item["old_path"] or item["path"]
-        if item["binary"] or not (sources.is_test(path) or sources.is_test(old_path)):
+        if not any(sources.is_test(name) and sources.has_tests(name) for name in (path, old_path)):
             continue
-        if len(changes) >= _MOST_TEST_FILES:
-            break
-        old = content(job, job.merge_base, old_path) if item["status"] != "A" else None
-        new = content(job, job.sha, path) if item["status"] != "D" else None
+        is_read = len(changes) < _MOST_TEST_FILES and left > 0 and not item["binary"]
+        old: Optional[bytes] = b""
+        new: Optional[bytes] = b""
+        if is_read and item["status"] != "A":
+            old = source(job, job.merge_base, old_path)
+        if is_read and item["status"] != "D":
+            new = source(job, job.sha, path)
+        if not is_read or old is None or new is None:
+            unread.append({"kind": "unread", "file": path, "tests": []})
+            continue
+        left -= len(old) + len(new)
         changes.append((path, _decoded(old), _decoded(new)))
-    return sources.weakened(changes)
+    return sources.weakened(changes) + unread[:_MOST_UNREAD]
 
 
-def _decoded(data: Optional[bytes]) -> str:
-    return (data or b"").decode("utf-8", "replace").replace("\r\n", "\n")
+def _decoded(data: bytes) -> str:
+    return data.decode("utf-8", "replace").replace("\r\n", "\n")
 
 
 def _of_this_commit(job: Job, name: str) -> Optional[Dict[str, Any]]:

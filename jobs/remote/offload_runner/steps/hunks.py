@@ -33,7 +33,7 @@ from jobs.remote.offload_runner.steps import sources
 from jobs.remote.offload_runner.steps.evidence import read_outcomes
 from jobs.remote.offload_runner.steps.proof import Group
 from jobs.remote.offload_runner.steps.record import Job, counted, say
-from jobs.remote.offload_runner.steps.trees import Run, content, execute, lay, put, ready_base
+from jobs.remote.offload_runner.steps.trees import Run, content, execute, lay, put, ready_base, source
 
 _MOST_HUNKS = 20
 _QUICK = 30.0
@@ -129,12 +129,15 @@ def find_hunks(job: Job) -> List[Hunk]:
         path, old_path = item["path"], item["old_path"] or item["path"]
         if item["binary"] or not sources.is_source(path) or item["status"] not in ("A", "M", "R"):
             continue
-        head = (content(job, job.sha, path) or b"").splitlines()
+        now = source(job, job.sha, path)
+        before = b"" if item["status"] == "A" else source(job, job.merge_base, old_path)
+        if now is None or before is None:
+            continue
+        head, base = now.splitlines(), before.splitlines()
         if item["status"] == "A":
             if any(not _EMPTY.match(line) for line in head):
                 found.append(Hunk(path, path, 0, 0, 1, len(head), whole=True))
             continue
-        base = (content(job, job.merge_base, old_path) or b"").splitlines()
         diff = job.git.out(
             "diff", "-U0", "--no-color", "--no-ext-diff", "--no-textconv",
             "%s:%s" % (job.merge_base, old_path), "%s:%s" % (job.sha, path),

@@ -102,6 +102,8 @@ def _tests(task: Outcome, evidence: Evidence, differences: Dict[str, Difference]
         return _failure(task, evidence)
     base = compared.base if compared.base is not None and not compared.base.timed_out else None
     if not results.known:
+        if passed and not results.complete:
+            return [_incomplete(task, results)]
         if passed:
             return _without_results(task, compared.base, evidence)
         return _by_exit_code(task, evidence, results, base, compared.reruns)
@@ -124,12 +126,20 @@ def _tests(task: Outcome, evidence: Evidence, differences: Dict[str, Difference]
     if passed and results.failing:
         told = "%s ends with exit code 0 although %s in its results." % (_name(task), _fail(results.failing))
         findings.append(Finding(WARNING, task.id, told))
+    elif passed and not results.complete:
+        findings.append(_incomplete(task, results))
     elif passed and not results.count("passed", "failed", "error", "xfail"):
         findings.append(Finding(WARNING, task.id, "%s succeeds, but no test ran." % _name(task)))
     elif not passed and not difference.to_blame:
         unexplained = _unexplained(task, results, difference, base, compared.reruns)
         findings += unexplained or _none_loaded(task, results)
     return findings
+
+
+def _incomplete(task: Outcome, results: Results) -> Finding:
+    why = "".join(" %s." % note.rstrip(".") for note in results.notes[:1])
+    told = "%s succeeds, but not all of its results could be read.%s" % (_name(task), why)
+    return Finding(WARNING, task.id, told)
 
 
 def _none_loaded(task: Outcome, results: Results) -> List[Finding]:
@@ -237,7 +247,9 @@ def _unexplained(
 
 def _failed_count(tail: str) -> Optional[int]:
     """Return the number of failed tests in a summary line of pytest, node, mocha or jest."""
-    found = re.findall(r"^=* ?(\d+) failed\b|^ℹ fail (\d+)$|^ {2}(\d+) failing$", tail, re.MULTILINE)
+    found = re.findall(
+        r"^=* ?(\d{1,9}) failed\b|^ℹ fail (\d{1,9})$|^ {2}(\d{1,9}) failing$", tail, re.MULTILINE
+    )
     return int(next(part for part in found[-1] if part)) if found else None
 
 

@@ -11,21 +11,24 @@ from jobs.remote.offload_runner.steps.results.model import plain
 
 _MOST = 5000
 _TEXT = 300
+_MOST_LINE = 2000  # characters
+_MOST_PATH = 400
+_MOST_TOOL = 100
 # ruff, flake8, mypy, pyright, go vet, gcc, eslint --format unix: "src/a.py:3:5: error: message".
 _LINE = re.compile(
-    r"^\s*(?!-->)(?P<file>[^\s:()|][^:()|]*?\.\w+|[\w./-]*[Mm]akefile):(?P<line>\d+)(?::\d+)?"
+    r"^\s*(?!-->)(?P<file>[^\s:()|][^:()|]*?\.\w+|[\w./-]*[Mm]akefile):(?P<line>\d{1,9})(?::\d+)?"
     r"(?::| -) *(?P<message>\S.*)$"
 )
 # tsc: "src/a.ts(3,5): error TS2322: message".
-_TSC = re.compile(r"^(?P<file>[^\s(][^(]*?\.\w+)\((?P<line>\d+),\d+\): (?P<message>\S.*)$")
+_TSC = re.compile(r"^(?P<file>[^\s(][^(]*?\.\w+)\((?P<line>\d{1,9}),\d+\): (?P<message>\S.*)$")
 # eslint's own format: the file on a line, then "  3:5  error  message  rule".
-_STYLISH = re.compile(r"^\s+(?P<line>\d+):\d+\s+(?P<message>(?:error|warning)\s+\S.*)$")
+_STYLISH = re.compile(r"^\s+(?P<line>\d{1,9}):\d+\s+(?P<message>(?:error|warning)\s+\S.*)$")
 _PATH = re.compile(r"^(?P<file>/?(?:[\w@.+-]+/)*[\w@.+-]+\.\w{1,5})$")
 # rustc, clippy, ruff's full format: a message, then " --> src/lib.rs:3:5".
-_ARROW = re.compile(r"^\s*(?:-->|::: |╭▸) ?(?P<file>[^\s:]+):(?P<line>\d+)(?::\d+)?$")
+_ARROW = re.compile(r"^\s*(?:-->|::: |╭▸) ?(?P<file>[^\s:]+):(?P<line>\d{1,9})(?::\d+)?$")
 # black, prettier, gofmt -l and rustfmt name files.
 _WHOLE = re.compile(r"^(?:would reformat|\[warn\]|error: cannot format) (?P<file>[^\s:]+\.\w+)")
-_RUSTFMT = re.compile(r"^Diff in (?P<file>[^\s:]+)(?: at line |:)(?P<line>\d+)")
+_RUSTFMT = re.compile(r"^Diff in (?P<file>[^\s:]+)(?: at line |:)(?P<line>\d{1,9})(?!\d)")
 _NO_TOOL = re.compile(
     r"(?:^|: )(?:\d+: )?(?P<tool>[\w@./-]+): (?:command )?not found"
     r"|^make(?:\[\d+\])?: (?P<made>[\w@./-]+): No such file or directory"
@@ -52,7 +55,7 @@ def read_problems(output: str, tree: str) -> List[Problem]:
     """Return the complaints in a checker's output, with paths relative to the tree."""
     found: List[Problem] = []
     file = message = ""
-    for line in (plain(one) for one in output.splitlines()):
+    for line in (plain(one[:_MOST_LINE]) for one in output.splitlines()):
         if len(found) >= _MOST:
             break
         for pattern in (_LINE, _TSC):
@@ -85,7 +88,8 @@ def read_problems(output: str, tree: str) -> List[Problem]:
 def _problem(file: str, line: str, message: str, tree: str) -> Problem:
     name = file.strip()
     name = name[len(tree) + 1 :] if name.startswith(tree + "/") else name
-    return Problem(name[2:] if name.startswith("./") else name, int(line) if line else None, message[:_TEXT])
+    name = name[2:] if name.startswith("./") else name
+    return Problem(name[:_MOST_PATH], int(line) if line else None, message[:_TEXT])
 
 
 def new_problems(head: Sequence[Problem], base: Sequence[Problem], renamed: Dict[str, str]) -> List[Problem]:
@@ -110,4 +114,5 @@ def missing_tool(output: str) -> str:
     match = _NO_TOOL.search(output)
     if not match:
         return ""
-    return next(part for part in match.groups() if part).strip("'\"").rsplit("/", 1)[-1]
+    found = next(part for part in match.groups() if part)
+    return found.strip("'\"").rsplit("/", 1)[-1][:_MOST_TOOL]

@@ -128,6 +128,8 @@ def _weakening(item: Mapping[str, Any], evidence: Evidence) -> Finding:
         told = "The change takes assertions from tests: %s." % named
     elif item["kind"] == "skipped":
         told = "The change skips more tests in %s than the base does." % path
+    elif item["kind"] == "unread":
+        told = "Whether the change weakens the tests in %s is not known: it changes more than is read." % path
     else:
         told = "The change leaves `only` in %s, so the other tests there do not run." % path
     return Finding(severity, "", told, file=path)

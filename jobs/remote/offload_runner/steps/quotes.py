@@ -11,7 +11,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from jobs.remote.offload_runner.git.command import shown
 from jobs.remote.offload_runner.steps.record import Job
-from jobs.remote.offload_runner.steps.trees import content
+from jobs.remote.offload_runner.steps.trees import SOURCE_LIMIT, source
 
 # A line of the diff: its number on the head (None: the change removes it), and its words.
 Line = Tuple[Optional[int], str]
@@ -68,12 +68,12 @@ def _lines(job: Job, item: Mapping[str, Any]) -> Iterator[Line]:
     path, old_path = item["path"], item["old_path"] or item["path"]
     if item["status"] in ("A", "D"):
         is_new = item["status"] == "A"
-        data = content(job, job.sha if is_new else job.merge_base, path) or b""
+        data = source(job, job.sha if is_new else job.merge_base, path) or b""
         for number, text in enumerate(data.split(b"\n"), 1):
             yield number if is_new else None, _words(text.decode("utf-8", "replace"))
         return
-    diff = job.git.out(
-        "diff", "-U3", "--no-color", "--no-ext-diff", "--no-textconv",
+    diff = job.git.beginning(
+        SOURCE_LIMIT, "diff", "-U3", "--no-color", "--no-ext-diff", "--no-textconv",
         "%s:%s" % (job.merge_base, old_path), "%s:%s" % (job.sha, path),
     )  # fmt: skip
     number = 0

@@ -29,6 +29,7 @@ from jobs.remote.offload_runner.wire import runner_path
 TAIL_LINES = 30
 _TAIL_BYTES = 16 * 1024
 _LOG_BYTES = 16 * 1024 * 1024
+SOURCE_LIMIT = 1024 * 1024  # bytes of a file of code that is read line by line
 _SETUP_SECONDS = 1800.0
 _SCHEMA = "offload-base/2"
 
@@ -244,6 +245,13 @@ def content(job: Job, sha: str, path: str) -> Optional[bytes]:
     """Return a file of a commit, from the mirror; None when the commit has no such file."""
     done = job.git.run("cat-file", "blob", "%s:%s" % (sha, path), check=False)
     return done.stdout if done.exit_code == 0 else None
+
+
+def source(job: Job, sha: str, path: str) -> Optional[bytes]:
+    """Return a file of a commit to be read line by line; None when there is none or it is too large."""
+    git = job.git
+    done = git.run("cat-file", "blob", "%s:%s" % (sha, path), check=False, limit=SOURCE_LIMIT, cut=True)
+    return done.stdout if done.exit_code == 0 and not done.is_cut else None
 
 
 def lay(job: Job, tree: Path, sha: str, names: Sequence[str]) -> None:

@@ -13,7 +13,6 @@ from jobs.remote.offload_runner.files import untrusted
 from jobs.remote.offload_runner.steps.results import documents, junit, lines
 from jobs.remote.offload_runner.steps.results.model import (
     FAILING,
-    MOST_CASES,
     Case,
     Report,
     Results,
@@ -25,10 +24,12 @@ TOTAL_LIMIT = 256 * 1024 * 1024  # of all reports of a run
 LOG_LIMIT = 16 * 1024 * 1024
 _MOST_FILES = 2000
 _MOST_ENTRIES = 200_000
+_MOST_LINE = 1000  # characters in which a place is looked for
+_LOG = "/log"  # which no report is called
 _SKIPPED_FOLDERS = (".git", ".venv", "node_modules")
-_PLACE = re.compile(
-    r"(?<![\w.-])(?P<file>(?:\.{0,2}/)?(?:[\w@.+\[\]-]+/)*[\w@.+\[\]-]+\.\w+)(?::|\", line |\()(?P<line>\d+)"
-)
+# A file and a line, in two steps whose time grows with the length of the text only.
+_NUMBER = re.compile(r"(?<![\w@.+\[\]/-])(?P<before>[\w@.+\[\]/-]+)(?::|\", line |\()(?P<line>\d{1,9})(?!\d)")
+_FILE = re.compile(r"(?:\.{0,2}/)?(?:[\w@.+\[\]-]+/)*[\w@.+\[\]-]+\.\w+")
 _FOREIGN = re.compile(
     r"(^|/)(node_modules|site-packages|\.venv|dist-packages|lib/python[\d.]+)/|^/|^node:|^\.\./"
 )
@@ -46,34 +47,33 @@ def collect(
     report = Report()
     sources = []
     left = TOTAL_LIMIT
-    for root, name in [*_files(directory, ["*"], 0.0), *_files(tree, globs, since)]:
-        one = Report()
-        if left <= 0 or len(report.cases) >= MOST_CASES:
-            report.complete = False
-            report.notes.append("There are more or larger test reports than are read: %s is not." % name)
+    for root, name in [*_files(directory, ["*"], 0.0, report), *_files(tree, globs, since, report)]:
+        one = report.part()
+        if left <= 0 or report.is_full:
+            report.cut("There are more or larger test reports than are read: %s is not." % name)
             break
         try:
             data = untrusted.read(root, name, limit=FILE_LIMIT)
         except (OSError, ValueError) as exc:
-            report.complete = False
-            report.notes.append("The test report %s could not be read: %s." % (os.path.basename(name), exc))
+            report.cut("The test report %s could not be read: %s." % (os.path.basename(name), exc))
             continue
         left -= len(data)
         kind = _parse(name, data, one)
         if kind:
             sources.append(kind)
-            report.cases += one.cases
-            report.named = report.named and one.named
-        report.notes += one.notes
-        report.complete = report.complete and one.complete
+        else:
+            one.cases.clear()
+        report.take(one)
     if not sources and log is not None:
         try:
-            kind = lines.parse(_log(log), report)
+            kind = _parse(_LOG, _log(log), report)
         except OSError as exc:
             kind = ""
-            report.notes.append("The log of the tests could not be read: %s." % exc.strerror)
+            report.note("The log of the tests could not be read: %s." % exc.strerror)
         if kind:
             sources.append(kind)
+            if os.path.getsize(str(log)) > LOG_LIMIT:
+                report.cut("Only the first %d bytes of the tests' log were read." % LOG_LIMIT)
     cases = tuple(_placed(case, tree) for case in report.cases)
     return Results(
         numbered(cases),
@@ -85,22 +85,26 @@ def collect(
 
 
 def _parse(name: str, data: bytes, report: Report) -> str:
-    if not data.strip():
-        report.notes.append("The test report %s is empty." % os.path.basename(name))
-        report.complete = False
+    """Add the tests of a report, or of a log, and return its format; "" when it has none that is known."""
+    if name != _LOG and not data.strip():
+        report.cut("The test report %s is empty." % os.path.basename(name))
         return ""
-    if name.endswith((".json", ".jsonl")):
-        documents.parse(data, report)
-        return "JSON"
-    if name.endswith(".tap"):
-        return lines.parse(data.decode("utf-8", "replace"), report)
-    junit.parse(data, report)
-    return "JUnit XML"
+    try:
+        if name.endswith((".json", ".jsonl")):
+            documents.parse(data, report)
+            return "JSON"
+        if name.endswith(".tap") or name == _LOG:
+            return lines.parse(data.decode("utf-8", "replace"), report)
+        junit.parse(data, report)
+        return "JUnit XML"
+    except Exception as exc:  # what a stranger wrote costs its report and nothing else
+        report.cut("The test report %s could not be read: %r." % (os.path.basename(name), exc))
+        return "unknown" if report.cases else ""
 
 
-def _files(root: Path, globs: Sequence[str], since: float) -> List[Tuple[Path, str]]:
+def _files(root: Path, globs: Sequence[str], since: float, report: Report) -> List[Tuple[Path, str]]:
     """Return the files below `root` that match, as paths relative to it. Links are not followed."""
-    if not globs:
+    if not globs or os.path.islink(str(root)):
         return []
     found: List[str] = []
     seen = 0
@@ -108,11 +112,14 @@ def _files(root: Path, globs: Sequence[str], since: float) -> List[Tuple[Path, s
         folders[:] = sorted(name for name in folders if name not in _SKIPPED_FOLDERS)
         seen += len(names) + len(folders)
         if seen > _MOST_ENTRIES:
+            report.cut("There are more files than test reports are looked for in.")
             break
         for name in names:
             relative = os.path.relpath(os.path.join(folder, name), str(root))
             if any(_matches(relative, pattern) for pattern in globs) and _changed(root / relative) >= since:
                 found.append(relative)
+    if len(found) > _MOST_FILES:
+        report.cut("Only the first %d of %d test reports were read." % (_MOST_FILES, len(found)))
     return [(root, name) for name in sorted(found)[:_MOST_FILES]]
 
 
@@ -129,9 +136,9 @@ def _matches(path: str, pattern: str) -> bool:
     )
 
 
-def _log(path: Path) -> str:
+def _log(path: Path) -> bytes:
     with open(path, "rb") as file:
-        return file.read(LOG_LIMIT).decode("utf-8", "replace")
+        return file.read(LOG_LIMIT)
 
 
 def _placed(case: Case, tree: Path) -> Case:
@@ -165,9 +172,11 @@ def place(text: Sequence[str], file: str = "") -> Tuple[str, Optional[int]]:
     for line in text:
         if "SKIPPED" in line or "Warning:" in line:
             continue
-        for match in _PLACE.finditer(line):
-            name = match["file"][2:] if match["file"].startswith("./") else match["file"]
-            if not _FOREIGN.search(name):
+        for match in _NUMBER.finditer(line[:_MOST_LINE]):
+            path = match["before"]
+            path = path[path.rfind("//") + 1 :]  # as of "file:///tree/a.js"
+            name = path[2:] if path.startswith("./") else path
+            if _FILE.fullmatch(path) and not _FOREIGN.search(name):
                 frames.append((name, int(match["line"])))
     own = [frame for frame in frames if frame[0] == file] or frames
     if not own:

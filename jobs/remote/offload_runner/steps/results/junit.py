@@ -9,6 +9,8 @@ from jobs.remote.offload_runner.steps.results.model import ERROR, FAILED, PASSED
 
 _MOST_DEPTH = 200
 _MOST_TEXT = 20_000  # characters of one failure
+_MOST_NAME = 400  # of one suite among those around it
+_MOST_SUITES = 20
 _OUTCOMES = {"failure": FAILED, "error": ERROR, "skipped": SKIPPED}
 _INTERNAL = ("pytest", "internal", "internal error")  # of pytest itself, not of a test
 _WHOLE_FILE = ("collection failure", "collection skipped")
@@ -33,12 +35,10 @@ def parse(data: bytes, report: Report) -> None:
             raise _Refused("it declares a document type or an entity")
         parser.Parse(data, True)
     except _Refused as exc:
-        report.complete = False
         report.cases.clear()
-        report.notes.append("A test report was refused: %s." % exc)
+        report.cut("A test report was refused: %s." % exc)
     except (expat.ExpatError, ValueError, LookupError, UnicodeError) as exc:
-        report.complete = False
-        report.notes.append("A test report breaks off or is not XML: %s." % exc)
+        report.cut("A test report breaks off or is not XML: %s." % exc)
 
 
 def _refuse(*_: object) -> None:
@@ -93,12 +93,15 @@ class _Reader:
             self.inside = ""
 
     def _add(self, case: Dict[str, str]) -> None:
+        if self.report.is_full:
+            self.report.add("", self.outcome)  # says so
+            return
         file = case.get("file") or (self.suites[-1].get("file", "") if self.suites else "")
         suite = case.get("classname", "")
         if not file and _is_path(suite):  # vitest
             file, suite = suite, ""
         elif suite == "test" and not case.get("line"):  # node: the suites are elements
-            suite = " > ".join(one.get("name", "") for one in self.suites)
+            suite = " > ".join(element.get("name", "")[:_MOST_NAME] for element in self.suites[:_MOST_SUITES])
         elif not suite and self.suites and not case.get("line") and not case.get("file"):
             suite = self.suites[-1].get("name", "")
         seconds: Optional[float]
@@ -108,8 +111,7 @@ class _Reader:
             seconds = None
         if (suite, case.get("name"), self.message) == _INTERNAL and self.outcome == ERROR:
             last = [line.strip() for line in "".join(self.chunks).splitlines() if line.strip()][-1:]
-            self.report.complete = False
-            self.report.notes.append("pytest ended with an error of its own: %s" % one(" ".join(last)))
+            self.report.cut("pytest ended with an error of its own: %s" % one(" ".join(last)))
             return
         whole = self.message in _WHOLE_FILE and not case.get("line")
         text = "".join(self.chunks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 PASSED = "passed"
@@ -15,11 +16,18 @@ OUTCOMES = (PASSED, FAILED, ERROR, SKIPPED, XFAIL)
 FAILING = (FAILED, ERROR)
 
 MOST_CASES = 50_000
+MOST_UNLOADED = 1000  # files that could not be loaded
+_MOST_CHARACTERS = 32 * 1024 * 1024  # of all that is kept of a report; of failures' own lines a quarter
+_MOST_NOTES = 50
+_MOST_SECONDS = 1e9
 _TEXT = 400
 _LINES = 30
+_MOST_TEXT = 32 * 1024  # characters at either end of a failure's report
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# With what turns the direction of a text, and the ends of lines that Unicode has besides.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+_HALVES = re.compile("[\ud800-\udfff]")  # of a character: no text can be written with them
 # A worse outcome comes first.
 _ORDER = {FAILED: 0, ERROR: 1, PASSED: 2, XFAIL: 3, SKIPPED: 4}
 
@@ -95,22 +103,32 @@ class Results:
         """Return how many tests have one of these outcomes."""
         return sum(case.outcome in outcomes for case in self.cases)
 
+    @cached_property
+    def _by_key(self) -> Dict[Tuple[str, str, str, int], Case]:
+        return {case.key: case for case in self.cases}
+
+    @cached_property
+    def _of_file(self) -> Dict[str, List[Case]]:
+        found: Dict[str, List[Case]] = {}
+        for case in self.cases:
+            found.setdefault(case.file, []).append(case)
+        return found
+
     def by_key(self) -> Dict[Tuple[str, str, str, int], Case]:
         """Return the tests by their key."""
-        return {case.key: case for case in self.cases}
+        return self._by_key
 
     def in_file(self, path: str) -> List[Case]:
         """Return the tests of one file."""
         module = path[:-3].replace("/", ".") if path.endswith(".py") else ""
 
         def within(case: Case) -> bool:
-            if case.file:
-                return case.file == path
             if case.whole_file and case.name == path:
                 return True
             return bool(module) and _within(case.suite or case.name, module)
 
-        return [case for case in self.cases if within(case)]
+        named = self._of_file.get(path, []) if path else []
+        return named + [case for case in self._of_file.get("", []) if within(case)]
 
     def to_json(self) -> Dict[str, Any]:
         """Return the results as plain data."""
@@ -141,6 +159,39 @@ class Report:
     complete: bool = True
     named: bool = True
     notes: List[str] = field(default_factory=list)
+    characters: int = 0
+    unloaded: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether no more tests are taken."""
+        return len(self.cases) >= MOST_CASES or self.characters > _MOST_CHARACTERS
+
+    def note(self, text: str) -> None:
+        """Add a note, on one line; after the first ones, none."""
+        if len(self.notes) < _MOST_NOTES:
+            self.notes.append(one(text))
+
+    def cut(self, text: str) -> None:
+        """Say that the results are incomplete, and why."""
+        self.complete = False
+        self.note(text)
+
+    def part(self) -> "Report":
+        """Return an empty report for one more file, which counts against the limits of this one."""
+        return Report(characters=self.characters, unloaded=self.unloaded)
+
+    def take(self, other: "Report") -> None:
+        """Add the tests of a `part` as far as there is room."""
+        room = MOST_CASES - len(self.cases)
+        self.cases += other.cases[:room]
+        self.characters, self.unloaded = other.characters, other.unloaded
+        self.complete = self.complete and other.complete
+        self.named = self.named and other.named
+        for note in other.notes:
+            self.note(note)
+        if len(other.cases) > room:
+            self.cut("Only the first %d tests were read." % MOST_CASES)
 
     def add(
         self,
@@ -155,37 +206,48 @@ class Report:
         whole_file: bool = False,
     ) -> None:
         """Add a test. `text` is the report of its failure: assertion, stack, output."""
-        if len(self.cases) >= MOST_CASES:
+        if self.is_full or (whole_file and self.unloaded >= MOST_UNLOADED):
             if self.complete:
-                self.notes.append("Only the first %d tests were read." % MOST_CASES)
+                self.note("Only the first %d tests were read." % len(self.cases))
             self.complete = False
             return
-        lines = tuple(plain(line)[:_TEXT] for line in text.splitlines())
-        while lines and not lines[-1].strip():
-            lines = lines[:-1]
-        kept = lines if len(lines) <= _LINES else (*lines[: _LINES // 3], "…", *lines[-_LINES * 2 // 3 :])
-        self.cases.append(
-            Case(
-                name=one(name) or "(unnamed)",
-                outcome=outcome,
-                suite=one(suite),
-                file=one(file),
-                seconds=seconds,
-                message=one(message),
-                lines=kept if outcome in FAILING else (),
-                whole_file=whole_file,
-            )
+        keeps_lines = outcome in FAILING and self.characters < _MOST_CHARACTERS // 4
+        case = Case(
+            name=one(name) or "(unnamed)",
+            outcome=outcome,
+            suite=one(suite),
+            file=one(file),
+            seconds=seconds if seconds is not None and 0 <= seconds < _MOST_SECONDS else None,
+            message=one(message),
+            lines=_ends(text) if keeps_lines else (),
+            whole_file=whole_file,
         )
+        self.cases.append(case)
+        self.unloaded += whole_file
+        self.characters += 100 + sum(map(len, (case.name, case.suite, case.file, case.message, *case.lines)))
+
+
+def _ends(text: str) -> Tuple[str, ...]:
+    """Return the first and last lines of a failure's report."""
+    if len(text) > 2 * _MOST_TEXT:
+        text = "\n".join((text[:_MOST_TEXT], text[-_MOST_TEXT:]))
+    said = text.splitlines()
+    while said and not said[-1].strip():
+        said.pop()
+    if len(said) > _LINES:
+        said = [*said[: _LINES // 3], "…", *said[-_LINES * 2 // 3 :]]
+    return tuple(plain(line[: _TEXT * 2])[:_TEXT] for line in said)
 
 
 def plain(text: str) -> str:
-    """Return a line without escape sequences and control characters."""
-    return _CONTROLS.sub("", _ESCAPES.sub("", text)).rstrip()
+    """Return a line without escape sequences and control characters, in characters that can be written."""
+    return _HALVES.sub("\ufffd", _CONTROLS.sub("", _ESCAPES.sub("", text))).rstrip()
 
 
 def one(text: str) -> str:
     """Return a short text on one line."""
-    return " ".join(plain(text.replace("\n", " ")).split())[:_TEXT]
+    beginning = text[: _TEXT * 10]  # of what may be megabytes
+    return " ".join(plain(beginning.replace("\n", " ")).split())[:_TEXT]
 
 
 def numbered(cases: Iterable[Case]) -> Tuple[Case, ...]:
