@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import getpass
 import os
 import sys
@@ -108,7 +109,7 @@ class Request:
 
         from jobs import execution
         from jobs.client import get_remote
-        from jobs.errors import NotConfigured
+        from jobs.errors import NotConfigured, UsageError
         from jobs.models import Job
 
         if (remote := get_remote()) is not None:
@@ -118,15 +119,22 @@ class Request:
             return named
         target = self.target()
         repository: Repository | None
+        unexpanded = True
         try:
             repository = await self.repository(target)
         except NotConfigured:
             # Outside a clone the number alone may identify the job.
             repository = None
         else:
-            target = await execution.expand_commit(target, repository, Path.cwd())
+            with contextlib.suppress(UsageError):  # no clone has the commit
+                target = await execution.expand_commit(target, repository, Path.cwd())
+                unexpanded = False
         return await execution.find_job(
-            repository=repository, target=target.shown, action=self.action(), name=target.name or None
+            repository=repository,
+            target=target.shown,
+            action=self.action(),
+            name=target.name or None,
+            abbreviated=unexpanded,
         )
 
     async def jobs(self) -> list[Job]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -13,19 +12,18 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from jobs.errors import NotConfigured
+from jobs.errors import NotConfigured, UsageError
 from jobs.forges import registry
-from jobs.forges.target import Target, normalise_url, spellings
+from jobs.forges.target import ABBREVIATED, BRANCH, Target, normalise_url, spellings
 from jobs.models import Job, JobEvent, Repository
 from jobs.remote.answers import translate
 from jobs.remote.layout import safe_part
 from jobs.remote.offload_runner.errors import RunnerError
-from jobs.remote.offload_runner.git.command import Completed, refuse_foreign
+from jobs.remote.offload_runner.git.command import Completed, environment, refuse_foreign
 from jobs.states import Attention, JobState
 from jobs.transitions import set_attention
 
 GIT_DEADLINE = 10.0
-_ABBREVIATED = re.compile(r"[0-9A-Fa-f]{7,39}")
 
 
 async def resolve_repository(text: str, cwd: Path, *, change_address: bool = False) -> Repository:
@@ -60,7 +58,7 @@ async def _git(cwd: Path, *argv: str) -> str:
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "LC_ALL": "C"},
+        env=environment(user_settings=True),
     )  # fmt: skip
     try:
         async with asyncio.timeout(GIT_DEADLINE):
@@ -121,16 +119,25 @@ async def expand_commit(target: Target, repository: Repository, cwd: Path) -> Ta
     """Return the target with the full id of an abbreviated commit; other targets as they are.
 
     The commit is looked up in the repository if that is a directory of this computer, else in the clone that
-    `cwd` is in. A branch of that name there comes first.
+    `cwd` is in. A branch of that name there comes first. Raises `UsageError` for one that is not there, where
+    the target can be nothing but a commit.
     """
-    if target.kind != "branch" or not _ABBREVIATED.fullmatch(target.ref):
+    if target.kind not in ("branch", "commit") or not ABBREVIATED.fullmatch(target.ref):
         return target
     clone = Path(repository.url.removeprefix("file://")) if is_local_path(repository.url) else cwd
     ask = ("rev-parse", "--verify", "--quiet", "--end-of-options")
     if await _git(clone, *ask, f"refs/heads/{target.ref}"):
-        return target
-    commit = await _git(clone, *ask, f"{target.ref.lower()}^{{commit}}")
-    return replace(target, kind="commit", ref=commit) if commit else target
+        return replace(target, kind="branch")
+    if commit := await _git(clone, *ask, f"{target.ref.lower()}^{{commit}}"):
+        return replace(target, kind="commit", ref=commit)
+    if target.kind == "commit":
+        is_clone = await _git(clone, "rev-parse", "--git-dir")
+        where = f"{clone} has no such commit, or several" if is_clone else "there is no clone"
+        raise UsageError(
+            f"The commit {target.ref} is abbreviated, and its full id is not known here: {where}.",
+            hint=f"Give its full id. A branch is written {BRANCH}{target.ref}.",
+        )
+    return target
 
 
 def is_local_path(url: str) -> bool:

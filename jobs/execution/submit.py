@@ -14,7 +14,8 @@ from jobs.errors import NotFound, Refused, UsageError
 from jobs.execution.placement import Placement, place_request
 from jobs.execution.secret_store import check_name
 from jobs.forges import registry as forges
-from jobs.forges.target import Target
+from jobs.forges.base import COMMIT
+from jobs.forges.target import ABBREVIATED, Target
 from jobs.models import Job, JobEvent, Repository
 from jobs.playbooks import registry as playbooks
 from jobs.remote.layout import session_name
@@ -150,12 +151,24 @@ def find_jobs(
 
 
 @sync_to_async
-def find_job(*, repository: Repository | None, target: str, action: str = "", name: str | None = None) -> Job:
+def find_job(
+    *,
+    repository: Repository | None,
+    target: str,
+    action: str = "",
+    name: str | None = None,
+    abbreviated: bool = False,
+) -> Job:
     """Return the one job that is meant; removed ones count only when nothing else does.
 
-    Raises `NotFound`, or `UsageError` listing the choices when several match.
+    `abbreviated`: `target` may be the beginning of a commit's id. Raises `NotFound`, or `UsageError` listing
+    the choices when several match.
     """
     jobs = list(find_jobs(repository=repository, target=target, action=action, name=name))
+    if not jobs and abbreviated and ABBREVIATED.fullmatch(target):
+        commits = find_jobs(repository=repository, action=action, name=name)
+        begun = commits.filter(target__startswith=target.lower(), number__isnull=True)
+        jobs = [job for job in begun if COMMIT.fullmatch(job.target)]
     present = [job for job in jobs if job.removed_at is None]
     chosen = present or jobs[:1]
     if action and name is None:

@@ -68,12 +68,14 @@ def host(url: str) -> str:
     """Return the host of a repository's address (URL or scp form), in lower case."""
     if "://" in url:
         return (urlsplit(url).hostname or "").lower()
-    return url.partition(":")[0].rpartition("@")[2].lower()
+    account = url.rpartition("]:")[0] or url.partition(":")[0]
+    name = account.replace("[", "").rpartition("@")[2]
+    return (name.partition(":")[0] if name.count(":") == 1 else name).lower()
 
 
 def repository_path(url: str) -> str:
     """Return the path part of a repository's address: `owner/repo`."""
-    path = urlsplit(url).path if "://" in url else url.partition(":")[2]
+    path = urlsplit(url).path if "://" in url else url.rpartition("]")[2].partition(":")[2]
     return path.strip("/").removesuffix(".git")
 
 

@@ -45,23 +45,54 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 _SLUG = r"[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)+"
 _NUMBER = re.compile(r"#?(?P<number>[1-9][0-9]{0,8})(?::(?P<name>.*))?", re.DOTALL)
 _SLUG_NUMBER = re.compile(rf"(?P<slug>{_SLUG})#(?P<number>[1-9][0-9]{{0,8}})(?::(?P<name>.*))?", re.DOTALL)
+_SLUG_MERGE = re.compile(rf"(?P<slug>{_SLUG})?!(?P<number>[1-9][0-9]{{0,8}})(?::(?P<name>.*))?", re.DOTALL)
+_REF_NUMBER = re.compile(
+    r"refs/(?:pull|merge-requests|pull-requests)/(?P<number>[1-9][0-9]{0,8})/(?:head|merge|from)"
+)
+ABBREVIATED = re.compile(r"[0-9A-Fa-f]{7,39}")
 # What follows the number: a tab of the page (`/files`, `/commits/SHA`, `/files/A..B`), or a text form.
-_NUMBER_END = r"/(?P<number>[1-9][0-9]{0,8})(?:\.diff|\.patch|/[a-z][a-z_-]*(?:/[^/]+)*)?/?"
+_NUMBER_END = r"/(?P<number>[1-9][0-9]{0,8})(?:\.diff|\.patch|(?:/[^/]+)*)/?"
+_COMMIT_END = r"/(?P<commit>[0-9A-Fa-f]{7,64})(?:\.diff|\.patch|/.*)?"
+# Where a branch stands as well; a date looks like an abbreviated commit.
+_FULL_END = r"/(?P<commit>[0-9A-Fa-f]{40}(?:[0-9A-Fa-f]{24})?)(?:\.diff|\.patch|/.*)?"
+_BRANCH_END = r"/(?P<ref>.+?)/?"
 _PATHS = (
     # GitLab since 12.0, and before; groups can be nested.
     re.compile(rf"/(?P<slug>.+?)/-/(?P<kind>merge_requests|issues|work_items){_NUMBER_END}"),
     re.compile(rf"/(?P<slug>[^/]+(?:/[^/]+)+?)/(?P<kind>merge_requests){_NUMBER_END}"),
-    re.compile(r"/(?P<slug>.+?)/-/(?P<kind>commit|tree)/(?P<ref>.+?)/?"),
-    # Bitbucket Data Center
-    re.compile(rf"/projects/(?P<slug>[^/]+/repos/[^/]+)/(?P<kind>pull-requests){_NUMBER_END}"),
+    re.compile(rf"/(?P<slug>.+?)/-/commit{_COMMIT_END}"),
+    re.compile(rf"/(?P<slug>.+?)/-/(?:commits|tree|blob){_FULL_END}"),
+    re.compile(rf"/(?P<slug>.+?)/-/(?:commits|tree){_BRANCH_END}"),
+    # Bitbucket Data Center; a user's own repositories are those of the project ~USER.
+    re.compile(
+        rf"(?P<above>.*)/(?:projects/(?P<project>[^/]+)|users/(?P<user>[^/]+))/repos/(?P<slug>[^/]+)"
+        rf"/(?:(?P<kind>pull-requests){_NUMBER_END}|commits{_COMMIT_END})"
+    ),
     # GitHub, Gitea, Forgejo, Bitbucket Cloud
-    re.compile(rf"/(?P<slug>[^/]+/[^/]+)/(?P<kind>pull|pulls|pull-requests|issues){_NUMBER_END}"),
-    re.compile(r"/(?P<slug>[^/]+/[^/]+)/(?P<kind>commit|commits|tree|src/branch|src/commit)/(?P<ref>.+?)/?"),
+    re.compile(rf"/(?:repos/)?(?P<slug>[^/]+/[^/]+)/(?P<kind>pull|pulls|pull-requests|issues){_NUMBER_END}"),
+    re.compile(rf"/(?P<slug>[^/]+/[^/]+)/(?:commits/|src/)?commit{_COMMIT_END}"),
+    re.compile(rf"/(?P<slug>[^/]+/[^/]+)/(?:commits|tree|blob|src){_FULL_END}"),
+    re.compile(rf"/(?P<slug>[^/]+/[^/]+)/(?:(?:commits/|src/)?branch|commits|tree){_BRANCH_END}"),
+    # Bitbucket Cloud writes a slash of a branch as %2F.
+    re.compile(r"/(?P<slug>[^/]+/[^/]+)/src/(?!tag/)(?P<ref>[^/]+)(?:/.*)?"),
+    # GitLab before 12.0
+    re.compile(rf"/(?P<slug>[^/]+(?:/[^/]+)+?)/(?P<kind>issues){_NUMBER_END}"),
+    re.compile(rf"/(?P<slug>[^/]+(?:/[^/]+){{2,}}?)/commit{_COMMIT_END}"),
+    re.compile(rf"/(?P<slug>[^/]+(?:/[^/]+){{2,}}?)/(?:commits|tree){_BRANCH_END}"),
 )
+_SCHEME = re.compile(r"(https?)://", re.IGNORECASE)
+# An address as people type it: without its scheme.
+_HOST_PATH = re.compile(r"(?:[a-z0-9-]+\.)+[a-z]{2,}(?::[0-9]+)?/.+", re.IGNORECASE)
+# Repositories have two names there, so what follows is a page of the repository.
+_TWO_NAMES = frozenset({"github.com", "bitbucket.org", "codeberg.org", "gitea.com"})
+_WWW = frozenset({"www.github.com", "www.gitlab.com", "www.bitbucket.org"})
 _TOKEN_LENGTH = 16
 _PORTS = {"https": 443, "ssh": 22}
 _SSH_AT_443 = {"git@ssh.github.com:443": "github.com", "git@altssh.gitlab.com:443": "gitlab.com"}
-_SCP = re.compile(r"(?:[A-Za-z0-9_.-]+@)?[A-Za-z0-9_.-]+:(?!//)[^\s]+")
+_SCP = re.compile(
+    # HOST, [v6], or [USER@HOST:PORT]
+    r"(?:[A-Za-z0-9_.-]+@)?(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]|\[[A-Za-z0-9_.@-]+:[0-9]+\]):(?!//)[^\s]+"
+)
 
 
 @dataclass(frozen=True)
@@ -87,12 +118,15 @@ class Target:
 
 
 def parse_target(text: str) -> Target:
-    """Read `123`, `#123`, `123:name`, `owner/repo#123`, an address, a branch or a commit.
+    """Read `123`, `#123`, `!123`, `123:name`, `owner/repo#123`, an address, a branch or a commit.
 
-    `branch:NAME` is the branch NAME even when NAME looks like a verb, a number or `owner/repo#1`; a job
-    name can follow. Raises `UsageError` for a text that is none of these.
+    A commit may be abbreviated where that is certain to be one: in an address, or if it has digits only; see
+    `ABBREVIATED`. `branch:NAME` is the branch NAME even when NAME looks like a verb, a number or
+    `owner/repo#1`; a job name can follow. Raises `UsageError` for a text that is none of these.
     """
     text = text.strip()
+    if text.startswith("<") and text.endswith(">"):  # as mails have addresses
+        text = text[1:-1]
     if not text:
         raise UsageError("The target is empty.", hint="Name a pull request (123), its URL, or a branch.")
     if text.startswith(BRANCH):
@@ -101,22 +135,27 @@ def parse_target(text: str) -> Target:
         return Target("branch", ref=branch, name=_name(name if colon else None, text))
     if match := _NUMBER.fullmatch(text):
         return Target("pull", int(match["number"]), name=_name(match["name"], text))
-    if match := _SLUG_NUMBER.fullmatch(text):
-        return Target("pull", int(match["number"]), name=_name(match["name"], text), repository=match["slug"])
-    if text.startswith(("https://", "http://")):
+    if match := _SLUG_NUMBER.fullmatch(text) or _SLUG_MERGE.fullmatch(text):
+        name, repository = _name(match["name"], text), match["slug"] or ""
+        return Target("pull", int(match["number"]), name=name, repository=repository)
+    if _SCHEME.match(text):
         return _from_url(text)
+    if _HOST_PATH.fullmatch(text) and any(one.fullmatch(_split(f"//{text}").path) for one in _PATHS):
+        return _from_url(f"https://{text}")
     if text.startswith("-") or text in VERBS:
         raise UsageError(
             f"{text!r} is not a target.",
             hint=f"Name a pull request (123), its address, or a branch ({BRANCH}{text} if that is its name).",
         )
     branch, colon, name = text.partition(":")
-    return _from_ref(branch, _name(name if colon else None, text), text)
+    if match := _REF_NUMBER.fullmatch(branch):
+        return Target("pull", int(match["number"]), name=_name(name if colon else None, text))
+    return _from_ref(branch.removeprefix("refs/heads/"), _name(name if colon else None, text), text)
 
 
 def _from_ref(ref: str, name: str, text: str, repository: str = "") -> Target:
     """Return the target for a commit id, in upper or lower case, or a branch."""
-    if COMMIT.fullmatch(ref.lower()):
+    if COMMIT.fullmatch(ref.lower()) or (ref.isdigit() and ABBREVIATED.fullmatch(ref)):
         return Target("commit", ref=ref.lower(), name=name, repository=repository)
     _check_branch(ref, text)
     return Target("branch", ref=ref, name=name, repository=repository)
@@ -128,12 +167,18 @@ def _from_url(text: str) -> Target:
         match = pattern.fullmatch(parts.path)
         if match is None:
             continue
+        found = match.groupdict()
         slug = match["slug"].removesuffix(".git")
-        if pattern.pattern.startswith("/projects/"):
-            slug = f"scm/{slug.replace('/repos/', '/')}"
-        address = f"{parts.scheme}://{parts.netloc}/{slug}"
-        if "ref" in pattern.groupindex:
-            return _from_ref(unquote(match["ref"]), "", text, address)
+        if "above" in found:
+            slug = f"{match['above']}/scm/{match['project'] or '~' + match['user']}/{slug}".removeprefix("/")
+        host = parts.netloc.lower()
+        address = f"{parts.scheme}://{'github.com' if host == 'api.github.com' else host}/{slug}"
+        if commit := found.get("commit"):
+            return Target("commit", ref=commit.lower(), repository=address)
+        if "ref" in found:
+            branch = unquote(match["ref"])
+            _check_branch(branch, text, explicit=True)
+            return Target("branch", ref=branch, repository=address)
         kind: Kind = "issue" if match["kind"] in ("issues", "work_items") else "pull"
         return Target(kind, int(match["number"]), repository=address)
     raise UsageError(
@@ -195,23 +240,21 @@ def normalise_url(text: str, cwd: Path) -> str:
     if text.startswith(("/", "./", "../", "~")) or text in (".", "..") or os.path.isdir(cwd / path):
         return str((cwd / path).resolve())
     if "://" in text:
-        parts = _split(text)
+        parts = _split(re.sub(r"^(git\+ssh|ssh\+git)://", "ssh://", text))
         if parts.password is not None:
             raise UsageError(
                 f"The address of {parts.hostname}{parts.path} holds a password.",
                 hint="Leave it out, and let git's credential helper or ssh answer: Offload stores no secret.",
             )
-        if parts.scheme in ("https", "http") and parts.username is not None:
-            # Forges take a token as the user name; a plain one says nothing that a credential helper needs.
-            if len(parts.username) >= _TOKEN_LENGTH:
-                raise UsageError(
-                    f"The address of {parts.hostname}{parts.path} holds what looks like a token.",
-                    hint="Leave it out, and let git's credential helper or ssh answer.",
-                )
-            text = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        # Forges take a token as the user name; a plain one says nothing that a credential helper needs.
+        if parts.scheme in ("https", "http") and len(parts.username or "") >= _TOKEN_LENGTH:
+            raise UsageError(
+                f"The address of {parts.hostname}{parts.path} holds what looks like a token.",
+                hint="Leave it out, and let git's credential helper or ssh answer.",
+            )
         if parts.scheme not in ("https", "http", "ssh", "git") or not parts.netloc or not _has_port(parts):
             raise UsageError(f"{text!r} is not an address that git can fetch from.")
-        return _bare(text)
+        return _bare(_plain(parts))
     if _SCP.fullmatch(text):
         return _bare(text)
     if re.fullmatch(_SLUG, text) and text.count("/") == 1:
@@ -220,6 +263,19 @@ def normalise_url(text: str, cwd: Path) -> str:
         f"{text!r} is not a repository: there is no such directory, and it is no URL.",
         hint="Give a path, a URL, or owner/repo.",
     )
+
+
+def _plain(parts: SplitResult) -> str:
+    """Return an address as git takes it: of a web address, without what belongs to a page or a browser."""
+    if parts.scheme not in ("https", "http"):
+        return parts.geturl()
+    host = parts.netloc.lower().rpartition("@")[2]
+    host = host.removesuffix({"https": ":443", "http": ":80"}[parts.scheme])
+    host = host.removeprefix("www.") if host in _WWW else host
+    path = parts.path.partition("/-/")[0]
+    if host in _TWO_NAMES:
+        path = "/".join(path.split("/")[:3])
+    return f"{parts.scheme}://{host}{path}"
 
 
 def spellings(url: str) -> list[str]:
@@ -234,18 +290,19 @@ def spellings(url: str) -> list[str]:
         if parts.netloc.lower() in _SSH_AT_443 and parts.scheme == "ssh":
             host = _SSH_AT_443[parts.netloc.lower()]
         elif parts.scheme in ("https", "ssh") and parts.port in (None, _PORTS[parts.scheme]):
-            user, host = (parts.username or "git"), parts.hostname or ""
+            user, host = (parts.username or "git"), parts.netloc.rpartition("@")[2]
+            host = host.removesuffix(f":{_PORTS[parts.scheme]}")
         path = parts.path
     elif _SCP.fullmatch(url):
-        account, _, path = url.partition(":")
+        end = url.index(":", max(url.find("]"), 0))
+        account, path = url[:end], url[end + 1 :]
         user, _, host = account.rpartition("@")
     path = path.strip("/")
     if user != "git" or not host or not path:
         return [url]
     host = host.lower()
-    return list(
-        dict.fromkeys([url, f"https://{host}/{path}", f"git@{host}:{path}", f"ssh://git@{host}/{path}"])
-    )
+    forms = [f"https://{host}/{path}", f"git@{host}:{path}", f"ssh://git@{host}/{path}"]
+    return list(dict.fromkeys([url, *forms, f"git@{host}:/{path}", f"ssh://git@{host}:22/{path}"]))
 
 
 def _has_port(parts: SplitResult) -> bool:

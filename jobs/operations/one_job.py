@@ -52,7 +52,7 @@ async def find_named_job(text: str, action: str = "", repository: str = "") -> J
     if repository and target.repository and row != await _find_known(target.repository):
         raise UsageError(f"{text} is not of the repository {repository}.", hint="Leave one of them out.")
     return await execution.find_job(
-        repository=row, target=target.shown, action=action, name=target.name or None
+        repository=row, target=target.shown, action=action, name=target.name or None, abbreviated=True
     )
 
 

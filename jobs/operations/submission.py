@@ -49,6 +49,7 @@ async def submit_job(new: NewJob, actor: str) -> tuple[Job, bool]:
         raise UsageError(
             f"{new.target} is not of the repository {repository}.", hint="Leave one of them out."
         )
+    target = await execution.expand_commit(target, repository, NOWHERE)
     placed = await execution.place_request(repository, new.worker, new.pool)
     execution.require_trust(placed)
     job, created = await execution.submit(

@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 
 from jobs.errors import UsageError
 from jobs.execution.archive import archive_dir
+from jobs.forges.base import COMMIT
 from jobs.forges.target import BRANCH, parse_target
 from jobs.invocation import command
 from jobs.models import Job
@@ -95,7 +96,8 @@ def shown_target(job: Job) -> str:
 def _is_read_as_is(ref: str) -> bool:
     """Return whether a branch or commit can be typed without `branch:`; one that looks like a verb cannot."""
     try:
-        return parse_target(ref).ref == ref
+        found = parse_target(ref)
+        return found.ref == ref and found.kind == ("commit" if COMMIT.fullmatch(ref) else "branch")
     except UsageError:
         return False
 

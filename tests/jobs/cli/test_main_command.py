@@ -286,6 +286,8 @@ def test_an_abbreviated_commit_is_the_commit_unless_a_branch_has_the_name(
     job = cli.json("offload", short.upper(), "review", *where)["job"]
     assert job["sha"] == sha
     assert cli.json("offload", "cancel", short, *where)["job"]["id"] == job["id"]
+    url = f"https://127.0.0.1/o/r/commit/{short}"
+    assert "Give its full id." in cli.run("offload", url, "--yes", code=2).stderr
     git(shop.path, "branch", short, "main")
     assert "There is no job" in cli.run("offload", "cancel", short, *where, code=3).stderr
     unknown = cli.run("offload", "abcdef0", "review", *where, code=3).stderr

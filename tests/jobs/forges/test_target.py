@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.errors import UsageError
-from jobs.forges import registry
+from jobs.forges import base, registry
 from jobs.forges.target import Target, normalise_url, parse_target, spellings
 
 GITHUB = "https://github.com/pallets/flask"
@@ -79,6 +79,59 @@ GITLAB = "https://gitlab.com/group/sub/tool"
             "https://codeberg.org/a/b/src/branch/main",
             Target("branch", ref="main", repository="https://codeberg.org/a/b"),
         ),
+        *(
+            (f"{base}{form}", Target("commit", ref="abc1234" if "ABC" in form else "a" * 40, repository=base))
+            for base, form in (
+                (GITHUB, "/commit/ABC1234"),
+                (GITHUB, f"/commit/{'a' * 40}.patch"),
+                (GITHUB, f"/commits/{'a' * 40}/"),
+                (GITHUB, f"/tree/{'A' * 40}"),
+                (GITLAB, "/commit/ABC1234"),
+                (GITLAB, f"/-/commits/{'a' * 40}?ref_type=heads"),
+                ("https://codeberg.org/a/b", f"/src/commit/{'a' * 40}/docs/x.md"),
+                ("https://codeberg.org/a/b", "/commits/commit/ABC1234"),
+                ("https://bitbucket.org/a/b", f"/src/{'a' * 40}/x.py"),
+            )
+        ),
+        *(
+            (f"{base}{form}", Target("branch", ref=branch, repository=base))
+            for base, form, branch in (
+                (GITHUB, "/tree/20240101/", "20240101"),
+                (GITHUB, "/commits/feature/x/", "feature/x"),
+                (GITLAB, "/-/commits/main?ref_type=heads", "main"),
+                (GITLAB, "/tree/main", "main"),
+                ("https://codeberg.org/a/b", "/commits/branch/main", "main"),
+                ("https://bitbucket.org/a/b", "/branch/feature/x", "feature/x"),
+                ("https://bitbucket.org/a/b", "/src/feature%2Fx/dir/file.py", "feature/x"),
+            )
+        ),
+        *(
+            (text, Target("pull", 5, repository=GITHUB))
+            for text in (
+                "github.com/pallets/flask/pull/5/files",
+                "HTTPS://GitHub.com/pallets/flask/pull/5/",
+                f"<{GITHUB}/pull/5>",
+                f"{GITHUB}/pull/5/files/abc..def?w=1#diff-2",
+                "https://api.github.com/repos/pallets/flask/pulls/5",
+            )
+        ),
+        (f"{GITLAB}/issues/4", Target("issue", 4, repository=GITLAB)),
+        ("group/sub/tool!12:two", Target("pull", 12, name="two", repository="group/sub/tool")),
+        ("!12", Target("pull", 12)),
+        ("refs/pull/12/head", Target("pull", 12)),
+        ("refs/merge-requests/12/head:two", Target("pull", 12, name="two")),
+        ("refs/heads/feature/x", Target("branch", ref="feature/x")),
+        ("0123456", Target("commit", ref="0123456")),
+        ("branch:!12", Target("branch", ref="!12")),
+        ("v1.2/pull/5", Target("branch", ref="v1.2/pull/5")),
+        (
+            "https://bitbucket.org/a/b/pull-requests/7/Some%20Title/diff",
+            Target("pull", 7, repository="https://bitbucket.org/a/b"),
+        ),
+        (
+            "https://corp.example/bitbucket/users/me/repos/tool/pull-requests/7",
+            Target("pull", 7, repository="https://corp.example/bitbucket/scm/~me/tool"),
+        ),
     ],
 )
 def test_targets(text: str, target: Target) -> None:
@@ -120,6 +173,11 @@ def test_any_text_is_a_target_or_a_usage_error(text: str) -> None:
         ("git@github.com:pallets/flask.git", "git@github.com:pallets/flask"),
         ("https://mira@github.com/pallets/flask.git", GITHUB),
         ("ssh://git@example.org:2222/a/b.git", "ssh://git@example.org:2222/a/b"),
+        ("git+ssh://git@example.org/a/b.git", "ssh://git@example.org/a/b"),
+        ("git@[::1]:a/b.git", "git@[::1]:a/b"),
+        ("[git@example.org:2222]:a/b.git", "[git@example.org:2222]:a/b"),
+        ("https://WWW.GitHub.com:443/pallets/flask/pulls?q=1#x", GITHUB),
+        (f"{GITLAB}/-/merge_requests?state=opened", GITLAB),
     ],
 )
 def test_addresses_have_one_form(text: str, url: str, tmp_path: Path) -> None:
@@ -133,6 +191,7 @@ def test_addresses_have_one_form(text: str, url: str, tmp_path: Path) -> None:
         (GITHUB, "ssh://git@github.com/pallets/flask", True),
         (GITHUB, "ssh://git@ssh.github.com:443/pallets/flask", True),
         (GITHUB, "git@github.com:/pallets/flask", True),
+        ("https://[::1]/a/b", "git@[::1]:a/b", True),
         ("https://Git.example/a/b", "ssh://git@git.example:22/a/b", True),
         (GITHUB, "git@github.com:pallets/click", False),
         (GITHUB, "http://github.com/pallets/flask", False),  # anybody on the way can answer
@@ -145,6 +204,18 @@ def test_addresses_have_one_form(text: str, url: str, tmp_path: Path) -> None:
 def test_ssh_and_https_addresses_of_one_repository(one: str, other: str, same: bool) -> None:
     assert bool(set(spellings(one)[1:]) & set(spellings(other)[1:])) is same
     assert (spellings(one)[0], spellings(other)[0]) == (one, other)
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "path"),
+    [
+        ("git@[::1]:a/b", "::1", "a/b"),
+        ("[git@example.org:2222]:a/b", "example.org", "a/b"),
+        ("git@Example.org:/a/b.git", "example.org", "a/b"),
+    ],
+)
+def test_parts_of_an_address(url: str, host: str, path: str) -> None:
+    assert (base.host(url), base.repository_path(url)) == (host, path)
 
 
 def test_a_directory_wins_over_owner_and_repo(tmp_path: Path) -> None:
