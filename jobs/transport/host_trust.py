@@ -33,7 +33,7 @@ def refusal(
                 hint="Check the fingerprint on the machine itself, then add the line "
                 f"'{name} {offered}' to {where}.",
             )
-        expected = ", ".join(f"{one.fingerprint} ({one.kind})" for one in known)
+        expected = ", ".join(dict.fromkeys(f"{one.fingerprint} ({one.kind})" for one in known))
         return HostKeyMismatch(
             f"{start} is {offered.fingerprint} ({offered.kind}), and {expected} is pinned in {where}.",
             hint="If the machine was created again, check the new fingerprint on the machine itself, then "

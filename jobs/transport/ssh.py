@@ -1,7 +1,7 @@
 """One ssh connection, by asyncssh: connecting, trusting the host's key, opening channels, errors.
 
-Only this file and `ssh_options` import asyncssh; the pool imports them at the first connection. What its
-errors mean for us is written in one place, `refused` and `broken`.
+Only this file, `known_hosts` and `ssh_options` import asyncssh; the pool imports them at its first use.
+What its errors mean for us is written in one place, `refused` and `broken`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import re
 import socket
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from jobs.errors import (
     NotConfigured,
     TransportError,
 )
-from jobs.transport import host_trust
+from jobs.transport import host_trust, known_hosts
 from jobs.transport.base import Size
 from jobs.transport.endpoint import SshEndpoint
 from jobs.transport.host_keys import HostKey
@@ -58,6 +57,7 @@ class Timing:
 
 
 HANDSHAKES = 4
+_NO_CERTIFICATES = "-*-cert-*"
 _NO_COMMON = re.compile(r"No matching (.+) algorithm found, sent .* and received (.*)")
 
 
@@ -166,42 +166,36 @@ class _Client(asyncssh.SSHClient):
         self._endpoint = endpoint
         theirs = said.known_hosts if said is not None else [USER_KNOWN_HOSTS.expanduser()]
         self._files = [path for path in theirs if path.is_file()]
+        self._revoked = said.revoked if said is not None else ()
         self.refusal: TransportError | None = None
         self.port = endpoint.port or 22
         self.knows_host = False
+        self.knows_authority = False
 
     def trusted(self, host: str, addr: str, port: int | None) -> Any:
         """Return the keys trusted for the host: ours, else what the user's own known_hosts say."""
         self.port = port or 22
-        keys, authorities = _known_in(self._files, host, addr, port)
         if pins := host_trust.pinned(self._endpoint, self.port):
             keys, authorities = [asyncssh.import_public_key(str(pin)) for pin in pins], []
-        self.knows_host = bool(keys)
-        return keys, authorities, _revoked([self._endpoint.known_hosts, *self._files], host, addr, port)
+        else:
+            keys = known_hosts.keys_of(self._files, host, addr, port)
+            authorities = known_hosts.authorities_of(self._files, host, addr, port)
+        self.knows_host, self.knows_authority = bool(keys), bool(authorities)
+        revoked = known_hosts.revoked_of([self._endpoint.known_hosts, *self._files], host, addr, port)
+        return keys, authorities, [*revoked, *self._revoked]
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
         """Judge a key that is not among the trusted ones."""
         known, where = host_trust.pinned(self._endpoint, port), self._endpoint.known_hosts
+        at = port if port != 22 else None
         for path in [] if known else self._files:
-            if theirs := _known_in([path], host, addr, port)[0]:
+            if theirs := known_hosts.keys_of([path], host, addr, at):
                 known, where = [_host_key(one) for one in theirs], path
                 break
+        if not known and key in known_hosts.keys_of_name(self._files, host, addr):
+            return True
         self.refusal = host_trust.refusal(self._endpoint, port, _host_key(key), known, where)
         return self.refusal is None
-
-
-def _known_in(files: Sequence[Path], host: str, addr: str, port: int | None) -> Any:
-    """Return the host's keys and authorities of these known_hosts."""
-    return asyncssh.read_known_hosts([str(path) for path in files]).match(host, addr, port)[:2]
-
-
-def _revoked(files: Sequence[Path], host: str, addr: str, port: int | None) -> list[asyncssh.SSHKey]:
-    """Return the revoked keys of a host in these known_hosts, with its port and without.
-
-    asyncssh's `match` drops those of `[host]:port` where the same name has no trusted key.
-    """
-    known = asyncssh.read_known_hosts([str(path) for path in files if path.is_file()])
-    return [*known._match(host, addr, port)[2], *known._match(host, addr)[2]]
 
 
 def _host_key(key: asyncssh.SSHKey) -> HostKey:
@@ -328,6 +322,13 @@ async def _connect_with(
             file.write(text)
             file.flush()
             return await asyncssh.connect(endpoint.config_host, **{**options, "config": [file.name]})
+    except asyncssh.HostKeyNotVerifiable:
+        if client.refusal is not None or client.knows_host or client.knows_authority:
+            raise
+        # It has a certificate of an authority that is not known; its key alone is judged as any other.
+        return await asyncssh.connect(
+            endpoint.config_host, **{**options, "server_host_key_algs": _NO_CERTIFICATES}
+        )
     except (asyncssh.KeyExchangeFailed, asyncssh.ConnectionLost, ConnectionResetError) as error:
         # A proxy program that ended is not started again: another route may lead to the machine.
         if not client.knows_host or (tries == 1 and not isinstance(error, asyncssh.KeyExchangeFailed)):
@@ -436,6 +437,12 @@ def refused(error: BaseException, endpoint: SshEndpoint) -> TransportError | Not
             f"{start}: it accepts none of our keys ({what}).",
             hint="Try `ssh` to the same host by hand; then add the key there or to your agent.",
         )
+    if "Too many authentication failures" in what:
+        return AuthRefused(
+            f"{start}: the server took no more keys before one was right ({what}).",
+            hint="Your agent has many: name the right one for this host in your OpenSSH configuration "
+            "(`IdentityFile`, `IdentitiesOnly yes`).",
+        )
     if isinstance(error, asyncssh.KeyExchangeFailed) and (found := _NO_COMMON.search(str(error))):
         kind, theirs = found[1], found[2].replace(",", ", ")
         return NotConfigured(
@@ -445,7 +452,7 @@ def refused(error: BaseException, endpoint: SshEndpoint) -> TransportError | Not
         )
     if isinstance(error, asyncssh.HostKeyNotVerifiable) and "revoked" in what:
         return HostKeyMismatch(
-            f"{start}: its host key is revoked by an `@revoked` line of a known_hosts file ({what}).",
+            f"{start}: its host key is revoked by a line of a known_hosts or RevokedHostKeys file ({what}).",
             hint="The key may be in other hands: give the machine a new one.",
         )
     if isinstance(error, asyncssh.HostKeyNotVerifiable):

@@ -13,7 +13,7 @@ import os
 import re
 import socket
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import asyncssh
 
 from jobs.errors import NotConfigured
 from jobs.transport.endpoint import SshEndpoint
+from jobs.transport.known_hosts import read_revoked
 from jobs.transport.openssh import USER_CONFIG, resolve_host
 
 _COPIED = ("hostname", "port", "user", "addressfamily", "bindaddress", "hostkeyalias")
@@ -35,7 +36,7 @@ class HostOptions:
 
     `config`: lines that asyncssh reads. `keys`: options that say which keys to offer. `known_hosts`: files of
     the user and the system. `jump`: the last jump host, itself behind those before it. `proxy_command`: argv
-    of a program that carries the connection.
+    of a program that carries the connection. `revoked`: keys that no host may have.
     """
 
     config: str
@@ -43,12 +44,14 @@ class HostOptions:
     known_hosts: tuple[Path, ...]
     jump: SshEndpoint | None = None
     proxy_command: tuple[str, ...] | None = None
+    revoked: Sequence[asyncssh.SSHKey] = ()
 
 
 async def host_options(endpoint: SshEndpoint) -> HostOptions | None:
     """Return what OpenSSH makes of the user's configuration; None when there is no `ssh`, or it refuses.
 
-    Raises `NotConfigured` for a jump host that is reached through itself.
+    Raises `NotConfigured` for a jump host that is reached through itself, `ProxyUseFdpass`, and a file of
+    revoked keys that cannot be read.
     """
     words = [*(["-p", str(endpoint.port)] if endpoint.port else [])]
     words += ["-l", endpoint.user] if endpoint.user else []
@@ -77,16 +80,38 @@ def _options(
     if (hops := said.get("proxyjump", ["none"])[0]) != "none":
         jump = replace(endpoint, key=None, jump=hops, proxy_command=None, proxy_words=()).jump_host()
     elif (command := said.get("proxycommand", ["none"])[0]) != "none":
+        if said.get("proxyusefdpass") == ["yes"]:
+            raise NotConfigured(
+                f"Connecting to {endpoint} failed: its ProxyCommand passes a socket (ProxyUseFdpass), "
+                "which Offload cannot take.",
+                hint="Use a ProxyCommand that carries the data itself, as `nc %h %p` does.",
+            )
         command = _expanded(command, tokens)
         line = command if command.startswith("exec") else f"exec {command}"
         proxy = (os.environ.get("SHELL") or "/bin/sh", "-c", line)
     known = [
         Path(_path(name, tokens))
         for keyword in ("userknownhostsfile", "globalknownhostsfile")
-        for name in said.get(keyword, [""])[0].split()
+        for name in _names(said.get(keyword, [""])[0], tokens)
     ]
+    gone = said.get("revokedhostkeys", ["none"])[0]
+    revoked = read_revoked(Path(_path(gone, tokens))) if gone != "none" else []
     text = "".join(f"{name} {value}\n" for name, value in lines)
-    return HostOptions(text, _keys(said, tokens), tuple(known), jump, proxy)
+    return HostOptions(text, _keys(said, tokens), tuple(known), jump, proxy, revoked)
+
+
+def _names(value: str, tokens: Mapping[str, str]) -> Iterator[str]:
+    """Yield the file names of a list; `ssh -G` does not say where a name with spaces ends."""
+    words = value.split()
+    while words:
+        found = (
+            count
+            for count in range(len(words), 1, -1)
+            if Path(_path(" ".join(words[:count]), tokens)).is_file()
+        )
+        count = next(found, 1)
+        yield " ".join(words[:count])
+        words = words[count:]
 
 
 def _tokens(endpoint: SshEndpoint, said: Mapping[str, list[str]]) -> dict[str, str]:

@@ -159,6 +159,80 @@ async def test_a_host_key_in_another_file_of_the_configuration(
         await ssh.connect(sshd.endpoint(known_hosts=tmp_path / "pins"))
 
 
+@pytest.mark.parametrize(
+    ("known", "error"),
+    [
+        (
+            "junk\n|1|broken ssh-rsa AAAA\n@cert-authority\n@foo bar baz\n# \xfc\n{name} {key} \xfc\x0b\n",
+            None,
+        ),
+        ("127.0.0.1 {other}\n", None),  # the machine at another port
+        ("127.0.0.1 {key}\n", None),
+        ("junk\n{name} {other}\n", HostKeyMismatch),
+        ("junk\n@revoked {name} {key}\n", HostKeyMismatch),
+        ("[127.0.0.*]:* {other}\n", HostKeyMismatch),
+    ],
+)
+async def test_known_hosts_are_read_as_openssh_does(
+    known: str, error: type[OffloadError] | None, sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ssh").mkdir()
+    other = make_key(tmp_path / "other").with_suffix(".pub").read_text().strip()
+    key = sshd.host_key.with_suffix(".pub").read_text().strip()
+    text = known.format(name=f"[127.0.0.1]:{sshd.port}", key=key, other=other)
+    (tmp_path / ".ssh" / "known_hosts").write_text(text, encoding="latin-1")
+    endpoint = sshd.endpoint(known_hosts=tmp_path / "pins")
+    if error is not None:
+        with pytest.raises(error):
+            await ssh.connect(endpoint)
+        return
+    await (await ssh.connect(endpoint)).close()
+    assert key.split()[1] in (tmp_path / "pins").read_text()
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ("RevokedHostKeys {directory}/revoked", HostKeyMismatch),
+        ("RevokedHostKeys {directory}/missing", NotConfigured),
+        ("ProxyCommand nc %h %p\n ProxyUseFdpass yes", NotConfigured),
+        ('UserKnownHostsFile "{directory}/my hosts" /dev/null', HostKeyMismatch),
+    ],
+)
+async def test_a_keyword_that_decides_about_trust_is_never_ignored(
+    line: str, error: type[OffloadError], sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh" / "config").write_text(f"Host *\n {line.format(directory=tmp_path)}\n")
+    (tmp_path / "revoked").write_text("# gone\njunk\n" + sshd.host_key.with_suffix(".pub").read_text())
+    other = make_key(tmp_path / "other").with_suffix(".pub").read_text()
+    (tmp_path / "my hosts").write_text(f"[127.0.0.1]:{sshd.port} {other}")
+    with pytest.raises(error):
+        await ssh.connect(sshd.endpoint(known_hosts=tmp_path / "pins"))
+
+
+@pytest.mark.parametrize(
+    "known", ["", "@cert-authority [127.0.0.1]:* {authority}", "@cert-authority * {other}"]
+)
+async def test_a_host_certificate(known: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ssh").mkdir()
+    keys = {name: make_key(tmp_path / name) for name in ("authority", "other")}
+    public = {name: key.with_suffix(".pub").read_text() for name, key in keys.items()}
+    (tmp_path / ".ssh" / "known_hosts").write_text(known.format(**public))
+    server = Sshd(tmp_path / "sshd", options=(f"HostCertificate {tmp_path}/sshd/host_key-cert.pub",))
+    words = ["-q", "-h", "-I", "host", "-n", "127.0.0.1", "-s", str(keys["authority"])]
+    subprocess.run(["ssh-keygen", *words, f"{server.host_key}.pub"], check=True)
+    with server:
+        if "other" in known:
+            with pytest.raises(HostKeyMismatch, match="CA key is not trusted"):
+                await ssh.connect(server.endpoint())
+        else:
+            await (await ssh.connect(server.endpoint())).close()
+
+
 @pytest.mark.parametrize("lines", ["Host *\n ProxyJump b\n", "Host a\n ProxyJump b\nHost b\n ProxyJump a\n"])
 async def test_a_jump_host_that_leads_back_to_itself(
     lines: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
