@@ -77,6 +77,7 @@ if TYPE_CHECKING:
         observe_pull,
         refresh_inbox,
     )
+    from jobs.operations.screens import SCREENS, LineState, Picture, ScreenPage
     from jobs.operations.security_checks import check_security
     from jobs.operations.simulation import start_if_used
     from jobs.operations.ssh_names import SshNames, include_ssh_names, plan_include, write_ssh_names
@@ -114,6 +115,7 @@ __all__ = [
     "DEFAULT_MACHINE_TYPE",
     "DEFAULT_ZONES",
     "NOTIFIED",
+    "SCREENS",
     "TAIL",
     "Account",
     "AddedWorker",
@@ -131,10 +133,12 @@ __all__ = [
     "Interrupted",
     "JobFilter",
     "JobStatus",
+    "LineState",
     "MachinePrice",
     "NewJob",
     "NewWorker",
     "ObservedPull",
+    "Picture",
     "PoolOverview",
     "PoolPlan",
     "PoolRequest",
@@ -142,6 +146,7 @@ __all__ = [
     "ProvisionPlan",
     "ProvisionRequest",
     "Provisioned",
+    "ScreenPage",
     "SettingJson",
     "SshNames",
     "SweepRequest",

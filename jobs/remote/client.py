@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, NamedTuple
 
@@ -53,6 +53,8 @@ _IN_CONTROL = frozenset({"prepare", "heads", "diff"})
 _SILENCE_TOLD = 6.0
 _SILENCE_LIMIT = 12.0
 SILENT = "silent"
+
+_More = Callable[[], AsyncIterator[Mapping[str, Any]]]
 
 
 class Started(NamedTuple):
@@ -172,6 +174,20 @@ class RunnerClient:
                 yield line
         if not once:
             raise ConnectionLost("Following the jobs ended: the runner on the worker went away.")
+
+    async def screens(self, wanted: asyncio.Queue[Sequence[str]]) -> AsyncGenerator[dict[str, Any]]:
+        """Yield what sessions show whenever it changes: `screen`, `gone`, `ping`; and `silent`, as `follow`.
+
+        `wanted` holds the names of the sessions to show; a later list takes the place of an earlier one.
+        Ends with an error only.
+        """
+        first = {"sessions": list(await wanted.get())}
+        async with aclosing(
+            self._stream(["screens"], first, silence=_SILENCE_LIMIT, more=lambda: _requests(wanted, first))
+        ) as lines:
+            async for line in lines:
+                yield line
+        raise ConnectionLost("Watching the sessions ended: the runner on the worker went away.")
 
     async def stop(self, session: str, *, grace: float = 5.0) -> dict[str, Any]:
         """End everything that runs for a job; return once that is verified."""
@@ -346,13 +362,21 @@ class RunnerClient:
         raise silent(words, done.exit_status, done.stderr)
 
     async def _stream(
-        self, words: list[str], spec: Mapping[str, Any], *, silence: float | None = None
+        self,
+        words: list[str],
+        spec: Mapping[str, Any],
+        *,
+        silence: float | None = None,
+        more: _More | None = None,
     ) -> AsyncGenerator[dict[str, Any]]:
-        """Yield a command's lines after the greeting; upload the runner first if it is missing."""
+        """Yield a command's lines after the greeting; upload the runner first if it is missing.
+
+        `more`: further lines for its stdin, which stays open for them.
+        """
         for attempt in (1, 2):
             async with await self.transport.spawn(self._argv(words)) as process:
                 greeted = False
-                async with aclosing(_lines(process, spec, silence)) as lines:
+                async with aclosing(_lines(process, spec, silence, more)) as lines:
                     async for line in lines:
                         if line.get("type") == SILENT:
                             yield line
@@ -376,12 +400,43 @@ class RunnerClient:
 
 
 async def _lines(
-    process: Process, spec: Mapping[str, Any], silence: float | None
+    process: Process,
+    spec: Mapping[str, Any],
+    silence: float | None,
+    more: _More | None,
 ) -> AsyncGenerator[dict[str, Any]]:
+    writing = asyncio.ensure_future(_write(process, spec, more))
+    try:
+        if more is None:
+            await writing
+        async with aclosing(_read(process, silence)) as lines:
+            async for line in lines:
+                yield line
+    finally:
+        writing.cancel()
+        await asyncio.wait({writing})
+
+
+async def _write(process: Process, spec: Mapping[str, Any], more: _More | None) -> None:
     # A runner that is not there does not read its request either; its exit status tells.
     with suppress(ConnectionLost):
-        await process.write(json.dumps(spec).encode())
+        await process.write(json.dumps(spec).encode() + b"\n")
+        if more is not None:
+            async for line in more():
+                await process.write(json.dumps(line).encode() + b"\n")
         await process.write_eof()
+
+
+async def _requests(
+    wanted: asyncio.Queue[Sequence[str]], last: dict[str, Any]
+) -> AsyncGenerator[Mapping[str, Any]]:
+    while True:
+        # Kept, so that a second attempt begins with the last request.
+        last["sessions"] = list(await wanted.get())
+        yield last
+
+
+async def _read(process: Process, silence: float | None) -> AsyncGenerator[dict[str, Any]]:
     lines = aiter(process.lines())
     while True:
         coming = asyncio.ensure_future(_next(lines))

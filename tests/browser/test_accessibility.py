@@ -92,7 +92,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Dashboard
 def _paths(ids: Mapping[str, int]) -> list[str]:
     fail = ids["fail"]
     return [
-        "/", "/?group=ready", "/?q=nothing-has-this", "/workers/", "/settings/", "/outbox/",
+        "/", "/?group=ready", "/?q=nothing-has-this", "/wall/", "/workers/", "/settings/", "/outbox/",
         *(f"/jobs/{number}/" for number in ids.values()),
         f"/jobs/{fail}/logs/test/", f"/jobs/{fail}/diff/", f"/jobs/{fail}/remove/", "/jobs/999/",
         "/outbox/1/", "/outbox/1/edit/",
@@ -133,7 +133,7 @@ def test_every_page_and_state_is_accessible(
     for media, rules in MEDIA:
         page.emulate_media(**media)
         # Forced colours have no contrast of ours: a few pages tell whether things stay within reach.
-        for path in _paths(ids)[: 6 if "forced_colors" in media else None]:
+        for path in _paths(ids)[: 7 if "forced_colors" in media else None]:
             page.goto(running.serving.url + path)
             # All that can be unfolded is.
             page.evaluate("document.querySelectorAll('details').forEach((item) => { item.open = true; })")

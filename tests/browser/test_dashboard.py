@@ -214,7 +214,7 @@ def test_the_palette_and_go_to_keys_reach_every_page(served: Dashboard, page: Pa
     expect(chosen).to_have_text("Search all jobs for “NEW head”")
     page.keyboard.press("Escape")
     expect(page.locator("#log-build")).to_be_focused()
-    for keys, path in (("gw", "/workers/"), ("gj", "/"), ("gn", "/#new-job")):
+    for keys, path in (("gw", "/wall/"), ("gm", "/workers/"), ("gj", "/"), ("gn", "/#new-job")):
         expect(page.locator("#live")).to_have_attribute("data-state", "live")  # its scripts run
         for key in keys:
             page.keyboard.press(key)

@@ -63,6 +63,24 @@ async def test_a_user_without_the_permission_is_refused(server: TerminalServer) 
     assert "guest may not" in server.log.read_text()
 
 
+async def test_who_may_not_watch_terminals_gets_no_picture(server: TerminalServer) -> None:
+    path = f"{server.prefix}/ws/wall/"
+    lines = {}
+    for who in ("local", "guest"):
+        lines[who] = await WebSocket.connect(server.port, path, server.headers(who))
+        lines[who].send(json.dumps({"show": server.jobs[:1]}))
+    async with asyncio.timeout(20):
+        picture = await lines["local"].receive()
+        assert json.loads(picture or "")["job"] == server.jobs[0]
+        assert (await lines["guest"].receive(), lines["guest"].close_code) == (None, 4403)
+        lines["local"].send(json.dumps({"show": ["1"]}))
+        while await lines["local"].receive() is not None:
+            continue
+    assert lines["local"].close_code == 4400
+    for line in lines.values():
+        await line.aclose()
+
+
 @pytest.mark.parametrize(
     "headers",
     [

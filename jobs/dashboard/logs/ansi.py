@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from html import escape
 
 _SEQUENCE = re.compile(
@@ -25,7 +26,11 @@ class _Style:
         self.colours: dict[str, str] = {}
 
     def classes(self) -> str:
-        return " ".join([*sorted(f"a-{flag}" for flag in self.flags), *sorted(self.colours.values())])
+        flags, colours = self.flags, list(self.colours.values())
+        if "reverse" in flags and "fg" in self.colours:
+            # On the colour of the text, with text that can be read on it.
+            flags, colours = flags - {"reverse"}, [self.colours["fg"].replace("a-fg-", "a-bg-")]
+        return " ".join([*sorted(f"a-{flag}" for flag in flags), *sorted(colours)])
 
     def apply(self, params: str) -> None:
         codes = (
@@ -105,25 +110,29 @@ def render_lines(text: str) -> list[str]:
     return lines
 
 
-def _line(line: str, style: _Style) -> str:
-    parts = []
+def line_runs(text: str) -> list[list[tuple[str, str]]]:
+    """Return each line as runs of a text and its classes (names that this module chose, joined by spaces)."""
+    style = _Style()
+    return [list(_runs(line, style)) for line in text.split("\n")]
+
+
+def _runs(line: str, style: _Style) -> Iterator[tuple[str, str]]:
     position = 0
     for match in _SEQUENCE.finditer(line):
-        parts.append(_span(line[position : match.start()], style))
+        if text := _CONTROL.sub("", line[position : match.start()]):
+            yield text, style.classes()
         if match["final"] == "m":
             style.apply(match["params"])
         position = match.end()
-    parts.append(_span(line[position:], style))
-    return "".join(parts)
+    if text := _CONTROL.sub("", line[position:]):
+        yield text, style.classes()
 
 
-def _span(text: str, style: _Style) -> str:
-    text = _CONTROL.sub("", text)
-    if not text:
-        return ""
-    classes = style.classes()
-    html = _with_links(text)
-    return f'<span class="{classes}">{html}</span>' if classes else html
+def _line(line: str, style: _Style) -> str:
+    return "".join(
+        f'<span class="{classes}">{_with_links(text)}</span>' if classes else _with_links(text)
+        for text, classes in _runs(line, style)
+    )
 
 
 def _with_links(text: str) -> str:

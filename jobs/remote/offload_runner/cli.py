@@ -33,6 +33,7 @@ COMMANDS = {
     "run": ("run", False),
     "follow": ("follow", True),
     "status": ("follow", True),
+    "screens": ("screens", True),
     "record": ("record", False),
     "shell": ("shell", False),
     "stop": ("stop", True),
@@ -90,6 +91,7 @@ def parser() -> argparse.ArgumentParser:
     _on_job(commands, "record", "record a session's pane (output on stdin)")
     follow = commands.add_parser("follow", help="stream the events of every job (request on stdin)")
     follow.add_argument("--once", action="store_true", help="end after what is known now")
+    commands.add_parser("screens", help="stream what sessions show (their names on stdin, line by line)")
     status = commands.add_parser("status", help="say how jobs are now")
     status.add_argument("--session", action="append", default=[], help="only this one (repeatable)")
     stop = _on_job(commands, "stop", "end everything that runs for a job")

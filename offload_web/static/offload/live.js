@@ -80,6 +80,8 @@ function morph(part, html) {
     ignoreActiveValue: true,
     restoreFocus: true,
     callbacks: {
+      // What a script draws there is not the server's.
+      beforeNodeMorphed: (/** @type {Node} */ node) => !(node instanceof Element && node.hasAttribute("data-keep")),
       // Open menus stay open, and selections and scripts' own marks stay.
       beforeAttributeUpdated: (/** @type {string} */ name, /** @type {Element} */ node) =>
         !(name === "open" && node instanceof HTMLDetailsElement) && name !== "data-seen" && name !== "checked",

@@ -60,6 +60,16 @@ class Session:
     clients: int
 
 
+@dataclass(frozen=True)
+class Screen:
+    """What a session's pane shows now, with its colours. `dead`: its program has ended."""
+
+    text: str
+    columns: int
+    rows: int
+    dead: bool
+
+
 class Tmux:
     """One tmux server."""
 
@@ -185,6 +195,30 @@ class Tmux:
         """Return the text of a session's pane with `lines` lines of history; None when it is gone."""
         done = self.call("capture-pane", "-p", "-S", "-%d" % lines, "-t", "=%s:" % name)
         return done.stdout if done.returncode == 0 else None
+
+    def screens(self, names: Sequence[str]) -> Dict[str, Screen]:
+        """Return what the current panes of sessions show, with two calls for all; those that exist."""
+        facts = "#{window_active}#{pane_active} #{pane_dead} #{pane_width} #{pane_height} #{session_name}"
+        done = self.call("list-panes", "-a", "-F", facts)
+        found: Dict[str, Tuple[str, str, str]] = {}
+        for line in done.stdout.splitlines() if done.returncode == 0 else ():
+            current, dead, columns, rows, name = line.split(" ", 4)
+            if current == "11" and name in names:
+                found[name] = (dead, columns, rows)
+        # What a pane shows cannot contain a mark that did not exist when it was drawn.
+        mark = os.urandom(16).hex()
+        words: List[str] = []
+        for name in found:
+            target = "=%s:" % name
+            words += ["display-message", "-p", "-t", target, mark, ";"]
+            words += ["capture-pane", "-p", "-e", "-t", target, ";"]
+        # A session that ended meanwhile ends the call: those after it are shown at the next look.
+        texts = self.call(*words[:-1]).stdout.split(mark + "\n")[1:] if words else []
+        return {
+            name: Screen(texts[place], int(columns), int(rows), dead == "1")
+            for place, (name, (dead, columns, rows)) in enumerate(found.items())
+            if place < len(texts)
+        }
 
 
 def _literal(text: str) -> str:

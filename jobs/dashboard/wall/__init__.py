@@ -1,0 +1,1 @@
+"""The wall: what the running sessions show, as live tiles."""
