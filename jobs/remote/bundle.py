@@ -25,6 +25,8 @@ if sys.version_info < (3, 9):
         "message": "Running the runner with Python %s failed: it needs 3.9 or later." % version,
         "hint": "Install a newer Python on the worker and name it in the worker's `python` setting."}))
     sys.exit(69)
+from jobs.remote.offload_runner import compiled
+compiled.install()
 from jobs.remote.offload_runner.cli import main
 sys.exit(main(sys.argv[1:]))
 """

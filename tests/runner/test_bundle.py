@@ -71,6 +71,35 @@ def test_every_module_imports_on_the_oldest_python(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["digest"] == bundle.current().digest
 
 
+def test_compiled_modules_are_kept_next_to_the_runner(tmp_path: Path) -> None:
+    runner = tmp_path / "runner-0123.pyz"
+    runner.write_bytes(bundle.current().data)
+    argv = [sys.executable, "-I", "-S", str(runner), "--root", str(tmp_path), "hello"]
+
+    def hello() -> str:
+        done = subprocess.run(argv, capture_output=True, check=True)
+        return str(json.loads(done.stdout)["magic"])
+
+    assert hello() == "offload-runner"
+    (kept,) = (path for path in tmp_path.iterdir() if path != runner)
+    files = {path.name: path for path in kept.iterdir()}
+    assert {"jobs.remote.offload_runner.cli", "jobs.remote.offload_runner.wire"} <= set(files)
+    # The next start reads them: another constant in one of them is in its answer.
+    greeting = files["jobs.remote.offload_runner.protocol"]
+    whole = greeting.read_bytes()
+    greeting.write_bytes(whole.replace(b"offload-runner", b"OFFLOAD-RUNNER"))
+    assert hello() == "OFFLOAD-RUNNER"
+    # One that is cut short is compiled again, and kept again.
+    greeting.write_bytes(whole[:100])
+    assert hello() == "offload-runner"
+    assert greeting.stat().st_size > 100
+    # A runner that can keep nothing runs all the same.
+    shutil.rmtree(kept)
+    kept.touch()
+    assert hello() == "offload-runner"
+    assert kept.is_file()
+
+
 def test_an_older_python_is_told_so(tmp_path: Path) -> None:
     old = sorted(Path.home().glob(".pyenv/versions/3.6.*/bin/python3.6"))
     runner = tmp_path / "runner-x.pyz"

@@ -25,6 +25,7 @@ from jobs.remote.offload_runner.engine.environment import (
     step_environment,
     task_environment,
 )
+from jobs.remote.offload_runner.engine.gateways import Gateways
 from jobs.remote.offload_runner.engine.journal import Journal
 from jobs.remote.offload_runner.engine.places import Places, is_step
 from jobs.remote.offload_runner.engine.process import identity, marked, signal_all
@@ -40,7 +41,6 @@ from jobs.remote.offload_runner.files.paths import (
     read_json,
     write_json,
 )
-from jobs.remote.offload_runner.gateway.forward import Gateway, Spent
 from jobs.remote.offload_runner.git import unsaved
 from jobs.remote.offload_runner.protocol import (
     CANCELLED,
@@ -60,7 +60,6 @@ HEARTBEAT_SECONDS = 5.0
 RESERVE_BYTES = 64 * 1024
 NO_SPACE = "no_space"
 _SURVEY_SECONDS = 60.0
-_LISTEN_SECONDS = 30.0
 _FINDINGS_BYTES = 1024 * 1024  # a reader takes events up to eight times that size
 _SURVEY_BYTES = 16 * 1024 * 1024
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -110,10 +109,9 @@ class Engine:
         self.began = time.monotonic()
         self.disk_full = False
         self.secrets: Dict[str, str] = {}  # by name; each task gets those that it names
-        self._spent = Spent()
         self._reports = AgentReports(paths, self.journal.append)
-        self._gateways: Dict[str, Tuple[Gateway, int]] = {}  # by task, with the number of its listener
         self.places = Places(paths, containers, self.selector)
+        self._gateways = Gateways(self.places, self.journal.append)
         self._values = {**values, "python": PYTHON} if containers else values
         self._changed = changed
         self._ending_as = ""
@@ -135,7 +133,7 @@ class Engine:
         elif kind == protocol.FINISHED:
             self.finished = dict(event)
         elif kind == protocol.MODEL_CALL:
-            self._spent.add(event)
+            self._gateways.spent.add(event)
         view = self.views.get(str(event.get("task", "")))
         if view is None:
             return
@@ -205,8 +203,7 @@ class Engine:
 
     def close(self) -> None:
         """End the supervisors. Idempotent."""
-        for name in list(self._gateways):
-            self._close_gateway(name)
+        self._gateways.close_all()
         self.places.close()
 
     def _check_supervisors(self) -> None:
@@ -298,7 +295,7 @@ class Engine:
         if not is_step(task) and task.gateway is not None:
             env.update(place_environment(self.paths.place(AGENT)))
         if task.gateway is not None:
-            env.update(self._open_gateway(task, task.gateway))
+            env.update(self._gateways.open(task.id, task.gateway, self.secrets))
         if task.agent:
             self._reports.begin()
         link = self.places.of(task)
@@ -308,23 +305,9 @@ class Engine:
         self._beat(RUNNING)
         self._changed()
 
-    def _open_gateway(self, task: Task, spec: Mapping[str, Any]) -> Dict[str, str]:
-        """Have the supervisor of agents listen for the task's; return the variables that say where."""
-        key = self.secrets.get(str(spec.get("secret")), "")
-        gateway = Gateway(task.id, spec, key, self._spent, self.journal.append)
-        listener, port = self.places.supervisor(AGENT).listen(gateway.serve, _LISTEN_SECONDS)
-        self._gateways[task.id] = gateway, listener
-        return gateway.environment(port)
-
-    def _close_gateway(self, name: str) -> None:
-        if name in self._gateways:
-            gateway, listener = self._gateways.pop(name)
-            gateway.close()
-            self.places.supervisor(AGENT).unlisten(listener)
-
     def _finish_task(self, running: RunningTask) -> None:
         del self.running[running.task.id]
-        self._close_gateway(running.task.id)
+        self._gateways.close(running.task.id)
         seconds = running.seconds
         reason = running.reason
         cut_off = reason in (CANCELLED, INTERRUPTED)

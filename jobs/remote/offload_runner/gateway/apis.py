@@ -6,7 +6,6 @@ Sources: https://ai.google.dev/api/generate-content, https://docs.anthropic.com/
 
 from __future__ import annotations
 
-import email.utils
 import json
 import re
 from dataclasses import dataclass
@@ -231,6 +230,8 @@ def _retry_after(text: str, at: datetime) -> Optional[float]:
         until = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
         try:
+            import email.utils  # rarely needed, and slow to import
+
             until = email.utils.parsedate_to_datetime(text)
         except (TypeError, ValueError):
             return None

@@ -16,11 +16,11 @@ import threading
 import time
 import urllib.parse
 import urllib.request
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
 from jobs.remote.offload_runner.gateway.apis import APIS, LIMITED, Api, Meter, Usage, parsed, wait_seconds
+from jobs.remote.offload_runner.gateway.spent import Spent
 from jobs.remote.offload_runner.protocol import MODEL_CALL, MODEL_LIMIT, NOTE
 
 _CONNECTIONS = 16
@@ -38,23 +38,6 @@ _RETURNED = re.compile(
     r"content-type|retry-after(-ms)?|(x-|anthropic-)ratelimit-[a-z0-9-]+|(x-)?request-id|x-should-retry"
 )
 _QUERY = frozenset({"alt", "pageSize", "pageToken", "beta", "limit", "after_id", "before_id"})
-
-
-@dataclass
-class Spent:
-    """What the agents of a job used so far. Locked by `lock`."""
-
-    calls: int = 0
-    tokens: int = 0
-    dollars: float = 0.0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def add(self, event: Mapping[str, Any]) -> None:
-        """Count a `model_call` event."""
-        with self.lock:
-            self.calls += 1
-            self.tokens += int(event.get("input") or 0) + int(event.get("output") or 0)
-            self.dollars += float(event.get("dollars") or 0.0)
 
 
 class Gateway:
