@@ -23,18 +23,20 @@ SEND = needs(Scope.SEND)
 
 class NewDraftBody(Schema):
     """What to draft of a job: a review from its assessment, a commit status from its verdict, a push of the
-    commits in its worktree, or an answer.
+    commits in its worktree, labels, or an answer.
 
     `verdict`: a review's; the person's, not the job's. `thread`, `body`, `resolve`: an answer's; `thread` is
     the forge's id.
     """
 
     job: Id
-    kind: Literal["review", "status", "push", "reply"] = "review"
+    kind: Literal["review", "status", "push", "labels", "reply"] = "review"
     verdict: Literal["COMMENT", "APPROVE", "REQUEST_CHANGES"] = "COMMENT"
     thread: str = Field("", max_length=200)
     body: str = Field("", max_length=65_000, pattern=r"^[^\x00]*$")
     resolve: bool = False
+    add: list[str] = Field(default_factory=list, max_length=20, description="Labels to give.")
+    remove: list[str] = Field(default_factory=list, max_length=20, description="Labels to take.")
 
     @model_validator(mode="after")
     def _names_its_thread(self) -> NewDraftBody:
@@ -83,6 +85,8 @@ async def make(request: HttpRequest, body: NewDraftBody) -> Status[DraftAnswer]:
         draft = await outbox.make_status(job, name)
     elif body.kind == "push":
         draft = await outbox.make_push(job, name)
+    elif body.kind == "labels":
+        draft = await outbox.make_labels(job, body.add, body.remove, name)
     else:
         draft = await outbox.make_reply(job, body.thread, body.body, name, resolve=body.resolve)
     return Status(201, await _answer(draft.id))

@@ -200,7 +200,7 @@ OFFLOAD: Mapping[str, Verb] = {
         remote="works",
     ),
     "outbox": Verb(
-        "ls|review|status|push|show|edit|drop|send [WHICH]",
+        "ls|review|status|push|reply|labels|show|edit|drop|send [WHICH]",
         "Prepare what is to be posted to GitHub, and post it when you say so.",
         {
             "repo": REPO,
@@ -209,11 +209,16 @@ OFFLOAD: Mapping[str, Verb] = {
                 default="comment",
                 choices=("comment", "approve", "request-changes"),
             ),
+            "thread": Option("reply: the thread, by its place (src/a.py:12) or its id", "THREAD"),
+            "resolve": Option("reply: resolve the thread after the answer"),
+            "add": Option("labels: one to give (repeatable)", "LABEL", repeat=True),
+            "remove": Option("labels: one to take (repeatable)", "LABEL", repeat=True),
             **ANSWERS,
         },
         details="`review TARGET` makes a draft from an assessment, `status TARGET` one of a commit status "
-        "from\na verdict, `push TARGET` one of the commits in its worktree; the others\n"
-        "take a draft's number. `edit` reads the new text from standard input.\n"
+        "from\na verdict, `push TARGET` one of the commits in its worktree,\n"
+        "`reply TARGET` an answer to a thread, `labels TARGET` a change of labels; the others take a\n"
+        "draft's number. `reply` and `edit` read the text from standard input.\n"
         "Nothing is posted without a yes (docs/forges.md).",
         example="  {offload} outbox review 123         a draft of the review of #123\n"
         "  {offload} outbox show 1             as it will appear\n"

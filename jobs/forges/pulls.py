@@ -232,6 +232,11 @@ class ForgeClient(Protocol):
     async def post_status(self, slug: str, commit: str, status: CommitStatus) -> Posted:
         """Set the status of a commit. Setting it again changes nothing that readers see."""
 
+    async def change_labels(
+        self, slug: str, number: int, add: Sequence[str], remove: Sequence[str]
+    ) -> Posted:
+        """Give a pull request labels and take others from it. Repeating it changes nothing."""
+
     async def aclose(self) -> None:
         """Close the connections."""
 

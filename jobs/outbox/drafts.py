@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from jobs.errors import NotFound, Refused, UsageError
 from jobs.models import Draft, Job, JobEvent
+from jobs.outbox.label_names import check_labels
 from jobs.outbox.placing import LONGEST, TITLES, defuse
 from jobs.states import DraftKind, DraftState, JobState, Verdict
 
@@ -93,8 +94,19 @@ def _require_pushed(job: Job) -> None:
     if job.fixed_sha:
         raise Refused(
             f"The verdict of {job.session} is about its fix {job.fixed_sha[:10]}, which is not pushed.",
-            hint=f"`offload diff` shows the fix. Review {job.target} when its head has it.",
+            hint=f"Push it first: `offload outbox push {job.session}`. Then review {job.target} again.",
         )
+
+
+async def make_labels(job: Job, add: Sequence[str], remove: Sequence[str], actor: str) -> Draft:
+    """Make a draft of changing the labels of a job's pull request. Nothing is changed yet.
+
+    Raises `Refused` without a pull request, `UsageError` for names that are none.
+    """
+    if job.number is None:
+        raise Refused(f"{job.target} is not a pull request, so it has no labels.")
+    add, remove = check_labels(add, remove)
+    return await make_draft(job, DraftKind.LABELS, actor, payload={"add": add, "remove": remove})
 
 
 def jobs_without_status() -> QuerySet[Job]:

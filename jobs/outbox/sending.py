@@ -7,9 +7,10 @@ import logging
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 
-from jobs.errors import ForgeUnreachable, OffloadError, Refused
+from jobs.errors import ForgeUnreachable, NotFound, OffloadError, Refused, UsageError
 from jobs.execution.forge_access import open_forge
-from jobs.models import Draft, Repository
+from jobs.forges.pulls import one_line
+from jobs.models import Draft, Job, Repository
 from jobs.outbox import drafts
 from jobs.outbox.kinds import Place, kind_of
 from jobs.outbox.preview import Preview
@@ -159,6 +160,29 @@ async def send_shown(number: int, digest: str, actor: str = "") -> Draft:
     draft = await drafts.get_draft(str(number))
     await _send(draft, digest, actor)
     return await drafts.get_draft(str(number))
+
+
+async def find_thread(job: Job, name: str) -> str:
+    """Return the id of a thread of a job's pull request, by its id or its place (`src/a.py:12`, or a path).
+
+    Raises `NotFound`, naming the unresolved ones, and `UsageError` when several are at the place.
+    """
+    if job.number is None:
+        raise Refused(f"{job.target} is not a pull request, so it has no threads.")
+    async with _open(job.repository) as place:
+        threads = (await place.client.get(place.slug, job.number)).threads or ()
+    places = [(f"{t.path}:{t.line}" if t.line else t.path, t) for t in threads]
+    found = [t for where, t in places if name in (t.id, where)]
+    found = [t for t in found if not t.resolved] or found
+    if len(found) == 1:
+        return found[0].id
+    if found:
+        ids = ", ".join(f"{t.id} ({one_line(t.author)})" for t in found)
+        raise UsageError(f"{len(found)} threads are at {name}.", hint=f"Name one by its id: {ids}.")
+    unresolved = ", ".join(one_line(where) for where, t in places if not t.resolved)
+    raise NotFound(
+        f"#{job.number} has no thread {name}.", hint=f"Unresolved: {unresolved}." if unresolved else ""
+    )
 
 
 @asynccontextmanager

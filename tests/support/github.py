@@ -16,7 +16,7 @@ from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from graphql import GraphQLError, build_schema, graphql_sync
 
@@ -297,6 +297,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path.startswith("/repos/acme/shop/statuses/") and self.headers.get("Authorization"):
             return self._set_status(self.path.rpartition("/")[2], body)
+        if self.path.startswith("/repos/acme/shop/issues/") and self.headers.get("Authorization"):
+            return self._add_labels(self.path.split("/")[5], body)
         if self.path != "/graphql" or self.headers.get("Authorization") is None:
             return self._answer(401, {"message": "This endpoint requires you to be authenticated."})
         if not self._may():
@@ -332,6 +334,29 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return None
         return self._answer(201, body)
+
+    def _add_labels(self, number: str, body: dict[str, Any]) -> None:
+        if not self._may():
+            return None
+        if set(body) != {"labels"} or not body["labels"] or any(len(name) > 50 for name in body["labels"]):
+            return self._answer(422, {"message": "Validation Failed"})
+        labels = self.server.pulls[int(number)]["labels"]
+        labels += [name for name in body["labels"] if name not in labels]
+        if "addLabels" in self.server.lose_answers_of:
+            self.server.lose_answers_of.discard("addLabels")
+            self.close_connection = True
+            return None
+        return self._answer(200, [{"name": name} for name in labels])
+
+    def do_DELETE(self) -> None:
+        words = self.path.split("/")
+        if not self._may():
+            return None
+        labels, name = self.server.pulls[int(words[5])]["labels"], unquote(words[7])
+        if words[4] != "issues" or name not in labels:
+            return self._answer(404, {"message": "Label does not exist"})
+        labels.remove(name)
+        return self._answer(200, [{"name": name} for name in labels])
 
     def _may(self) -> bool:
         given = self.headers.get("Authorization")

@@ -10,11 +10,11 @@ from jobs.cli.output import plain, print_json
 from jobs.cli.request import Request, actor
 from jobs.errors import UsageError
 from jobs.formats import format_age
-from jobs.models import Draft
+from jobs.models import Draft, Job
 from jobs.operations import ConfirmationPlan
 from jobs.serializers import draft_json, preview_json
 
-_MADE = ("review", "status", "push")
+_MADE = ("review", "status", "push", "reply", "labels")
 _ACTIONS = ("ls", *_MADE, "show", "edit", "drop", "send")
 _VERDICTS = {"comment": "COMMENT", "approve": "APPROVE", "request-changes": "REQUEST_CHANGES"}
 
@@ -25,28 +25,20 @@ async def run(request: Request) -> int:
     if action not in _ACTIONS or (action == "ls") != (not names):
         raise UsageError(
             f"`outbox {' '.join(request.words)}` is not complete.",
-            hint="Write outbox ls; outbox review, status or push TARGET; outbox show, edit, drop or send "
-            "NUMBER.",
+            hint="Write outbox ls; outbox review, status, push, reply or labels TARGET; outbox show, edit, "
+            "drop or send NUMBER.",
         )
     if action == "ls":
         return await _list(request)
     if action in _MADE:
         request.words = names
-        job = await request.job()
-        if action == "review":
-            draft = await outbox.make_review(job, _VERDICTS[request.verdict], actor())
-        elif action == "status":
-            draft = await outbox.make_status(job, actor())
-        else:
-            draft = await outbox.make_push(job, actor())
+        draft = await _make(request, action, await request.job())
         return _answer(
             request, draft, f"Draft {draft.id} is made. See it: `manage.py offload outbox show {draft.id}`"
         )
     draft = await outbox.get_draft(names[0])
     if action == "edit":
-        if sys.stdin.isatty() and request.no_input:
-            raise UsageError("No text was given on standard input.")
-        await outbox.edit_draft(draft, sys.stdin.read().strip(), actor())
+        await outbox.edit_draft(draft, _read_text(request), actor())
         return _answer(request, draft, f"Draft {draft.id} has the new text.")
     if action == "drop":
         await outbox.drop_draft(draft, actor())
@@ -70,6 +62,30 @@ async def run(request: Request) -> int:
     url = await outbox.send_draft(draft, shown, actor())
     draft = await outbox.get_draft(str(draft.id))
     return _answer(request, draft, f"Posted: {url}")
+
+
+async def _make(request: Request, action: str, job: Job) -> Draft:
+    if action == "review":
+        return await outbox.make_review(job, _VERDICTS[request.verdict], actor())
+    if action == "status":
+        return await outbox.make_status(job, actor())
+    if action == "push":
+        return await outbox.make_push(job, actor())
+    if action == "labels":
+        return await outbox.make_labels(job, request.add or (), request.remove or (), actor())
+    if not request.thread:
+        raise UsageError("`outbox reply` needs --thread.", hint="Its place in the diff will do: src/a.py:12.")
+    thread = await outbox.find_thread(job, request.thread)
+    body = _read_text(request)
+    if not body:
+        raise UsageError("An answer needs a text.", hint="Write it to standard input.")
+    return await outbox.make_reply(job, thread, body, actor(), resolve=bool(request.resolve))
+
+
+def _read_text(request: Request) -> str:
+    if sys.stdin.isatty() and request.no_input:
+        raise UsageError("No text was given on standard input.")
+    return sys.stdin.read().strip()
 
 
 async def _list(request: Request) -> int:

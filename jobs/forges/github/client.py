@@ -6,6 +6,7 @@ GraphQL needs a token. Without one, the details come from REST, and threads and 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import asdict
@@ -271,6 +272,25 @@ class GitHubClient:
         async with _Translated(self._api, what):
             await self._gh.post(f"/repos/{_path(slug)}/statuses/{commit}", data=asdict(status), accept=ACCEPT)
         return self._commit_page(slug, commit)
+
+    async def change_labels(
+        self, slug: str, number: int, add: Sequence[str], remove: Sequence[str]
+    ) -> Posted:
+        """Give a pull request labels and take others from it. GitHub makes a label that it does not know."""
+        what = f"Changing the labels of {slug}#{number}"
+        if not self._api.token:
+            raise self._no_token(what)
+        url = f"/repos/{_path(slug)}/issues/{number}/labels"
+        if add:
+            await self._wait_to_write()
+            async with _Translated(self._api, what):
+                await self._gh.post(url, data={"labels": list(add)}, accept=ACCEPT)
+        for name in remove:
+            await self._wait_to_write()
+            with contextlib.suppress(NotFound):  # it is gone already
+                async with _Translated(self._api, what):
+                    await self._gh.delete(f"{url}/{quote(name, safe='')}", accept=ACCEPT)
+        return Posted(f"https://{self._api.host}/{slug}/pull/{number}")
 
     def _commit_page(self, slug: str, commit: str) -> Posted:
         return Posted(f"https://{self._api.host}/{slug}/commit/{commit}")

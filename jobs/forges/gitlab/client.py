@@ -132,6 +132,12 @@ class GitLabClient:
         """Raise `NotConfigured`: nothing is posted to GitLab."""
         raise self._posts_nothing(slug)
 
+    async def change_labels(
+        self, slug: str, number: int, add: Sequence[str], remove: Sequence[str]
+    ) -> Posted:
+        """Raise `NotConfigured`: nothing is posted to GitLab."""
+        raise self._posts_nothing(slug)
+
     def _posts_nothing(self, slug: str) -> NotConfigured:
         return NotConfigured(
             f"Posting to {slug} on {self._api.host} is not possible: Offload only reads from GitLab.",

@@ -1,5 +1,6 @@
 """The outbox against a strict fake of GitHub: posted once, as shown, after a yes."""
 
+import io
 import json
 import time
 from typing import Any
@@ -377,3 +378,40 @@ async def test_a_refused_look_up_leaves_open_what_was_posted(forge: GitHub) -> N
         await outbox.send_draft(await outbox.get_draft(str(draft.id)), shown)
     draft = await outbox.get_draft(str(draft.id))
     assert (draft.state, draft.attempted) == ("sending", True)
+
+
+async def test_labels_are_changed_once_and_only_those_that_were_shown(forge: GitHub) -> None:
+    job = await reviewed()
+    for add, remove in ((["bug"], ["Bug"]), ([], []), (["two\nlines"], []), (["x" * 51], [])):
+        with pytest.raises(UsageError):
+            await outbox.make_labels(job, add, remove, "ada")
+    forge.pulls[1]["labels"] = ["bug", "needs review"]
+    draft = await outbox.make_labels(job, ["ready", "bug"], ["needs review", "absent"], "ada")
+    draft = await outbox.get_draft(str(draft.id))
+    shown = await outbox.prepare_draft(draft)
+    assert shown.details == ("add ready", "remove needs review")
+    forge.lose_answers_of = {"addLabels"}
+    with pytest.raises(ForgeUnreachable):
+        await outbox.send_draft(draft, shown)
+    assert "ready" in forge.pulls[1]["labels"]
+    # Half of it is done: what is left is shown before it is done.
+    draft = await outbox.get_draft(str(draft.id))
+    assert await outbox.find_posted(draft) is None
+    draft = await outbox.get_draft(str(draft.id))
+    shown = await outbox.prepare_draft(draft)
+    assert shown.details == ("remove needs review",)
+    await outbox.send_draft(draft, shown)
+    assert forge.pulls[1]["labels"] == ["bug", "ready"]
+
+
+async def test_a_thread_is_named_by_its_place(forge: GitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = await reviewed()
+    assert await outbox.find_thread(job, "app.txt:3") == "T"
+    with pytest.raises(NotFound, match="no thread"):
+        await outbox.find_thread(job, "app.txt:4")
+    monkeypatch.setattr("sys.stdin", io.StringIO("Done, thanks.\n"))
+    words = ["reply", job.session]
+    request = make_request(words, thread="app.txt:3", resolve=True, json=True, no_input=True)
+    assert await run(request) == 0
+    draft = await Draft.objects.aget(kind="reply")
+    assert (draft.body, draft.payload) == ("Done, thanks.", {"thread": "T", "resolve": True})

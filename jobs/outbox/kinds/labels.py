@@ -1,0 +1,39 @@
+"""Labels that a pull request gets and loses."""
+
+from __future__ import annotations
+
+from jobs.errors import Refused
+from jobs.forges.pulls import Posted
+from jobs.models import Draft
+from jobs.outbox.kinds.base import Kind, Place, number_of
+from jobs.outbox.label_names import check_labels
+from jobs.outbox.preview import Preview
+
+
+class LabelsKind(Kind):
+    """What is to change is compared with the labels as they are."""
+
+    async def prepare(self, place: Place, draft: Draft) -> Preview:
+        """List what would change."""
+        add, remove = check_labels(draft.payload.get("add"), draft.payload.get("remove"))
+        there = {name.lower() for name in (await place.pull(draft)).labels}
+        lines = [f"add {name}" for name in add if name.lower() not in there]
+        lines += [f"remove {name}" for name in remove if name.lower() in there]
+        if not lines:
+            raise Refused(f"#{draft.number} has exactly these labels already.", hint="Drop the draft.")
+        return Preview(f"Change the labels of #{draft.number}", details=tuple(lines))
+
+    async def find(self, place: Place, draft: Draft) -> Posted | None:
+        """Tell whether an earlier attempt has changed all of them."""
+        add, remove = check_labels(draft.payload.get("add"), draft.payload.get("remove"))
+        pull = await place.pull(draft)
+        there = {name.lower() for name in pull.labels}
+        done = all(name.lower() in there for name in add)
+        return Posted(pull.url) if done and not any(name.lower() in there for name in remove) else None
+
+    async def post(self, place: Place, draft: Draft, shown: Preview) -> Posted:
+        """Change them."""
+        add, remove = check_labels(draft.payload.get("add"), draft.payload.get("remove"))
+        there = {name.lower() for name in (await place.pull(draft)).labels}
+        gone = [name for name in remove if name.lower() in there]
+        return await place.client.change_labels(place.slug, number_of(draft), add, gone)
