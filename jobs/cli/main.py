@@ -92,6 +92,7 @@ def make_command(name: str, arguments: Sequence[str]) -> Request:
 
 async def run_verb(name: str, request: Request) -> int:
     """Run one verb and return its exit code. Raises `OffloadError`."""
+    _write_plain_logs()
     if VERBS.get(name, LAUNCH).remote == "refused":
         _refuse_remote(name)
     code: int = await importlib.import_module(f"jobs.cli.{'.'.join(module_of(name))}").run(request)
@@ -169,6 +170,15 @@ def _set_django_up(may_be_remote: bool) -> None:
         from jobs.operations import start_if_used
 
         start_if_used()
+
+
+def _write_plain_logs() -> None:
+    """Write warnings as sentences on stderr; dates and names of loggers are for `serve`."""
+    import logging
+
+    for handler in logging.getLogger().handlers:
+        if handler.formatter is not None:
+            handler.setFormatter(type(handler.formatter)("%(message)s"))
 
 
 def _run_in_loop(run: Callable[[], Awaitable[int]]) -> int:

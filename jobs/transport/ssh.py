@@ -278,6 +278,7 @@ async def _connect(
         "connect_timeout": timing.connect,
         "login_timeout": timing.connect,
         "agent_forwarding": False,
+        "utf8_decode_errors": "replace",  # a banner in Latin-1 ends no login
     }
     if endpoint.port is not None:
         options["port"] = endpoint.port

@@ -31,7 +31,11 @@ NEEDED: Mapping[str, tuple[int, int]] = {"tmux": TMUX_NEEDED, "git": GIT_NEEDED,
 # A program that is not on the PATH of commands may be on the one of a login shell.
 _LOOK = r"""
 say() { printf '%s\t%s\n' "$1" "$2"; }
-line() { "$@" 2>&1 </dev/null | head -n 1; }
+# The dynamic loader and Python write to stderr as they like; only what does not run says nothing else.
+line() {
+  said=$("$@" 2>/dev/null </dev/null | head -n 1)
+  if [ -n "$said" ]; then echo "$said"; else "$@" 2>&1 </dev/null | head -n 1; fi
+}
 program() {
   name=$1; shift
   if ! where=$(command -v "$1" 2>/dev/null); then

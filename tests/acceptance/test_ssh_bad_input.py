@@ -128,9 +128,14 @@ def test_an_account_that_runs_no_commands_and_one_that_talks(far: FarWorker, tmp
     with Sshd(tmp_path / "a", options=("ForceCommand echo This account is not available.; exit 1",)) as sshd:
         said = refused(far, *far.words(sshd), code=4)
     assert "it runs no commands for us (This account is not available.)" in said
-    chat = 'ForceCommand echo Welcome to the machine; sh -c "$SSH_ORIGINAL_COMMAND"'
-    with Sshd(tmp_path / "b", options=(chat,)) as sshd:
-        far.cli.run("fleet", "add", "chatty", *far.words(sshd))  # the transport hears past it
+    # The loader of each program writes to stderr; the banner is no UTF-8.
+    chat = "echo Welcome to the machine; export LD_PRELOAD=/no/such.so PYTHONVERBOSE=1"
+    (tmp_path / "banner").write_bytes(b"\x1b[2JGr\xfc\xdfe\n")
+    options = (f'ForceCommand {chat}; sh -c "$SSH_ORIGINAL_COMMAND"', f"Banner {tmp_path}/banner")
+    with Sshd(tmp_path / "b", options=options) as sshd:
+        added = far.cli.run("fleet", "add", "chatty", *far.words(sshd))  # the transport hears past it
+        assert "First contact: " in added.stdout
+        assert "First contact" not in added.stderr
         assert "PASS  worker chatty: The runner answers" in far.cli.run("doctor", "chatty").stdout
     far.cli.run("fleet", "rm", "chatty")
     (far.cli.home / "known_hosts").unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 
 from jobs import operations
@@ -14,6 +15,7 @@ from jobs.serializers import worker_json
 async def run(request: Request) -> int:
     """Check the machine and add it."""
     name = request.words[0]
+    logging.getLogger("offload.transport").setLevel(logging.ERROR)  # new host keys are shown below
     added = await operations.add_worker(
         operations.NewWorker(
             name=name,
