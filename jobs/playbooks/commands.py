@@ -272,6 +272,8 @@ def _task(step: Step, context: Context, timeout: int, suffix: str, needs: Sequen
     shell, outputs = _shell(step), dict[str, Any]()
     if step.role == "test":
         outputs["shown"] = step.shell
+    if step.directory:
+        outputs["directory"] = step.directory
     if step.results:
         outputs["results"] = list(step.results)
     if step.needs_program and step.needs_program not in context.facts.tools:

@@ -191,6 +191,26 @@ def test_a_changed_helper_runs_the_tests_that_use_it(corpus: Corpus) -> None:
     assert review.proof == {"tests/test_double.py": "proves_nothing"}, review.told
 
 
+def test_a_changed_conftest_does_not_stop_the_proof(corpus: Corpus) -> None:
+    """It imports what the change adds, so no test could be loaded with it on the base."""
+    conftest = (
+        "import pytest\nfrom shop import vat\n\n\n@pytest.fixture\ndef base_vat():\n    return vat(1)\n"
+    )
+    head = {
+        "shop.py": SHOP.replace("n * 2", "n * 3") + "\n\ndef vat(n):\n    return n\n",
+        "conftest.py": conftest,
+        "tests/test_tax.py": "from shop import tax\n\n\ndef test_tax():\n    assert tax(1) == 3\n",
+        "tests/test_none.py": "from shop import price\n\n\ndef test_none():\n    assert price(1) == 1\n",
+    }
+    review = corpus.review({**PROJECT, "conftest.py": "import pytest\n"}, head)
+    assert review.verdict == "pass", review.told
+    assert review.proof == {
+        "tests/test_tax.py": "proof",
+        "tests/test_none.py": "proves_nothing",
+        "tests/test_price.py": "proves_nothing",
+    }, review.told
+
+
 def test_a_changed_data_file_of_tests(corpus: Corpus) -> None:
     base = {
         **PROJECT,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jobs.remote.offload_runner.steps.findings import Compared, Evidence, Finding, Outcome
 from jobs.remote.offload_runner.steps.judge import judge, place_in
 from jobs.remote.offload_runner.steps.problems import Problem
-from jobs.remote.offload_runner.steps.proven import is_proven
+from jobs.remote.offload_runner.steps.proven import is_proven, proves
 from jobs.remote.offload_runner.steps.results import Case, Results
 from jobs.remote.offload_runner.steps.results.model import OUTCOMES
 from jobs.remote.offload_runner.steps.trees import Run
@@ -151,6 +151,55 @@ def test_tests_against_the_base(
     verdict, messages = against(base, head, *reruns)
     assert verdict == expected, messages
     assert any(said in message for message in messages), messages
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        (
+            run(1, case("test_a/x", "failed", message="no"), case("test_a", "failed")),
+            ["test_a/x is new and fails: no."],
+        ),
+        (
+            run(1, case("test_a", "failed", message="[XPASS(strict)] ")),
+            ["test_a passes although it is marked as one that must fail (xfail, strict)."],
+        ),
+        (
+            run(1, case("t", "error", message="SyntaxError: no", whole_file=True)),
+            ["tests/test_a.py cannot be loaded on the head (SyntaxError: no); its tests pass on the base."],
+        ),
+    ],
+)
+def test_words_about_a_failing_test(head: Run, said: list[str]) -> None:
+    base = run(0, case("test_b") if head.results.cases[0].name == "test_a/x" else case("test_a"))
+    _, messages = against(base, head)
+    assert [one.removeprefix("tests/test_a.py::") for one in messages if "do not run" not in one][:1] == said
+
+
+def test_what_a_failed_build_keeps_from_running_is_one_note() -> None:
+    outcomes = [
+        task("build", "failed", problems=(Problem("a.go", 5, "undefined: x"),)),
+        task("test", "skipped", reason="run build failed"),
+        task("lint", "skipped", reason="run build failed"),
+    ]
+    judgement = judge(Evidence(outcomes, base_built=True))
+    assert [(one.severity, one.message, one.line) for one in judgement.findings] == [
+        (
+            "error",
+            "The build (run build) fails on the head (exit code 1) and not on the base (undefined: x).",
+            5,
+        ),
+        ("note", "Not run, because run build failed: run test, run lint.", None),
+    ]
+
+
+def test_a_flaky_test_proves_nothing() -> None:
+    found = {**proof("proof"), "source_changed": True}
+    found["files"][0]["tests"] = {"proof": ["tests/test_a.py::test_a"]}
+    compared = {"test": Compared(run(1, BAD), (run(0, OK),))}
+    evidence = Evidence(but(task("proof")), {"test": run(1, BAD).results}, compared, proof=found)
+    assert proves(evidence) == []
+    assert proves(Evidence(but(task("proof")), proof=found)) == ["tests/test_0.py"]
 
 
 def test_success_with_failing_results_is_not_a_pass() -> None:

@@ -16,7 +16,7 @@ from jobs.remote.offload_runner.steps.problems import Problem, missing_tool, new
 from jobs.remote.offload_runner.steps.results import Case, Results, collect, documents, junit, lines
 from jobs.remote.offload_runner.steps.results.collect import FILE_LIMIT
 from jobs.remote.offload_runner.steps.results.model import Report
-from jobs.remote.offload_runner.steps.sources import is_source, is_test, weakened
+from jobs.remote.offload_runner.steps.sources import changes_inline_tests, is_source, is_test, weakened
 
 PYTEST = """<?xml version="1.0"?><testsuites><testsuite name="pytest">
 <testcase classname="" name="tests.test_b" file="tests/test_b.py"><error message="collection failure">ImportError
@@ -198,6 +198,43 @@ FAIL\tx/y\t0.002s
 ok  \tx/z\t0.1s
 FAIL
 """
+# Without -v, subtests and what they say come after their test.
+GO_SUBTESTS = """--- FAIL: TestTable (0.00s)
+    --- FAIL: TestTable/two_or_more (0.00s)
+        price_test.go:9: got 0, want 2
+FAIL
+FAIL\tx/y\t0.002s
+"""
+GO_BUILD = """# x/y/cart [x/y/cart.test]
+cart/cart_test.go:6:5: undefined: Sum
+FAIL\tx/y/cart [build failed]
+ok  \tx/y\t0.1s
+FAIL
+"""
+GO_PANIC = """=== RUN   TestPrice
+--- FAIL: TestPrice (0.00s)
+panic: no [recovered]
+\tpanic: no
+
+goroutine 8 [running]:
+x/y.Price(...)
+\t/src/price.go:7
+FAIL\tx/y\t0.005s
+FAIL
+"""
+LIBTEST_WORKSPACE = """     Running unittests src/lib.rs (target/debug/deps/left-de6e3a1c0e2f4a11)
+running 1 test
+test two ... ok
+test result: ok. 1 passed
+     Running unittests src/lib.rs (target/debug/deps/right-de6e3a1c0e2f4a12)
+running 1 test
+test two ... FAILED
+test result: FAILED. 0 passed; 1 failed
+   Doc-tests left
+running 1 test
+test src/lib.rs - price (line 3) ... ok
+test result: ok. 1 passed
+"""
 
 
 @pytest.mark.parametrize(
@@ -215,6 +252,11 @@ FAIL
         (TAP, "TAP", {"one > same": "passed", "one > differ": "failed", "one > later": "skipped"},
          "differ: expected 2, actual 1"),
         (GO, "go test", {"x/y > TestOne": "passed", "x/y > TestTwo": "failed"}, "got 0, want 2"),
+        (GO_BUILD, "go test", {"x/y/cart": "error"}, "undefined: Sum"),
+        (GO_PANIC, "go test", {"x/y > TestPrice": "failed"}, "panic: no"),
+        (LIBTEST_WORKSPACE, "cargo test",
+         {"src/lib.rs: left > two": "passed", "src/lib.rs: right > two": "failed",
+          "doc-tests left > src/lib.rs - price (line 3)": "passed"}, ""),
     ],
 )  # fmt: skip
 def test_logs(text: str, source: str, expected: dict[str, str], message: str, tmp_path: Path) -> None:
@@ -273,6 +315,63 @@ def test_equal_names_are_told_apart_by_their_outcomes(tmp_path: Path) -> None:
     (tmp_path / "results/a.xml").write_text(twice.format("<failure message='no'/>"))
     head = collect(tmp_path / "results", tmp_path, [], None)
     assert [case.title for case in compare(head, base).broken] == ["x > a"]
+
+
+def test_a_failing_subtest_says_why_and_a_panic_hides_tests(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(GO_SUBTESTS)
+    (tmp_path / "y").mkdir()
+    (tmp_path / "y/price_test.go").touch()
+    inner, outer = collect(tmp_path / "none", tmp_path, [], log).failing
+    assert (inner.name, inner.message, outer.message) == ("TestTable/two_or_more", "got 0, want 2", "")
+    assert (inner.at_file, inner.at_line) == ("y/price_test.go", 9)
+    log.write_text(GO_PANIC)
+    assert not collect(tmp_path / "none", tmp_path, [], log).complete
+
+
+def test_tests_that_a_package_hides_are_broken_with_it() -> None:
+    base = Results((Case("TestSum", "passed", suite="x/cart"),), source="x")
+    head = Results((Case("x/cart", "error", suite="x/cart", whole_file=True),), source="x")
+    difference = compare(head, base)
+    assert ([case.name for case in difference.broken], difference.not_run) == (["x/cart"], [])
+
+
+def results_of(*told: tuple[str, str, str]) -> Results:
+    cases = tuple(Case(name, outcome, file=file, message="no") for file, name, outcome in told)
+    return Results(cases, source="x")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "renamed", "expected"),
+    [
+        ([("a", "t", "passed")], [("b", "t", "failed")], {"b": "a"}, {"broken": ["t"]}),
+        ([("a", "t", "passed")], [("b", "t", "failed")], {}, {"broken": ["t"]}),
+        ([("a", "t", "failed")], [("b", "t", "failed")], {"b": "a"}, {"already_failing": ["t"]}),
+        ([("a", "t", "failed")], [("b", "t", "passed")], {}, {"fixed": ["t"]}),
+        # A doc test of Rust moves with the lines above it.
+        ([("a", "t (line 3)", "failed")], [("a", "t (line 5)", "failed")], {},
+         {"already_failing": ["t (line 5)"]}),
+        # Two tests of a name are not told apart.
+        ([("a", "t", "passed"), ("b", "t", "passed")], [("c", "t", "failed")], {}, {"new_failing": ["t"]}),
+    ],
+)  # fmt: skip
+def test_a_test_that_moved_is_compared_with_what_it_was(
+    before: list[tuple[str, str, str]],
+    after: list[tuple[str, str, str]],
+    renamed: dict[str, str],
+    expected: dict[str, list[str]],
+) -> None:
+    difference = compare(results_of(*after), results_of(*before), renamed=renamed)
+    lists = ("broken", "new_failing", "already_failing", "fixed")
+    found = {name: [case.name for case in getattr(difference, name)] for name in lists}
+    assert {name: names for name, names in found.items() if names} == expected
+    assert len(difference.removed) == (2 if "new_failing" in expected else 0)
+
+
+def test_the_name_of_a_failing_test_excuses_no_other_failure() -> None:
+    base = Results((Case("red", "failed", file="a", message="old"),), source="x")
+    head = Results((Case("red", "failed", file="b", message="new"),), source="x")
+    assert [case.name for case in compare(head, base).new_failing] == ["red"]
 
 
 def test_tests_that_a_broken_file_hides_are_not_removed() -> None:
@@ -344,6 +443,13 @@ def test_what_a_change_takes_from_tests() -> None:
     assert weakened([("tests/test_n.py", "", skipped)]) == []
     swapped = "@pytest.mark.skip\n" + kept + "def test_new():\n    assert 1\n"
     assert [item["kind"] for item in weakened([("tests/test_a.py", kept, swapped)])] == ["skipped"]
+    rust = (
+        "pub fn a() {}\n#[cfg(test)]\nmod t {\n    #[test]\n    fn b() {\n        assert!(true);\n    }\n}\n"
+    )
+    ignored = rust.replace("#[test]", "#[test]\n    #[ignore]")
+    assert [item["kind"] for item in weakened([("src/lib.rs", rust, ignored)])] == ["skipped"]
+    assert changes_inline_tests("src/lib.rs", rust, ignored)
+    assert not changes_inline_tests("src/lib.rs", rust, "pub fn c() {}\n" + rust)
     only = [("a.test.js", "it('a', () => { expect(1) })", "it.only('a', () => { expect(1) })")]
     assert [item["kind"] for item in weakened(only)] == ["only"]
 

@@ -20,7 +20,7 @@ class Step:
     them. `results` are globs of test reports below
     the tree. `body` is what the command comes to when it only names something (the text of a script): when
     head and base differ in it, the change alters how it is tested. `replay` runs that body in another tree.
-    `node_reports` asks node's own test runner for a report.
+    `node_reports` asks node's own test runner for a report. `directory` is where `shell` goes first.
     """
 
     role: str
@@ -32,6 +32,7 @@ class Step:
     body: str = ""
     replay: str = ""
     node_reports: bool = False
+    directory: str = ""
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,6 @@ def _placed(toolchain: Toolchain, folder: str) -> Toolchain:
         moved = replace(step, reported=placed(step.reported), replay=placed(step.replay))
         results = tuple(f"{folder}/{pattern}" for pattern in step.results)
         name = f"{step.name} in {folder}"
-        return replace(moved, name=name, results=results, shell=placed(step.shell))
+        return replace(moved, name=name, results=results, shell=placed(step.shell), directory=folder)
 
     return replace(toolchain, steps=tuple(place(step) for step in toolchain.steps), directory=folder)

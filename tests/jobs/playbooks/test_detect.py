@@ -260,6 +260,11 @@ def test_rust() -> None:
         "cargo clippy": "cargo clippy --all-targets --locked",
     }
     assert set(lines(facts({"Cargo.toml": "[package]"}))) == {"cargo build", "cargo test"}
+    both = facts(
+        {"Cargo.toml": '[package]\nname = "x"\n[workspace]\n[features]\nextra = []\n'}, changed=["src/a.rs"]
+    )
+    assert lines(both)["cargo test"] == "cargo test --workspace"
+    assert detect(both)[0].notes == ("Code behind these features was not tested: extra.",)
 
 
 def test_go() -> None:

@@ -51,6 +51,7 @@ _LISTS = (
     ("fixed", "fixed by this change"),
     ("removed", "removed"),
     ("not_run", "not run on the head"),
+    ("moved", "moved"),
     ("added", "new"),
 )
 
@@ -80,7 +81,10 @@ def _counts(evidence: Evidence) -> List[str]:
     if known:
         ran = sum(results.count("passed", "failed", "error", "xfail") for results in known)
         skipped = sum(results.count("skipped") for results in known)
-        found.append("%s ran" % counted(ran, "test") + (" and %d were skipped" % skipped if skipped else ""))
+        found.append(
+            "%s ran" % counted(ran, "test")
+            + (" and %s skipped" % ("1 was" if skipped == 1 else "%d were" % skipped) if skipped else "")
+        )
     proving = proves(evidence)
     if proving:
         verb = "proves" if len(proving) == 1 else "prove"
@@ -276,7 +280,7 @@ def _result(task: Outcome) -> str:
 
 def _proof(evidence: Evidence) -> List[str]:
     answer = evidence.proof
-    if not answer:
+    if not answer or (answer.get("base_built", True) and not answer.get("files")):
         return []
     lines = ["## Behavioural proof", ""]
     lines += ["The changed tests were run on the base (with these tests laid over it) and on the head.", ""]
@@ -289,8 +293,16 @@ def _proof(evidence: Evidence) -> List[str]:
     for item in answer.get("files") or []:
         says = _RESULT[item["result"]]
         if item["result"] == "proof" and item["path"] not in proving:
-            says = "differs, though the change has no source: no proof"
-        cells = (code(item["path"]), _run(item.get("base")), _run(item.get("head")), says)
+            why = (
+                "the change has no source"
+                if not answer.get("source_changed", True)
+                else "its tests are flaky"
+            )
+            says = "differs, though %s: no proof" % why
+        on_base = _run(item.get("base"))
+        if item.get("own_support"):
+            on_base += ", with the base's own test support"
+        cells = (code(item["path"]), on_base, _run(item.get("head")), says)
         lines.append("| %s | %s | %s | %s |" % cells)
     lines.append("")
     for item in answer.get("files") or []:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import List, Optional, Sequence, Set
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from jobs.remote.offload_runner.steps.results import FAILING, PASSED, XFAIL, Case, Results
+
+Key = Tuple[str, str, str, int]
 
 
 @dataclass
@@ -21,6 +24,8 @@ class Difference:
     added: List[Case] = field(default_factory=list)
     removed: List[Case] = field(default_factory=list)
     not_run: List[Case] = field(default_factory=list)  # passes on the base; the head's run broke off
+    moved: List[Case] = field(default_factory=list)  # has another file or class on the base
+    origins: Dict[Key, Case] = field(default_factory=dict)  # what those are on the base, by their key
 
     @property
     def to_blame(self) -> List[Case]:
@@ -28,12 +33,23 @@ class Difference:
         return [*self.broken, *self.new_failing, *self.unknown]
 
 
-def compare(head: Results, base: Optional[Results], reruns: Sequence[Results] = ()) -> Difference:
+def compare(
+    head: Results,
+    base: Optional[Results],
+    reruns: Sequence[Results] = (),
+    renamed: Optional[Mapping[str, str]] = None,
+) -> Difference:
     """Return the difference of two runs of the same tests. `base` is None when it was not run.
 
-    `reruns` are further runs of the head: a failing test that passes in one of them is flaky.
+    `reruns` are further runs of the head: a failing test that passes in one of them is flaky. `renamed` has
+    the old path of each renamed file. A test that moved is compared with what it was.
     """
     found = Difference()
+    if base is not None and base.known and head.known:
+        found.origins = _origins(head, base, renamed or {})
+        found.moved = [case for case in head.cases if case.key in found.origins]
+        there = {origin.key: key for key, origin in found.origins.items()}
+        base = replace(base, cases=tuple(_as_moved(case, there, renamed or {}) for case in base.cases))
     before = base.by_key() if base is not None else {}
     loaded_before = _unloaded(base) if base is not None else set()
     for case in head.failing:
@@ -61,7 +77,7 @@ def compare(head: Results, base: Optional[Results], reruns: Sequence[Results] = 
         gone = [
             case
             for key, case in before.items()
-            if key not in now and not case.whole_file and case.file not in unloaded
+            if key not in now and not case.whole_file and not {case.file, case.suite} & unloaded
         ]
         if unloaded or not head.complete:
             found.not_run = [case for case in gone if case.outcome == PASSED]
@@ -70,6 +86,64 @@ def compare(head: Results, base: Optional[Results], reruns: Sequence[Results] = 
         if base.complete:
             found.added = [case for key, case in now.items() if key not in before and not case.whole_file]
     return found
+
+
+def renames(changed: Iterable[Mapping[str, Any]]) -> Dict[str, str]:
+    """Return the old path of each renamed file of a change."""
+    return {str(item["path"]): str(item["old_path"]) for item in changed if item.get("old_path")}
+
+
+def _origins(head: Results, base: Results, renamed: Mapping[str, str]) -> Dict[Key, Case]:
+    """Return what the tests of the head that moved are on the base: by a renamed file, else by their name.
+
+    A name that several moved tests have tells nothing. Nor does it excuse a failure with another message:
+    a test could take the name of one that fails on the base.
+    """
+    before, now = base.by_key(), head.by_key()
+    gone = {key: case for key, case in before.items() if key not in now and not case.whole_file}
+    fresh = [case for key, case in now.items() if key not in before and not case.whole_file]
+    found: Dict[Key, Case] = {}
+    for case in fresh:
+        old = gone.get(_before_rename(case, renamed))
+        if old is not None:
+            found[case.key] = gone.pop(old.key)
+    by_name: Dict[str, List[Case]] = {}
+    for old in gone.values():
+        by_name.setdefault(old.name, []).append(old)
+    left = [case for case in fresh if case.key not in found]
+    names = Counter(case.name for case in left)
+    for case in left:
+        alike = by_name.get(case.name, [])
+        if len(alike) != 1 or names[case.name] != 1:
+            continue
+        excused = case.outcome in FAILING and alike[0].outcome in FAILING
+        if not excused or case.message == alike[0].message:
+            found[case.key] = alike[0]
+    return found
+
+
+def _before_rename(case: Case, renamed: Mapping[str, str]) -> Key:
+    """Return the key that a test had before its file was renamed."""
+    old = renamed.get(case.file, case.file)
+    suite = case.suite
+    if old != case.file and case.file.endswith(".py") and old.endswith(".py"):
+        module, was = (path[:-3].replace("/", ".") for path in (case.file, old))
+        if suite == module or suite.startswith(module + "."):
+            suite = was + suite[len(module) :]
+    return (old, suite, case.key[2], case.occurrence)
+
+
+def _as_moved(case: Case, there: Mapping[Key, Key], renamed: Mapping[str, str]) -> Case:
+    """Return a test of the base with the file and class that it has on the head."""
+    key = there.get(case.key)
+    if key is not None:
+        return replace(case, file=key[0], suite=key[1], name=key[2], occurrence=key[3])
+    if case.whole_file:
+        now = {old: new for new, old in renamed.items()}
+        name = now.get(case.file or case.name)
+        if name:
+            return replace(case, file=name if case.file else "", name=name)
+    return case
 
 
 def _unloaded(results: Results) -> Set[str]:
@@ -81,7 +155,7 @@ def _list_for(case: Case, base: Results, unloaded: Set[str], found: Difference) 
         where = case.file or case.name
         if where in unloaded:
             return found.already_failing
-        if any(one.outcome in (PASSED, XFAIL) for one in base.in_file(where)):
+        if any(one.outcome in (PASSED, XFAIL) for one in base.in_file(where) or base.in_package(case)):
             return found.broken
         return found.new_failing if base.complete else found.unknown
     before = base.by_key().get(case.key)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Dict, List, Optional, Tuple
 
 from jobs.remote.offload_runner import protocol
 from jobs.remote.offload_runner.engine.journal import Journal
 from jobs.remote.offload_runner.steps import sources
 from jobs.remote.offload_runner.steps.findings import Compared, Evidence, Outcome
-from jobs.remote.offload_runner.steps.problems import missing_tool, read_problems
+from jobs.remote.offload_runner.steps.problems import Problem, missing_tool, read_problems
 from jobs.remote.offload_runner.steps.record import Job
 from jobs.remote.offload_runner.steps.results import Results, collect
 from jobs.remote.offload_runner.steps.trees import Run, source
@@ -24,6 +25,7 @@ def read_evidence(job: Job) -> Evidence:
     comparison = _of_this_commit(job, "comparison.json") or {}
     about = job.plan.get("job") or {}
     outcomes = read_outcomes(job)
+    tests, unread = _changed_tests(job)
     return Evidence(
         outcomes=outcomes,
         tests=head_results(job),
@@ -40,7 +42,8 @@ def read_evidence(job: Job) -> Evidence:
         hunks=_of_this_commit(job, "hunks.json"),
         conflicts=_of_this_commit(job, "conflicts.json"),
         agent=_of_this_commit(job, "agent.json"),
-        weakened=_weakened(job),
+        weakened=sources.weakened(tests) + unread,
+        inline=[path for path, old, new in tests if sources.changes_inline_tests(path, old, new)],
         changed=job.changed,
         notes=list(about.get("notes") or []),
         forge=about.get("forge"),
@@ -84,10 +87,17 @@ def read_outcomes(job: Job) -> List[Outcome]:
                 of_base=str(outputs.get("of_base") or ""),
                 problems=tuple(read_problems(said, str(job.paths.worktree)))
                 if role in ("lint", "types")
+                else tuple(_errors(read_problems(said, str(job.paths.worktree))))
+                if role == "build"
                 else (),
             )
         )
     return found
+
+
+def _errors(problems: List[Problem]) -> List[Problem]:
+    """Return what stops a build: without the warnings of its compiler."""
+    return [one for one in problems if not re.match(r"warning\b|unused\b", one.message)]
 
 
 def head_results(job: Job) -> Dict[str, Results]:
@@ -99,12 +109,16 @@ def head_results(job: Job) -> Dict[str, Results]:
     for outcome in read_outcomes(job):
         if outcome.role == "test" and outcome.state in (protocol.SUCCEEDED, protocol.FAILED):
             task = next(task for task in job.plan["tasks"] if task["id"] == outcome.id)
-            globs = (task.get("outputs") or {}).get("results") or []
+            told: Dict[str, Any] = task.get("outputs") or {}
             found[outcome.id] = collect(
-                job.paths.results(outcome.id), job.paths.worktree, globs, job.paths.log(outcome.id)
+                job.paths.results(outcome.id),
+                job.paths.worktree,
+                told.get("results") or [],
+                job.paths.log(outcome.id),
+                folder=str(told.get("directory") or ""),
             )
-    told = {name: results.to_json() for name, results in found.items()}
-    job.write("head.json", {"schema": "offload-tests/1", "sha": job.sha, "tasks": told})
+    tasks = {name: results.to_json() for name, results in found.items()}
+    job.write("head.json", {"schema": "offload-tests/1", "sha": job.sha, "tasks": tasks})
     return found
 
 
@@ -116,15 +130,16 @@ def _log(job: Job, task: str) -> str:
         return ""
 
 
-def _weakened(job: Job) -> List[Dict[str, Any]]:
+def _changed_tests(job: Job) -> Tuple[List[Tuple[str, str, str]], List[Dict[str, Any]]]:
+    """Return the changed files with tests (path, text at base and head), and what is not read."""
     if not job.merge_base:
-        return []
+        return [], []
     changes: List[Tuple[str, str, str]] = []
     unread: List[Dict[str, Any]] = []
     left = _MOST_TEST_BYTES
     for item in job.changed:
         path, old_path = item["path"], item["old_path"] or item["path"]
-        if not any(sources.is_test(name) and sources.has_tests(name) for name in (path, old_path)):
+        if not any(sources.may_hold_tests(name) and sources.has_tests(name) for name in (path, old_path)):
             continue
         is_read = len(changes) < _MOST_TEST_FILES and left > 0 and not item["binary"]
         old: Optional[bytes] = b""
@@ -138,7 +153,7 @@ def _weakened(job: Job) -> List[Dict[str, Any]]:
             continue
         left -= len(old) + len(new)
         changes.append((path, _decoded(old), _decoded(new)))
-    return sources.weakened(changes) + unread[:_MOST_UNREAD]
+    return changes, unread[:_MOST_UNREAD]
 
 
 def _decoded(data: bytes) -> str:

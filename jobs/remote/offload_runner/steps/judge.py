@@ -13,7 +13,7 @@ import re
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from jobs.remote.offload_runner.protocol import CANCELLED, FAILED, SKIPPED, SUCCEEDED
-from jobs.remote.offload_runner.steps.difference import Difference, compare
+from jobs.remote.offload_runner.steps.difference import Difference, compare, renames
 from jobs.remote.offload_runner.steps.findings import (
     ERROR,
     FAIL,
@@ -27,6 +27,7 @@ from jobs.remote.offload_runner.steps.findings import (
     Judgement,
     Outcome,
 )
+from jobs.remote.offload_runner.steps.named_tests import about_removed, about_tests_by_name, fail
 from jobs.remote.offload_runner.steps.on_forge import about_forge
 from jobs.remote.offload_runner.steps.problems import Problem, new_problems
 from jobs.remote.offload_runner.steps.proven import about_files, about_tests, few
@@ -51,7 +52,6 @@ _NAMES = {
 }
 _NO_PROGRAM = (126, 127)
 _NO_TESTS = 5  # pytest: no tests were collected
-_MOST_NAMED = 10
 _MOST_CAUSE = 300
 
 
@@ -64,7 +64,7 @@ def judge(evidence: Evidence) -> Judgement:
             continue
         if task.role == "conflicts":
             findings += _conflicts(task, evidence.conflicts)
-        elif task.role == "proof":
+        elif task.role == "proof" and not _is_consequence(task, evidence.outcomes):
             findings += _proof(task, evidence, differences)
         elif task.role == "agent" and task.state == SUCCEEDED:
             findings += _agent(task, evidence.agent)
@@ -72,8 +72,9 @@ def judge(evidence: Evidence) -> Judgement:
             findings += _tests(task, evidence, differences)
         elif task.state == FAILED:
             findings += _failure(task, evidence)
-        elif task.state != SUCCEEDED:
+        elif task.state != SUCCEEDED and not _is_consequence(task, evidence.outcomes):
             findings += _missing(task)
+    findings = [*_without_repetition(findings), *_consequences(evidence.outcomes)]
     if not evidence.empty:
         findings += about_tests(evidence)
     findings += about_forge(evidence)
@@ -107,9 +108,14 @@ def _tests(task: Outcome, evidence: Evidence, differences: Dict[str, Difference]
         if passed:
             return _without_results(task, compared.base, evidence)
         return _by_exit_code(task, evidence, results, base, compared.reruns)
-    difference = compare(results, base.results if base else None, [run.results for run in compared.reruns])
+    difference = compare(
+        results,
+        base.results if base else None,
+        [run.results for run in compared.reruns],
+        renames(evidence.changed),
+    )
     differences[task.id] = difference
-    findings = [*_named(task, difference), *_removed(task, difference, evidence)]
+    findings = [*about_tests_by_name(task, difference), *about_removed(task, difference, evidence)]
     if not results.complete and not passed:
         told = "%s broke off (%s), so its results are incomplete." % (_name(task), _exit(task.exit_code))
         told += "".join(" %s." % note.rstrip(".") for note in results.notes[:1])
@@ -117,6 +123,8 @@ def _tests(task: Outcome, evidence: Evidence, differences: Dict[str, Difference]
             told += " %s on the base did not run on the head." % _that_pass(difference.not_run)
         severity = ERROR if difference.not_run and base is not None and base.passed else WARNING
         findings.append(Finding(severity, task.id, told))
+        if severity == ERROR:
+            return findings
     if not passed and not results.failing:
         if task.exit_code == _NO_TESTS and not results.cases:
             return [*findings, _no_tests(task, base)]
@@ -124,7 +132,7 @@ def _tests(task: Outcome, evidence: Evidence, differences: Dict[str, Difference]
             return findings  # said above; no more is known of the base
         return [*findings, *_by_exit_code(task, evidence, results, base, compared.reruns)]
     if passed and results.failing:
-        told = "%s ends with exit code 0 although %s in its results." % (_name(task), _fail(results.failing))
+        told = "%s ends with exit code 0 although %s in its results." % (_name(task), fail(results.failing))
         findings.append(Finding(WARNING, task.id, told))
     elif passed and not results.complete:
         findings.append(_incomplete(task, results))
@@ -174,54 +182,6 @@ def _runs_all_of_base(task: Outcome, evidence: Evidence) -> bool:
     if own is None or own.state != SUCCEEDED or base is None or not base.results.cases:
         return False
     return head.complete and not head.failing and not compare(head, base.results).removed
-
-
-def _named(task: Outcome, difference: Difference) -> List[Finding]:
-    findings: List[Finding] = []
-    using = " with the base's test command" if task.of_base else ""
-    for cases, told in (
-        (difference.broken, "passes on the base and fails on the head" + using),
-        (difference.new_failing, "is new and fails" + using),
-        (difference.unknown, "fails%s; whether it does on the base is not known" % using),
-    ):
-        for case in cases[:_MOST_NAMED]:
-            unloaded = "%s cannot be loaded: it" % (case.file or case.name)
-            subject = unloaded if case.whole_file else case.title
-            why = ": %s" % case.message.rstrip(".") if case.message else ""
-            message = "%s %s%s." % (subject, told, why)
-            file = case.at_file or case.file or None
-            line = case.at_line if case.at_file else None
-            findings.append(Finding(ERROR, task.id, message, file, line))
-        if len(cases) > _MOST_NAMED:
-            more = len(cases) - _MOST_NAMED
-            findings.append(Finding(ERROR, task.id, "%d more tests: each %s." % (more, told)))
-    if difference.already_failing:
-        told = "%s on the base as well: %s." % (
-            _fail(difference.already_failing).capitalize(),
-            _list(difference.already_failing),
-        )
-        findings.append(Finding(NOTE, task.id, told))
-    if difference.flaky:
-        told = "Flaky, for it failed once and passed when it was run again: %s."
-        if len(difference.flaky) > 1:
-            told = "Flaky, for they failed once and passed when they were run again: %s."
-        findings.append(Finding(NOTE, task.id, told % _list(difference.flaky)))
-    if difference.fixed:
-        told = "Fixed by this change: %s." % _list(difference.fixed)
-        findings.append(Finding(NOTE, task.id, told))
-    return findings
-
-
-def _removed(task: Outcome, difference: Difference, evidence: Evidence) -> List[Finding]:
-    """Return a finding when fewer tests run than on the base, unless the changed test files explain it."""
-    told = {str(item["file"]) for item in evidence.weakened}
-    gone = [case for case in difference.removed if case.file not in told]
-    if not gone or len(difference.removed) <= len(difference.added):
-        return []
-    what = "A test that runs" if len(gone) == 1 else "%d tests that run" % len(gone)
-    verb = "does" if len(gone) == 1 else "do"
-    message = "%s on the base %s not run on the head: %s." % (what, verb, _list(gone))
-    return [Finding(WARNING, task.id, message)]
 
 
 def _unexplained(
@@ -327,15 +287,19 @@ def _failure(task: Outcome, evidence: Evidence) -> List[Finding]:
     file, line = place_in(task.tail, evidence.paths)
     if task.role not in _BUILDING:
         return [Finding(WARNING, task.id, "%s fails (%s)." % (does, how), file, line)]
+    why = _cause(task.tail)
+    if task.role != "test" and task.problems:
+        first = next((one for one in task.problems if one.file in evidence.paths), task.problems[0])
+        file, line, why = first.file, first.line, " (%s)" % first.message.rstrip(".")
     compared = evidence.compared.get(task.id)
     base_fails = evidence.base_built is False and task.role != "test"
     if base_fails or (compared is not None and compared.base is not None and not compared.base.passed):
-        told = "%s fails on the head (%s), and on the base as well." % (does, how)
+        told = "%s fails on the head (%s), and on the base as well%s." % (does, how, why)
         return [Finding(WARNING, task.id, told, file, line)]
     if evidence.base_built and task.role != "test":
-        told = "%s fails on the head (%s) and not on the base." % (does, how)
+        told = "%s fails on the head (%s) and not on the base%s." % (does, how, why)
         return [Finding(ERROR, task.id, told, file, line)]
-    told = "%s fails on the head (%s); whether it does on the base is not known." % (does, how)
+    told = "%s fails on the head (%s)%s; whether it does on the base is not known." % (does, how, why)
     return [Finding(ERROR, task.id, told, file, line)]
 
 
@@ -365,8 +329,7 @@ def _check(task: Outcome, evidence: Evidence) -> List[Finding]:
             how,
         )
         return [Finding(NOTE, task.id, told)]
-    renamed = {str(item["path"]): str(item["old_path"]) for item in evidence.changed if item.get("old_path")}
-    new = new_problems(task.problems, base.problems, renamed)
+    new = new_problems(task.problems, base.problems, renames(evidence.changed))
     if not new:
         told = "%s fails on the head and on the base; none of its %d problems is new."
         return [Finding(NOTE, task.id, told % (does, len(task.problems)))]
@@ -397,6 +360,28 @@ def _missing(task: Outcome) -> List[Finding]:
     else:
         told = "%s has not ended, so its evidence is missing." % does
     return [Finding(WARNING, task.id, told)]
+
+
+def _is_consequence(task: Outcome, outcomes: Sequence[Outcome]) -> bool:
+    """Tell whether a task did not run because an installation or build failed, which is said already."""
+    failed = any(one.role in ("install", "build", "base") and one.state == FAILED for one in outcomes)
+    waited = task.reason.endswith((" failed", " did not run"))
+    return failed and waited and task.state == SKIPPED and task.role in ("build", "test", "proof", *_CHECKS)
+
+
+def _consequences(outcomes: Sequence[Outcome]) -> List[Finding]:
+    """Return one finding for all tasks that a failed one kept from running."""
+    kept: Dict[str, List[str]] = {}
+    for task in outcomes:
+        if _is_consequence(task, outcomes):
+            kept.setdefault(task.reason, []).append("the proof" if task.role == "proof" else task.name)
+    return [Finding(NOTE, "", "Not run, because %s: %s." % (why, few(names))) for why, names in kept.items()]
+
+
+def _without_repetition(findings: Sequence[Finding]) -> List[Finding]:
+    """Return the findings without those of checks at the place of an error: both say the same."""
+    places = {(one.file, one.line) for one in findings if one.severity == ERROR and one.line}
+    return [one for one in findings if one.severity == ERROR or (one.file, one.line) not in places]
 
 
 def _conflicts(task: Outcome, answer: Optional[Mapping[str, Any]]) -> List[Finding]:
@@ -457,7 +442,16 @@ def _proof(task: Outcome, evidence: Evidence, differences: Mapping[str, Differen
             if not case.whole_file or case in difference.to_blame
         )
     )
-    return findings + about_files(task.id, answer.get("files") or [], explained)
+    files = answer.get("files") or []
+    if any(_ran_nothing(one, evidence) for one in evidence.outcomes):
+        files = [item for item in files if item.get("result") not in ("still_fails", "fails")]  # said already
+    return findings + about_files(task.id, files, explained)
+
+
+def _ran_nothing(task: Outcome, evidence: Evidence) -> bool:
+    """Tell whether a test run failed before any test; the files of the proof then fail as well."""
+    results = evidence.tests.get(task.id)
+    return task.role == "test" and task.state == FAILED and results is not None and not results.cases
 
 
 # Words
@@ -467,16 +461,8 @@ def _name(task: Outcome) -> str:
     return "%s (%s)" % (_NAMES[task.role], task.name) if task.role in _NAMES else task.name
 
 
-def _fail(cases: Sequence[Case]) -> str:
-    return "1 test fails" if len(cases) == 1 else "%d tests fail" % len(cases)
-
-
 def _that_pass(cases: Sequence[Case]) -> str:
     return "1 test that passes" if len(cases) == 1 else "%d tests that pass" % len(cases)
-
-
-def _list(cases: Sequence[Case]) -> str:
-    return few([case.title for case in cases])
 
 
 def _cause(tail: str) -> str:

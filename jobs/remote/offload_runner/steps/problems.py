@@ -16,7 +16,7 @@ _MOST_PATH = 400
 _MOST_TOOL = 100
 # ruff, flake8, mypy, pyright, go vet, gcc, eslint --format unix: "src/a.py:3:5: error: message".
 _LINE = re.compile(
-    r"^\s*(?!-->)(?P<file>[^\s:()|][^:()|]*?\.\w+|[\w./-]*[Mm]akefile):(?P<line>\d{1,9})(?::\d+)?"
+    r"^\s*(?!-->)(?:vet: )?(?P<file>[^\s:()|][^:()|]*?\.\w+|[\w./-]*[Mm]akefile):(?P<line>\d{1,9})(?::\d+)?"
     r"(?::| -) *(?P<message>\S.*)$"
 )
 # tsc: "src/a.ts(3,5): error TS2322: message".

@@ -19,15 +19,19 @@ What to run is data in the plan, in the `outputs` of the task whose role is `pro
 With `"$@"` in `shell` all files run in one command, with `"$1"` each in its own. Paths are relative to `cwd`.
 
 The base's tree is the merge base with the changed tests and support files of the head laid over it; they are
-taken off again at the end. The head's tree is the worktree. A file that the head deleted is ignored.
+taken off again at the end. A test that cannot be loaded there runs again with the base's own support files: a
+`conftest.py` that imports what the change adds says nothing about tests that do not. The head's tree is the
+worktree. A file that the head deleted is ignored.
 
 The answer is `proof.json` in the job's directory:
 
     {"schema": "offload-proof/2", "sha", "merge_base", "base_built": true, "base_error": "", "base_tail": [],
      "source_changed": bool,
      "files": [{"path", "result": "proof|proves_nothing|still_fails|regression|passes|fails|not_run",
-                "support": bool, "base": RUN or null, "head": RUN, "tests": {"proving": [names], ...}}]}
+                "support": bool, "own_support": bool, "base": RUN or null, "head": RUN,
+                "tests": {"proving": [names], ...}}]}
 
+`support`: the test itself is unchanged; `own_support`: its run on the base had the base's support files.
 `proof` fail-pass, `proves_nothing` pass-pass, `still_fails` fail-fail, `regression` pass-fail; `passes` and
 `fails` are what is left when the base could not be built; `not_run` means that none of the file's tests ran.
 With test results the words are about single tests, and otherwise about exit codes. RUN: see `trees.Run`.
@@ -41,7 +45,7 @@ import posixpath
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Container, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files.paths import JOB, PROOF
@@ -51,7 +55,16 @@ from jobs.remote.offload_runner.protocol import EXIT_DATA, EXIT_NOT_FOUND, PlanE
 from jobs.remote.offload_runner.steps import sources
 from jobs.remote.offload_runner.steps.record import Job, counted, say
 from jobs.remote.offload_runner.steps.results import FAILING, PASSED, Case
-from jobs.remote.offload_runner.steps.trees import Base, Run, ended, execute, lay, present, ready_base
+from jobs.remote.offload_runner.steps.trees import (
+    Base,
+    Run,
+    content,
+    ended,
+    execute,
+    lay,
+    present,
+    ready_base,
+)
 
 _TIMEOUT = 600.0
 _MOST_DEPENDENT = 20
@@ -157,23 +170,52 @@ def _prove(job: Job, group: Group, base: Base, answer: Dict[str, Any]) -> None:
         before = _run_files(job, group, base.path, on_base)
     say("%s on the head" % counted(len(names), "test file"))
     after = _run_files(job, group, job.paths.worktree, names)
+    again = _with_own_support(job, group, base, support, before, after)
+    before.update(again)
     for name in names:
         old: Optional[Run] = before.get(name)
         if old is not None and old.exit_code in _NO_PROGRAM:
             old = None  # the command itself cannot be started there: that says nothing about the change
         new = after[name]
-        result, tests = classify(name, old, new)
+        own = sources.read_tests(name, (content(job, job.sha, name) or b"").decode("utf-8", "replace"))
+        result, tests = classify(name, old, new, own or ())
         say("%s %s" % (shown(name), _SENTENCE[result]))
         answer["files"].append(
             {
                 "path": name if shown(name) == name else shown(name),
                 "result": result,
                 "support": name in dependent,
+                "own_support": name in again,
                 "base": _short(old).to_json() if old else None,
                 "head": _short(new).to_json(),
                 "tests": tests,
             }
         )
+
+
+def _with_own_support(
+    job: Job,
+    group: Group,
+    base: Base,
+    support: Sequence[str],
+    before: Mapping[str, Run],
+    after: Mapping[str, Run],
+) -> Dict[str, Run]:
+    """Return new runs of the tests that the head's support files keep from being loaded on the base."""
+    names = [name for name, run in before.items() if not _ran(run) and _ran(after[name])]
+    if not names or not support:
+        return {}
+    say(
+        "%s on the base again, with its own %s"
+        % (counted(len(names), "test file"), ", ".join(map(shown, support)))
+    )
+    lay(job, base.path, job.merge_base, support)
+    runs = _run_files(job, group, base.path, names)
+    return {name: run for name, run in runs.items() if _ran(run)}
+
+
+def _ran(run: Run) -> bool:
+    return any(not case.whole_file for case in run.results.cases)
 
 
 def _short(run: Run) -> Run:
@@ -214,13 +256,18 @@ def _execute(job: Job, group: Group, tree: Path, arguments: List[str]) -> Run:
     return done
 
 
-def classify(name: str, base: Optional[Run], head: Run) -> Tuple[str, Dict[str, List[str]]]:
-    """Return the word for what a test file does on both trees, and its tests by the same words."""
+def classify(
+    name: str, base: Optional[Run], head: Run, own: Container[str] = ()
+) -> Tuple[str, Dict[str, List[str]]]:
+    """Return the word for what a test file does on both trees, and its tests by the same words.
+
+    `own` are the tests that the file defines, for runners that run more than one file (Go's packages).
+    """
     if head.results.known and not head.results.cases and head.exit_code in (0, _NO_TESTS):
         return "not_run", {}
     if base is None:
         return ("passes" if head.passed else "fails"), {}
-    tests = _by_test(base, head)
+    tests = _by_test(base, head, own)
     if tests["regression"] or tests["still_fails"] or tests["proof"]:
         if head.passed != bool(tests["regression"] or tests["still_fails"]):
             return next(word for word in ("regression", "still_fails", "proof") if tests[word]), tests
@@ -230,7 +277,7 @@ def classify(name: str, base: Optional[Run], head: Run) -> Tuple[str, Dict[str, 
     return _RESULTS[base.passed, head.passed], {}
 
 
-def _by_test(base: Run, head: Run) -> Dict[str, List[str]]:
+def _by_test(base: Run, head: Run, own: Container[str]) -> Dict[str, List[str]]:
     found: Dict[str, List[str]] = {"proof": [], "proves_nothing": [], "still_fails": [], "regression": []}
     if not (base.results.known and head.results.known):
         return found
@@ -240,6 +287,8 @@ def _by_test(base: Run, head: Run) -> Dict[str, List[str]]:
         old: Optional[Case] = before.get(case.key)
         if old is None and not unloaded:
             continue
+        if old is None and not case.file and own and case.name.split("/")[0] not in own:
+            continue  # another file's, of the same package
         passed_before = old is not None and old.outcome == PASSED
         if case.outcome == PASSED and (old is None or old.outcome in FAILING or passed_before):
             found[_RESULTS[passed_before, True]].append(case.title)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Mapping, Optional, Sequence
+from typing import Any, List, Mapping, Optional, Sequence, Set
 
 from jobs.remote.offload_runner.protocol import FAILED, SUCCEEDED
 from jobs.remote.offload_runner.steps import sources
@@ -22,12 +22,12 @@ _PROVED = {
     ),
     "still_fails": (
         WARNING,
-        "%s, a changed test, fails on the head, and on the base too.",
+        "%s, a test that changed or uses changed files, fails on the head, and on the base too.",
         "%d test files that changed or use changed files fail on the head, and on the base too: %s.",
     ),
     "fails": (
         WARNING,
-        "%s, a changed test, fails on the head.",
+        "%s, a test that changed or uses changed files, fails on the head.",
         "%d test files that changed or use changed files fail on the head: %s.",
     ),
     "not_run": (
@@ -43,7 +43,28 @@ def proves(evidence: Evidence) -> List[str]:
     answer = evidence.proof or {}
     if not answer.get("source_changed", True):
         return []  # both trees have the same source, so a difference comes from elsewhere
-    return [item["path"] for item in answer.get("files") or [] if item.get("result") == "proof"]
+    flaky = flaky_tests(evidence)
+    return [
+        item["path"]
+        for item in answer.get("files") or []
+        if item.get("result") == "proof" and not _is_flaky(item, flaky)
+    ]
+
+
+def flaky_tests(evidence: Evidence) -> Set[str]:
+    """Return the tests of the head that failed and passed when they were run again."""
+    return {
+        case.title
+        for name, compared in evidence.compared.items()
+        for case in compare(
+            evidence.tests.get(name, Results()), None, [r.results for r in compared.reruns]
+        ).flaky
+    }
+
+
+def _is_flaky(item: Mapping[str, Any], flaky: Set[str]) -> bool:
+    tests = (item.get("tests") or {}).get("proof") or []
+    return bool(tests) and flaky.issuperset(tests)
 
 
 def about_files(task: str, files: Sequence[Mapping[str, Any]], explained: Results) -> List[Finding]:
@@ -91,7 +112,7 @@ def is_proven(evidence: Evidence) -> Optional[bool]:
     answer = evidence.proof or {}
     if not answer.get("base_built", True):
         return None
-    tests_changed = any(sources.is_test(path) for path in evidence.paths)
+    tests_changed = bool(evidence.inline) or any(sources.is_test(path) for path in evidence.paths)
     return False if answer.get("files") or not tests_changed else None
 
 
@@ -107,6 +128,9 @@ def about_tests(evidence: Evidence) -> List[Finding]:
             findings.append(Finding(NOTE, "proof", told))
         elif not files:
             findings.append(Finding(NOTE, "", "No test proves this change: it changes source and no test."))
+    elif evidence.inline and is_proven(evidence) is None:
+        told = "The tests in %s changed with the source there; whether they fail without it was not tried."
+        findings.append(Finding(NOTE, "", told % few(evidence.inline)))
     findings += _uncovered(evidence.hunks)
     return findings
 
@@ -127,7 +151,7 @@ def _weakening(item: Mapping[str, Any], evidence: Evidence) -> Finding:
     elif item["kind"] == "assertions":
         told = "The change takes assertions from tests: %s." % named
     elif item["kind"] == "skipped":
-        told = "The change skips more tests in %s than the base does." % path
+        told = "The change skips more tests in %s, or expects more to fail, than the base does." % path
     elif item["kind"] == "unread":
         told = "Whether the change weakens the tests in %s is not known: it changes more than is read." % path
     else:

@@ -30,6 +30,11 @@ def is_test(path: str) -> bool:
     return bool(_TEST.search(path))
 
 
+def may_hold_tests(path: str) -> bool:
+    """Tell whether tests can be in a file: Rust's are in the source itself."""
+    return is_test(path) or path.endswith(".rs")
+
+
 def is_source(path: str) -> bool:
     """Tell whether a path is code of the project that tests should cover."""
     if is_test(path) or _CONFIGURATION.search(path):
@@ -139,6 +144,14 @@ def _assertions(body: str) -> int:
         line for index, line in enumerate(lines) if not index or line != lines[index - 1] or line[-1:] != ";"
     ]
     return len(_ASSERTION.findall("\n".join(once)))
+
+
+def changes_inline_tests(path: str, old: str, new: str) -> bool:
+    """Tell whether a change adds or alters tests in a source file, as Rust has them."""
+    if is_test(path) or not read_tests(path, new):
+        return False
+    before, after = (text.partition("#[cfg(test)]")[2].partition("\n}\n")[0] for text in (old, new))
+    return before != after
 
 
 def weakened(changes: Sequence[Tuple[str, str, str]]) -> List[Dict[str, Any]]:

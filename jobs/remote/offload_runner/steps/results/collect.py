@@ -7,7 +7,7 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from jobs.remote.offload_runner.files import untrusted
 from jobs.remote.offload_runner.steps.results import documents, junit, lines
@@ -23,6 +23,7 @@ FILE_LIMIT = 32 * 1024 * 1024  # bytes of one report
 TOTAL_LIMIT = 256 * 1024 * 1024  # of all reports of a run
 LOG_LIMIT = 16 * 1024 * 1024
 _MOST_FILES = 2000
+_MOST_ALIKE = 1000  # files of one name
 _MOST_ENTRIES = 200_000
 _MOST_LINE = 1000  # characters in which a place is looked for
 _LOG = "/log"  # which no report is called
@@ -36,13 +37,18 @@ _FOREIGN = re.compile(
 
 
 def collect(
-    directory: Path, tree: Path, globs: Sequence[str], log: Optional[Path], since: float = 0.0
+    directory: Path,
+    tree: Path,
+    globs: Sequence[str],
+    log: Optional[Path],
+    since: float = 0.0,
+    folder: str = "",
 ) -> Results:
     """Return the results of one test run.
 
     `directory` is the run's own results directory, `globs` name further reports below `tree` that are not
-    older than `since` (seconds since the epoch), and `log` is read when there is no report. A report that
-    cannot be read is a note.
+    older than `since` (seconds since the epoch), and `log` is read when there is no report. `folder`, below
+    the tree, is where the tests ran. A report that cannot be read is a note.
     """
     report = Report()
     sources = []
@@ -74,7 +80,8 @@ def collect(
             sources.append(kind)
             if os.path.getsize(str(log)) > LOG_LIMIT:
                 report.cut("Only the first %d bytes of the tests' log were read." % LOG_LIMIT)
-    cases = tuple(_placed(case, tree) for case in report.cases)
+    places = _Places(tree, folder)
+    cases = tuple(_placed(case, tree, places) for case in report.cases)
     return Results(
         numbered(cases),
         report.complete,
@@ -123,6 +130,18 @@ def _files(root: Path, globs: Sequence[str], since: float, report: Report) -> Li
     return [(root, name) for name in sorted(found)[:_MOST_FILES]]
 
 
+def _walk(root: Path) -> Iterator[str]:
+    """Yield the paths of the files below `root`, relative to it, up to a limit. Links are not followed."""
+    seen = 0
+    for folder, folders, names in os.walk(str(root), followlinks=False):
+        folders[:] = sorted(name for name in folders if name not in _SKIPPED_FOLDERS)
+        seen += len(names) + len(folders)
+        if seen > _MOST_ENTRIES:
+            return
+        for name in names:
+            yield os.path.relpath(os.path.join(folder, name), str(root))
+
+
 def _changed(path: Path) -> float:
     try:
         return os.lstat(str(path)).st_mtime + 1.0  # some file systems keep whole seconds
@@ -141,14 +160,52 @@ def _log(path: Path) -> bytes:
         return file.read(LOG_LIMIT)
 
 
-def _placed(case: Case, tree: Path) -> Case:
+class _Places:
+    """Finds files of a tree by the paths that test runners print, which may start in another folder."""
+
+    def __init__(self, tree: Path, folder: str) -> None:
+        self.tree = tree
+        self.folder = folder
+        self._folders: Optional[Dict[str, List[str]]] = None  # of Go's files, by their names
+
+    def of(self, path: str) -> str:
+        """Return a printed path from the top of the tree."""
+        inside = os.path.normpath(os.path.join(self.folder, path))
+        return inside if not self._has(path) and self._has(inside) else path
+
+    def of_package(self, name: str, package: str) -> str:
+        """Return the path of a file of a Go package: in the deepest folder that the package ends with."""
+        if self._folders is None:
+            self._folders = {}
+            for path in _walk(self.tree):
+                if path.endswith(".go"):
+                    self._folders.setdefault(os.path.basename(path), []).append(os.path.dirname(path))
+        folders = self._folders.get(name, [])
+        fitting = [one for one in folders[:_MOST_ALIKE] if not one or ("/" + package).endswith("/" + one)]
+        chosen = max(fitting, key=len) if fitting else folders[0] if len(folders) == 1 else ""
+        return os.path.join(chosen, name)
+
+    def _has(self, path: str) -> bool:
+        return not path.startswith("..") and os.path.lexists(str(self.tree / path))
+
+
+def _placed(case: Case, tree: Path, places: _Places) -> Case:
     """Return the case with paths relative to the tree, and with the place of its failure."""
     prefix = "%s/" % tree
     file = relative(case.file, prefix)
     if case.outcome not in FAILING:
         return replace(case, file=file)
     text = [line.replace(prefix, "").replace("file://", "") for line in case.lines]
-    at_file, at_line = place(text, file)
+    if case.whole_file and case.file.endswith(".py"):
+        at_file, at_line = place(text)  # what it imports may be at fault
+    else:
+        at_file, at_line = place(text, file)
+    is_go = at_file.endswith(".go")
+    if is_go and "/" not in at_file and not file:
+        at_file = places.of_package(at_file, case.suite)
+    elif at_file or file:
+        found = places.of(at_file or file)
+        at_file = found if at_file or found != file else ""
     return replace(
         case, file=file, lines=tuple(text), message=case.message.replace(prefix, ""), at_file=at_file,
         at_line=at_line,

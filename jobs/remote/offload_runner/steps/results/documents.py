@@ -170,6 +170,10 @@ def go_message(text: str) -> str:
     """Return the first line of a Go failure that says something."""
     for line in text[:_MOST_MESSAGE].splitlines():
         words = line.strip()
-        if words and not words.startswith(("=== ", "--- ", "FAIL", "# ")):
+        if words.startswith("panic: "):
+            return words.split(" [recovered]")[0]
+        if words == "got:":  # an example
+            return " ".join(one.strip() for one in text.splitlines() if one.strip())
+        if words and words != "PASS" and not words.startswith(("=== ", "--- ", "FAIL", "# ")):
             return words.split(": ", 1)[-1] if ".go:" in words.split(" ")[0] else words
     return ""

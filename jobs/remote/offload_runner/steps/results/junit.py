@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Dict, List, Optional
 from xml.parsers import expat
 
@@ -117,7 +118,7 @@ class _Reader:
         text = "".join(self.chunks)
         message = self.message
         if whole or not message or message.startswith("failed on "):
-            message = _assertion(text) or message
+            message = (_exception(text) if whole else "") or _assertion(text) or message
         self.report.add(
             case.get("name", ""),
             self.outcome,
@@ -132,6 +133,12 @@ class _Reader:
 
 def _is_path(text: str) -> bool:
     return "/" in text or text.endswith((".ts", ".tsx", ".js", ".jsx", ".mjs", ".cjs", ".mts", ".cts"))
+
+
+def _exception(text: str) -> str:
+    """Return the last line of a pytest report that names an exception."""
+    named = re.findall(r"^E +([\w.]+(?:Error|Exception|Warning|Exit)\b.*)$", text, re.MULTILINE)
+    return str(named[-1]).strip() if named else ""
 
 
 def _assertion(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Callable, Dict, List, Optional, Tuple
 
 from jobs.remote.offload_runner.steps.results.documents import go_lines, go_message
@@ -20,6 +19,11 @@ from jobs.remote.offload_runner.steps.results.model import (
 _LIBTEST = re.compile(
     r"^test (?P<name>\S.*?)(?: - should panic)? \.\.\. (?P<result>ok|FAILED|ignored)\b", re.MULTILINE
 )
+_TARGET = re.compile(
+    r"^ {1,20}(?:Running (?:unittests )?(?P<path>\S+)(?: \((?:\S*/)?(?P<crate>[\w-]+)-[0-9a-f]{16}\))?"
+    r"|Doc-tests (?P<doc>\S+))",
+    re.MULTILINE,
+)
 _UNITTEST = re.compile(
     r"^(?P<name>\w+) \((?P<suite>[\w.]+)\)(?:\n[^\n]*?)?? \.\.\. (?P<rest>[^\n]*)$", re.MULTILINE
 )
@@ -34,6 +38,7 @@ _TAP_START = re.compile(r"^(TAP version \d+|1\.\.\d+)\s*$", re.MULTILINE)
 _GO = re.compile(
     r"^(?P<indent> *)--- (?P<result>PASS|FAIL|SKIP): (?P<name>\S+) \((?P<seconds>\d{1,9}(?:\.\d{1,9})?)s\)$"
 )
+_GO_NOW = re.compile(r"^=== (?:RUN|CONT|NAME|PAUSE) +(?P<name>\S+)$")
 _GO_PACKAGE = re.compile(r"^(?P<result>ok|FAIL|---|\?)\s+(?P<package>[\w./-]+)\s+(?P<rest>\S.*)$")
 _MOCHA_END = re.compile(r"^ {2}\d+ passing \(", re.MULTILINE)
 _MOST_LINE = 20_000  # characters
@@ -67,11 +72,14 @@ def _libtest(text: str, report: Report) -> None:
             re.MULTILINE | re.DOTALL,
         )
     }
-    target = ""
+    target = crate = ""
+    crates = _crates(text)
     for line in text.splitlines():
-        heading = re.match(r"^\s+(?:Running (?:unittests )?(\S+)|Doc-tests (\S+))", line)
+        heading = _TARGET.match(line)
         if heading:
-            target = heading[1] or "doc-tests %s" % heading[2]
+            target = heading["path"] or "doc-tests %s" % heading["doc"]
+            # Packages of a workspace have equal paths.
+            crate = heading["crate"] if len(crates.get(target, ())) > 1 else ""
         match = _LIBTEST.match(line)
         if match:
             outcome = {"ok": PASSED, "FAILED": FAILED, "ignored": SKIPPED}[match["result"]]
@@ -79,9 +87,22 @@ def _libtest(text: str, report: Report) -> None:
             body = body.split("stack backtrace:")[0]
             report.add(
                 match["name"], outcome, file=target if target.endswith(".rs") else "",
-                suite="" if target.endswith(".rs") else target, message=_panic(body), text=body,
+                suite=crate if target.endswith(".rs") else target, message=_panic(body), text=body,
             )  # fmt: skip
     report.complete = report.complete and not re.search(r"^error: could not compile", text, re.MULTILINE)
+    crash = re.search(r"^ *process didn't exit successfully: .* \((signal: [^\n)]*)\)$", text, re.MULTILINE)
+    if crash:
+        report.cut("A test process was ended by %s." % crash[1])
+
+
+def _crates(text: str) -> Dict[str, List[str]]:
+    """Return the crates that have a test target of each path."""
+    found: Dict[str, List[str]] = {}
+    for match in _TARGET.finditer(text):
+        known = found.setdefault(match["path"] or "", [])
+        if match["crate"] and match["crate"] not in known:
+            known.append(match["crate"])
+    return found
 
 
 def _panic(text: str) -> str:
@@ -90,7 +111,7 @@ def _panic(text: str) -> str:
         if "panicked at" in line:
             after = [one for one in lines[index + 1 : index + 4] if not one.startswith("note:")]
             return ", ".join(after) if after else line
-    return lines[0] if lines else ""
+    return lines[0].replace("note: ", "", 1) if lines else ""
 
 
 def _unittest(text: str, report: Report) -> None:
@@ -266,48 +287,74 @@ def _mocha_message(body: str) -> str:
 
 
 def _go(text: str, report: Report) -> None:
-    inner = report.part()
-    said: List[str] = []
+    told: Dict[str, List[str]] = {}  # what each test of a package said, and under "" the package itself
+    ended: List[Tuple[str, str, float]] = []
     broken: Dict[str, List[str]] = {}
-    section = ""
+    section = current = ""
     for line in text.splitlines():
         build = re.match(r"^# (\S+)", line)
         if build:
             section = build[1]
         elif section and re.match(r"^\S+\.go:\d+", line):
             broken.setdefault(section, []).append(line)
+        started = _GO_NOW.match(line)
         match = _GO.match(line)
         package = _GO_PACKAGE.match(line)
-        if match:
-            outcome = {"PASS": PASSED, "FAIL": FAILED, "SKIP": SKIPPED}[match["result"]]
-            body = "\n".join(said)
-            inner.add(
-                match["name"], outcome, seconds=float(match["seconds"]), text=body, message=go_message(body)
-            )
-            said = []
+        if started:
+            current = started["name"]
+        elif match:
+            current = match["name"]
+            ended.append((current, match["result"], float(match["seconds"])))
         elif package:
-            inner.cases = [replace(case, suite=package["package"][:_MOST_NAME]) for case in inner.cases]
-            report.take(inner)
-            failed = package["result"] == "FAIL"
-            if failed and not any(case.outcome == FAILED for case in inner.cases):
-                body = "\n".join(broken.get(package["package"], []) or said)
-                report.add(
-                    package["package"], ERROR, suite=package["package"], text=body, whole_file=True,
-                    message=go_message(body) or package["rest"],
-                )  # fmt: skip
-            if package["result"] == "ok" and not inner.cases and "no tests" not in package["rest"]:
+            _go_package(package, ended, told, broken, report)
+            if package["result"] == "ok" and not ended and "no tests" not in package["rest"]:
                 report.named = False
-            inner, said = report.part(), []
-        elif line.startswith(("=== RUN", "=== CONT", "=== PAUSE")):
-            continue
+            told, ended, current = {}, [], ""
         else:
-            said.append(line)
-    report.take(inner)
+            told.setdefault(current, []).append(line)
+    _go_tests("", ended, told, report)
+
+
+def _go_package(
+    package: "re.Match[str]",
+    ended: List[Tuple[str, str, float]],
+    told: Dict[str, List[str]],
+    broken: Dict[str, List[str]],
+    report: Report,
+) -> None:
+    """Add the tests of a package that ended; its tests after a panic did not run."""
+    name = package["package"][:_MOST_NAME]
+    panics = [line for lines in told.values() for line in lines if line.startswith("panic: ")]
+    crashed = any(line.startswith("goroutine ") for lines in told.values() for line in lines)
+    if panics and crashed and package["result"] == "FAIL":
+        report.cut("%s ended with a %s" % (name, panics[0].split(" [recovered]")[0]))
+    _go_tests(name, ended, told, report)
+    if package["result"] != "FAIL" or any(result == "FAIL" for _, result, _ in ended):
+        return
+    lines = broken.pop(name, []) or [line for said in told.values() for line in said]
+    body = "\n".join(lines)
+    report.add(
+        name, ERROR, suite=name, text=body, whole_file=True, message=go_message(body) or package["rest"]
+    )
+
+
+def _go_tests(
+    package: str, ended: List[Tuple[str, str, float]], told: Dict[str, List[str]], report: Report
+) -> None:
+    """Add tests, the subtests of a test before it: they say what fails."""
+    for name, result, seconds in sorted(ended, key=lambda one: "/" not in one[0]):
+        outcome = {"PASS": PASSED, "FAIL": FAILED, "SKIP": SKIPPED}[result]
+        body = "\n".join(told.pop(name, []))
+        report.add(name, outcome, suite=package, seconds=seconds, text=body, message=go_message(body))
 
 
 _FORMATS: Tuple[Tuple[str, Callable[[str], object], Callable[[str, Report], None]], ...] = (
     ("go test -json", lambda text: '{"Time":' in text and '"Action":' in text, go_lines),
-    ("cargo test", lambda text: re.search(r"^test result: ", text, re.MULTILINE), _libtest),
+    (
+        "cargo test",
+        lambda text: re.search(r"^test result: |^running \d+ tests?$", text, re.MULTILINE),
+        _libtest,
+    ),
     (
         "go test",
         lambda text: re.search(

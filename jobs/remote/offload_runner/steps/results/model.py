@@ -24,6 +24,7 @@ _TEXT = 400
 _LINES = 30
 _MOST_TEXT = 32 * 1024  # characters at either end of a failure's report
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
+_LINE = re.compile(r" \(line (\d+)\)")  # in the name of a doc test of Rust
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 # With what turns the direction of a text, and the ends of lines that Unicode has besides.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
@@ -54,7 +55,7 @@ class Case:
     @property
     def key(self) -> Tuple[str, str, str, int]:
         """Return what identifies the test in two runs, on two trees."""
-        return (self.file, self.suite, _ADDRESS.sub("0x", self.name), self.occurrence)
+        return (self.file, self.suite, _LINE.sub("", _ADDRESS.sub("0x", self.name)), self.occurrence)
 
     @property
     def title(self) -> str:
@@ -129,6 +130,10 @@ class Results:
 
         named = self._of_file.get(path, []) if path else []
         return named + [case for case in self._of_file.get("", []) if within(case)]
+
+    def in_package(self, whole: Case) -> List[Case]:
+        """Return the tests of what could not be built as a whole: those of a Go package."""
+        return [case for case in self.cases if not case.file and whole.suite and case.suite == whole.suite]
 
     def to_json(self) -> Dict[str, Any]:
         """Return the results as plain data."""
@@ -257,6 +262,8 @@ def numbered(cases: Iterable[Case]) -> Tuple[Case, ...]:
         groups.setdefault(case.key, []).append(case)
     found: List[Case] = []
     for group in groups.values():
-        group.sort(key=lambda case: _ORDER[case.outcome])
+        lines = [_LINE.search(case.name) for case in group]
+        if not all(lines):  # those with a line keep their order
+            group.sort(key=lambda case: _ORDER[case.outcome])
         found += [replace(case, occurrence=number) for number, case in enumerate(group, 1)]
     return tuple(found)
