@@ -20,12 +20,13 @@ from jobs.dashboard.workers.presenters import KEEP_HOURS, JobCostView, StopView
 from jobs.errors import OffloadError, Refused
 from jobs.models import Draft, Job, JobEvent, WorkerRequest
 from jobs.serializers import is_out_of_reach
-from jobs.states import DraftState
+from jobs.states import DraftKind, DraftState
 from jobs.workers.costs import cost_of_job
 
 TIMELINE = 200
 MOST_SIBLINGS = 10
 DRAFTS = 20
+WORKING = ("fix", "implement", "open")  # actions whose worktree is to be worked in
 
 
 def _terminal_url(job: Job) -> str:
@@ -78,11 +79,17 @@ def _job_context(job: Job, cost: JobCostView | None, removal: WorkerRequest | No
         "assessment": render_markdown(job.assessment) if job.assessment else "",
         "drafts": [DraftView(draft) for draft in _drafts_of(job)],
         "can_draft": job.number is not None and bool(job.assessment and job.sha),
+        "can_push": _has_work(job),
         "cost": cost,
         "removal": removal,
         "keep_hours": KEEP_HOURS,
         "stop": stop if stop is not None and stop.ends else None,
     }
+
+
+def _has_work(job: Job) -> bool:
+    """Return whether the worktree of a pull request's job is there to work in."""
+    return job.number is not None and job.removed_at is None and bool(job.worktree) and job.action in WORKING
 
 
 def _siblings(job: Job) -> list[JobView]:
@@ -152,10 +159,16 @@ async def job_again(request: HttpRequest, job_id: int) -> HttpResponse:
 
 @require_POST
 async def job_draft(request: HttpRequest, job_id: int) -> HttpResponse:
-    """Make a draft of a review from the job's assessment, and show it. Nothing is posted."""
+    """Make a draft of a review from the job's assessment, or of a push of its commits; show it.
+
+    Nothing is posted.
+    """
     job = await load_job(job_id)
     try:
-        draft = await outbox.make_review(job, "COMMENT", actor_of(request))
+        if request.POST.get("kind") == DraftKind.PUSH:
+            draft = await outbox.make_push(job, actor_of(request))
+        else:
+            draft = await outbox.make_review(job, "COMMENT", actor_of(request))
     except OffloadError as error:
         return await _show_error(request, job_id, error)
     return HttpResponseRedirect(reverse("jobs:outbox-group", args=[draft.id]))

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
 
 from jobs import execution, outbox
@@ -12,6 +13,7 @@ from jobs.errors import NotFound, Refused
 from jobs.models import Draft, Job, Repository
 from jobs.outbox import pushing
 from jobs.remote.offload_runner.git.fetch import Remote
+from offload_web.login import local_user
 from tests.jobs.execution.base import ExecutionTest
 from tests.support.git_repos import RepoBuilder, git
 from tests.support.github import TOKEN, github
@@ -89,6 +91,18 @@ class Push(ExecutionTest):
         await outbox.send_draft(second, shown)
         self.assertEqual(git(self.fork, "rev-parse", BRANCH), later)
         self.assertEqual(git(self.upstream, "rev-parse", "refs/heads/main"), self.shop.sha("main"))
+
+    async def test_the_page_of_an_open_job_drafts_and_shows_a_push(self) -> None:
+        job = await self.opened()
+        self.commit(job, "<script>pwned=1</script>")
+        await self.async_client.aforce_login(await sync_to_async(local_user)())
+        page = (await self.async_client.get(f"/jobs/{job.id}/")).content.decode()
+        self.assertIn('id="make-push"', page)
+        answer = await self.async_client.post(f"/jobs/{job.id}/draft/", {"kind": "push"})
+        page = (await self.async_client.get(answer["Location"])).content.decode()
+        self.assertIn("Push 1 commit to topic-1 of ada/shop", page)
+        self.assertIn("Write &lt;script&gt;", page)
+        self.assertNotIn("<script>pwned", page)
 
     async def test_nothing_is_pushed_over_what_others_did(self) -> None:
         job = await self.opened()
