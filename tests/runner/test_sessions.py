@@ -8,6 +8,8 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
+from socket import AF_UNIX
+from socket import socket as Socket
 from typing import Any
 
 import pytest
@@ -343,9 +345,16 @@ def test_a_removed_socket_comes_back(root: RunnerRoot) -> None:
     root.start()
     pid = int(root.tmux("display-message", "-p", "#{pane_pid}"))
     socket = root.path / "tmux" / f"{root.layout.tmux_socket}.sock"
-    socket.unlink()
-    (status,) = root.lines("status", "--session", SESSION)[:1]
-    assert status["tmux"]
+    with Socket(AF_UNIX) as stale:
+        for put in (
+            lambda: None, lambda: socket.write_text("x"), socket.mkdir, lambda: stale.bind(str(socket)),
+            lambda: socket.symlink_to("nowhere"), lambda: socket.parent.chmod(0o777),
+        ):  # fmt: skip
+            socket.unlink()
+            put()
+            (status,) = root.lines("status", "--session", SESSION)[:1]
+            assert status["tmux"]
+    assert socket.parent.stat().st_mode & 0o777 == 0o700
     shutil.rmtree(socket.parent)
     answer = root.lines("clean", "--session", SESSION, "--force")[-1]
     assert answer["tmux"]

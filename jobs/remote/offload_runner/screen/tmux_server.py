@@ -32,19 +32,19 @@ def server_options(root: str, name: str) -> List[str]:
 
 
 def recover_socket(config: Path, options: Sequence[str], proc: Path = Path("/proc")) -> None:
-    """Make a living server of ours reachable if its socket is gone, or is where older versions put it.
+    """Make a living server of ours reachable if its socket is gone or replaced, or at its older place.
 
     A server creates its socket again on SIGUSR1. Without /proc (macOS) this does nothing.
     """
     wanted = _socket_path(options, os.environ.get("TMUX_TMPDIR"))
-    if wanted.exists():
+    if _answers(wanted):
         return
     with contextlib.suppress(OSError):
         wanted.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     for pid, path in _servers(config, wanted.stem, proc):
         if not _answers(path):
             with contextlib.suppress(OSError):
-                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _make_way(path)
                 os.kill(pid, signal.SIGUSR1)
             deadline = time.monotonic() + _SECONDS
             while not _answers(path) and time.monotonic() < deadline:
@@ -52,10 +52,18 @@ def recover_socket(config: Path, options: Sequence[str], proc: Path = Path("/pro
         if _answers(path):
             if path != wanted:
                 with contextlib.suppress(OSError):
-                    if wanted.is_symlink():
+                    if os.path.lexists(str(wanted)):
                         wanted.unlink()
                     wanted.symlink_to(path)
             return
+
+
+def _make_way(path: Path) -> None:
+    """Let a server create its socket at `path`, where it replaces a file, and no directory, by itself."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.parent.chmod(0o700)
+    if path.is_dir() and not path.is_symlink():
+        path.rename(path.with_name("%s.%d" % (path.name, time.time())))
 
 
 def _socket_path(options: Sequence[str], tmpdir: Optional[str]) -> Path:
