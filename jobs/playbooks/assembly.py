@@ -45,6 +45,7 @@ def finish(
                 shell=extra.shell,
                 needs=list(extra.needs),
                 secrets=list(extra.secrets),
+                writes=extra.writes,
                 timeout=timeout,
             )
         )

@@ -17,6 +17,7 @@
     shell = "make docs"
     needs = ["install"]
     secrets = ["DOCS_TOKEN"]        # which the job must have been given with --secret
+    writes = true                   # with secrets: it writes to the tree, which it else can only read
     [secrets]                       # the same for what was detected
     install = ["NPM_TOKEN"]
 
@@ -40,7 +41,7 @@ CONFIG = ".offload/config.toml"
 _SECRET = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 ROLES = ("install", "build", "test", "lint", "types")
 _TOP = ("commands", "hunks", "parallel", "ports", "secrets", "tasks", "timeout")
-_TASK = ("id", "name", "shell", "needs", "secrets", "timeout")
+_TASK = ("id", "name", "shell", "needs", "secrets", "timeout", "writes")
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class ExtraTask:
     needs: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     timeout: int | None = None
+    writes: bool = True
 
 
 @dataclass(frozen=True)
@@ -208,4 +210,20 @@ def _task(item: Mapping[str, Any], source: str) -> ExtraTask:
         timeout=_seconds(item["timeout"], f"{source}: timeout of {item['id']}")
         if "timeout" in item
         else None,
+        writes=_writes(item, source),
     )
+
+
+def _writes(item: Mapping[str, Any], source: str) -> bool:
+    """Return whether a task writes to the tree. One with secrets does not unless it says so."""
+    if "writes" in item and not item.get("secrets"):
+        raise UsageError(
+            f"{source}: {item['id']} of the base branch has 'writes' and no 'secrets'.",
+            hint="Only a task with secrets has a read-only tree. Remove `writes`.",
+        )
+    value = item.get("writes", not item.get("secrets"))
+    if not isinstance(value, bool):
+        raise UsageError(
+            f"{source}: writes of {item['id']} of the base branch must be true or false, not {value!r}."
+        )
+    return value

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jobs.remote.offload_runner.engine.containers import Containers
-from jobs.remote.offload_runner.files.paths import AGENT, BASE, PROOF
+from jobs.remote.offload_runner.files.paths import AGENT, BASE, PROOF, SECRET, SECRET_WRITES
 
 CONTAINER = "maintainer-worker"
+# Containers that a runner starts for one place of its job, and that end with it.
+PLACES = (BASE, PROOF, AGENT, SECRET, SECRET_WRITES)
 
 
 @dataclass(frozen=True)
@@ -16,8 +18,8 @@ class Inside:
     """The engine's command line, and the name of the worker's containers.
 
     The jobs' code runs in the container `name`, or, with `per_job`, in one container for each job. git runs
-    in the control container, which runs no job's code. The base, the proof and the agent of a job have
-    containers of their own while they are at work.
+    in the control container, which runs no job's code. The base, the proof, the agent and the tasks with a
+    secret have containers of their own while they are at work.
     """
 
     engine: tuple[str, ...] = ("docker",)
@@ -35,7 +37,7 @@ class Inside:
 
     def others(self, session: str) -> dict[str, str]:
         """Return the containers of the further places of a job, by place."""
-        return {place: f"{self.name}-{place}-{session}" for place in (BASE, PROOF, AGENT)} if session else {}
+        return {place: f"{self.name}-{place}-{session}" for place in PLACES} if session else {}
 
     def option(self, session: str, runs: Mapping[str, list[str]] | None = None) -> str:
         """Return the value of the runner's option `--containers` for a job.

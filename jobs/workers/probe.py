@@ -22,7 +22,7 @@ from jobs.remote.layout import DEFAULT_ROOT_NAME, Layout
 from jobs.transport.base import Transport
 
 LOOK_DEADLINE = 60.0
-PARTS = ("bin", "jobs", "worktrees", "home", "base", "agents", "repos", "cache", "state")
+PARTS = ("bin", "jobs", "worktrees", "home", "base", "agents", "secret", "repos", "cache", "state")
 _MARK = "offload-look"
 NEEDED: Mapping[str, tuple[int, int]] = {"tmux": TMUX_NEEDED, "git": GIT_NEEDED, "python3": PYTHON_NEEDED}
 

@@ -12,6 +12,7 @@ from jobs.states import JobState
 from jobs.workers import connect
 from tests.container.base import ContainerTest
 from tests.container.test_jobs import log_of
+from tests.jobs.execution.base import PASSING, until
 from tests.support.git_repos import NO_HUNKS, RepoBuilder
 
 STORE = """
@@ -111,6 +112,35 @@ exit 1
 """
 
 
+DEPLOYING = """
+[[tasks]]
+id = "deploy"
+shell = "sh ./deploy.sh"
+secrets = ["DEPLOY_TOKEN"]
+[[tasks]]
+id = "writer"
+shell = "touch made $HOME/made $OFFLOAD_ROOT/home/$OFFLOAD_SESSION/made"
+needs = ["deploy"]
+secrets = ["DEPLOY_TOKEN"]
+writes = true
+"""
+DEPLOY = r"""
+try() { name=$1; shift; if "$@" 2>/dev/null; then echo "WORKED: $name"; fi; }
+put() { mkdir -p "$(dirname "$1")" && echo evil > "$1"; }
+for file in worktrees/$OFFLOAD_SESSION/x worktrees/$OFFLOAD_SESSION/.git/config home/$OFFLOAD_SESSION/x \
+  cache/x base/worktrees/$OFFLOAD_SESSION/x jobs/$OFFLOAD_SESSION/verdict.json agents/$OFFLOAD_SESSION/x; do
+  try "wrote $file" put "$OFFLOAD_ROOT/$file"
+done
+try "sees another container" sh -c 'cat /proc/[0-9]*/cmdline | tr "\0" " " | grep -q "[s]leep infinity"'
+echo "${#DEPLOY_TOKEN} ${HOME#"$OFFLOAD_ROOT"/}"
+echo waits
+while ! test -f go; do sleep 0.1; done
+"""
+SPY = r"""
+SPY=1 sh -c 'cat /proc/[0-9]*/environ | tr "\0" "\n" | grep -e ^SPY= -e ^DEPLOY_TOKEN= | sort -u' 2>/dev/null
+"""
+
+
 class SharedContainer(ContainerTest):
     async def test_a_hostile_review_fails_reaches_nothing_and_is_removed(self) -> None:
         bystander = await self.run_job()
@@ -142,7 +172,7 @@ class SharedContainer(ContainerTest):
 
     async def _removed(self, job: Job) -> None:
         await execution.remove(job.id, force=True)
-        for part in ("jobs", "worktrees", "home"):
+        for part in ("jobs", "worktrees", "home", "secret"):
             self.assertFalse((self.root / part / job.session).exists(), part)
 
     async def test_a_worktree_that_became_a_link_takes_nothing_with_it(self) -> None:
@@ -184,6 +214,30 @@ class SharedContainer(ContainerTest):
         self.assertEqual((job.state, job.verdict), (JobState.SUCCEEDED, "fail"))
         comparison = json.loads((self.root / "jobs" / job.session / "comparison.json").read_text())
         self.assertEqual([one["base"]["exit_code"] for one in comparison["checks"].values()], [0])
+
+    async def test_a_task_with_a_secret_is_alone_and_only_reads(self) -> None:
+        shop = RepoBuilder(self.tmp / "store").commit(
+            {**PASSING, "deploy.sh": DEPLOY, ".offload/config.toml": DEPLOYING}
+        )
+        shop.pull(1, {"app.txt": "two\n"})
+        await asyncio.to_thread(execution.secret_store().set, "DEPLOY_TOKEN", "hush-7f3a91c2")
+        job = await self.submit("1", repo=shop, secrets=("DEPLOY_TOKEN",))
+        await execution.launch(job.id)
+        await until(lambda: self.own_log(job, "deploy").endswith("waits\n"), deadline=60)
+        own = f"{self.name}-{job.session}" if self.isolation == "job" else self.name
+        found = await asyncio.to_thread(self.docker, "exec", "-u", "1000:1000", own, "sh", "-c", SPY)
+        self.assertEqual(found, "SPY=1\n", "what runs where the other tasks and jobs do sees only itself")
+        (self.root / "worktrees" / job.session / "go").touch()
+        job = await execution.wait(job.id, timeout=60)
+        log = self.own_log(job, "deploy")
+        self.assertEqual([line for line in log.splitlines() if line.startswith("WORKED")], [])
+        self.assertIn(f"13 secret/{job.session}\n", log)
+        self.assertEqual({task["id"]: task["state"] for task in job.tasks}["writer"], "succeeded")
+        await self._removed(job)
+
+    def own_log(self, job: Job, task: str) -> str:
+        path = self.root / "jobs" / job.session / "tasks" / f"{task}.log"
+        return path.read_text(errors="replace") if path.exists() else ""
 
 
 class OneContainerPerJob(SharedContainer):

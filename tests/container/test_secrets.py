@@ -22,8 +22,7 @@ from tests.support.planted import CONFIG, DEPLOY, FORMS, VALUE, dumped, files_wi
 class SecretsInside(ContainerTest):
     def setUp(self) -> None:
         super().setUp()
-        self.go = self.root / "cache" / "go"
-        deploy = DEPLOY.replace("$GO", str(self.go))
+        deploy = DEPLOY.replace("$GO", "go")
         files = {**PASSING, "deploy.sh": deploy, ".offload/config.toml": CONFIG}
         self.shop = RepoBuilder(self.tmp / "plant").commit(files)
         self.shop.pull(1, {"app.txt": "two\n"})
@@ -33,7 +32,7 @@ class SecretsInside(ContainerTest):
         return path.read_text(errors="replace") if path.exists() else ""
 
     def in_memory_inside(self) -> str:
-        search = f"find /run /dev/shm /tmp -type f -exec grep -l -e {shlex.quote(VALUE)} {{}} +"
+        search = f"find /run /dev/shm /tmp -type f -exec grep -s -l -e {shlex.quote(VALUE)} {{}} +"
         return self.docker("exec", "-u", "1000", self.name, "sh", "-c", search)
 
     async def test_a_planted_secret_is_in_nothing_that_the_engine_knows(self) -> None:
@@ -41,10 +40,11 @@ class SecretsInside(ContainerTest):
         job = await self.submit(secrets=("DEPLOY_TOKEN",))
         await execution.launch(job.id)
         await until(lambda: "pid " in self.log(job), deadline=90)
-        tasks = marked(str(self.root / "jobs" / job.session / "tasks" / "deploy"))
+        mark = str(self.root / "jobs" / job.session / "tasks" / "deploy")
+        tasks = marked(mark)
         self.assertTrue(any(VALUE.encode() in Path(f"/proc/{pid}/environ").read_bytes() for pid in tasks))
         # `docker exec` and the engine's own processes are among them.
-        self.assertEqual(processes_with_it(tasks), [])
+        self.assertEqual(processes_with_it(tasks, mark), [])
         self.assertEqual(await asyncio.to_thread(self.in_memory_inside), "")
         known = self.docker("inspect", self.name) + self.docker("logs", self.name)
         # With the supervisor's, whose input is in no argv and no environment.
@@ -53,7 +53,7 @@ class SecretsInside(ContainerTest):
         known += "".join(self.docker("exec", self.name, "cat", "/proc/1/environ"))
         for text in [known, *(self.docker("inspect", str(each)) for each in execs)]:
             self.assertFalse([form for form in FORMS if form in text.encode()])
-        self.go.touch()
+        (self.root / "worktrees" / job.session / "go").touch()
         job = await execution.wait(job.id, timeout=90)
         self.assertEqual({t["id"]: t["state"] for t in job.tasks}["deploy"], "succeeded")
         self.assertEqual(self.log(job).count(MARK), 3)
@@ -72,9 +72,7 @@ class SecretsInside(ContainerTest):
     async def test_a_hostile_job_cannot_write_the_agents_profile(self) -> None:
         top = str(self.root / PROFILE)
         hostile = f"chmod -R u+w {top}; echo evil >{top}/.gemini/settings.json; mkdir {top}/evil; true\n"
-        self.go.parent.mkdir(exist_ok=True)
-        self.go.touch()
-        self.shop.pull(2, {"test.sh": hostile})
+        self.shop.pull(2, {"test.sh": hostile, "go": ""})
         await asyncio.to_thread(execution.secret_store().set, "DEPLOY_TOKEN", VALUE)
         with mock.patch.dict(os.environ, {"GEMINI_API_KEY": "a-model-key-77f0"}):
             job = await self.run_job("2", agent="gemini", secrets=("DEPLOY_TOKEN",))

@@ -8,7 +8,8 @@ A *plan* is JSON, never code:
 
     TASK = {"id", "name", "role", "argv" | "shell", "needs": [ids], "when": "success|failure|always",
             "timeout": seconds, "cwd", "env": {}, "secrets": [names], "agent": null, "evidence": bool,
-            "outputs": {}, "gateway": null or {"api", "env", ...: see gateway.spec}, "gate": ""}
+            "outputs": {}, "writes": bool, "gateway": null or {"api", "env", ...: see gateway.spec},
+            "gate": ""}
 
 `outputs` is what a task's step needs to know in addition to its command; `outputs["shown"]`, where
 there is one, is what people see as the command.
@@ -122,7 +123,9 @@ class Task:
     """One command of a plan.
 
     `evidence` tasks inform the verdict: their failure is a finding. The failure of any other task fails
-    the job. `{worktree}` and the other `PLACEHOLDERS` are expanded in argv, shell, cwd and env on the worker.
+    the job. One with `secrets` that does not say that it `writes` has a HOME of its own and, in a container,
+    a worktree that it can only read. `{worktree}` and the other `PLACEHOLDERS` are expanded in argv, shell,
+    cwd and env on the worker.
     `gate` names a file of the job's directory, `<gate>.json`, that earlier tasks write: the task runs only
     when its `go_on` is true then, and is skipped with its `why` otherwise.
     """
@@ -143,6 +146,7 @@ class Task:
     outputs: Dict[str, Any] = field(default_factory=dict)
     gateway: Optional[Dict[str, Any]] = None
     gate: str = ""
+    writes: bool = True
 
     @property
     def secret_names(self) -> List[str]:
@@ -203,6 +207,8 @@ def load_plan(data: Any) -> Plan:
             raise PlanError("task %r: gateway: %s" % (task.id, "; ".join(faults)))
         if task.gate and not _TASK_ID.match(task.gate):
             raise PlanError("task %r: gate is not lower-case letters, digits and dashes" % task.id)
+        if not isinstance(task.writes, bool):
+            raise PlanError("task %r: writes is not true or false" % task.id)
         if not (isinstance(task.timeout, int) and task.timeout > 0):
             raise PlanError("task %r: timeout is not a positive number of seconds" % task.id)
         # A need must stand earlier in the list, which also rules out cycles.

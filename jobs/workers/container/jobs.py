@@ -6,11 +6,12 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from jobs.models import Job
+from jobs.remote.container_commands import PLACES
 from jobs.states import JobState
 from jobs.workers.connection import Connection
 from jobs.workers.container import lifecycle
 from jobs.workers.container.lifecycle import Found
-from jobs.workers.container.spec import NO_NETWORK, PLACES
+from jobs.workers.container.spec import NO_NETWORK
 
 _AT_WORK = (JobState.PREPARING, JobState.RUNNING, JobState.CANCELLING)
 

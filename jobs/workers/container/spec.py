@@ -14,7 +14,7 @@ from jobs.errors import NotConfigured
 from jobs.remote.container_commands import CONTAINER, Inside
 from jobs.remote.offload_runner.commands.supervise import USER
 from jobs.remote.offload_runner.engine.containers import PYTHON
-from jobs.remote.offload_runner.files.paths import AGENT, BASE, PROOF
+from jobs.remote.offload_runner.files.paths import AGENT, BASE, SECRET, SECRET_WRITES
 
 DEFAULT_IMAGE = "maintainer:latest"
 SPEC_LABEL = "offload.spec"
@@ -38,9 +38,8 @@ OWN = (
     "base/home",
     "base/cache",
     "agents",
+    "secret",
 )
-# Containers that a runner starts for one place of its job, and that end with it.
-PLACES = (BASE, PROOF, AGENT)
 NO_NETWORK = "none"
 
 
@@ -144,14 +143,16 @@ class ContainerSpec:
             # One mount, so that a worktree that is made in it can be moved into place.
             return [Mount(self.root, True), Mount(self._path("bin"), False)]
         shown = [Mount(self._path(part), False) for part in READ_ONLY]
-        if self.place == AGENT:
+        if self.place in (AGENT, SECRET):
             shown.append(Mount(self._path(f"worktrees/{self.session}"), False))
         return shown + [Mount(self._path(part), True) for part in self._writable()]
 
     def _writable(self) -> tuple[str, ...]:
         if self.place == AGENT:
             return (f"agents/{self.session}",)
-        if self.place:
+        if self.place == SECRET:
+            return (f"secret/{self.session}",)
+        if self.place and self.place != SECRET_WRITES:
             caches = "base/cache" if self.place == BASE else "cache"
             return f"base/worktrees/{self.session}", f"base/home/{self.session}", caches
         return (f"worktrees/{self.session}", f"home/{self.session}", "cache") if self.session else WRITABLE
@@ -202,7 +203,9 @@ class ContainerSpec:
 
     def place_words(self, image: str) -> list[str]:
         """Return the engine's words that start the container of a place; arguments of Python follow."""
-        return ["run", "--rm", "--interactive", *self._settings(), "--entrypoint", PYTHON, image]
+        # What its tasks print, secrets not yet taken out, goes to the runner and into no log of the engine's.
+        words = ["run", "--rm", "--interactive", "--log-driver", "none", *self._settings()]
+        return [*words, "--entrypoint", PYTHON, image]
 
     def _settings(self) -> list[str]:
         words = [

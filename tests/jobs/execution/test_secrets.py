@@ -48,12 +48,14 @@ class Secrets(ExecutionTest):
         pid = int(self.log(job).rpartition("pid ")[2].split()[0])
         self.assertIn(VALUE.encode(), Path(f"/proc/{pid}/environ").read_bytes())
         mark = str(self.root / "jobs" / job.session / "tasks" / "deploy")
-        self.assertEqual(processes_with_it(marked(mark)), [])
+        self.assertEqual(processes_with_it(marked(mark), mark), [])
         self.assertEqual(self.kept_in_memory(), [])
         self.go.touch()
         job = await execution.wait(job.id, timeout=60)
         self.assertEqual({t["id"]: t["state"] for t in job.tasks}["deploy"], "succeeded")
         self.assertEqual(self.log(job).count(MARK), 3)
+        told = [finding["message"] for finding in job.findings if finding["task"] == "deploy"]
+        self.assertIn("had DEPLOY_TOKEN without a container: every program of the worker's user", told[0])
         await execution.archive(job.id)
         recording = self.root / "jobs" / job.session / "recording.cast"
         self.assertIn("deploy", recording.read_text())

@@ -156,6 +156,12 @@ def test_the_base_branch_overrides_commands() -> None:
             shell = "make docs"
             needs = ["install"]
             timeout = 5
+            [[tasks]]
+            id = "upload"
+            shell = "make upload"
+            secrets = ["TOKEN"]
+            [secrets]
+            install = ["TOKEN"]
             """,
             changed=["tests/a.sh"],
         )
@@ -165,6 +171,8 @@ def test_the_base_branch_overrides_commands() -> None:
     assert (tasks["install"].shell, command(tasks["test"])) == ("make deps", "make check")
     assert not any(task.role == "build" for task in plan.tasks)
     assert (tasks["docs"].shell, tasks["docs"].needs, tasks["docs"].timeout) == ("make docs", ["install"], 5)
+    writes = {name: tasks[name].writes for name in ("install", "docs", "upload")}
+    assert writes == {"install": True, "docs": True, "upload": False}
     assert tasks["test"].timeout == 60
     assert "docs" in tasks["synthesis"].needs
     (group,) = tasks["proof"].outputs["proof"]
@@ -210,6 +218,8 @@ def test_the_head_overrides_nothing() -> None:
         ("[[tasks]]\nid = 'test'\nshell = 'x'", "'test'", "new"),
         ("[[tasks]]\nid = 'a'\nshell = 'x'\nneeds = ['nope']", "'a'", "among"),
         ("[[tasks]]\nid = 'Bad Id'\nshell = 'x'", "Bad Id", "tasks"),
+        ("[[tasks]]\nid = 'a'\nshell = 'x'\nwrites = true", "'writes'", "secrets"),
+        ("[[tasks]]\nid = 'a'\nshell = 'x'\nsecrets = ['T']\nwrites = 1", "writes of a", ""),
         ("timeout = 0", "timeout", ""),
         ("timeout = true", "timeout", ""),
         ("tasks = 3", "tasks", ""),

@@ -26,7 +26,7 @@ class Containers:
     """The engine's command line and the containers of a job.
 
     The job's tasks run in `jobs`, git and our own steps in `control`; both are there already. Every other
-    place (`base`, `proof`, `agent`) is a container that lives as long as its supervisor: `others` has their
+    place (`base`, `agent`, ...) is a container that lives as long as its supervisor: `others` has their
     names, and `runs` the engine's words that start them, up to the arguments of the interpreter.
     """
 
@@ -68,6 +68,12 @@ class Containers:
         words = ["supervise", "--session", session, "--in-container"]
         if place in self.runs:
             return [*self.engine, *self.runs[place], *_runner(root)[1:], *words]
+        if place != JOB:
+            raise RunnerError(
+                "no_place",
+                "It is unknown how to start the container of the place %r of %s." % (place, session),
+                "Start the job again.",
+            )
         return [*self.engine, "exec", "-i", "-u", "0", self.jobs, *_runner(root), *words]
 
     def remove_others(self) -> None:

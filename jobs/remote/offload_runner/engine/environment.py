@@ -72,9 +72,9 @@ def mark_of(paths: JobPaths, task: str) -> str:
 
 
 def task_environment(
-    paths: JobPaths, task: Task, values: Mapping[str, str], *, in_container: bool = False
+    paths: JobPaths, task: Task, values: Mapping[str, str], *, in_container: bool = False, place: str = JOB
 ) -> Dict[str, str]:
-    """Return the variables of a task, which its supervisor adds to those of the machine or container."""
+    """Return the variables of a task in a place, which its supervisor adds to those that it has."""
     env: Dict[str, str] = {}
     if not in_container:
         here = harmless(os.environ)
@@ -83,8 +83,8 @@ def task_environment(
             if name not in here and (real_home / folder).is_dir():
                 env[name] = str(real_home / folder)
     env.update(_of_the_job(paths))
-    env.update(place_environment(paths.place(JOB)))
-    env["OFFLOAD_RESULTS"] = str(paths.results(task.id))
+    env.update(place_environment(paths.place(place)))
+    env["OFFLOAD_RESULTS"] = str(paths.place(place).tmp / "results" / task.id)
     env.update({name: expand(text, dict(values)) for name, text in task.env.items()})
     env.update({name: str(port) for name, port in (read_json(paths.ports) or {}).items()})
     env[MARK] = mark_of(paths, task.id)

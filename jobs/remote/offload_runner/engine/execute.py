@@ -20,20 +20,15 @@ from jobs.remote.offload_runner import protocol
 from jobs.remote.offload_runner.engine import ports, schedule
 from jobs.remote.offload_runner.engine.agent_reports import AgentReports
 from jobs.remote.offload_runner.engine.containers import PYTHON, Containers
-from jobs.remote.offload_runner.engine.environment import (
-    place_environment,
-    step_environment,
-    task_environment,
-)
+from jobs.remote.offload_runner.engine.environment import step_environment, task_environment
 from jobs.remote.offload_runner.engine.gateways import Gateways
 from jobs.remote.offload_runner.engine.journal import Journal
-from jobs.remote.offload_runner.engine.places import Places, is_step
+from jobs.remote.offload_runner.engine.places import Places, is_step, place_of
 from jobs.remote.offload_runner.engine.process import identity, marked, signal_all
 from jobs.remote.offload_runner.engine.run_lock import wait_until_free
 from jobs.remote.offload_runner.engine.task import GRACE_SECONDS, RunningTask
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files.paths import (
-    AGENT,
     JOB,
     JobPaths,
     cache,
@@ -290,10 +285,12 @@ class Engine:
         view = self.views[task.id]
         view.state, view.exit_code, view.seconds, view.reason, view.tail = RUNNING, None, None, "", ""
         self.journal.append(protocol.TASK_STARTED, task=task.id)
-        make = step_environment if is_step(task) else task_environment
-        env = make(self.paths, task, self._values, in_container=self.containers is not None)
-        if not is_step(task) and task.gateway is not None:
-            env.update(place_environment(self.paths.place(AGENT)))
+        contained = self.containers is not None
+        if is_step(task):
+            env = step_environment(self.paths, task, self._values, in_container=contained)
+        else:
+            place = place_of(task)
+            env = task_environment(self.paths, task, self._values, in_container=contained, place=place)
         if task.gateway is not None:
             env.update(self._gateways.open(task.id, task.gateway, self.secrets))
         if task.agent:

@@ -8,18 +8,37 @@ from typing import Dict, List, Optional, Sequence
 from jobs.remote.offload_runner.engine.containers import Containers
 from jobs.remote.offload_runner.engine.link import SupervisorProcess
 from jobs.remote.offload_runner.engine.step_commands import StepCommands
-from jobs.remote.offload_runner.files.paths import AGENT, BASE, JOB, PROOF, JobPaths
+from jobs.remote.offload_runner.files.paths import (
+    AGENT,
+    BASE,
+    JOB,
+    PROOF,
+    SECRET,
+    SECRET_WRITES,
+    JobPaths,
+)
 from jobs.remote.offload_runner.protocol import Task
 from jobs.remote.offload_runner.wire import runner_argv
 
 _CONTROL = "control"
 # Whose containers are started with the plan, so that their starts overlap with its first tasks.
 _STARTED_EARLY = {"base": BASE, "proof": PROOF}
+# Whose containers are started with their first task: nothing is in them before.
+_STARTED_LATE = {AGENT, SECRET, SECRET_WRITES}
 
 
 def is_step(task: Task) -> bool:
     """Tell whether a task is one of the runner's own steps; no command of a repository has an argv."""
     return task.argv is not None and "{runner}" in task.argv
+
+
+def place_of(task: Task) -> str:
+    """Return the place where the commands of a task run that is none of our own steps."""
+    if task.gateway is not None:
+        return AGENT
+    if task.secrets:
+        return SECRET_WRITES if task.writes else SECRET
+    return JOB
 
 
 class Places:
@@ -36,7 +55,7 @@ class Places:
 
     def start(self, tasks: Sequence[Task]) -> None:
         """Start what these tasks need at once, so that the starts overlap."""
-        needed = {self._place_of(task) for task in tasks} - {AGENT}
+        needed = {self._place_of(task) for task in tasks} - _STARTED_LATE
         if self._containers is not None:
             needed |= {_STARTED_EARLY[task.role] for task in tasks if task.role in _STARTED_EARLY}
         for place in sorted(needed):
@@ -82,7 +101,7 @@ class Places:
         # Our own steps run where git runs, out of the job's reach.
         if self._containers is not None and is_step(task):
             return _CONTROL
-        return JOB if task.gateway is None else AGENT
+        return place_of(task)
 
     def _argv(self, place: str) -> List[str]:
         root, session = self._paths.root, self._paths.session

@@ -17,11 +17,14 @@ from jobs.remote.offload_runner.protocol import EXIT_NOT_FOUND, EXIT_USAGE
 
 _JSON_LIMIT = 64 * 1024 * 1024
 _SESSION = re.compile(r"offload-[A-Za-z0-9_-]{1,199}")
-# Places of code: the head's tasks, the base's own commands, tests of the head on the base, the agent.
+# Places of code: the head's tasks, the base's own commands, tests of the head on the base, the agent, and
+# tasks of the head that are given a secret: those that only read the worktree, and those that write to it.
 JOB = "job"
 BASE = "base"
 PROOF = "proof"
 AGENT = "agent"
+SECRET = "secret"
+SECRET_WRITES = "secret-writes"
 
 
 @dataclass(frozen=True)
@@ -162,12 +165,15 @@ class JobPaths:
         return self.root / "base" / "worktrees" / self.session
 
     def place(self, name: str) -> Place:
-        """Return what the place `JOB`, `BASE`, `PROOF` or `AGENT` may write."""
+        """Return what the code of a place may write."""
         if name == AGENT:
             home = self.root / "agents" / self.session
             return Place(AGENT, home, home / ".cache", self.worktree)
-        if name == JOB:
-            return Place(JOB, self.home, cache(self.root), self.worktree)
+        if name == SECRET:
+            home = self.root / "secret" / self.session
+            return Place(SECRET, home, home / ".cache", self.worktree)
+        if name in (JOB, SECRET_WRITES):
+            return Place(name, self.home, cache(self.root), self.worktree)
         # The base's caches have never met code of a change.
         caches = self.root / "base" / "cache" if name == BASE else cache(self.root)
         return Place(name, self.root / "base" / "home" / self.session, caches, self.base_worktree)
@@ -175,7 +181,7 @@ class JobPaths:
     @property
     def homes(self) -> List[Path]:
         """Return the HOMEs of all places."""
-        return [self.place(name).home for name in (JOB, BASE, AGENT)]
+        return [self.place(name).home for name in (JOB, BASE, AGENT, SECRET)]
 
 
 def job_paths(root: Path, session: str) -> JobPaths:

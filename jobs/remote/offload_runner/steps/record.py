@@ -72,6 +72,12 @@ class Job:
         return sorted({name for task in agents for name in task.get("secrets") or ()})
 
     @property
+    def tasks_with_secrets(self) -> Dict[str, List[str]]:
+        """Return the names of the secrets that tasks other than the agent's are given, by task."""
+        tasks = [task for task in self.plan["tasks"] if task.get("secrets") and not task.get("agent")]
+        return {str(task["id"]): sorted(task["secrets"]) for task in tasks}
+
+    @property
     def git(self) -> Git:
         """Return git in the mirror, which stays what it is whatever happens in the worktree."""
         return Git(str(paths.mirror(self.paths.root, str(self.prepared["repository"]))))

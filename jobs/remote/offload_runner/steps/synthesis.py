@@ -13,7 +13,7 @@ from jobs.remote.offload_runner.git.command import shown
 from jobs.remote.offload_runner.steps import judge
 from jobs.remote.offload_runner.steps.assessment import headline, render, to_json
 from jobs.remote.offload_runner.steps.evidence import read_evidence
-from jobs.remote.offload_runner.steps.findings import NEEDS_WORK, PASS, WARNING, Finding, Judgement
+from jobs.remote.offload_runner.steps.findings import NEEDS_WORK, NOTE, PASS, WARNING, Finding, Judgement
 from jobs.remote.offload_runner.steps.proven import is_proven
 from jobs.remote.offload_runner.steps.record import Job, say
 
@@ -21,7 +21,7 @@ from jobs.remote.offload_runner.steps.record import Job, say
 def run(job: Job) -> int:
     """Judge the job and write the three files. Exit code 0 whatever the verdict is."""
     evidence = read_evidence(job)
-    judgement = _about_the_commit(job, judge.judge(evidence))
+    judgement = _about_secrets(job, _about_the_commit(job, judge.judge(evidence)))
     job.write(
         "verdict.json",
         {
@@ -54,3 +54,17 @@ def _about_the_commit(job: Job, judgement: Judgement) -> Judgement:
     worst = NEEDS_WORK if judgement.verdict == PASS else judgement.verdict
     findings = [Finding(WARNING, "", told), *judgement.findings]
     return Judgement(worst, findings, judgement.differences)
+
+
+def _about_secrets(job: Job, judgement: Judgement) -> Judgement:
+    # In a container such a task is apart from everything else; without one nothing keeps it apart.
+    if job.is_isolated:
+        return judgement
+    told = (
+        "%s had %s without a container: every program of the worker's user could read it, and the tree was "
+        "not read-only."
+    )
+    notes = [
+        Finding(NOTE, task, told % (task, ", ".join(names))) for task, names in job.tasks_with_secrets.items()
+    ]
+    return Judgement(judgement.verdict, [*judgement.findings, *notes], judgement.differences)
