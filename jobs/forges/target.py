@@ -49,7 +49,7 @@ _SLUG_MERGE = re.compile(rf"(?P<slug>{_SLUG})?!(?P<number>[1-9][0-9]{{0,8}})(?::
 _REF_NUMBER = re.compile(
     r"refs/(?:pull|merge-requests|pull-requests)/(?P<number>[1-9][0-9]{0,8})/(?:head|merge|from)"
 )
-ABBREVIATED = re.compile(r"[0-9A-Fa-f]{7,39}")
+ABBREVIATED = re.compile(r"[0-9A-Fa-f]{7,39}|[0-9A-Fa-f]{41,63}")
 # What follows the number: a tab of the page (`/files`, `/commits/SHA`, `/files/A..B`), or a text form.
 _NUMBER_END = r"/(?P<number>[1-9][0-9]{0,8})(?:\.diff|\.patch|(?:/[^/]+)*)/?"
 _COMMIT_END = r"/(?P<commit>[0-9A-Fa-f]{7,64})(?:\.diff|\.patch|/.*)?"
@@ -163,6 +163,7 @@ def _from_ref(ref: str, name: str, text: str, repository: str = "") -> Target:
 
 def _from_url(text: str) -> Target:
     parts = _split(text)
+    _refuse_secrets(parts)
     for pattern in _PATHS:
         match = pattern.fullmatch(parts.path)
         if match is None:
@@ -241,17 +242,7 @@ def normalise_url(text: str, cwd: Path) -> str:
         return str((cwd / path).resolve())
     if "://" in text:
         parts = _split(re.sub(r"^(git\+ssh|ssh\+git)://", "ssh://", text))
-        if parts.password is not None:
-            raise UsageError(
-                f"The address of {parts.hostname}{parts.path} holds a password.",
-                hint="Leave it out, and let git's credential helper or ssh answer: Offload stores no secret.",
-            )
-        # Forges take a token as the user name; a plain one says nothing that a credential helper needs.
-        if parts.scheme in ("https", "http") and len(parts.username or "") >= _TOKEN_LENGTH:
-            raise UsageError(
-                f"The address of {parts.hostname}{parts.path} holds what looks like a token.",
-                hint="Leave it out, and let git's credential helper or ssh answer.",
-            )
+        _refuse_secrets(parts)
         if parts.scheme not in ("https", "http", "ssh", "git") or not parts.netloc or not _has_port(parts):
             raise UsageError(f"{text!r} is not an address that git can fetch from.")
         return _bare(_plain(parts))
@@ -263,6 +254,21 @@ def normalise_url(text: str, cwd: Path) -> str:
         f"{text!r} is not a repository: there is no such directory, and it is no URL.",
         hint="Give a path, a URL, or owner/repo.",
     )
+
+
+def _refuse_secrets(parts: SplitResult) -> None:
+    """Raise `UsageError`, without the secret, for an address with a password or what looks like a token."""
+    if parts.password is not None:
+        raise UsageError(
+            f"The address of {parts.hostname}{parts.path} holds a password.",
+            hint="Leave it out, and let git's credential helper or ssh answer: Offload stores no secret.",
+        )
+    # Forges take a token as the user name; a plain one says nothing that a credential helper needs.
+    if parts.scheme in ("https", "http") and len(parts.username or "") >= _TOKEN_LENGTH:
+        raise UsageError(
+            f"The address of {parts.hostname}{parts.path} holds what looks like a token.",
+            hint="Leave it out, and let git's credential helper or ssh answer.",
+        )
 
 
 def _plain(parts: SplitResult) -> str:

@@ -122,6 +122,7 @@ GITLAB = "https://gitlab.com/group/sub/tool"
         ("refs/merge-requests/12/head:two", Target("pull", 12, name="two")),
         ("refs/heads/feature/x", Target("branch", ref="feature/x")),
         ("0123456", Target("commit", ref="0123456")),
+        (f"{GITHUB}/commit/{'A' * 50}", Target("commit", ref="a" * 50, repository=GITHUB)),
         ("branch:!12", Target("branch", ref="!12")),
         ("v1.2/pull/5", Target("branch", ref="v1.2/pull/5")),
         (
@@ -151,6 +152,13 @@ def test_what_is_no_target_is_refused_with_a_hint(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_target(text)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("account", ["me:hunter2", "ghp_hunter2hunter2hunter2"])
+def test_a_secret_in_an_address_is_refused_and_not_repeated(account: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_target(f"https://{account}@github.com/pallets/flask/pull/5")
+    assert "hunter2" not in f"{caught.value} {caught.value.hint}"
 
 
 @given(st.text(max_size=60))
