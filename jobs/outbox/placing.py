@@ -22,7 +22,7 @@ TITLES = {
 _HUNK = re.compile(r"@@ -(?P<old>\d+)(?:,\d+)? \+(?P<new>\d+)(?:,\d+)? @@")
 _MENTION = re.compile(r"@(?=[A-Za-z0-9])")
 _COMMAND = re.compile(r"^([ \t>]*)/(?=[A-Za-z])", re.MULTILINE)
-_MARK = re.compile(r"\s*<!-- offload:[0-9a-f]+ -->\s*")
+_MARK = re.compile(r"\s*<!-- offload:[0-9a-f]+(?:-[0-9a-f]+)? -->\s*")
 
 
 def defuse(text: str) -> str:

@@ -21,7 +21,12 @@ SHA = "1" * 40
 BASE = "2" * 40
 PATCH = "@@ -1,2 +1,3 @@\n one\n+two\n three"
 PROJECT_ID = 7
+ME = {"id": 5, "username": "ada"}
+POSITION = {
+    "base_sha", "start_sha", "head_sha", "old_path", "new_path", "position_type", "new_line", "old_line",
+}  # fmt: skip
 PAGES = {"per_page", "page"}
+STATES = ("pending", "running", "success", "failed", "canceled", "skipped")
 LISTED = PAGES | {"state", "order_by", "sort"}
 
 
@@ -36,6 +41,7 @@ class GitLab(ThreadingHTTPServer):
         self.traces: dict[int, bytes] = {}
         self.project = {
             "id": PROJECT_ID, "path_with_namespace": "acme/shop", "merge_method": "merge",
+            "web_url": "https://gitlab.test/acme/shop",
             "only_allow_merge_if_pipeline_succeeds": True,
             "only_allow_merge_if_all_discussions_are_resolved": True,
         }  # fmt: skip
@@ -45,6 +51,9 @@ class GitLab(ThreadingHTTPServer):
         self.unknown_mergeability = 0  # so many answers say `checking`
         self.garbage = False  # every answer is a page of a proxy
         self.too_fast = False  # every answer is that requests come too fast
+        self.posts: list[tuple[str, str, dict[str, Any]]] = []  # method, path, body of each change
+        self.lose_answers_of: set[str] = set()  # last words of paths that are carried out without an answer
+        self.refuses_approval = False
         self.elsewhere = ""  # the origin of further pages, when it is not this one
 
     @property
@@ -63,7 +72,7 @@ class GitLab(ThreadingHTTPServer):
             "detailed_merge_status": "mergeable", "allow_collaboration": True,
             "diff_refs": {"base_sha": BASE, "head_sha": SHA, "start_sha": BASE},
             "_discussions": [], "_issues": [7], "_approvals": {}, "_reviewers": [], "_jobs": [],
-            "_statuses": [], "_files": {"app.txt": PATCH},
+            "_statuses": [], "_notes": [], "_files": {"app.txt": PATCH},
         } | values  # fmt: skip
         self.merges[number] = merge
         return merge
@@ -94,6 +103,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(401, {"message": "401 Unauthorized"})
         if self.server.too_fast or self.server.used >= self.server.limit:
             return self._answer(429, b"Retry later", {"Retry-After": "60"})
+        if parts.path == "/api/v4/user":
+            return self._answer(200, ME) if given else self._answer(401, {"message": "401 Unauthorized"})
         # The path of a project is one word: its slash is escaped.
         head, _, rest = parts.path.removeprefix("/api/v4/projects/").partition("/")
         if not parts.path.startswith("/api/v4/projects/") or head not in ("acme%2Fshop", str(PROJECT_ID)):
@@ -121,7 +132,7 @@ class _Handler(BaseHTTPRequestHandler):
             case ["pipelines", number, "jobs"]:
                 return server.merges[int(number)]["_jobs"], PAGES
             case ["repository", "commits", _, "statuses"]:
-                return [one for m in server.merges.values() for one in m["_statuses"]], PAGES
+                return [one for m in server.merges.values() for one in m["_statuses"]], PAGES | {"name"}
             case ["jobs", number, "trace"] if int(number) in server.traces and member:
                 return server.traces[int(number)], set()
         return None
@@ -139,10 +150,19 @@ class _Handler(BaseHTTPRequestHandler):
                 return {"head_pipeline": pipeline if merge["_jobs"] else None} | shown, set()
             case ["discussions"]:
                 return merge["_discussions"], PAGES
+            case ["discussions", name]:
+                found = [one for one in merge["_discussions"] if one["id"] == name]
+                return (found[0], set()) if found else None
+            case ["notes"]:
+                threads = [note for one in merge["_discussions"] for note in one["notes"]]
+                return [*merge["_notes"], *threads], PAGES | {"order_by", "sort"}
             case ["closes_issues"]:
                 return [{"iid": number} for number in merge["_issues"]], PAGES
             case ["diffs"]:
-                return [{"new_path": path, "diff": diff} for path, diff in merge["_files"].items()], PAGES
+                return [
+                    {"old_path": path, "new_path": path, "diff": diff}
+                    for path, diff in merge["_files"].items()
+                ], PAGES
             case ["approvals"] if member:
                 return {"approvals_required": 0, "approvals_left": 0, "approved_by": []} | merge[
                     "_approvals"
@@ -150,6 +170,80 @@ class _Handler(BaseHTTPRequestHandler):
             case ["reviewers"] if member:
                 return merge["_reviewers"], PAGES
         return None
+
+    def do_POST(self) -> None:
+        self._change()
+
+    def do_PUT(self) -> None:
+        self._change()
+
+    def _change(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return self._answer(401, {"message": "401 Unauthorized"})
+        head, _, rest = self.path.removeprefix("/api/v4/projects/").partition("/")
+        if head != "acme%2Fshop":
+            return self._answer(404, {"message": "404 Project Not Found"})
+        words = rest.split("/")
+        status, answer = self._carry_out(words, body)
+        if status < 300:
+            self.server.posts.append((self.command, rest, body))
+            if words[-1] in self.server.lose_answers_of:
+                self.server.lose_answers_of.discard(words[-1])
+                self.close_connection = True
+                return None
+        return self._answer(status, answer)
+
+    def _carry_out(self, words: list[str], body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        if words[0] == "statuses":
+            if set(body) - {"state", "name", "description"} or body["state"] not in STATES:
+                return 400, {"error": "state does not have a valid value"}
+            statuses = next(iter(self.server.merges.values()))["_statuses"]
+            statuses.append({"id": len(statuses) + 1, "status": body["state"], **body})
+            return 201, statuses[-1]
+        merge = self.server.merges[int(words[1])]
+        note = {
+            "id": 100 + len(self.server.posts), "author": ME, "body": body.get("body"), "resolvable": True,
+            "resolved": False, "created_at": "2026-11-28T10:00:00.000Z",
+        }  # fmt: skip
+        match [self.command, *words[2:]]:
+            case ["POST", "discussions"]:
+                place = body["position"]
+                lines = place["position_type"] == "text"
+                if (
+                    set(place) - POSITION
+                    or place["head_sha"] != merge["sha"]
+                    or lines != ("new_line" in place)
+                ):
+                    return 400, {"message": '400 Bad request - Note {:line_code=>["can\'t be blank"]}'}
+                # A line that is in both files needs both numbers.
+                if lines and place["new_line"] in (1, 3) and "old_line" not in place:
+                    return 400, {"message": '400 Bad request - Note {:line_code=>["can\'t be blank"]}'}
+                made = {"id": f"D{note['id']}", "notes": [note | {"position": place}]}
+                merge["_discussions"].append(made)
+                return 201, made
+            case ["POST", "notes"]:
+                merge["_notes"].insert(0, note | {"resolvable": False})
+                return 201, note
+            case ["POST", "approve"]:
+                if self.server.refuses_approval or body["sha"] != merge["sha"]:
+                    return 401, {"message": "401 Unauthorized"}
+                merge["_approvals"] = {"approved_by": [{"user": ME}]}
+                return 201, {}
+            case ["POST", "discussions", name, "notes"]:
+                next(one for one in merge["_discussions"] if one["id"] == name)["notes"].append(note)
+                return 201, note
+            case ["PUT", "discussions", name]:
+                found = next(one for one in merge["_discussions"] if one["id"] == name)
+                for one in found["notes"]:
+                    one["resolved"] = body["resolved"]
+                return 200, found
+            case ["PUT"]:
+                given, taken = (body.get(key, "").split(",") for key in ("add_labels", "remove_labels"))
+                labels = [name for name in merge["labels"] if name not in taken]
+                merge["labels"] = labels + [name for name in given if name and name not in labels]
+                return 200, _shown(merge)
+        return 404, {"message": "404 Not found"}
 
     def _page(self, items: list[Any], query: dict[str, str]) -> None:
         size, page = min(100, int(query.get("per_page", 20))), int(query.get("page", 1))

@@ -1,4 +1,4 @@
-"""The client of GitLab's API: REST v4, hosted or self-managed. It reads; it posts nothing.
+"""The client of GitLab's API: REST v4, hosted or self-managed.
 
 Public projects can be read without a token. What GitLab tells members only is unknown then.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, NoReturn
 from urllib.parse import quote, urlsplit
@@ -17,16 +18,23 @@ import httpx
 from jobs.errors import ForgeUnreachable, NotConfigured, NotFound, OffloadError, Refused
 from jobs.forges.ci_log import CiLog
 from jobs.forges.gitlab import answers
+from jobs.forges.gitlab.posting import DONE, GitLabPosting, project_path
 from jobs.forges.http import LOOPBACK, MOST_BYTES, Limits, get_file, limited, read_body
-from jobs.forges.pulls import MOST_THREADS, Api, CommitStatus, Event, Limit, LineComment, Posted, Pull, cut
+from jobs.forges.pulls import MOST_THREADS, Api, Limit, Pull, cut
 
 SECONDS = 20.0
 PAGE = 100
 MOST_PAGES = 10  # requests that one list may cost
+_REFUSALS = (
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+)
 _limits = Limits()
 
 
-class GitLabClient:
+class GitLabClient(GitLabPosting):
     """GitLab; see `jobs.forges.pulls.ForgeClient`."""
 
     def __init__(self, api: Api, cache: MutableMapping[str, Any] | None = None) -> None:
@@ -47,54 +55,59 @@ class GitLabClient:
 
     async def read_limit(self, slug: str) -> Limit | None:
         """Return what is left now, by one small request."""
-        await self._get(_project(slug), f"Reading {slug}")
+        await self._get(project_path(slug), f"Reading {slug}")
         return self.limit
 
     async def list_open(self, slug: str) -> list[Pull]:
         """Return all open merge requests; at most `MOST_PAGES` requests."""
         what = f"Listing the merge requests of {slug}"
         query = f"state=opened&order_by=updated_at&sort=desc&per_page={PAGE}"
-        items = await self._get_all(f"{_project(slug)}/merge_requests?{query}", what)
+        items = await self._get_all(f"{project_path(slug)}/merge_requests?{query}", what)
         # One that changes between two pages can be on both.
         return list({pull.number: pull for pull in self._read(what, answers.read_listed, items)}.values())
 
     async def get(self, slug: str, number: int) -> Pull:
-        """Return one merge request with its details: nine requests, most of them at once."""
+        """Return one merge request with its details: nine requests, ten for a fork."""
         what = f"Reading {slug}!{number}"
-        place = f"{_project(slug)}/merge_requests/{number}"
+        place = f"{project_path(slug)}/merge_requests/{number}"
         item = await self._get(place, what)
         async with asyncio.TaskGroup() as group:
             tasks = {
-                "project": group.create_task(self._optional(_project(slug), what)),
+                "project": group.create_task(self._optional(project_path(slug), what)),
                 "approvals": group.create_task(self._optional(f"{place}/approvals", what)),
                 "reviewers": group.create_task(self._optional(f"{place}/reviewers", what)),
                 "discussions": group.create_task(self._discussions(place, what)),
                 "issues": group.create_task(self._optional(f"{place}/closes_issues", what)),
                 "files": group.create_task(_or_error(self.files(slug, number))),
                 "pipeline": group.create_task(self._pipeline(slug, item, what)),
+                "source": group.create_task(self._source(item, what)),
             }
         told = {name: task.result() for name, task in tasks.items()}
         for answer in told.values():
             if isinstance(answer, OffloadError):
                 raise answer
         project = told.pop("project") or {}
+        source = cut((told.pop("source") or {}).get("path_with_namespace"), 300)
         jobs, statuses, has_logs = told.pop("pipeline")
         try:
             checks = answers.read_checks(jobs, statuses, project, has_logs=has_logs)
-            return answers.read_pull(item, project, checks=checks, **told)
+            pull = answers.read_pull(item, project, checks=checks, **told)
+            return replace(pull, head_repository=source) if source else pull
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             self._malformed(what, error)
 
     async def files(self, slug: str, number: int) -> Mapping[str, str]:
         """Return the changed files with their patch."""
         what = f"Reading the files of {slug}!{number}"
-        items = await self._get_all(f"{_project(slug)}/merge_requests/{number}/diffs?per_page={PAGE}", what)
+        items = await self._get_all(
+            f"{project_path(slug)}/merge_requests/{number}/diffs?per_page={PAGE}", what
+        )
         return {cut(item.get("new_path"), 1000): cut(item.get("diff"), MOST_BYTES) for item in items}
 
     async def log(self, slug: str, number: int) -> CiLog:
         """Return the trace of a job."""
         what = f"Reading the log of the job {number} of {slug}"
-        url = f"{self._api.rest}{_project(slug)}/jobs/{number}/trace"
+        url = f"{self._api.rest}{project_path(slug)}/jobs/{number}/trace"
         self._check_limit()
         try:
             status, text, is_cut = await get_file(self._http, url, self._headers(), self._api.rest)
@@ -104,45 +117,12 @@ class GitLabClient:
             self._refuse(status, {}, text[:300], what)
         return CiLog(text, is_cut)
 
-    async def find_mark(self, slug: str, number: int, mark: str) -> Posted | None:
-        """Raise `NotConfigured`: nothing is posted to GitLab."""
-        raise self._posts_nothing(slug)
-
-    async def post_review(
-        self, slug: str, pull: Pull, commit: str, event: Event, body: str, comments: Sequence[LineComment]
-    ) -> Posted:
-        """Raise `NotConfigured`: nothing is posted to GitLab."""
-        raise self._posts_nothing(slug)
-
-    async def post_reply(
-        self, slug: str, number: int, thread: str, body: str, mark: str, *, resolve: bool
-    ) -> Posted:
-        """Raise `NotConfigured`: nothing is posted to GitLab."""
-        raise self._posts_nothing(slug)
-
-    async def find_reply(self, slug: str, number: int, thread: str, mark: str) -> Posted | None:
-        """Raise `NotConfigured`: nothing is posted to GitLab."""
-        raise self._posts_nothing(slug)
-
-    async def find_status(self, slug: str, commit: str, status: CommitStatus) -> Posted | None:
-        """Raise `NotConfigured`: nothing is posted to GitLab."""
-        raise self._posts_nothing(slug)
-
-    async def post_status(self, slug: str, commit: str, status: CommitStatus) -> Posted:
-        """Raise `NotConfigured`: nothing is posted to GitLab."""
-        raise self._posts_nothing(slug)
-
-    async def change_labels(
-        self, slug: str, number: int, add: Sequence[str], remove: Sequence[str]
-    ) -> Posted:
-        """Raise `NotConfigured`: nothing is posted to GitLab."""
-        raise self._posts_nothing(slug)
-
-    def _posts_nothing(self, slug: str) -> NotConfigured:
-        return NotConfigured(
-            f"Posting to {slug} on {self._api.host} is not possible: Offload only reads from GitLab.",
-            hint="Copy the text from `offload outbox show`, and drop the draft.",
-        )
+    async def _source(self, item: Mapping[str, Any], what: str) -> Any:
+        """Return the project of a fork's branch; None when it is this one, or is not shown."""
+        source = item.get("source_project_id")
+        if source in (None, item.get("target_project_id")):
+            return None
+        return await self._optional(f"/projects/{int(source)}", what)
 
     async def _discussions(self, place: str, what: str) -> Any:
         pages = MOST_THREADS // PAGE
@@ -156,7 +136,7 @@ class GitLabClient:
         if not pipeline or (pipeline.get("sha") != item.get("sha") and not merged):
             return [], [], False
         own = pipeline.get("project_id") in (None, item.get("target_project_id"))
-        project = _project(slug) if own else f"/projects/{int(pipeline['project_id'])}"
+        project = project_path(slug) if own else f"/projects/{int(pipeline['project_id'])}"
         jobs = await self._optional(
             f"{project}/pipelines/{int(pipeline['id'])}/jobs?per_page={PAGE}", what, pages=3
         )
@@ -224,6 +204,27 @@ class GitLabClient:
             self._cache[url] = (response.headers["etag"], data, more)
         return data, more
 
+    async def _write(self, method: str, path: str, what: str, data: Mapping[str, Any]) -> Any:
+        if not self._api.token:
+            raise NotConfigured(
+                f"{what} needs a token for {self._api.host}.",
+                hint="Run `glab auth login`, or store a token (docs/forges.md says how).",
+            )
+        self._check_limit()
+        try:
+            url = f"{self._api.rest}{path}"
+            async with self._http.stream(method, url, headers=self._headers(), json=data) as response:
+                body = await read_body(response)
+        except httpx.HTTPError as error:
+            self._malformed(what, error)
+        _limits.note(self._api, response.headers, "ratelimit")
+        if response.status_code not in DONE:
+            self._refuse(response.status_code, response.headers, body.decode("utf-8", "replace")[:300], what)
+        try:
+            return json.loads(body) if body else {}
+        except ValueError as error:
+            self._malformed(what, error)
+
     def _headers(self) -> dict[str, str]:
         token = {"authorization": f"Bearer {self._api.token}"} if self._api.token else {}
         return {"user-agent": "offload", **token}
@@ -260,7 +261,7 @@ class GitLabClient:
                 f"{what} failed: {self._api.host} does not have it, or does not show it to you.",
                 hint="Check the number; a private project needs a token (docs/forges.md).",
             )
-        if status in (HTTPStatus.FORBIDDEN, HTTPStatus.BAD_REQUEST):
+        if status in _REFUSALS:
             raise Refused(
                 f"{what} failed: {self._api.host} refused it ({said}).",
                 hint="Check what the token may do (docs/forges.md).",
@@ -279,7 +280,3 @@ async def _or_error(call: Any) -> Any:
 def _origin(url: str) -> tuple[str, str]:
     parts = urlsplit(url)
     return parts.scheme, parts.netloc
-
-
-def _project(slug: str) -> str:
-    return f"/projects/{quote(slug, safe='')}"
