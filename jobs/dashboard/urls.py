@@ -9,8 +9,9 @@ from jobs.dashboard.logs.urls import urlpatterns as logs
 from jobs.dashboard.notices.urls import urlpatterns as notices
 from jobs.dashboard.outbox.urls import urlpatterns as outbox
 from jobs.dashboard.settings.urls import urlpatterns as settings
+from jobs.dashboard.start.urls import urlpatterns as start
 from jobs.dashboard.wall.urls import urlpatterns as wall
 from jobs.dashboard.workers.urls import urlpatterns as workers
 
 app_name = "jobs"
-urlpatterns = [*inbox, *job, *changes, *logs, *notices, *outbox, *wall, *workers, *settings]
+urlpatterns = [*inbox, *job, *changes, *logs, *notices, *outbox, *wall, *workers, *settings, *start]

@@ -17,7 +17,7 @@ from jobs.execution.archive import (
 from jobs.execution.cancel import cancel, request_cancel
 from jobs.execution.follow import refresh, refresh_worker, wait
 from jobs.execution.forge_access import open_forge, read_token
-from jobs.execution.heads import check_head
+from jobs.execution.heads import check_head, read_head
 from jobs.execution.interruption import (
     end_waiting_jobs,
     finish_stop,
@@ -106,6 +106,7 @@ __all__ = [
     "read_assessment",
     "read_commits",
     "read_failures",
+    "read_head",
     "read_log",
     "read_recording",
     "read_token",

@@ -11,8 +11,10 @@ from django.db import transaction
 
 from jobs.errors import NotFound, OffloadError
 from jobs.execution.git_bundle import is_carried
-from jobs.execution.secrets import credentials_for
-from jobs.models import Job, JobEvent
+from jobs.execution.repositories import is_local_path
+from jobs.execution.secrets import credentials_for, missing_credentials
+from jobs.models import Job, JobEvent, Worker
+from jobs.remote.answers import translate
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.git import fetch
 from jobs.workers import Connection, connect, get_job
@@ -44,6 +46,26 @@ async def check_head_over(connection: Connection, job: Job) -> None:
             hint=f"{job.session} is about {job.sha[:10]}, and stays as it is until you remove it.",
         )
     await _note(job, heads or {})
+
+
+async def read_head(url: str, worker: Worker) -> str:
+    """Return the commit of a repository's HEAD, as git on the worker reads it; empty when it has none.
+
+    A directory of this machine is read here. Raises what git said, with a hint at the token that may help.
+    """
+    try:
+        if is_local_path(url):
+            remote = fetch.Remote(url, "")
+            refs: Mapping[str, str] = (await asyncio.to_thread(fetch.ask, Path("/"), remote, [])).refs
+        else:
+            spec = {**await credentials_for(url), "url": url, "refs": ["HEAD"]}
+            async with connect(worker) as connection:
+                refs = await connection.client.heads(spec, deadline=HEAD_DEADLINE)
+    except RunnerError as error:
+        raise translate(error.to_json()) from error
+    except OffloadError as error:
+        raise missing_credentials(url, error) from error
+    return refs.get("HEAD", "")
 
 
 async def check_heads(jobs: Sequence[Job]) -> None:

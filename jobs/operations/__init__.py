@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from jobs.operations.confirmation import ConfirmationPlan
     from jobs.operations.events import count_events, read_events, read_events_by_id
     from jobs.operations.feed import TAIL, FeedMessage, changes_since, newest_event_id
+    from jobs.operations.first_steps import FirstStep, check_first_step, list_first_steps
     from jobs.operations.google_checks import Approve, GoogleRequest, check_google, repair_google
     from jobs.operations.image import BuiltImage, ImageBuild, ImageComparison, build_image, compare_images
     from jobs.operations.inbox import InboxRow, dismiss_rows, list_dismissed, newest_event, restore_rows
@@ -126,6 +127,7 @@ __all__ = [
     "Deleted",
     "DeletionPlan",
     "FeedMessage",
+    "FirstStep",
     "GoogleRequest",
     "ImageBuild",
     "ImageComparison",
@@ -157,6 +159,7 @@ __all__ = [
     "changes_since",
     "check_agents",
     "check_everything",
+    "check_first_step",
     "check_google",
     "check_security",
     "check_token",
@@ -176,6 +179,7 @@ __all__ = [
     "keep_machine",
     "last_failed_notice",
     "list_dismissed",
+    "list_first_steps",
     "list_jobs",
     "list_pools",
     "list_prices",

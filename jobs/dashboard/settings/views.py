@@ -21,7 +21,7 @@ def _context() -> dict[str, object]:
     }
 
 
-def _line(problem: Problem) -> tuple[Mark, str, str, str, str]:
+def present_check(problem: Problem) -> tuple[Mark, str, str, str, str]:
     """Return a check's mark, subject and detail, and, unless it passed, what to do and what to type."""
     open_ = problem.severity is not Severity.PASS
     remedy = invocation.render_commands(problem.remedy) if open_ else ""
@@ -39,6 +39,6 @@ async def settings_page(request: HttpRequest) -> HttpResponse:
 @require_POST
 async def run_checks(request: HttpRequest) -> HttpResponse:
     """Check Offload's home, database and workers; a worker that does not answer takes 20 seconds."""
-    checks = [_line(problem) for problem in await operations.check_everything()]
+    checks = [present_check(problem) for problem in await operations.check_everything()]
     template = "settings/_checks.html" if request.headers.get("HX-Request") else "settings/settings.html"
     return await render_page(request, template, {**_context(), "checks": checks})

@@ -28,12 +28,16 @@ ANSWER_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Sibling:
-    """What was found: whether there can be a container, why (a clause), and what would change it."""
+    """What was found: whether there can be a container, why (a clause), and what would change it.
+
+    `command`: the words after `offload` that change it, if that is all.
+    """
 
     contained: bool
     why: str
     remedy: str = ""
     engine: tuple[str, ...] = ()
+    command: str = ""
 
 
 def sibling_name(worker: str) -> str:
@@ -45,7 +49,8 @@ async def find_sibling(worker: Worker) -> Sibling:
     """Tell whether jobs of a bare local worker can run in a container instead; nothing is changed."""
     name = sibling_name(worker.name)
     if settings.OFFLOAD.container == "never":
-        return Sibling(False, "the setting `container` is `never`", "`offload setup --set container=auto`.")
+        allow = "setup --set container=auto"
+        return Sibling(False, "the setting `container` is `never`", f"`offload {allow}`.", command=allow)
     if worker.config.get("container") is False:
         return Sibling(False, f"{worker} was added with --no-container")
     if sys.platform != "linux":
@@ -75,7 +80,7 @@ async def _ask(worker: Worker, spec: ContainerSpec | None) -> Sibling:
             answers = answers or _name(words)
     if answers:
         build = "Build the image with `manage.py fleet image build`; then a container is used."
-        return Sibling(False, f"{answers} has no image {image}", build)
+        return Sibling(False, f"{answers} has no image {image}", build, command="fleet image build")
     return Sibling(False, "no container engine answers here", "Install Docker or Podman for a container.")
 
 

@@ -1,0 +1,1 @@
+"""The first-run page: what a first review needs, each with a test."""
