@@ -28,10 +28,17 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def server() -> Iterator[TerminalServer]:
-    with TerminalServer() as running:
+@pytest.fixture(scope="module")
+def terminal_server() -> Iterator[TerminalServer]:
+    with TerminalServer(sessions=20) as running:
         yield running
+
+
+@pytest.fixture
+def server(terminal_server: TerminalServer) -> TerminalServer:
+    """The file's server; its first session is new."""
+    terminal_server.take_next_session()
+    return terminal_server
 
 
 @pytest.fixture

@@ -74,7 +74,6 @@ class TerminalServer:
         self.root = self.directory / "worker"
         self.home = self.directory / "home"
         self.sessions = [f"offload-shop-{n}-review" for n in range(1, sessions + 1)]
-        self.worktree = self.root / "worktrees" / self.sessions[0]
         places = [self.root / part / session for part in ("jobs", "worktrees") for session in self.sessions]
         for path in (self.root / "state", self.root / "tmux", self.home, *places):
             path.mkdir(parents=True)
@@ -131,11 +130,20 @@ class TerminalServer:
         self.start()
         return self
 
+    @property
+    def worktree(self) -> Path:
+        """Return the worktree of the first session."""
+        return self.root / "worktrees" / self.sessions[0]
+
     def new_session(self, session: str) -> None:
         """Create a session with a plain shell in it."""
-        self.tmux(
-            "new-session", "-d", "-x", "120", "-y", "35", "-s", session, "-c", str(self.worktree), self.shell
-        )
+        place = str(self.root / "worktrees" / session)
+        self.tmux("new-session", "-d", "-x", "120", "-y", "35", "-s", session, "-c", place, self.shell)
+
+    def take_next_session(self) -> None:
+        """Make the next session the first, in place of one that a test has used."""
+        self.sessions.append(self.sessions.pop(0))
+        self.jobs.append(self.jobs.pop(0))
 
     @property
     def url(self) -> str:
