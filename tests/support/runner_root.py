@@ -19,6 +19,7 @@ from jobs.remote import bundle
 from jobs.remote.layout import Layout
 from jobs.remote.offload_runner.engine.process import MARK, marked
 from jobs.remote.offload_runner.protocol import Plan, Task
+from tests.support.offload_home import keep_compiled
 
 SESSION = "offload-demo-1-review"
 
@@ -51,7 +52,7 @@ class RunnerRoot:
         self.layout = Layout(str(self.path), tmux_socket=f"t-{self.path.name}", python=python)
         built = bundle.current()
         self.runner = Path(self.layout.runner(built.digest))
-        self.runner.parent.mkdir()
+        keep_compiled(self.path)
         self.runner.write_bytes(built.data)
         self._children: list[subprocess.Popen[bytes]] = []
 

@@ -24,8 +24,6 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import Any, Dict, List, Optional
 
-from jobs.remote.offload_runner.gateway import spec as gateway_spec
-
 PROTOCOL = 1
 MAGIC = "offload-runner"
 PLAN_SCHEMA = "offload-plan/1"
@@ -202,9 +200,13 @@ def load_plan(data: Any) -> Plan:
             raise PlanError("task %r: when is %r, not one of %s" % (task.id, task.when, ", ".join(WHEN)))
         if task.role not in ROLES:
             raise PlanError("task %r: role is %r, not one of %s" % (task.id, task.role, ", ".join(ROLES)))
-        faults = gateway_spec.problems(task.gateway) if task.gateway is not None else []
-        if faults:
-            raise PlanError("task %r: gateway: %s" % (task.id, "; ".join(faults)))
+        if task.gateway is not None:
+            # Every start of the runner imports this module, and few plans have a gateway.
+            from jobs.remote.offload_runner.gateway import spec as gateway_spec
+
+            faults = gateway_spec.problems(task.gateway)
+            if faults:
+                raise PlanError("task %r: gateway: %s" % (task.id, "; ".join(faults)))
         if task.gate and not _TASK_ID.match(task.gate):
             raise PlanError("task %r: gate is not lower-case letters, digits and dashes" % task.id)
         if not isinstance(task.writes, bool):
