@@ -89,13 +89,6 @@ def test_a_fix_of_one_of_the_failing_tests(corpus: Corpus) -> None:
     assert review.tests("already_failing") == {"tests/test_red.py::test_red"}, review.told
 
 
-def test_a_broken_test_on_a_green_base(corpus: Corpus) -> None:
-    review = corpus.review(PROJECT, {"shop.py": WRONG})
-    assert (review.verdict, review.tests("broken")) == ("fail", {"tests/test_price.py::test_two"}), (
-        review.told
-    )
-
-
 def test_a_module_that_cannot_be_imported_any_more(corpus: Corpus) -> None:
     review = corpus.review(PROJECT, {"shop.py": "def cost(n):\n    return n\n"})
     assert review.verdict == "fail", review.told
@@ -152,31 +145,26 @@ def test_source_without_a_test(corpus: Corpus) -> None:
     assert any("No test proves this change" in message for message in review.messages), review.told
 
 
-def test_a_removed_test_is_a_finding(corpus: Corpus) -> None:
-    less = PROJECT["tests/test_price.py"].split("def test_two")[0]
-    review = corpus.review(PROJECT, {"tests/test_price.py": less, "shop.py": WRONG})
-    assert review.verdict == "needs_work", review.told
-    assert any("removes a test: test_two" in message for message in review.messages), review.told
-
-
-def test_a_weakened_test_is_a_finding(corpus: Corpus) -> None:
-    less = PROJECT["tests/test_price.py"].replace("    assert price(3) == 3\n", "")
-    review = corpus.review(PROJECT, {"tests/test_price.py": less})
-    assert review.verdict == "needs_work", review.told
-    assert any("takes assertions from tests: test_two (2 to 1)" in one for one in review.messages), (
-        review.told
-    )
-
-
-def test_a_skipped_test_is_a_finding(corpus: Corpus) -> None:
-    more = PROJECT["tests/test_price.py"].replace(
-        "def test_two", "@__import__('pytest').mark.skip(reason='later')\ndef test_two"
-    )
+def test_removed_weakened_and_skipped_tests_are_findings(corpus: Corpus) -> None:
+    tests = PROJECT["tests/test_price.py"]
+    removed, skipped = tests.replace("test_", "test_r_"), tests.replace("test_", "test_s_")
+    head = {
+        "tests/test_price.py": tests.replace("    assert price(3) == 3\n", ""),
+        "tests/test_removed.py": removed.split("def test_r_two")[0],
+        "tests/test_skipped.py": "import pytest\n"
+        + skipped.replace("def test_s_two", "@pytest.mark.skip(reason='later')\ndef test_s_two"),
+    }
     review = corpus.review(
-        PROJECT, {"tests/test_price.py": more.replace("@__import__('pytest')", "import pytest\n\n@pytest")}
+        {**PROJECT, "tests/test_removed.py": removed, "tests/test_skipped.py": skipped}, head
     )
     assert review.verdict == "needs_work", review.told
-    assert any("skips more tests" in message for message in review.messages), review.told
+    told = [message for message in review.messages if message.startswith("warning: ")]
+    for what in (
+        "removes a test: test_r_two",
+        "takes assertions from tests: test_two (2 to 1)",
+        "skips more tests",
+    ):
+        assert any(what in message for message in told), (what, review.told)
 
 
 def test_a_changed_helper_runs_the_tests_that_use_it(corpus: Corpus) -> None:
@@ -283,11 +271,6 @@ def test_configuration_that_runs_fewer_tests(corpus: Corpus) -> None:
         (
             "endless results",
             "open(os.environ['PYTEST_ADDOPTS'].split('--junitxml=')[1].strip(\"'\"), 'w').truncate(10 ** 10)",
-        ),
-        (
-            "entities",
-            "open(os.environ['PYTEST_ADDOPTS'].split('--junitxml=')[1].strip(\"'\"), 'w').write("
-            '\'<!DOCTYPE a [<!ENTITY b "c">]><testsuite><testcase name="&b;"/></testsuite>\')',
         ),
     ],
 )
