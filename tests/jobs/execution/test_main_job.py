@@ -81,14 +81,14 @@ class MainJob(ExecutionTest):
         first, second = await self.submit("1"), await self.submit("1:again")
         self.assertNotEqual(first.session, second.session)
 
-    async def test_twenty_jobs_at_once(self) -> None:
-        for number in range(2, 22):
+    async def test_many_jobs_at_once(self) -> None:
+        for number in range(2, 9):
             self.shop.pull(number, {f"n{number}.txt": "x\n"})
-        jobs = [await self.submit(str(number)) for number in range(2, 22)]
+        jobs = [await self.submit(str(number)) for number in range(2, 9)]
         await asyncio.gather(*(execution.launch(job.id) for job in jobs))
         ended = await asyncio.gather(*(execution.wait(job.id, timeout=280) for job in jobs))
         self.assertEqual({(job.state, job.verdict) for job in ended}, {("succeeded", "pass")})
-        self.assertEqual(len({job.sha for job in ended}), 20)
+        self.assertEqual(len({job.sha for job in ended}), 7)
 
     async def test_an_unknown_number_leaves_nothing(self) -> None:
         job = await self.submit("404")
