@@ -80,14 +80,18 @@ async def find_upstream(cwd: Path) -> str:
     The remote `upstream` counts first, then `origin`; a clone without remotes is its own.
     """
     top = await _git(cwd, "rev-parse", "--show-toplevel")
+    top = top or await _git(cwd, "rev-parse", "--absolute-git-dir")  # a bare clone has no top level
     if not top:
         return ""
-    remotes = (await _git(cwd, "remote")).split()
+    url = ""
+    remotes = (await _git(cwd, "remote")).split("\n")
     for name in ("upstream", "origin", *remotes):
-        if name in remotes:
-            top = await _git(cwd, "remote", "get-url", name)
+        url = await _git(cwd, "remote", "get-url", name) if name in remotes else ""
+        if url and url != name:  # git names a remote without an address by itself
             break
-    return normalise_url(top, cwd)
+        url = ""
+    # git too takes a relative address from there.
+    return normalise_url(url or top, Path(top))
 
 
 @sync_to_async

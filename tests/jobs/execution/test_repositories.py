@@ -4,13 +4,16 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import pytest
 from asgiref.sync import sync_to_async
 from django.test import TestCase
 
 from jobs import execution
+from jobs.execution.repositories import find_upstream
 from jobs.models import Repository
 from jobs.operations import JobFilter
 from tests.support.factories import make_job
+from tests.support.git_repos import RepoBuilder, git
 
 HTTPS = "https://git.example/o/r"
 SSH = "git@git.example:o/r"
@@ -32,3 +35,22 @@ class RepositoryTests(TestCase):
         await execution.resolve_repository(SSH, clone, change_address=True)
         assert (await Repository.objects.aget()).url == SSH
         assert (await execution.resolve_repository("git@elsewhere.example:o/r", clone)).id != first.id
+
+
+async def test_the_upstream_of_a_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = RepoBuilder(tmp_path / "shop").commit({"dir/a": "1"})
+    clone, bare = tmp_path / "clone", tmp_path / "bare.git"
+    git(tmp_path, "clone", "--quiet", shop.url, str(clone))
+    git(tmp_path, "clone", "--quiet", "--bare", shop.url, str(bare))
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))  # as in a hook of another repository
+    assert await find_upstream(bare) == shop.url
+    for address, upstream in (
+        ("../shop", shop.url),  # relative to the clone, not to where the command runs
+        ("git@[::1]:a/b.git", "git@[::1]:a/b"),
+        ("https://github.com/a/b/", "https://github.com/a/b"),
+        (None, str(clone)),
+    ):
+        words = ["remote.origin.url", address] if address else ["--unset", "remote.origin.url"]
+        git(clone, "config", *words)
+        assert await find_upstream(clone / "dir") == upstream
+    assert await find_upstream(tmp_path) == ""
