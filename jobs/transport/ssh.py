@@ -441,7 +441,7 @@ def refused(error: BaseException, endpoint: SshEndpoint) -> TransportError | Not
     if "Too many authentication failures" in what:
         return AuthRefused(
             f"{start}: the server took no more keys before one was right ({what}).",
-            hint="Your agent has many: name the right one for this host in your OpenSSH configuration "
+            hint="Your agent or configuration has many: name the right one for this host in ~/.ssh/config "
             "(`IdentityFile`, `IdentitiesOnly yes`).",
         )
     if isinstance(error, asyncssh.KeyExchangeFailed) and (found := _NO_COMMON.search(str(error))):
@@ -464,7 +464,7 @@ def refused(error: BaseException, endpoint: SshEndpoint) -> TransportError | Not
         isinstance(error, FileNotFoundError) and endpoint.key is not None
     ):
         return NotConfigured(
-            f"{start}: the key {endpoint.key} cannot be used ({what}).",
+            f"{start}: {f'the key {endpoint.key}' if endpoint.key else 'a key'} cannot be used ({what}).",
             hint="Try `ssh-keygen -y -f` with it; or name another key.",
         )
     if isinstance(error, socket.gaierror):

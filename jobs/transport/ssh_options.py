@@ -149,7 +149,7 @@ def _keys(said: Mapping[str, list[str]], tokens: Mapping[str, str]) -> dict[str,
     certificates = [_path(value, tokens) for value in said.get("certificatefile", ())]
     keys: dict[str, Any] = {
         "client_keys": [path for path in files if _is_private_key(path)],
-        "client_certs": [path for path in certificates if Path(path).is_file()],
+        "client_certs": [path for path in certificates if _is_certificate(path)],
         "ignore_encrypted": True,
     }
     agent = said.get("identityagent", ["SSH_AUTH_SOCK"])[0]
@@ -172,6 +172,14 @@ def _is_private_key(path: str) -> bool:
     except asyncssh.KeyImportError as error:
         return str(error).startswith("Passphrase")
     except (OSError, asyncssh.KeyEncryptionError):
+        return False
+    return True
+
+
+def _is_certificate(path: str) -> bool:
+    try:
+        asyncssh.read_certificate(path)
+    except (OSError, ValueError, asyncssh.KeyImportError):
         return False
     return True
 

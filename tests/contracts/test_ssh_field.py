@@ -110,6 +110,7 @@ async def test_a_jump_host_with_an_ipv6_address(sshd: Sshd, tmp_path: Path, pool
         "Host far\n IdentityFile /etc\n IdentityFile {key}.pub\n IdentityFile {key}\n",
         "Host far\n IdentityFile /etc/hostname\n PKCS11Provider /no/such.so\n IdentityFile {key}\n",
         "# \xfc\nHost far\n IdentityFile {key}\n",
+        "Host far\n CertificateFile {key}.pub\n CertificateFile /etc/hostname\n IdentityFile {key}\n",
         "Host far\n IdentityFile {key}\n ProxyCommand exec {sshd} -i -e -f {config} 2>>/dev/null\n",
     ],
 )
