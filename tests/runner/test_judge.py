@@ -193,6 +193,27 @@ def test_what_a_failed_build_keeps_from_running_is_one_note() -> None:
     ]
 
 
+def test_documents_are_not_blamed_for_a_base_without_results() -> None:
+    def judged(path: str) -> str:
+        evidence = Evidence(
+            but(task("test", "failed")),
+            compared={"test": Compared(run(1))},
+            changed=[{"path": path, "status": "M"}],
+            base_built=True,
+        )
+        return judge(evidence).verdict
+
+    assert [judged(path) for path in ("README", "docs/a.md", "a.c", "tests/data/a.md")] == [
+        "pass", "pass", "needs_work", "needs_work",
+    ]  # fmt: skip
+
+
+def test_a_coverage_threshold_is_named() -> None:
+    tail = "3 passed\nFAIL Required test coverage of 90% not reached. Total coverage: 50.00%\n"
+    _, messages = against(run(0, OK), run(1, OK), tail=tail)
+    assert "succeeds on the base: FAIL Required test coverage of 90% not reached" in messages[0]
+
+
 def test_a_flaky_test_proves_nothing() -> None:
     found = {**proof("proof"), "source_changed": True}
     found["files"][0]["tests"] = {"proof": ["tests/test_a.py::test_a"]}

@@ -336,6 +336,59 @@ def test_tests_that_a_package_hides_are_broken_with_it() -> None:
     assert ([case.name for case in difference.broken], difference.not_run) == (["x/cart"], [])
 
 
+def test_tests_that_a_hook_or_a_crashed_file_hides_are_broken_with_it() -> None:
+    """A runner may name no files: the tests that are gone with a file that ended early are its own."""
+    base = Results(
+        (Case("one", "passed", suite="price > inner"), Case("two", "passed", suite="other")), source="x"
+    )
+    hook = Case('"before all" hook', "failed", suite="price", whole_file=True)
+    difference = compare(Results((hook, base.cases[1]), source="x"), base)
+    assert ([case.title for case in difference.broken], difference.removed) == (
+        ['price > "before all" hook'],
+        [],
+    )
+    crashed = Case("test/a.test.js", "failed", file="test/a.test.js", whole_file=True)
+    assert compare(Results((crashed,), source="x"), base).broken == [crashed]
+    assert compare(Results((crashed, *base.cases), source="x"), base).new_failing == [crashed]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "unit", "message"),
+    [
+        (
+            "node.xml",
+            '<t><testcase name="test/a.js" classname="test"><failure message="test failed">[Error]</failure></testcase></t>',
+            "test/a.js",
+            "",
+        ),
+        (
+            "vitest.xml",
+            '<t><testcase name="test/a.js" classname="test/a.js"><failure>Error: no</failure></testcase></t>',
+            "test/a.js",
+            "Error: no",
+        ),
+        (
+            "surefire.xml",
+            '<t><testcase name="" classname="x.ATest"><error message="no"/></testcase></t>',
+            "x.ATest > x.ATest",
+            "no",
+        ),
+        (
+            "jest.json",
+            '{"testResults": [{"name": "a.js", "status": "failed", "assertionResults": [],'
+            ' "message": "● Test suite failed to run\\nJest met a token\\nSyntaxError: x"}]}',
+            "a.js",
+            "SyntaxError: x",
+        ),
+    ],
+)
+def test_what_cannot_be_loaded_is_no_test(
+    tmp_path: Path, name: str, text: str, unit: str, message: str
+) -> None:
+    (case,) = read(tmp_path, name, text).failing
+    assert (case.whole_file, case.unit, case.message) == (True, unit, message)
+
+
 def results_of(*told: tuple[str, str, str]) -> Results:
     cases = tuple(Case(name, outcome, file=file, message="no") for file, name, outcome in told)
     return Results(cases, source="x")

@@ -268,7 +268,8 @@ def _line(before: list[str], program: list[str], runner: str, words: list[str]) 
     once = ["run"] if runner == "vitest" else []  # without it, vitest waits for changes
     whole = {"jest": ["--coverage=false"], "vitest": ["--coverage.enabled=false"]}.get(runner, [])
     reports = _REPORT_ARGUMENTS.get(runner, "")
-    options = [*_options(words), *whole, *([reports] if reports else [])]
+    options = [*_options(words), *whole]
+    options += [reports] if reports and reports not in options else []
     parts = [f"export {_PATH} &&", *before, *program, *once, *options, '"$@"']
     return " ".join(parts)
 
@@ -276,6 +277,7 @@ def _line(before: list[str], program: list[str], runner: str, words: list[str]) 
 # Where a report needs arguments. `$OFFLOAD_RESULTS` is the run's own directory.
 _REPORT_ARGUMENTS = {
     "jest": '--json --outputFile="$OFFLOAD_RESULTS/jest.json"',
+    "ava": "--tap",
     "vitest": '--reporter=default --reporter=junit --outputFile.junit="$OFFLOAD_RESULTS/vitest.xml"',
 }
 
@@ -311,9 +313,8 @@ def _test_step(package: _Package, name: str) -> Step:
     reported = ""
     if runner in _REPORT_ARGUMENTS and _takes_arguments(package, name) and f"post{name}" not in scripts:
         given = commands[-1]
-        if not (runner == "jest" and "--json" in given) and not (
-            runner == "vitest" and "--reporter" in given
-        ):
+        taken = {"jest": "--json", "vitest": "--reporter", "ava": "--tap"}[runner]
+        if taken not in given:
             separator = " --" if package.manager == "npm" else ""
             reported = f"{shell}{separator} {_REPORT_ARGUMENTS[runner]}"
     whole = " && ".join(scripts[one] for one in (f"pre{name}", name, f"post{name}") if one in scripts)

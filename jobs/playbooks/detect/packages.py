@@ -15,7 +15,7 @@ _MANIFEST = re.compile(
     r"(?P<folder>.+)/(package\.json|pyproject\.toml|setup\.py|Cargo\.toml|go\.mod|[Mm]akefile)"
 )
 _NAME = (
-    re.compile(r'^\s*"name"\s*:\s*"([^"]+)"', re.MULTILINE),
+    re.compile(r'(?:^|[{,])\s*"name"\s*:\s*"([^"]+)"', re.MULTILINE),
     re.compile(r'^name\s*=\s*"([^"]+)"', re.MULTILINE),
     re.compile(r"^module\s+(\S+)", re.MULTILINE),
 )

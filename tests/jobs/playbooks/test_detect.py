@@ -116,7 +116,7 @@ def test_a_test_script_that_lints_first_is_not_linted_twice() -> None:
         ("mocha --grep @fast --timeout 5000", 'mocha --timeout 5000 "$@"'),
         ("mocha -r ts-node/register 'test/**/*.ts'", 'mocha -r ts-node/register "$@"'),
         ("nyc --reporter lcov mocha", 'mocha "$@"'),
-        ("tsc && c8 ava", f'tsc && {PATH}ava "$@"'),
+        ("tsc && c8 ava", f'tsc && {PATH}ava --tap "$@"'),
         ("node --test test/", 'node --test "$@"'),
         ("node --test", 'node --test "$@"'),
         ("node test/index.js", 'node "$1"'),

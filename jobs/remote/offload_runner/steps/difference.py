@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Container, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from jobs.remote.offload_runner.steps.results import FAILING, PASSED, XFAIL, Case, Results
 
@@ -51,6 +51,7 @@ def compare(
         there = {origin.key: key for key, origin in found.origins.items()}
         base = replace(base, cases=tuple(_as_moved(case, there, renamed or {}) for case in base.cases))
     before = base.by_key() if base is not None else {}
+    now = head.by_key()
     loaded_before = _unloaded(base) if base is not None else set()
     for case in head.failing:
         if _passes_again(case, reruns):
@@ -58,10 +59,9 @@ def compare(
         elif base is None or not base.known:
             found.unknown.append(case)
         else:
-            _list_for(case, base, loaded_before, found).append(case)
+            _list_for(case, base, loaded_before, now, found).append(case)
     if base is None or not base.known or not head.known:
         return found
-    now = head.by_key()
     for key, case in before.items():
         after = now.get(key)
         if case.outcome in FAILING and after is not None and after.outcome == PASSED:
@@ -74,10 +74,14 @@ def compare(
                 found.fixed.append(case)
     if head.named and base.named:
         unloaded = _unloaded(head)
+        hidden = {case.suite for case in head.failing if case.whole_file and not case.file}
         gone = [
             case
             for key, case in before.items()
-            if key not in now and not case.whole_file and not {case.file, case.suite} & unloaded
+            if key not in now
+            and not case.whole_file
+            and case.file not in unloaded
+            and not hidden & {*case.suites}
         ]
         if unloaded or not head.complete:
             found.not_run = [case for case in gone if case.outcome == PASSED]
@@ -147,15 +151,19 @@ def _as_moved(case: Case, there: Mapping[Key, Key], renamed: Mapping[str, str]) 
 
 
 def _unloaded(results: Results) -> Set[str]:
-    return {case.file or case.name for case in results.cases if case.whole_file and case.outcome in FAILING}
+    return {case.unit for case in results.cases if case.whole_file and case.outcome in FAILING}
 
 
-def _list_for(case: Case, base: Results, unloaded: Set[str], found: Difference) -> List[Case]:
+def _list_for(
+    case: Case, base: Results, unloaded: Set[str], now: Container[Key], found: Difference
+) -> List[Case]:
     if case.whole_file:
-        where = case.file or case.name
-        if where in unloaded:
+        if case.unit in unloaded:
             return found.already_failing
-        if any(one.outcome in (PASSED, XFAIL) for one in base.in_file(where) or base.in_package(case)):
+        hidden = base.in_file(case.file or case.name) or base.in_suite(case.suite)
+        # A runner that names no files says that a file failed, and its tests are gone.
+        lost = [one for one in base.cases if not one.file and one.key not in now] if case.file else []
+        if any(one.outcome in (PASSED, XFAIL) for one in hidden or lost):
             return found.broken
         return found.new_failing if base.complete else found.unknown
     before = base.by_key().get(case.key)

@@ -9,11 +9,13 @@ from jobs.remote.offload_runner import protocol
 from jobs.remote.offload_runner.engine.journal import Journal
 from jobs.remote.offload_runner.steps import sources
 from jobs.remote.offload_runner.steps.findings import Compared, Evidence, Outcome
+from jobs.remote.offload_runner.steps.named_tests import cause
 from jobs.remote.offload_runner.steps.problems import Problem, missing_tool, read_problems
 from jobs.remote.offload_runner.steps.record import Job
 from jobs.remote.offload_runner.steps.results import Results, collect
 from jobs.remote.offload_runner.steps.trees import Run, source
 
+_CAUSE_CHARACTERS = 200_000
 _LOG_BYTES = 16 * 1024 * 1024
 _MOST_TEST_FILES = 500
 _MOST_TEST_BYTES = 16 * 1024 * 1024  # of both sides of all test files of the change
@@ -84,6 +86,7 @@ def read_outcomes(job: Job) -> List[Outcome]:
                 when=task.get("when") or "success",
                 missing_program=str(outputs.get("missing_program") or ""),
                 missing_tool=missing_tool(said) if said else "",
+                cause=cause(said[-_CAUSE_CHARACTERS:]).replace("%s/" % job.paths.worktree, ""),
                 of_base=str(outputs.get("of_base") or ""),
                 problems=tuple(read_problems(said, str(job.paths.worktree)))
                 if role in ("lint", "types")

@@ -25,8 +25,9 @@ _NO_PROGRAM = ("not_found", "cannot_run")
 class Outcome:
     """What one task came to. `state` is a task state; `when` and `missing_program` come from its plan.
 
-    `missing_tool` is a program that the command itself could not find, `problems` what a checker reported,
-    `of_base` is the id of the task that this one repeats with the base's own test command.
+    `missing_tool` is a program that the command itself could not find, `cause` the last error in its log,
+    `problems` what a checker or compiler reported, `of_base` is the id of the task that this one repeats with
+    the base's own test command.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Outcome:
     when: str = "success"
     missing_program: str = ""
     missing_tool: str = ""
+    cause: str = ""
     of_base: str = ""
     problems: Tuple[Problem, ...] = ()
 

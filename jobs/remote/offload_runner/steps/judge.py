@@ -27,12 +27,19 @@ from jobs.remote.offload_runner.steps.findings import (
     Judgement,
     Outcome,
 )
-from jobs.remote.offload_runner.steps.named_tests import about_removed, about_tests_by_name, fail
+from jobs.remote.offload_runner.steps.named_tests import (
+    about_removed,
+    about_tests_by_name,
+    cause,
+    fail,
+    missed_gate,
+)
 from jobs.remote.offload_runner.steps.on_forge import about_forge
 from jobs.remote.offload_runner.steps.problems import Problem, new_problems
 from jobs.remote.offload_runner.steps.proven import about_files, about_tests, few
 from jobs.remote.offload_runner.steps.results import PASSED, Case, Results
 from jobs.remote.offload_runner.steps.results.collect import place
+from jobs.remote.offload_runner.steps.sources import is_document
 from jobs.remote.offload_runner.steps.trees import Run
 
 _RANK = {PASS: 0, NEEDS_WORK: 1, FAIL: 2}
@@ -52,7 +59,6 @@ _NAMES = {
 }
 _NO_PROGRAM = (126, 127)
 _NO_TESTS = 5  # pytest: no tests were collected
-_MOST_CAUSE = 300
 
 
 def judge(evidence: Evidence) -> Judgement:
@@ -115,7 +121,10 @@ def _tests(task: Outcome, evidence: Evidence, differences: Dict[str, Difference]
         renames(evidence.changed),
     )
     differences[task.id] = difference
-    findings = [*about_tests_by_name(task, difference), *about_removed(task, difference, evidence)]
+    findings = [
+        *about_tests_by_name(task, difference, bool(base and base.passed)),
+        *about_removed(task, difference, evidence),
+    ]
     if not results.complete and not passed:
         told = "%s broke off (%s), so its results are incomplete." % (_name(task), _exit(task.exit_code))
         told += "".join(" %s." % note.rstrip(".") for note in results.notes[:1])
@@ -221,7 +230,8 @@ def _by_exit_code(
     reruns: Sequence[Run],
 ) -> List[Finding]:
     """Return the finding of a failed run that names no failing test."""
-    why = "" if not results.known else ", although no test fails in its results"
+    gate = missed_gate(task.tail)
+    why = gate or ("" if not results.known else ", although no test fails in its results")
     name, how = _name(task), _exit(task.exit_code)
     file, line = place_in(task.tail, evidence.paths)
     if any(run.passed for run in reruns):
@@ -239,10 +249,11 @@ def _by_exit_code(
     if passing and not results.cases:
         tests = "1 test passes" if passing == 1 else "%d tests pass" % passing
         told = "%s fails on the head (%s) before any test runs%s; on the base %s."
-        return [Finding(ERROR, task.id, told % (name, how, _cause(task.tail), tests), file, line)]
+        return [Finding(ERROR, task.id, told % (name, how, cause(task.tail), tests), file, line)]
     if base.passed:
         missing = ": %s was not found" % task.missing_tool if task.missing_tool else ""
-        told = "%s fails on the head (%s) and succeeds on the base%s%s." % (name, how, missing, why)
+        said = "" if results.known or missing else cause(task.tail)
+        told = "%s fails on the head (%s) and succeeds on the base%s%s%s." % (name, how, missing, why, said)
         return [Finding(ERROR, task.id, told, file, line)]
     if task.missing_tool:
         told = "%s did not run: %s is not installed on the worker." % (name, task.missing_tool)
@@ -250,8 +261,11 @@ def _by_exit_code(
     if results.known and base.results.known and not base.results.failing:
         told = "%s fails on the head (%s) and on the base%s." % (name, how, why)
         return [Finding(WARNING, task.id, told, file, line)]
+    if evidence.changed and all(is_document(path) for path in evidence.paths):
+        told = "%s fails on the head (%s) and on the base%s; the change has documents only."
+        return [Finding(NOTE, task.id, told % (name, how, cause(task.tail)), file, line)]
     told = "%s fails on the head (%s) and on the base%s; without test results nothing tells what is new."
-    return [Finding(WARNING, task.id, told % (name, how, _cause(task.tail)), file, line)]
+    return [Finding(WARNING, task.id, told % (name, how, cause(task.tail)), file, line)]
 
 
 def _no_tests(task: Outcome, base: Optional[Run]) -> Finding:
@@ -287,7 +301,7 @@ def _failure(task: Outcome, evidence: Evidence) -> List[Finding]:
     file, line = place_in(task.tail, evidence.paths)
     if task.role not in _BUILDING:
         return [Finding(WARNING, task.id, "%s fails (%s)." % (does, how), file, line)]
-    why = _cause(task.tail)
+    why = cause(task.tail)
     if task.role != "test" and task.problems:
         first = next((one for one in task.problems if one.file in evidence.paths), task.problems[0])
         file, line, why = first.file, first.line, " (%s)" % first.message.rstrip(".")
@@ -463,12 +477,6 @@ def _name(task: Outcome) -> str:
 
 def _that_pass(cases: Sequence[Case]) -> str:
     return "1 test that passes" if len(cases) == 1 else "%d tests that pass" % len(cases)
-
-
-def _cause(tail: str) -> str:
-    """Return the last line of an output that says what is wrong, as the end of a phrase."""
-    found = re.findall(r"^(?:E +)?([\w.]*(?:Error|Exception)\b.*|.*\berror: .*)", tail, re.MULTILINE)
-    return " (%s)" % found[-1].strip().rstrip(".")[:_MOST_CAUSE] if found else ""
 
 
 def place_in(tail: str, changed: Sequence[str]) -> "tuple[Optional[str], Optional[int]]":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import List, Sequence
 
 from jobs.remote.offload_runner.steps.difference import Difference
@@ -10,22 +11,24 @@ from jobs.remote.offload_runner.steps.proven import few
 from jobs.remote.offload_runner.steps.results import Case
 
 _MOST_NAMED = 10
+_MOST_CAUSE = 300
 
 
-def about_tests_by_name(task: Outcome, difference: Difference) -> List[Finding]:
-    """Return what happened to the tests of one run."""
+def about_tests_by_name(task: Outcome, difference: Difference, base_passed: bool) -> List[Finding]:
+    """Return what happened to the tests of one run; `base_passed`: the base's run succeeds."""
     findings: List[Finding] = []
     using = " with the base's test command" if task.of_base else ""
+    before = "the tests of the base pass" if base_passed else "whether it does on the base is not known"
     for cases, told in (
         (difference.broken, "passes on the base and fails on the head" + using),
         (difference.new_failing, "is new and fails" + using),
-        (difference.unknown, "fails%s; whether it does on the base is not known" % using),
+        (difference.unknown, "fails%s; %s" % (using, before)),
     ):
         cases = _without_parents(cases)
         for case in cases[:_MOST_NAMED]:
             file = case.at_file or case.file or None
             line = case.at_line if case.at_file else None
-            findings.append(Finding(ERROR, task.id, _sentence(case, told, difference), file, line))
+            findings.append(Finding(ERROR, task.id, _sentence(task, case, told, difference), file, line))
         if len(cases) > _MOST_NAMED:
             more = len(cases) - _MOST_NAMED
             findings.append(Finding(ERROR, task.id, "%d more tests: each %s." % (more, told)))
@@ -46,14 +49,16 @@ def about_tests_by_name(task: Outcome, difference: Difference) -> List[Finding]:
     return findings
 
 
-def _sentence(case: Case, told: str, difference: Difference) -> str:
+def _sentence(task: Outcome, case: Case, told: str, difference: Difference) -> str:
     """Return what happened to a failing test, and why."""
     why = ": %s" % case.message.rstrip(".") if case.message else ""
     if case.whole_file:
-        why = " (%s)" % case.message.rstrip(".") if case.message else ""
+        why = " (%s)" % case.message.rstrip(".") if case.message else task.cause
         after = "; its tests pass on the base" if case in difference.broken else ""
-        what = "cannot be loaded" if case.file or not case.suite else "does not build"
-        return "%s %s on the head%s%s." % (case.file or case.name, what, why, after)
+        if not case.file and case.suite and case.name != case.suite:
+            return "%s fails on the head%s%s." % (case.title, why, after)  # a hook
+        what = "does not build" if case.suite else "cannot be loaded"
+        return "%s %s on the head%s%s." % (case.title, what, why, after)
     if "XPASS(strict)" in case.message:
         return "%s passes although it is marked as one that must fail (xfail, strict)." % case.title
     origin = difference.origins.get(case.key)
@@ -93,3 +98,30 @@ def fail(cases: Sequence[Case]) -> str:
 
 def _list(cases: Sequence[Case]) -> str:
     return few([case.title for case in cases])
+
+
+_GATES = re.compile(
+    r"^.{0,200}coverage threshold for .*|^(?:ERROR: )?Coverage for .{0,100} does not meet .*"
+    r"|^(?:FAIL )?Required test coverage of .*",
+    re.MULTILINE,
+)
+
+
+def missed_gate(tail: str) -> str:
+    """Return what a run says of a coverage threshold that it misses, as the end of a phrase."""
+    found = _GATES.search(tail)
+    return ": %s" % found[0].strip().rstrip(".")[:_MOST_CAUSE] if found else ""
+
+
+_CAUSE = re.compile(
+    r"(?:E +)?(?P<cause>[\w.]{0,200}(?:Error|Exception)\b.*|.*\berror: .*|.*: Assertion [`'].* failed\..*)"
+)
+
+
+def cause(said: str) -> str:
+    """Return the last line of an output that says what is wrong, as the end of a phrase."""
+    for line in reversed(said.splitlines()):
+        match = _CAUSE.match(line[:_MOST_CAUSE])
+        if match:
+            return " (%s)" % match["cause"].strip().rstrip(".")
+    return ""

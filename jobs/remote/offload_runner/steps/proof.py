@@ -308,6 +308,10 @@ def _dependent(job: Job, group: Group, support: Sequence[str]) -> List[str]:
                 "ls-tree", "-r", "-z", "--name-only", job.sha, "--", *([folder] if folder else [])
             )
             paths = [text(path) for path in split(listed)]
+        elif name.endswith(".snap"):
+            paths = present(
+                job, job.sha, [posixpath.join(posixpath.dirname(folder), posixpath.basename(name)[:-5])]
+            )
         else:
             paths = sources.grep(job, job.sha, words)
         prefix = group.cwd + "/" if group.cwd else ""

@@ -23,6 +23,7 @@ _CONFIGURATION = re.compile(
     r"(^|/)(setup\.py|noxfile\.py|conftest\.py|[\w.-]+\.config\.[cm]?[jt]s|\.eslintrc\.c?js|build\.rs|"
     r"[Gg]runtfile\.js|gulpfile\.js)$|(^|/)(docs?|examples?)/"
 )
+_DOCUMENT = re.compile(r"\.(md|rst|adoc)$|(^|/)(README|CHANGELOG|CHANGES|LICEN[CS]E|AUTHORS|NEWS)(\.txt)?$")
 
 
 def is_test(path: str) -> bool:
@@ -40,6 +41,11 @@ def is_source(path: str) -> bool:
     if is_test(path) or _CONFIGURATION.search(path):
         return False
     return bool(_CODE.search(path))
+
+
+def is_document(path: str) -> bool:
+    """Tell whether a path is a text for people, and neither a test nor data of one."""
+    return not is_test(path) and bool(_DOCUMENT.search(path))
 
 
 def names_of(path: str) -> List[str]:

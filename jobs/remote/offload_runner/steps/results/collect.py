@@ -196,7 +196,7 @@ def _placed(case: Case, tree: Path, places: _Places) -> Case:
     if case.outcome not in FAILING:
         return replace(case, file=file)
     text = [line.replace(prefix, "").replace("file://", "") for line in case.lines]
-    if case.whole_file and case.file.endswith(".py"):
+    if case.whole_file:
         at_file, at_line = place(text)  # what it imports may be at fault
     else:
         at_file, at_line = place(text, file)

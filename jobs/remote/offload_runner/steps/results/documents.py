@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Dict, List, Optional, Tuple
 
 from jobs.remote.offload_runner.steps.results.model import ERROR, FAILED, PASSED, SKIPPED, XFAIL, Report
@@ -99,7 +100,9 @@ def _jest(files: List[Any], report: Report) -> None:
 
 def _first(text: str) -> str:
     lines = text[:_MOST_MESSAGE].splitlines()
-    return next((line.strip() for line in lines if line.strip() and "●" not in line), "")
+    told = [line.strip() for line in lines if line.strip() and "●" not in line]
+    errors = [line for line in told if re.match(r"\w{0,50}Error: ", line)]
+    return (errors or told or [""])[0]
 
 
 def _jest_message(text: str) -> str:

@@ -14,6 +14,7 @@ _MOST_NAME = 400  # of one suite among those around it
 _MOST_SUITES = 20
 _OUTCOMES = {"failure": FAILED, "error": ERROR, "skipped": SKIPPED}
 _INTERNAL = ("pytest", "internal", "internal error")  # of pytest itself, not of a test
+_SET_UP = ("", "initializationError", "classMethod", "executionError")
 _WHOLE_FILE = ("collection failure", "collection skipped")
 
 
@@ -114,13 +115,21 @@ class _Reader:
             last = [line.strip() for line in "".join(self.chunks).splitlines() if line.strip()][-1:]
             self.report.cut("pytest ended with an error of its own: %s" % one(" ".join(last)))
             return
+        name = case.get("name", "")
         whole = self.message in _WHOLE_FILE and not case.get("line")
+        if self.outcome in (FAILED, ERROR) and not whole:
+            if self.message == "test failed" and _is_path(name):  # node: the file ended before its tests
+                whole, file, suite, self.message, self.chunks = True, name, "", "", []
+            elif file and file == name:  # vitest
+                whole = True
+            elif name in _SET_UP and suite:  # Surefire, Gradle
+                whole, name = True, "%s of %s" % (name, suite) if name else suite
         text = "".join(self.chunks)
         message = self.message
         if whole or not message or message.startswith("failed on "):
             message = (_exception(text) if whole else "") or _assertion(text) or message
         self.report.add(
-            case.get("name", ""),
+            name,
             self.outcome,
             suite=suite,
             file=file,

@@ -27,6 +27,7 @@ _TARGET = re.compile(
 _UNITTEST = re.compile(
     r"^(?P<name>\w+) \((?P<suite>[\w.]+)\)(?:\n[^\n]*?)?? \.\.\. (?P<rest>[^\n]*)$", re.MULTILINE
 )
+_SET_UP = ("setUpClass", "setUpModule")
 _UNITTEST_END = re.compile(r"^Ran \d+ tests? in ", re.MULTILINE)
 _UNITTEST_BLOCK = re.compile(
     r"^={70}\n(?P<kind>ERROR|FAIL): (?P<name>\w+) \((?P<suite>[\w.]+)\)[^\n]*\n(?P<rest>.*?)"
@@ -46,6 +47,7 @@ _MOST_LINES = 600_000
 _MOST_NAME = 400
 _MOCHA_PASS = re.compile(r"^(?P<indent> +)(?:✔|✓|√) (?P<name>.*?)(?: \((?P<ms>\d{1,9})ms\))?$")
 _MOCHA_FAIL = re.compile(r"^(?P<indent> +)(?P<number>\d+)\) (?P<name>.*)$")
+_MOCHA_HOOK = re.compile(r'"(?:before|after) (?:each|all)" hook')
 _MOCHA_SKIP = re.compile(r"^(?P<indent> +)- (?P<name>.*)$")
 _MOCHA_SUITE = re.compile(r"^(?P<indent> {2,})(?P<name>\S.*)$")
 
@@ -131,12 +133,15 @@ def _unittest(text: str, report: Report) -> None:
             outcome = ERROR if outcome == ERROR else FAILED
         whole = suite == "unittest.loader._FailedTest"
         report.add(
-            name, ERROR if whole else outcome, suite="" if whole else suite, text=block,
-            message=_exception(block), whole_file=whole,
+            "%s of %s" % (name, suite) if name in _SET_UP else name, ERROR if whole else outcome,
+            suite="" if whole else suite, text=block, message=_exception(block),
+            whole_file=whole or name in _SET_UP,
         )  # fmt: skip
     for (name, suite), block in blocks.items():
-        if (name, suite) not in seen:  # setUpClass, setUpModule
-            report.add(name, ERROR, suite=suite, text=block, message=_exception(block))
+        if (name, suite) not in seen:
+            whole = name in _SET_UP
+            shown = "%s of %s" % (name, suite) if whole else name
+            report.add(shown, ERROR, suite=suite, text=block, message=_exception(block), whole_file=whole)
     report.complete = report.complete and bool(_UNITTEST_END.search(text))
 
 
@@ -255,7 +260,7 @@ def _mocha(text: str, report: Report) -> None:
         seconds: Optional[float] = int(took) / 1000 if took else None
         report.add(
             match["name"].strip(), outcome, suite=suite, seconds=seconds, text=body,
-            message=_mocha_message(body),
+            message=_mocha_message(body), whole_file=bool(_MOCHA_HOOK.match(match["name"])),
         )  # fmt: skip
     counted = sum(case.outcome == PASSED for case in report.cases)
     told = re.match(r"^ {2}0*(\d+) passing", lines[end])
@@ -264,7 +269,15 @@ def _mocha(text: str, report: Report) -> None:
         report.named = False
         if not any(case.outcome == FAILED for case in report.cases):
             for number, body in details.items():
-                report.add("failure %s" % number, FAILED, text=body, message=_mocha_message(body))
+                heading = re.match(
+                    r" *\d+\) (?P<names>[^:]{1,400}(?:\n[^:]{1,400})*):", body[: _MOST_NAME * 4]
+                )
+                names = heading["names"].splitlines() if heading else ["failure %s" % number]
+                parts = [name.strip() for name in names]
+                report.add(
+                    parts[-1], FAILED, suite=" > ".join(parts[:-1]), text=body,
+                    message=_mocha_message(body), whole_file=bool(_MOCHA_HOOK.match(parts[-1])),
+                )  # fmt: skip
 
 
 def _mocha_details(lines: List[str]) -> Dict[str, str]:

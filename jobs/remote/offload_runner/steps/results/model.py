@@ -58,9 +58,20 @@ class Case:
         return (self.file, self.suite, _LINE.sub("", _ADDRESS.sub("0x", self.name)), self.occurrence)
 
     @property
+    def suites(self) -> List[str]:
+        """Return the suite of the test and those that it is in."""
+        parts = self.suite.split(" > ") if self.suite else []
+        return [" > ".join(parts[:end]) for end in range(1, len(parts) + 1)]
+
+    @property
+    def unit(self) -> str:
+        """Return what did not run when `whole_file` is true: a file, a package, the suite of a hook."""
+        return self.file or " > ".join(part for part in (self.suite, self.name) if part)
+
+    @property
     def title(self) -> str:
         """Return the test's name for people, e.g. `tests/test_tax.py::TestRate::test_zero`."""
-        if self.whole_file:
+        if self.whole_file and (self.file or self.name == self.suite or self.suite in self.name):
             return self.file or self.name
         if self.file.endswith(".py"):
             module = self.file[:-3].replace("/", ".")
@@ -131,9 +142,9 @@ class Results:
         named = self._of_file.get(path, []) if path else []
         return named + [case for case in self._of_file.get("", []) if within(case)]
 
-    def in_package(self, whole: Case) -> List[Case]:
-        """Return the tests of what could not be built as a whole: those of a Go package."""
-        return [case for case in self.cases if not case.file and whole.suite and case.suite == whole.suite]
+    def in_suite(self, suite: str) -> List[Case]:
+        """Return the tests without a file that are in a suite (or package), or in one inside it."""
+        return [case for case in self.cases if not case.file and suite in case.suites]
 
     def to_json(self) -> Dict[str, Any]:
         """Return the results as plain data."""
