@@ -161,6 +161,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "agent_command", _text, "", "Command of the agent `generic`: reads the prompt, prints the answer."
     ),
+    Setting("agent_screen", _text, "", "Command of the agent `generic` on a terminal, for `open`."),
     Setting("agent_secrets", _names, (), "Names of the secrets that the agent `generic` holds itself."),
     Setting(
         "agent_api",

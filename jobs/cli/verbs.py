@@ -16,7 +16,7 @@ from jobs.states import JobState, Scope
 ACTIONS: Mapping[str, str] = {
     "review": "build, test and judge a change, with evidence (the default)",
     "ready": "check that a change can be merged now",
-    "open": "a worktree of the change and a shell in it",
+    "open": "a worktree of the change and a shell in it, or an agent",
 }
 
 STATES = tuple(state.value for state in JobState)
@@ -91,6 +91,7 @@ decides the exit code.""",
   {offload} 123 review --wait      for scripts: exit code 20 unless the verdict is pass
   {offload} owner/repo#9 --detach  a pull request of another repository, without attaching
   {offload} 123:debug open         a worktree of #123 with a shell in it
+  {offload} 123 open --agent NAME  a worktree of #123 with a coding agent that waits in it
   {offload} 1 2 3 review --wait    three reviews at once, and their verdicts
   {offload} --all-open review      a review of every open pull request""",
     remote="works",

@@ -13,6 +13,7 @@ from asgiref.sync import sync_to_async
 from django.db import DataError, transaction
 from django.utils import timezone
 
+from jobs.execution.secrets import OPEN
 from jobs.models import Job, JobEvent
 from jobs.remote.offload_runner import protocol
 from jobs.states import Attention, JobState, Reason, TaskState, Verdict, WorkerDesired, WorkerState
@@ -94,7 +95,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     ),
     **dict.fromkeys(("severity", "message", "file", "error", "model", "api", "until"), _TEXT),
     "judged_sha": _TEXT,
-    **dict.fromkeys(("since", "evidence"), _TEXT),
+    **dict.fromkeys(("since", "evidence", "source", "answer", "actor"), _TEXT),
     **dict.fromkeys(("kind", "state", "id", "attention"), (str,)),
     **dict.fromkeys(("exit_code", "seconds", "line", "attempt", "status"), _NUMBER),
     "needs": (list,),
@@ -132,6 +133,8 @@ def _apply(job: Job, event: Mapping[str, Any]) -> None:
         until = _moment(event["until"]) if event["until"] else None
         sources = frozenset({Attention.NONE, Attention.LIMIT})
         set_attention(job.id, Attention.LIMIT, until=until, sources=sources)
+    elif kind == protocol.AGENT_STATE and event.get("source"):
+        _apply_waiting(job, event)
     elif kind == protocol.MODEL_CALL and event["status"] == HTTPStatus.OK:
         _end_limit(job)
     elif kind == protocol.FINISHED:
@@ -161,6 +164,18 @@ def _commit(text: str | None) -> str:
     if text and not _COMMIT.fullmatch(text):
         raise ValueError(f"{text[:100]!r} is not a commit")
     return text or ""
+
+
+_WAITS = {protocol.NEEDS_INPUT: Attention.INPUT, protocol.NEEDS_APPROVAL: Attention.APPROVAL}
+
+
+def _apply_waiting(job: Job, event: Mapping[str, Any]) -> None:
+    """Note that an agent with a terminal waits for a person, or does not any more."""
+    waits = _WAITS.get(event["state"], Attention.NONE)
+    said = "The agent waits for input." if waits is Attention.INPUT else "The agent waits for approval."
+    detail = f"{said} {event.get('detail') or ''}".strip() if waits else ""
+    sources = frozenset({Attention.NONE, Attention.INPUT, Attention.APPROVAL})
+    set_attention(job.id, waits, detail=detail, sources=sources)
 
 
 def _end_limit(job: Job) -> None:
@@ -212,6 +227,8 @@ def _apply_task(job: Job, event: Mapping[str, Any], at: datetime) -> None:
         task.update(state=protocol.RUNNING, started_at=at.isoformat(), exit_code=None, seconds=None)
     else:
         _end_limit(job)
+        if job.action == OPEN and task["role"] == "agent":
+            set_attention(job.id, Attention.NONE, sources=frozenset({Attention.INPUT, Attention.APPROVAL}))
         task.update(
             state=event["state"],
             exit_code=event.get("exit_code"),

@@ -11,6 +11,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 
+from jobs.execution.secrets import OPEN
 from jobs.models import Job, JobEvent
 from jobs.remote.offload_runner import protocol
 from jobs.states import Attention, JobState, TaskState
@@ -61,7 +62,17 @@ def read_account(job: Job) -> Account:
     attention, agent = _attention(job), _agent(job)
     if agent is None:
         return Account(state, attention)
-    return Account(state, attention, agent, "Its agent runs without a terminal and takes no input.")
+    return Account(state, attention, agent, _why_no_input(job, agent))
+
+
+def _why_no_input(job: Job, agent: Known) -> str:
+    if job.action != OPEN:
+        return "Its agent runs without a terminal and takes no input."
+    if job.state != JobState.RUNNING:
+        return f"Its agent does not run: the job is {job.state}."
+    if agent.value == protocol.NEEDS_INPUT or agent.value == protocol.NEEDS_APPROVAL:
+        return ""
+    return f"Its agent does not wait: its state is {agent.value.replace('_', ' ')}."
 
 
 def _attention(job: Job) -> Known | None:
@@ -85,7 +96,7 @@ def _agent(job: Job) -> Known | None:
         return Known(value, "its task", since, task["reason"], _evidence(event), _limit_of(job, task))
     if job.state != JobState.RUNNING:
         return Known(UNKNOWN, "the state of the job", detail=f"the job is {job.state}")
-    if job.attention == Attention.LIMIT:
+    if job.attention == Attention.LIMIT and job.action != OPEN:
         return _attention(job)
     started = _newest(job.id, protocol.TASK_STARTED, task["id"])
     said = _newest(job.id, protocol.AGENT_STATE, task["id"], after=started.id if started else 0)
@@ -93,7 +104,9 @@ def _agent(job: Job) -> Known | None:
         return Known(STARTING, "its process", started.at if started else None, "", _evidence(started))
     told = {name: str(said.data.get(name) or "") for name in ("state", "detail", "since", "evidence")}
     since = _moment(told["since"]) or said.at
-    return Known(told["state"], "its events", since, told["detail"], told["evidence"])
+    source = str(said.data.get("source") or "its events")
+    until = job.attention_until if told["state"] == protocol.AT_LIMIT else None
+    return Known(told["state"], source, since, told["detail"], told["evidence"], until)
 
 
 def _limit_of(job: Job, task: Mapping[str, Any]) -> datetime | None:

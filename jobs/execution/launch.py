@@ -189,7 +189,8 @@ async def _drive(job: Job, progress: Progress, *, keep_queued: bool) -> None:
             await ensure_job_container(connection, job, preparing)
             progress.step("Starting the session", LaunchPhase.START)
             async with secrets.delivered(connection.client, job.session, values) as keep:
-                runs = place_runs(container, job, offline=_offline(plan))
+                edits = job.action == secrets.OPEN
+                runs = place_runs(container, job, offline=_offline(plan), edits=edits)
                 started = await _start(connection, job, plan, prepared, runs)
                 keep(started.created)
     except (TransportError, WorkerUnavailable) as error:

@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 
 from jobs.agents import registry as agents
-from jobs.agents.base import Agent, Options, plan_part
+from jobs.agents.base import Agent, Options, plan_part, screen_part
 from jobs.errors import NotConfigured, OffloadError, Refused, UsageError
 from jobs.execution.secret_store import SecretStore, check_name
 from jobs.forges import registry as forges
@@ -19,6 +19,7 @@ from jobs.models import Job
 from jobs.remote.client import RunnerClient
 from jobs.remote.offload_runner.protocol import Plan
 
+OPEN = "open"  # the action whose agent has a screen of its own
 # git's words for a server that wants a login, and GitHub's for what the login may not see.
 _LOGIN_WANTED = re.compile(
     r"could not read Username|Authentication failed|[Rr]epository .*not found|terminal prompts disabled"
@@ -92,6 +93,7 @@ def _configured(name: str) -> Agent:
         model=config.agent_model,
         tokens=config.agent_tokens,
         command=config.agent_command,
+        screen=config.agent_screen,
         secrets=tuple(config.agent_secrets),
         api=config.agent_api,
     )
@@ -99,9 +101,13 @@ def _configured(name: str) -> Agent:
 
 
 def agent_call(job: Job) -> dict[str, Any] | None:
-    """Return what the job's plan says of its agent's review. Raises `NotConfigured`."""
-    agent = agent_of(job)
-    return plan_part(agent, agent.review(job.options.get("prompt") or "")) if agent else None
+    """Return what the job's plan says of its agent. Raises `NotConfigured` or `UsageError`."""
+    agent, request = agent_of(job), job.options.get("prompt") or ""
+    if agent is None:
+        return None
+    if job.action == OPEN:
+        return screen_part(agent, agent.open(request))
+    return plan_part(agent, agent.review(request))
 
 
 def held_by_agent(plan: Plan) -> list[str]:
@@ -112,8 +118,11 @@ def held_by_agent(plan: Plan) -> list[str]:
 async def lay_out_profile(client: RunnerClient, job: Job) -> None:
     """Have the template of the agent's profile on the worker, as it must be."""
     agent = agent_of(job)
-    if agent is not None and agent.profile is not None:
-        await client.profile(agent.profile.name, agent.profile.files)
+    if agent is None:
+        return
+    profile = agent.open("").profile if job.action == OPEN else agent.profile
+    if profile is not None:
+        await client.profile(profile.name, profile.files)
 
 
 async def credentials_for(url: str) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from typing import ClassVar
 
-from jobs.agents.base import PLACEHOLDER, REVIEW_PROMPT, Agent, Call, Gateway, Program, with_request
-from jobs.errors import NotConfigured
+from jobs.agents.base import PLACEHOLDER, REVIEW_PROMPT, Agent, Call, Gateway, Program, Screen, with_request
+from jobs.errors import NotConfigured, UsageError
 
 # API -> name of its key, and the variable by which its programs are told another address.
 APIS = {
@@ -17,7 +17,9 @@ APIS = {
 
 
 class Generic(Agent):
-    """The options' `command`: its command line; `secrets`: the names of those that it gets itself.
+    """The options' `command`: its command line, and `screen` that on a terminal.
+
+    `secrets`: the names of those that it gets itself.
 
     `api`: the model API that it uses, a key of `APIS`: it then gets the gateway's address and not the key;
     empty: unknown. Its command names its model.
@@ -31,7 +33,19 @@ class Generic(Agent):
 
     def review(self, request: str) -> Call:
         """Return the call. Raises `NotConfigured` without a command."""
-        argv, prompt, options = self._argv(), with_request(REVIEW_PROMPT, request), self.options
+        return self._call(self._argv(), with_request(REVIEW_PROMPT, request))
+
+    def open(self, request: str) -> Screen:
+        """Return its screen, in the worktree. Raises `NotConfigured` without a command, `UsageError`."""
+        if request:
+            raise UsageError(
+                "How the agent `generic` is given a prompt on a terminal is unknown.",
+                hint="Leave --prompt out; use `offload send` when it waits.",
+            )
+        return Screen(self._call(self._words("agent_screen", self.options.screen), ""), hooks="generic")
+
+    def _call(self, argv: tuple[str, ...], prompt: str) -> Call:
+        options = self.options
         if not options.api:
             return Call(argv=argv, prompt=prompt, secrets=options.secrets)
         key, variable, address = APIS[options.api]
@@ -41,13 +55,17 @@ class Generic(Agent):
         return Call(argv=argv, prompt=prompt, secrets=held, gateway=gateway)
 
     def _argv(self) -> tuple[str, ...]:
+        return self._words("agent_command", self.options.command)
+
+    def _words(self, setting: str, text: str) -> tuple[str, ...]:
         try:
-            argv = tuple(shlex.split(self.options.command))
+            argv = tuple(shlex.split(text))
         except ValueError as error:
-            raise NotConfigured(f"The setting 'agent_command' is not a command line: {error}.") from error
+            raise NotConfigured(f"The setting {setting!r} is not a command line: {error}.") from error
         if not argv:
+            example = "claude -p" if setting == "agent_command" else "aider"
             raise NotConfigured(
                 "The agent `generic` has no command.",
-                hint="Set it: `manage.py offload setup --set agent_command='claude -p'`.",
+                hint=f"Set it: `manage.py offload setup --set {setting}='{example}'`.",
             )
         return argv

@@ -29,6 +29,8 @@ COMMANDS = {
     "profile": ("profile", True),
     "copy-profile": ("profile", False),
     "call-agent": ("agent", False),
+    "open-agent": ("open_agent", False),
+    "answer": ("answer", True),
     "start": ("start", True),
     "run": ("run", False),
     "follow": ("follow", True),
@@ -75,6 +77,9 @@ def parser() -> argparse.ArgumentParser:
     call = commands.add_parser("call-agent", help="run an agent with its outputs apart (frames on stdout)")
     call.add_argument("--cwd", required=True)
     call.add_argument("words", nargs=argparse.REMAINDER)
+    opened = _on_job(commands, "open-agent", "become an agent that has this terminal")
+    opened.add_argument("call", help="JSON: how it is called")
+    _on_job(commands, "answer", "type to the agent that waits in a job's pane (request on stdin)")
     commands.add_parser("start", help="start a plan in a tmux session (request on stdin)")
     run = _on_job(commands, "run", "work through a job's plan in this terminal")
     run.add_argument("--retry", action="store_true", help="after the job ended: run again what failed")

@@ -9,7 +9,7 @@ A *plan* is JSON, never code:
     TASK = {"id", "name", "role", "argv" | "shell", "needs": [ids], "when": "success|failure|always",
             "timeout": seconds, "cwd", "env": {}, "secrets": [names], "agent": null, "evidence": bool,
             "outputs": {}, "writes": bool, "gateway": null or {"api", "env", ...: see gateway.spec},
-            "gate": ""}
+            "gate": "", "terminal": bool}
 
 `outputs` is what a task's step needs to know in addition to its command; `outputs["shown"]`, where
 there is one, is what people see as the command.
@@ -43,8 +43,11 @@ MODEL_CALL = (
     "model_call"  # task, api, model, status, input, output, cached, estimated, dollars, seconds, error
 )
 MODEL_LIMIT = "model_limit"  # task, api, status, until
-# What an agent does, as its own events tell. `since`: RFC 3339; `evidence`: the event, cut.
-AGENT_STATE = "agent_state"  # task, state, detail, since, evidence
+# What an agent does. `since`: RFC 3339; `evidence`: what says so, cut. `source`: where that comes from, of
+# an agent with a terminal; one without has its own events only.
+AGENT_STATE = "agent_state"  # task, state, detail, since, evidence, source
+# What was typed to an agent, and for whom. `answer`: one of `ANSWERS`.
+AGENT_ANSWER = "agent_answer"  # task, answer, text, actor, state
 FINISHED = "finished"  # state, reason, verdict, judged_sha, proof, findings: [...]
 EVENT_KINDS = (
     PREPARED,
@@ -56,16 +59,35 @@ EVENT_KINDS = (
     MODEL_CALL,
     MODEL_LIMIT,
     AGENT_STATE,
+    AGENT_ANSWER,
     FINISHED,
 )
 
-# States of an agent: it waits for its model, for a tool (`detail`), or for a limit to end; it ended.
+# States of an agent: it waits for its model, a tool (`detail`), the end of a limit, a person's text or their
+# yes; it ended. `unknown`: something was typed, and it has not said what it does since.
 THINKING = "thinking"
 TOOL = "tool"
 AT_LIMIT = "limit"
 AGENT_DONE = "done"
 AGENT_FAILED = "failed"
-AGENT_STATES = (THINKING, TOOL, AT_LIMIT, AGENT_DONE, AGENT_FAILED)
+NEEDS_INPUT = "input"
+NEEDS_APPROVAL = "approval"
+AGENT_UNKNOWN = "unknown"
+AGENT_STATES = (
+    THINKING,
+    TOOL,
+    AT_LIMIT,
+    NEEDS_INPUT,
+    NEEDS_APPROVAL,
+    AGENT_UNKNOWN,
+    AGENT_DONE,
+    AGENT_FAILED,
+)
+
+SEND = "send"
+APPROVE = "approve"
+DENY = "deny"
+ANSWERS = (SEND, APPROVE, DENY)
 
 # Task states (the same words as jobs.states.TaskState; a test compares them).
 PENDING = "pending"
@@ -126,6 +148,7 @@ class Task:
     cwd and env on the worker.
     `gate` names a file of the job's directory, `<gate>.json`, that earlier tasks write: the task runs only
     when its `go_on` is true then, and is skipped with its `why` otherwise.
+    `terminal`: it is an agent that has the pane to itself while it runs.
     """
 
     id: str
@@ -145,6 +168,7 @@ class Task:
     gateway: Optional[Dict[str, Any]] = None
     gate: str = ""
     writes: bool = True
+    terminal: bool = False
 
     @property
     def secret_names(self) -> List[str]:

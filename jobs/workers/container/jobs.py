@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from jobs.models import Job
 from jobs.remote.container_commands import PLACES
+from jobs.remote.offload_runner.files.paths import AGENT
 from jobs.states import JobState
 from jobs.workers.connection import Connection
 from jobs.workers.container import lifecycle
@@ -46,13 +47,19 @@ async def ensure_job_container(connection: Connection, job: Job, step: Callable[
     await lifecycle.ensure_job(connection.transport, connection.layout, spec, job.session, paths)
 
 
-def place_runs(found: Found, job: Job, *, offline: Collection[str] = ()) -> dict[str, list[str]]:
-    """Return how the containers of the job's further places are started; `offline` ones get no network."""
+def place_runs(
+    found: Found, job: Job, *, offline: Collection[str] = (), edits: bool = False
+) -> dict[str, list[str]]:
+    """Return how the containers of the job's further places are started.
+
+    `offline` ones get no network. `edits`: the agent writes the worktree; else it reads it.
+    """
     if found.spec is None:
         return {}
     runs = {}
     for place in PLACES:
         spec = found.spec.for_place(place, job.session)
+        spec = replace(spec, edits=edits and place == AGENT)
         if place in offline:
             spec = replace(spec, network=NO_NETWORK)
         runs[place] = spec.place_words(found.image_id)

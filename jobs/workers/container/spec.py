@@ -94,6 +94,7 @@ class ContainerSpec:
     session: str = ""  # of the one job, for a container of a job
     control: bool = False  # the container of git, which runs no job's code
     place: str = ""  # one of `PLACES`, for a container that a runner starts
+    edits: bool = False  # the agent's place: it writes the worktree
     kind: EngineKind = EngineKind()
 
     @property
@@ -144,7 +145,7 @@ class ContainerSpec:
             return [Mount(self.root, True), Mount(self._path("bin"), False)]
         shown = [Mount(self._path(part), False) for part in READ_ONLY]
         if self.place in (AGENT, SECRET):
-            shown.append(Mount(self._path(f"worktrees/{self.session}"), False))
+            shown.append(Mount(self._path(f"worktrees/{self.session}"), self.edits))
         return shown + [Mount(self._path(part), True) for part in self._writable()]
 
     def _writable(self) -> tuple[str, ...]:
@@ -189,7 +190,9 @@ class ContainerSpec:
 
     def canonical(self) -> str:
         """Return everything but the image (which is compared by itself) as one text."""
-        return json.dumps({**asdict(self), "image": ""}, sort_keys=True)
+        # `edits` is of containers that end with their runner, and are not compared.
+        known = {name: value for name, value in asdict(self).items() if name != "edits"}
+        return json.dumps({**known, "image": ""}, sort_keys=True)
 
     def digest(self) -> str:
         """Return a short digest of the canonical text."""

@@ -12,21 +12,21 @@ import os
 import selectors
 import shutil
 import time
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from jobs.remote.offload_runner import protocol
 from jobs.remote.offload_runner.engine import ports, schedule
 from jobs.remote.offload_runner.engine.agent_reports import AgentReports
+from jobs.remote.offload_runner.engine.agent_screen import AgentScreen
 from jobs.remote.offload_runner.engine.containers import PYTHON, Containers
 from jobs.remote.offload_runner.engine.environment import step_environment, task_environment
 from jobs.remote.offload_runner.engine.gateways import Gateways
-from jobs.remote.offload_runner.engine.journal import Journal
+from jobs.remote.offload_runner.engine.journal import Journal, bounded_findings
 from jobs.remote.offload_runner.engine.places import Places, is_step, place_of
 from jobs.remote.offload_runner.engine.process import identity, marked, signal_all
 from jobs.remote.offload_runner.engine.run_lock import wait_until_free
-from jobs.remote.offload_runner.engine.task import GRACE_SECONDS, RunningTask
+from jobs.remote.offload_runner.engine.task import GRACE_SECONDS, RunningTask, TaskView
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files.paths import (
     JOB,
@@ -55,29 +55,8 @@ HEARTBEAT_SECONDS = 5.0
 RESERVE_BYTES = 64 * 1024
 NO_SPACE = "no_space"
 _SURVEY_SECONDS = 60.0
-_FINDINGS_BYTES = 1024 * 1024  # a reader takes events up to eight times that size
 _SURVEY_BYTES = 16 * 1024 * 1024
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-@dataclass
-class TaskView:
-    """What is known of a task, for the screen and for `status.json`."""
-
-    task: Task
-    state: str = PENDING
-    exit_code: Optional[int] = None
-    seconds: Optional[float] = None
-    reason: str = ""
-    tail: str = ""
-
-
-def _bounded(findings: Any) -> Any:
-    """Return findings that an event can hold, or one that says where they are."""
-    if len(json.dumps(findings)) <= _FINDINGS_BYTES:
-        return findings
-    text = "There are too many findings to list; assessment.md in the job's directory has them."
-    return [{"severity": "warning", "task": "", "message": text, "file": None, "line": None}]
 
 
 class Engine:
@@ -105,6 +84,7 @@ class Engine:
         self.disk_full = False
         self.secrets: Dict[str, str] = {}  # by name; each task gets those that it names
         self._reports = AgentReports(paths, self.journal.append)
+        self._screens: Dict[str, AgentScreen] = {}
         self.places = Places(paths, containers, self.selector)
         self._gateways = Gateways(self.places, self.journal.append)
         self._values = {**values, "python": PYTHON} if containers else values
@@ -248,6 +228,8 @@ class Engine:
             elif running.failure is not None:
                 failure, running.failure = running.failure, None
                 raise failure
+            elif running.task.id in self._screens:
+                self._screens[running.task.id].step()
             elif running.task.agent:
                 self._reports.read(running.task.id)
         self._check_supervisors()
@@ -278,6 +260,11 @@ class Engine:
                     return task, str(why or "nothing says that it is needed")
         return None
 
+    @property
+    def screen(self) -> Optional[AgentScreen]:
+        """Return the agent that has the pane to itself, if one has."""
+        return next(iter(self._screens.values()), None)
+
     def _states(self) -> Dict[str, str]:
         return {name: view.state for name, view in self.views.items()}
 
@@ -296,9 +283,13 @@ class Engine:
         if task.agent:
             self._reports.begin()
         link = self.places.of(task)
-        self.running[task.id] = RunningTask(
-            self.paths, task, self._values, env, link, self.secrets, self._changed
-        )
+        if task.terminal:
+            screen = AgentScreen(self.paths, task, self._values, env, link, self.secrets, self.journal.append)
+            self._screens[task.id], self.running[task.id] = screen, screen.task
+        else:
+            self.running[task.id] = RunningTask(
+                self.paths, task, self._values, env, link, self.secrets, self._changed
+            )
         self._beat(RUNNING)
         self._changed()
 
@@ -319,7 +310,9 @@ class Engine:
             reason = reason or NO_SPACE
         ended = SUCCEEDED if running.exit_code == 0 and not reason else FAILED
         state = reason if cut_off else ended
-        if running.task.agent:
+        if running.task.id in self._screens:
+            self._screens.pop(running.task.id).step(is_last=True)
+        elif running.task.agent:
             self._reports.read(running.task.id, is_last=True)
         tail = running.log.tail() if state == FAILED else ""
         self._record(self.views[running.task.id], state, running.exit_code, seconds, reason, tail)
@@ -396,7 +389,7 @@ class Engine:
             verdict=verdict.get("verdict") or "",
             judged_sha=verdict.get("judged_sha") or "",
             proof=verdict.get("proof"),
-            findings=_bounded(verdict.get("findings") or []),
+            findings=bounded_findings(verdict.get("findings") or []),
         )
         self._beat(state)
         self.over = True

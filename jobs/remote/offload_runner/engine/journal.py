@@ -18,6 +18,7 @@ from jobs.remote.offload_runner.wire import now
 _BLOCK = 65536
 # On a bare worker a job can make its journal as large as it likes.
 _LIMIT = 256 * 1024 * 1024
+_FINDINGS_BYTES = 1024 * 1024  # a reader takes events up to eight times that size
 # A job that made its journal a link must not make the host write elsewhere.
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -107,3 +108,11 @@ class Journal:
         if size:
             os.ftruncate(descriptor, 0)
         return 0, 0
+
+
+def bounded_findings(findings: Any) -> Any:
+    """Return findings that an event can hold, or one that says where they are."""
+    if len(json.dumps(findings)) <= _FINDINGS_BYTES:
+        return findings
+    text = "There are too many findings to list; assessment.md in the job's directory has them."
+    return [{"severity": "warning", "task": "", "message": text, "file": None, "line": None}]

@@ -34,7 +34,7 @@ def is_step(task: Task) -> bool:
 
 def place_of(task: Task) -> str:
     """Return the place where the commands of a task run that is none of our own steps."""
-    if task.gateway is not None:
+    if task.terminal or task.gateway is not None:
         return AGENT
     if task.secrets:
         return SECRET_WRITES if task.writes else SECRET

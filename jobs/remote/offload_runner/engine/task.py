@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import errno
 import time
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Callable, Dict, List, Mapping, Optional
+from typing import Callable, Dict, List, Mapping, Optional, Tuple
 
 from jobs.remote.offload_runner.engine.link import Link, Sink
 from jobs.remote.offload_runner.engine.task_log import TaskLog
 from jobs.remote.offload_runner.files.paths import JobPaths, write_atomically
-from jobs.remote.offload_runner.protocol import INTERRUPTED, Task, expand
+from jobs.remote.offload_runner.protocol import INTERRUPTED, PENDING, Task, expand
 
 EXIT_TIMEOUT = 124
 EXIT_CANNOT_RUN = 126
 EXIT_NO_PROGRAM = 127
 GRACE_SECONDS = 5.0
+
+
+@dataclass
+class TaskView:
+    """What is known of a task, for the screen and for `status.json`."""
+
+    task: Task
+    state: str = PENDING
+    exit_code: Optional[int] = None
+    seconds: Optional[float] = None
+    reason: str = ""
+    tail: str = ""
 
 
 class RunningTask(Sink):
@@ -30,6 +43,7 @@ class RunningTask(Sink):
         link: Link,
         secrets: Mapping[str, str] = MappingProxyType({}),
         changed: Callable[[], None] = lambda: None,
+        tty: Optional[Tuple[int, int]] = None,
     ) -> None:
         self.task = task
         self.paths = paths
@@ -54,7 +68,7 @@ class RunningTask(Sink):
             self._argv = ["/bin/sh", "-c", expand(task.shell or "", dict(values))]
         self._cwd = expand(task.cwd, dict(values))
         granted: Dict[str, str] = {name: secrets[name] for name in task.secrets}
-        self._number = link.start(self, self._argv, self._cwd, {**env, **granted})
+        self._number = link.start(self, self._argv, self._cwd, {**env, **granted}, tty=tty)
 
     @property
     def seconds(self) -> float:

@@ -103,6 +103,16 @@ class JobPaths:
         return self.job_dir / "agent-state.json"
 
     @property
+    def answers(self) -> Path:
+        """Return where what is to be typed to the job's agent waits for its runner."""
+        return self.job_dir / "answers"
+
+    @property
+    def agent_reports(self) -> Path:
+        """Return where an agent with a terminal reports what it does. It can write anything there."""
+        return self.place(AGENT).home / "reports"
+
+    @property
     def ports(self) -> Path:
         """Return the ports that the job was given (JSON)."""
         return self.job_dir / "ports.json"

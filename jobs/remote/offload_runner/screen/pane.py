@@ -10,7 +10,7 @@ import subprocess
 import sys
 import termios
 import time
-from typing import TYPE_CHECKING, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, List, Optional, Tuple
 
 from jobs.remote.offload_runner.files.paths import read_json
 from jobs.remote.offload_runner.protocol import FAILED, RUNNING
@@ -19,11 +19,14 @@ from jobs.remote.offload_runner.screen.lines import Display
 from jobs.remote.offload_runner.wire import runner_argv
 
 if TYPE_CHECKING:
+    from jobs.remote.offload_runner.engine.agent_screen import AgentScreen
     from jobs.remote.offload_runner.engine.execute import Engine
     from jobs.remote.offload_runner.engine.signals import Signals
 
 _ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l"
 _LEAVE = "\x1b[?7h\x1b[?25h\x1b[?1049l"
+# What a program that was killed may have left on: other screen, mouse, focus, paste, key modes, no cursor.
+_RESET = "\x1b[?1049l\x1b[?1000;1002;1003;1004;1006;2004;2026l\x1b[<u\x1b[>4m\x1b[?25h\x1b[0m\x1b[!p"
 _DRAW_SECONDS = 0.1
 _NOTE_SECONDS = 6.0
 _STDIN, _STDOUT = 0, 1
@@ -51,6 +54,7 @@ class Pane(Display):
         self._child: Optional["subprocess.Popen[bytes]"] = None
         self._selector: Optional[selectors.BaseSelector] = None
         self._sha = ""
+        self._screen: Optional["AgentScreen"] = None
 
     @property
     def has_child(self) -> bool:
@@ -68,6 +72,9 @@ class Pane(Display):
 
     def close(self) -> None:
         """Give the terminal back as it was. Idempotent."""
+        if self._screen is not None:
+            self._screen = None
+            self._write(_RESET)
         if self._live:
             self._live = False
             self._write(_LEAVE)
@@ -93,6 +100,11 @@ class Pane(Display):
         """Draw the live table if something changed or moved on."""
         if self._child is not None:
             self._mind_child()
+            return
+        if self.engine.screen is not self._screen:
+            self._change_screen()
+        if self._screen is not None:
+            self._fit_screen()
             return
         clock = time.monotonic()
         if not self._live or clock < self._next_draw:
@@ -155,6 +167,8 @@ class Pane(Display):
         while self._child is not None and not self._ending(signals):
             self._mind_child()
             time.sleep(0.05)
+        if self._screen is not None:
+            self._change_screen()
         if self._live:
             self._live = False
             self._write(_LEAVE)
@@ -299,6 +313,51 @@ class Pane(Display):
         if self._selector is not None:
             self.watch(self._selector)
 
+    # An agent's own screen
+
+    def _change_screen(self) -> None:
+        """Give the terminal to the task that has it to itself now, or take it back."""
+        self._unwatch()
+        if self._screen is not None:
+            self._write(_RESET)
+        elif self._live:
+            self._write(_LEAVE)
+        self._screen = self.engine.screen
+        if self._screen is None:
+            self._take_back()
+            return
+        self._screen.task.show = self._show_screen
+        self._size = (0, 0)
+        settings = self._raw()
+        settings[1] &= ~termios.OPOST
+        self._set(settings)
+        if self._selector is not None:
+            self._selector.register(_STDIN, selectors.EVENT_READ, self._pass_keys)
+
+    def _fit_screen(self) -> None:
+        size = self._room()
+        if size != self._size and self._screen is not None:
+            self._size = size
+            self._screen.task.resize(size[1], size[0])
+
+    def _show_screen(self, data: bytes) -> None:
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(_STDOUT, view) :]
+        except OSError:
+            pass  # the terminal is gone
+
+    def _pass_keys(self) -> None:
+        try:
+            data = os.read(_STDIN, 65536)
+        except OSError:
+            data = b""
+        if data and self._screen is not None:
+            self._screen.task.press(data)
+        elif not data:
+            self._unwatch()
+
     # The terminal
 
     def _room(self) -> Tuple[int, int]:
@@ -309,12 +368,13 @@ class Pane(Display):
             # Hung up: the signal is on its way, and what runs must still be ended and noted.
             return self._size if self._size[0] else (80, 24)
 
-    def _raw(self) -> None:
-        settings = [*self._cooked[:6], [*self._cooked[6]]]
+    def _raw(self) -> List[Any]:
+        settings: List[Any] = [*self._cooked[:6], [*self._cooked[6]]]
         settings[0] &= ~(termios.IXON | termios.ICRNL)
         settings[3] &= ~(termios.ICANON | termios.ECHO | termios.ISIG | termios.IEXTEN)
         settings[6][termios.VMIN], settings[6][termios.VTIME] = 1, 0
         self._set(settings)
+        return settings
 
     def _set(self, settings: List[object]) -> None:
         # A shell that died may have left its own group in the foreground; taking the terminal back from
