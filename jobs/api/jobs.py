@@ -137,6 +137,17 @@ class NewJobBody(Schema):
     base: Name = ""
 
 
+class AnswerBody(Schema):
+    """What is typed to an agent. `text`: what to send, or why it is denied."""
+
+    answer: Literal["send", "approve", "deny"]
+    text: Annotated[
+        str,
+        StringConstraints(max_length=65_536, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]*$"),
+    ] = ""
+    about: Text = Field("", description="The question as you saw it; another one is not answered.")
+
+
 class ForceQuery(Schema):
     """Whether a safety rule is overruled."""
 
@@ -295,6 +306,14 @@ async def submit(request: HttpRequest, body: NewJobBody) -> Status[JobAnswer]:
 async def cancel(request: HttpRequest, job_id: Id) -> Status[JobAnswer]:
     """Request that a job is cancelled; its state shows how far that is."""
     return Status(202, job_answer(await execution.request_cancel(job_id, caller_of(request).name)))
+
+
+@router.post("/{int:job_id}/answer", auth=LAUNCH, response={200: JobAnswer}, summary="Answer an agent")
+async def answer(request: HttpRequest, job_id: Id, body: AnswerBody) -> JobAnswer:
+    """Type to the agent that waits in the job's pane; 409 says what it does instead of waiting."""
+    name = caller_of(request).name
+    job = await execution.answer_agent(job_id, body.answer, body.text, name, about=body.about)
+    return job_answer(job)
 
 
 @router.post("/{int:job_id}/resume", auth=LAUNCH, response={202: JobAnswer}, summary="Resume a job")

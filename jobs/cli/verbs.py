@@ -159,6 +159,31 @@ OFFLOAD: Mapping[str, Verb] = {
         },
         remote="works",
     ),
+    "send": Verb(
+        "TARGET [TEXT...]",
+        "Type text to the agent that `open --agent` started, when it waits for input.",
+        {"repo": REPO, "json": JSON},
+        details="The text is typed as it is, then Enter; without TEXT it is read from standard input. To a "
+        "question\nwith choices the number of one is an answer. Refuses (exit code 5) unless the agent has "
+        "reported that it\nwaits.",
+        example="  {offload} send 123 'Add a test for the empty list.'",
+        remote="works",
+    ),
+    "approve": Verb(
+        "TARGET",
+        "Tell the agent that `open --agent` started yes, when it waits for approval.",
+        {"repo": REPO, "json": JSON},
+        details="`status TARGET open --why` shows what it asks for. Refuses (exit code 5) unless it asks.",
+        remote="works",
+    ),
+    "deny": Verb(
+        "TARGET [REASON...]",
+        "Tell the agent that `open --agent` started no, when it waits for approval.",
+        {"repo": REPO, "json": JSON},
+        details="A REASON is typed after that.",
+        example="  {offload} deny 123 'Use the fixture that is there.'",
+        remote="works",
+    ),
     "logs": Verb(
         "TARGET [ACTION] [TASK]",
         "Print the log of one task, or of every task that has started.",

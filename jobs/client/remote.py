@@ -196,6 +196,11 @@ class Remote:
             job = await self.load(job_id)
         return job
 
+    async def answer(self, job_id: int, answer: str, text: str, actor: str) -> Job:
+        """Type an answer to the agent that waits in a job's pane. The token names the actor."""
+        body = {"answer": answer, "text": text}
+        return await self._job("POST", "/jobs/{job_id}/answer", job_id=job_id, json=body)
+
     async def remove(self, job_id: int, *, force: bool, actor: str) -> Removal:
         """Remove a job's files from its worker. Raises `Refused` with the reason when that fails."""
         from jobs.execution import Removal

@@ -4,6 +4,7 @@
 may be called by several processes at once: a lease on the job keeps two from doing the same work.
 """
 
+from jobs.execution.answers import answer_agent
 from jobs.execution.archive import (
     archive,
     diff,
@@ -74,6 +75,7 @@ __all__ = [
     "Placement",
     "Progress",
     "Removal",
+    "answer_agent",
     "archive",
     "busy_jobs",
     "cancel",

@@ -49,6 +49,7 @@ _ERRORS: Mapping[str, type[OffloadError]] = {
     "carried_incomplete": Incomplete,
     "no_space": WorkerUnavailable,
     "locked": WorkerUnavailable,
+    "not_waiting": Refused,
 }
 
 

@@ -222,6 +222,11 @@ class RunnerClient:
             errors="replace"
         )
 
+    async def answer(self, session: str, answer: str, text: str, actor: str, *, about: str = "") -> None:
+        """Have the runner type to the agent of a job. Raises `Refused` when that does not wait for it."""
+        spec = {"answer": answer, "text": text, "actor": actor, "about": about}
+        await self._call(["answer", "--session", session], spec)
+
     async def diff(self, session: str, *, stat: bool = False, limit: int = OUTPUT_LIMIT) -> bytes:
         """Return the first `limit` bytes of the change under review, as `git diff` prints it.
 

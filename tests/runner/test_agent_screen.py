@@ -73,7 +73,7 @@ class Screen:
 
     def refuses(self, why: str, answer: str, text: str = "", **more: str) -> None:
         code, said = self.answer(answer, text, **more)
-        assert (code, said["code"]) == (77, "refused"), said
+        assert (code, said["code"]) == (77, "not_waiting"), said
         assert why in said["message"], said
 
     def types(self, answer: str, text: str = "", **more: str) -> None:

@@ -313,6 +313,13 @@ def event_text(event: JobEvent) -> str:
             f"{task} met a limit of {data.get('api')} (status {data.get('status')})"
             + (f", until {data['until']}" if data.get("until") else "")
         ),
+        "agent_answer": lambda: (
+            {"send": "Sent to the agent", "approve": "Approved", "deny": "Denied"}.get(
+                str(data.get("answer")), "Answered"
+            )
+            + (f": {data['text']}" if data.get("text") else "")
+            + f", for {data.get('actor') or 'an unknown person'}"
+        ),
         "agent_state": lambda: f"The agent of {task}: {data.get('state')} {data.get('detail', '')}".strip(),
         "draft": lambda: (
             f"Draft {data.get('draft')} ({str(data.get('kind', '')).replace('_', ' ')}) "

@@ -50,7 +50,8 @@ async def _load_context(job_id: int) -> dict[str, object]:
     context = await sync_to_async(_job_context)(job, await _present_cost(job), removal)
     account = await execution.read_account(job) if job.options.get("agent") else None
     agent = account.agent if account else None
-    return {**context, "agent": agent, "agent_words": agent.value.replace("_", " ") if agent else ""}
+    words = agent.value.replace("_", " ") if agent else ""
+    return {**context, "agent": agent, "agent_words": words, "no_input": account.no_input if account else "-"}
 
 
 def _drafts_of(job: Job) -> list[Draft]:
@@ -126,6 +127,20 @@ async def job_cancel(request: HttpRequest, job_id: int) -> HttpResponse:
     await load_job(job_id)
     try:
         await execution.request_cancel(job_id, actor_of(request))
+    except OffloadError as error:
+        return await _show_error(request, job_id, error)
+    return _back(job_id)
+
+
+@require_POST
+async def job_answer(request: HttpRequest, job_id: int) -> HttpResponse:
+    """Type what a form says to the agent that waits in the job's pane: the question that it shows."""
+    await load_job(job_id)
+    given = {name: request.POST.get(name, "") for name in ("answer", "text", "about")}
+    try:
+        await execution.answer_agent(
+            job_id, given["answer"], given["text"], actor_of(request), about=given["about"]
+        )
     except OffloadError as error:
         return await _show_error(request, job_id, error)
     return _back(job_id)

@@ -19,7 +19,7 @@ _POLL_SECONDS = 0.02
 
 
 def main(options: argparse.Namespace) -> int:
-    """Answer `{"type": "answered", "state"}`: what the agent did before. Raises `RunnerError` (`refused`)."""
+    """Answer `{"type": "answered", "state"}`: what it did before. Raises `RunnerError` (`not_waiting`)."""
     spec = wire.read_spec()
     paths = existing_job(options.root, options.session)
     if spec.get("answer") not in ANSWERS:
@@ -71,4 +71,4 @@ def _take_back(paths: JobPaths, name: str) -> bool:
 
 
 def _refused(message: str, hint: str) -> RunnerError:
-    return RunnerError("refused", message, hint, EXIT_REFUSED)
+    return RunnerError("not_waiting", message, hint, EXIT_REFUSED)
