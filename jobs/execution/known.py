@@ -96,10 +96,11 @@ def _agent(job: Job) -> Known | None:
         return Known(value, "its task", since, task["reason"], _evidence(event), _limit_of(job, task))
     if job.state != JobState.RUNNING:
         return Known(UNKNOWN, "the state of the job", detail=f"the job is {job.state}")
-    if job.attention == Attention.LIMIT and job.action != OPEN:
-        return _attention(job)
     started = _newest(job.id, protocol.TASK_STARTED, task["id"])
     said = _newest(job.id, protocol.AGENT_STATE, task["id"], after=started.id if started else 0)
+    at_work = said is None or said.data.get("state") in (protocol.THINKING, protocol.TOOL)
+    if job.attention == Attention.LIMIT and (at_work or job.action != OPEN):
+        return _attention(job)
     if said is None:
         return Known(STARTING, "its process", started.at if started else None, "", _evidence(started))
     told = {name: str(said.data.get(name) or "") for name in ("state", "detail", "since", "evidence")}

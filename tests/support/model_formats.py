@@ -5,6 +5,7 @@ Sources: https://docs.anthropic.com/en/api/messages-streaming, https://platform.
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from typing import Any
 
 INPUT, CACHED, OUTPUT = 1200, 200, 34
 Call = tuple[str, dict[str, Any]]
+_numbers = itertools.count(1)  # Claude Code makes one of two messages or calls with the same id
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,15 @@ def _message(body: dict[str, Any], text: str, call: Call | None) -> list[tuple[s
     start: dict[str, Any] = {"type": "text", "text": ""}
     delta: dict[str, Any] = {"type": "text_delta", "text": text}
     if call is not None:
-        start = {"type": "tool_use", "id": "toolu_1", "name": call[0], "input": {}}
+        start = {"type": "tool_use", "id": f"toolu_{next(_numbers)}", "name": call[0], "input": {}}
         delta = {"type": "input_json_delta", "partial_json": json.dumps(call[1])}
-    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": body["model"], "content": []}
+    message = {
+        "id": f"msg_{next(_numbers)}",
+        "type": "message",
+        "role": "assistant",
+        "model": body["model"],
+        "content": [],
+    }
     message |= {"stop_reason": None, "stop_sequence": None, "usage": usage}
     ends = {"stop_reason": "tool_use" if call else "end_turn", "stop_sequence": None}
     events: list[dict[str, Any]] = [

@@ -16,8 +16,10 @@ from jobs.agents.base import (
     Gateway,
     Profile,
     Program,
+    Screen,
     with_request,
 )
+from jobs.agents.claude.screen import screen
 
 PROFILE = "claude-code-config"
 KEY = "ANTHROPIC_API_KEY"
@@ -60,13 +62,20 @@ class Claude(Agent):
             "CLAUDE_CODE_MAX_RETRIES": "3",
             "NO_COLOR": "1",
         }
-        reached = {"ANTHROPIC_BASE_URL": "{url}/anthropic", KEY: PLACEHOLDER}
         reads = ("--tools", "Read,Grep,Glob", "--add-dir", "{worktree}")
         return Call(
             argv=(*argv, *apart, *reads),
             resume=(*argv, *apart, "--resume", "{session}", *reads),
             prompt=with_request(REVIEW_PROMPT, request),
             env=env,
-            gateway=Gateway("anthropic", reached, KEY, self.options.url, self.options.tokens),
+            gateway=self._gateway(),
             output="claude",
         )
+
+    def open(self, request: str) -> Screen:
+        """Return its own screen."""
+        return screen(self.options.model, request, self._gateway(), OLDEST)
+
+    def _gateway(self) -> Gateway:
+        reached = {"ANTHROPIC_BASE_URL": "{url}/anthropic", KEY: PLACEHOLDER}
+        return Gateway("anthropic", reached, KEY, self.options.url, self.options.tokens)

@@ -26,7 +26,16 @@ _TMP = "/tmp:rw,nosuid,nodev,exec,mode=1777"  # noqa: S108 - the container's own
 _RUN = "/run:rw,nosuid,nodev,noexec,size=64m"
 # What a job's code may write, and what it may only read.
 WRITABLE = ("worktrees", "home", "cache")
-READ_ONLY = ("bin", "repos", "gemini-cli-config", "claude-code-config", "codex-config", "opencode-config")
+READ_ONLY = (
+    "bin",
+    "repos",
+    "gemini-cli-config",
+    "claude-code-config",
+    "codex-config",
+    "opencode-config",
+    "gemini-cli-screen",
+    "claude-code-screen",
+)
 # What only the runner and git write.
 OWN = (
     "jobs",

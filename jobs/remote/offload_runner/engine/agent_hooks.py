@@ -30,6 +30,7 @@ _MOST_AT_ONCE = 128
 _DETAIL = 200
 _EVIDENCE = 500
 _SUFFIX = ".json"
+_PLACES = ("transcript_path", "cwd")  # long, and the same in each report
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Report:
     """One report. `state` empty: the report ends a question, or says nothing about the state.
 
     `asks`: the call of a tool that the agent asks about; `ends`: the call that has ended; `ends_all`: nothing
-    that was asked is open any more.
+    that was asked is open any more. `choices`: how many answers a question offers, to choose by number; the
+    one after the last takes a text. -1: it cannot be answered by one text.
     """
 
     event: str
@@ -48,6 +50,7 @@ class Report:
     asks: str = ""
     ends: str = ""
     ends_all: bool = False
+    choices: int = 0
 
 
 def take_reports(home: Path, folder: str, read: "Reader") -> List[Report]:
@@ -93,7 +96,8 @@ def _read_one(home: Path, name: str, read: "Reader") -> Optional[Report]:
     if not isinstance(payload, dict):
         return None
     report = read(payload)
-    evidence = one_line(data[:_EVIDENCE].decode("utf-8", "replace"), _EVIDENCE)
+    said = {name: value for name, value in payload.items() if name not in _PLACES}
+    evidence = one_line(json.dumps(said, ensure_ascii=False), _EVIDENCE)
     session = one_line(payload.get("session_id"))
     return replace(report, session=session, evidence=evidence) if report is not None else None
 
@@ -127,6 +131,9 @@ def read_claude(payload: Mapping[str, Any]) -> Optional[Report]:
         return Report(event, THINKING, ends_all=True)
     if event == "PreToolUse":
         return Report(event, TOOL, tool)
+    if event == "PermissionRequest" and tool == "AskUserQuestion":
+        question, choices = _question(payload.get("tool_input"))
+        return Report(event, NEEDS_INPUT, question, asks=call, choices=choices)
     if event == "PermissionRequest":
         return Report(event, NEEDS_APPROVAL, _about(tool, payload.get("tool_input")), asks=call)
     if event in ("PostToolUse", "PostToolUseFailure", "PermissionDenied"):
@@ -160,6 +167,20 @@ def read_gemini(payload: Mapping[str, Any]) -> Optional[Report]:
     if event == "AfterTool":
         return Report(event, THINKING, ends="its question")
     return None
+
+
+def _question(given: Any) -> Tuple[str, int]:
+    """Return what is asked, with the answers that are offered, and their number; -1: not just one."""
+    questions = given.get("questions") if isinstance(given, dict) else None
+    if not isinstance(questions, list) or not questions or not isinstance(questions[0], dict):
+        return "a question", -1
+    options = questions[0].get("options")
+    labels = [one_line(one.get("label")) for one in options or () if isinstance(one, dict)]
+    text = " ".join(
+        [one_line(questions[0].get("question")), *("%d. %s" % two for two in enumerate(labels, 1))]
+    )
+    is_one = len(questions) == 1 and questions[0].get("multiSelect") is not True and 0 < len(labels) < 9
+    return text[:_DETAIL], len(labels) if is_one else -1
 
 
 def _call(payload: Mapping[str, Any]) -> str:

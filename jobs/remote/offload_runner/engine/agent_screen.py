@@ -70,6 +70,7 @@ class AgentScreen:
         self._sha = (read_json(paths.prepared) or {}).get("sha")
         self._session = ""
         self._open: Dict[str, str] = {}  # what it asks about, by call: the first one is on its screen
+        self._choices = 0
         self._is_line_begun = False
         self._now: Dict[str, str] = {}
         self._told: Dict[str, str] = {}
@@ -111,8 +112,9 @@ class AgentScreen:
         if self._open:
             # Another tool may have gone on; the question is still there.
             is_first = report.asks == next(iter(self._open))
-            if not is_first and self._now.get("state") == NEEDS_APPROVAL:
+            if not is_first and self._now.get("state") in _WAITING:
                 return
+        self._choices = report.choices
         self._enter(report.state, report.detail, report.evidence, "its hook %s" % report.event)
 
     def _enter(self, state: str, detail: str, evidence: str, source: str) -> None:
@@ -143,7 +145,7 @@ class AgentScreen:
         if not screen_task.is_answer(keys):
             return
         self._is_line_begun = not keys.endswith(_ENDS_A_LINE)
-        if self._now.get("state") == NEEDS_APPROVAL:
+        if self._open:
             self._open.clear()
             self._enter(AGENT_UNKNOWN, "a key was typed in its pane", "", "keys in its pane")
 
@@ -197,6 +199,10 @@ class AgentScreen:
             return "There is no text to send.", ""
         if state not in _TAKES_TEXT:
             return "Its agent takes no text now: %s." % self._told_state, self._what_to_do(state)
+        if self._choices < 0:
+            return "Its question has several parts.", "Attach, and answer it in its pane."
+        if not self.task.takes_pastes and self._call["hooks"] != "generic":
+            return "Its screen is not there yet.", "Try again in a moment."
         if self._is_line_begun:
             return "A line was begun in its pane, and not sent.", "Attach, and send it or delete it there."
         if "\n" in text.strip("\n") and not self.task.takes_pastes:
@@ -226,7 +232,7 @@ class AgentScreen:
         state = self._now.get("state", "")
         line = self._line(text)
         if answer == SEND:
-            self.task.type(*line, pause=_PAUSE_SECONDS)
+            self.task.type(*self._to_question(text, line), pause=_PAUSE_SECONDS)
             does, said = AGENT_UNKNOWN, "a text was sent to it"
         elif answer == APPROVE:
             self.task.type(self._keys[APPROVE].encode(), pause=_PAUSE_SECONDS)
@@ -245,6 +251,15 @@ class AgentScreen:
         self._record(AGENT_ANSWER, task=self.task.task.id, state=state, **typed)
         self._enter(does, said, json.dumps(typed, ensure_ascii=False)[:500], "an answer")
         self._tell(is_last=False)
+
+    def _to_question(self, text: str, line: "list[bytes]") -> "list[bytes]":
+        """Return what to type for a text: the number of a choice, or the last one and the text."""
+        if not self._choices:
+            return line
+        number = text.strip()
+        if number.isdecimal() and 1 <= int(number) <= self._choices:
+            return [b"%d" % int(number)]
+        return [b"%d" % (self._choices + 1), *line]
 
     def _line(self, text: str) -> "list[bytes]":
         data = text.strip("\n").encode("utf-8", "replace")
