@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.errors import Refused
+from jobs.formats import format_money
 from jobs.models import Worker
 from jobs.operations import simulated_container, simulation
 from jobs.operations.confirmation import ConfirmationPlan
@@ -203,10 +204,14 @@ def describe_price(price: Price) -> str:
     """Return a price as a part of a sentence."""
     _, mark, doubts = price.source.partition("; ")  # parts that were compared with no source
     return (
-        f"about {price.running:.2f} {price.currency} an hour while it runs, {price.month:.0f} a month "
-        f"without a pause, {price.stopped * 730:.0f} a month while stopped (estimate, prices of "
-        f"{price.as_of}{mark}{doubts})"
+        f"about {format_money(price.running, price.currency)} an hour while it runs, "
+        f"{_month(price.month)} a month without a pause, {_month(price.stopped * 730)} a month while stopped "
+        f"(estimate, prices of {price.as_of}{mark}{doubts})"
     )
+
+
+def _month(amount: float) -> str:
+    return "less than 1" if 0 < amount < 1 else f"{amount:.0f}"
 
 
 def _question(verb: str, plan: Worker, adopted: Sequence[Adopted]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jobs.cli.local_time import local_zone
+from jobs.formats import format_duration, format_money
 from jobs.invocation import command
 from jobs.models import Job
 from jobs.operations import WorkerOverview
@@ -19,9 +20,12 @@ def describe_machine(overview: WorkerOverview) -> list[str]:
     if overview.worker.config.get("simulated"):
         lines.append("Simulated on this machine; it costs nothing.")
     elif cost is not None:
+        hour, month, so_far = (
+            format_money(one, cost.price.currency) for one in (cost.price.running, cost.month, cost.so_far)
+        )
         lines.append(
-            f"About {cost.price.running:.2f} {cost.price.currency} an hour while it runs; "
-            f"{cost.month:.2f} this month, {cost.so_far:.2f} so far in {cost.hours:.1f} h "
+            f"About {hour} an hour while it runs; {month} this month, {so_far} so far in "
+            f"{format_duration(cost.hours * 3600)} "
             f"(estimate, prices of {cost.price.as_of}: {cost.price.source})."
         )
     return lines
@@ -31,9 +35,9 @@ def describe_job(job: Job, cost: JobCost | None) -> list[str]:
     """Return what a job has cost, and when its machine stops under it, for those that do."""
     lines = []
     if cost is not None:
-        amount = f"about {cost.amount:.2f}" if cost.amount >= 0.005 else "less than 0.01"
+        amount = format_money(cost.amount, cost.price.currency)
         lines.append(
-            f"Cost {amount} {cost.price.currency}: its share of {job.worker} is {cost.hours:.2f} h "
+            f"Cost about {amount}: its share of {job.worker} is {format_duration(cost.hours * 3600)} "
             f"(estimate, prices of {cost.price.as_of})."
         )
     said = idle.idle_of(job.worker)

@@ -8,6 +8,7 @@ from jobs import operations
 from jobs.cli.output import print_json
 from jobs.cli.request import Request
 from jobs.errors import UsageError
+from jobs.formats import format_duration, format_money
 from jobs.operations import BOOT_DISK_GB, MachinePrice
 from jobs.providers.gce.compute import prices
 from jobs.serializers import price_json, worker_json
@@ -41,8 +42,8 @@ async def _print_worker(request: Request) -> int:
     currency = cost.price.currency
     print(
         f"{worker.name}: {operations.describe_price(cost.price)}.\n"
-        f"It has run for {cost.hours:.1f} h: about {cost.so_far:.2f} {currency}, disks included; "
-        f"{cost.month:.2f} this month.\n"
+        f"It has run for {format_duration(cost.hours * 3600)}: about {format_money(cost.so_far, currency)}, "
+        f"disks included; {format_money(cost.month, currency)} this month.\n"
         f"Source: {cost.price.source}"
     )
     return 0

@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 
 from jobs.dashboard.job.presenters import JobView
 from jobs.dashboard.present import WORKER_STATES, Mark, mark_of
-from jobs.formats import format_money
+from jobs.formats import format_duration, format_money
 from jobs.models import Job, JobEvent, Worker, WorkerRequest
 from jobs.providers.base import Price
 from jobs.states import RequestKind, WorkerDesired, WorkerState
@@ -116,7 +116,7 @@ class CostView:
         unit = cost.price.currency
         return cls(
             format_money(cost.price.running, unit), format_money(cost.month, unit),
-            format_money(cost.so_far, unit), f"{cost.hours:.1f} h", estimate(cost.price),
+            format_money(cost.so_far, unit), format_duration(cost.hours * 3600), estimate(cost.price),
         )  # fmt: skip
 
 
@@ -131,7 +131,7 @@ class JobCostView:
     @classmethod
     def of(cls, cost: JobCost) -> JobCostView:
         """Present a cost."""
-        hours = f"{cost.hours * 60:.0f} min" if cost.hours < 1 else f"{cost.hours:.1f} h"
+        hours = format_duration(cost.hours * 3600)
         return cls(format_money(cost.amount, cost.price.currency), hours, estimate(cost.price))
 
 

@@ -84,7 +84,7 @@ class TheList(PageTest):
             "Compute Engine, n2-standard-8, europe-west4-a, acme-dev", "ready", "checked over ssh,",
             "1 job at work", f'/jobs/{job.id}/', "acme/tinycart #31 review",
             "Stops at <time", "because nothing has been at work here since <time",
-            format_money(price.running, "USD"), "this month", "so far", "2.0 h",
+            format_money(price.running, "USD"), "this month", "so far", "2 h 00 min",
             format_money(2 * price.running, "USD"),
             f"estimate, prices of {price.as_of}", f'href="{price.source}"',
             "up for</span>", "Events", "Answered after its boot.",

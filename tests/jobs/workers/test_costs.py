@@ -174,7 +174,9 @@ class Rows(CloudTest):
             {key: data[key] for key in ("amount", "currency", "hours", "estimate")},
             {"amount": 0.24, "currency": "USD", "hours": 3.0, "estimate": True},
         )
-        self.assertIn("Cost about 0.24 USD: its share of box is 3.00 h (estimate", describe_job(job, cost)[0])
+        self.assertIn(
+            "Cost about 0.24 USD: its share of box is 3 h 00 min (estimate", describe_job(job, cost)[0]
+        )
 
     async def test_a_deleted_disk_is_on_record(self) -> None:
         row, _ = await self.provision()
