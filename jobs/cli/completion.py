@@ -6,6 +6,7 @@ The answer reads SQLite directly, because starting Django takes longer than a us
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from jobs.home import DATABASE, locate_home
 Choice = tuple[str, str]  # what completes the word, and its description
 MOST_TARGETS = 200
 BUSY_SECONDS = 0.05
+_WORD = re.compile(r"[\w./:@%+=,-]+")
 
 _BASH = r"""
 _offload() {
@@ -81,7 +83,9 @@ def choices(words: Sequence[str]) -> list[Choice]:
     if words and words[0] == "offload":  # `manage.py offload ...`
         words = words[1:]
     *before, partial = words or [""]
-    return [choice for choice in _candidates(before, partial) if choice[0].startswith(partial)]
+    found = [choice for choice in _candidates(before, partial) if choice[0].startswith(partial)]
+    # A shell puts the word on its line as it is: not one that the shell would expand.
+    return [(word, " ".join(about.split())) for word, about in found if _WORD.fullmatch(word)]
 
 
 def _candidates(before: Sequence[str], partial: str) -> Iterator[Choice]:

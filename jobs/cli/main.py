@@ -19,6 +19,7 @@ from jobs.cli.request import Request
 from jobs.cli.suggestions import suggest_verb
 from jobs.cli.verbs import LAUNCH, VERBS
 from jobs.errors import OffloadError, UsageError
+from jobs.terminal_text import guard_terminal
 
 EXIT_UNEXPECTED = 1
 EXIT_INTERRUPTED = 130
@@ -30,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # what the locale's character set lacks is no error
+    sys.stdout, sys.stderr = guard_terminal(sys.stdout), guard_terminal(sys.stderr)
     remember_zone()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "offload_web.settings")
     if words[:1] == ["__complete"]:

@@ -19,7 +19,7 @@ from jobs.formats import format_age, format_duration
 from jobs.models import Job
 from jobs.remote.offload_runner.screen.table import cells
 from jobs.states import JobState, LaunchPhase, Verdict
-from jobs.terminal_text import TerminalText
+from jobs.terminal_text import GuardedTerminal, TerminalText, guard_terminal
 
 if TYPE_CHECKING:
     from jobs.forges.ci_log import CiFailure
@@ -143,6 +143,16 @@ def print_job_json(job: Job, **more: Any) -> None:
 def print_job_list_json(jobs: Sequence[Job]) -> None:
     """Print jobs as data."""
     print_json("jobs", [json_of(job) for job in jobs])
+
+
+def draw(text: str) -> None:
+    """Write control sequences of this program's own to the terminal. What stands in them must be safe."""
+    stream = guard_terminal(sys.stdout)
+    if isinstance(stream, GuardedTerminal):
+        stream.draw(text)
+        stream.flush()
+    else:
+        print(text, end="", flush=True)
 
 
 def write_bytes(data: bytes) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import math
 import ssl
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NoReturn
 from urllib.parse import SplitResult, quote, urlsplit
 
 import httpx
@@ -17,12 +21,16 @@ from jobs.errors import (
     OffloadError,
     ProtocolMismatch,
     Refused,
+    TooLarge,
     UsageError,
 )
 
 API = "/api/v1"
 SECONDS = 30.0
 CONNECT_SECONDS = 10.0
+BODY_SECONDS = 300.0  # until the end of an answer has come
+MOST_BYTES = 16 << 20
+MOST_TEXT = 2000  # characters of an error's message
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _WHERE = (
     "OFFLOAD_URL is the dashboard's address with its path: what `offload serve --link` prints on its "
@@ -51,6 +59,36 @@ def check_url(url: str) -> SplitResult:
     return parts
 
 
+def _refuse(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse(text[:20])
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer of a dashboard, read to its end."""
+
+    status_code: int
+    headers: httpx.Headers
+    content: bytes
+
+    @property
+    def is_success(self) -> bool:
+        """Tell whether the dashboard did what was requested."""
+        return 200 <= self.status_code < 300
+
+    def json(self) -> Any:
+        """Return its data. Raises `ValueError`, for numbers that are none and for too deep data as well."""
+        try:
+            return json.loads(self.content, parse_constant=_refuse, parse_float=_finite)
+        except RecursionError as error:
+            raise ValueError("it is nested too deeply") from error
+
+
 class Connection:
     """A connection to one dashboard. `page`: its address without a slash at the end."""
 
@@ -60,7 +98,8 @@ class Connection:
         self.page = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/').removesuffix(API)}"
         self._client = httpx.AsyncClient(
             base_url=f"{self.page}{API}",
-            headers={"Authorization": f"Bearer {token}"},
+            # Not compressed: a small answer would become a large one before its size is known.
+            headers={"Authorization": f"Bearer {token}", "Accept-Encoding": "identity"},
             # The system's certificates: it may know an authority that the package certifi does not.
             verify=ssl.create_default_context(),
             timeout=httpx.Timeout(SECONDS, connect=CONNECT_SECONDS),
@@ -74,32 +113,46 @@ class Connection:
     async def call(
         self, method: str, path: str, *, params: Mapping[str, Any] | None = None, body: Any = None,
         seconds: float = SECONDS, **names: object,
-    ) -> httpx.Response:  # fmt: skip
+    ) -> Answer:  # fmt: skip
         """Return the answer to a request. `path` is that of the OpenAPI document; `names` are put into it.
 
         Raises the error that the dashboard answered, `NotConfigured` for a token that it refuses,
-        `ProtocolMismatch` when it is too old, `ConnectFailed` or `ConnectionLost`.
+        `ProtocolMismatch` when it is too old, `TooLarge`, `ConnectFailed` or `ConnectionLost`.
         """
         address = path.format(**{name: quote(str(value), safe="") for name, value in names.items()})
         try:
-            answer = await self._client.request(
-                method,
-                address,
-                params=params,
-                json=body,
-                timeout=httpx.Timeout(seconds, connect=CONNECT_SECONDS),
-            )
-        except httpx.HTTPError as error:
+            answer = await self._send(method, address, seconds, params=params, json=body)
+        except (httpx.HTTPError, TimeoutError) as error:
             raise self._translate(method, error) from error
         if answer.is_success:
             return answer
         raise await self._error_of(answer, method, path)
 
+    async def _send(self, method: str, address: str, seconds: float, **options: Any) -> Answer:
+        """Return an answer once its end has come. What never ends, or is too large, is given up."""
+        limit = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
+        content = bytearray()
+        async with (
+            asyncio.timeout(seconds + BODY_SECONDS),
+            self._client.stream(method, address, timeout=limit, **options) as answer,
+        ):
+            async for part in answer.aiter_raw():
+                content += part
+                if len(content) > MOST_BYTES:
+                    raise TooLarge(
+                        f"The dashboard at {self.server} answers with more than {MOST_BYTES >> 20} MiB.",
+                        hint="Check OFFLOAD_URL: Offload's dashboard does not do that.",
+                    )
+        whole = Answer(answer.status_code, answer.headers, bytes(content))
+        if answer.headers.get("Content-Encoding", "identity") != "identity":
+            raise self._not_offload(whole)
+        return whole
+
     async def get_json(self, path: str, **options: Any) -> dict[str, Any]:
         """Return the JSON object that a GET answers."""
         return self.read(await self.call("GET", path, **options))
 
-    def read(self, answer: httpx.Response) -> dict[str, Any]:
+    def read(self, answer: Answer) -> dict[str, Any]:
         """Return the JSON object of an answer. Raises `NotConfigured` when it is none of Offload's."""
         try:
             data = answer.json()
@@ -109,7 +162,7 @@ class Connection:
             raise self._not_offload(answer)
         return data
 
-    def _translate(self, method: str, error: httpx.HTTPError) -> OffloadError:
+    def _translate(self, method: str, error: httpx.HTTPError | TimeoutError) -> OffloadError:
         why = str(error) or type(error).__name__
         if isinstance(
             error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
@@ -126,10 +179,11 @@ class Connection:
             f"The dashboard at {self.server} did not answer: {why}.{unknown}", hint="Try again."
         )
 
-    async def _error_of(self, answer: httpx.Response, method: str, path: str) -> OffloadError:
+    async def _error_of(self, answer: Answer, method: str, path: str) -> OffloadError:
         try:
             told = answer.json()["error"]
-            code, message, hint = str(told["code"]), str(told["message"]), str(told["hint"] or "")
+            words = (told["code"], told["message"], told["hint"] or "")
+            code, message, hint = (_one_text(word) for word in words)
         except (ValueError, KeyError, TypeError):
             if answer.status_code >= 500:
                 return ConnectFailed(
@@ -149,7 +203,7 @@ class Connection:
             )
         return _error(code, message, hint)
 
-    def _not_offload(self, answer: httpx.Response) -> NotConfigured:
+    def _not_offload(self, answer: Answer) -> NotConfigured:
         return NotConfigured(
             f"{self.server} answers as no Offload dashboard does (status {answer.status_code}).",
             hint=_WHERE,
@@ -158,13 +212,20 @@ class Connection:
     async def _knows(self, method: str, path: str) -> bool:
         """Return whether the dashboard's OpenAPI document has an operation; true when that cannot be told."""
         try:
-            paths = (await self._client.get("/openapi.json")).json()["paths"]
+            paths = (await self._send("GET", "/openapi.json", SECONDS)).json()["paths"]
             return any(
                 known.endswith(f"{API}{path}") and method.lower() in operations
                 for known, operations in paths.items()
             )
-        except (httpx.HTTPError, ValueError, KeyError, AttributeError):
+        except (httpx.HTTPError, TimeoutError, OffloadError, ValueError, KeyError, AttributeError, TypeError):
             return True
+
+
+def _one_text(value: object) -> str:
+    """Return a text of an error, as long as it may be. Raises `TypeError` for what is no text."""
+    if not isinstance(value, str):
+        raise TypeError("it is no text")
+    return value if len(value) <= MOST_TEXT else f"{value[:MOST_TEXT]}…"
 
 
 def _error(code: str, message: str, hint: str) -> OffloadError:

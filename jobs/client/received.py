@@ -2,35 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from jobs.errors import ProtocolMismatch
 from jobs.execution import Account, Known
 from jobs.models import Job, Pool, PullRequest, Repository, Worker
 from jobs.operations import ObservedPull
 from jobs.providers.base import Price
+from jobs.serializers import AccountJson, JobCostJson, JobJson, PullJson
+from jobs.serializers.known import KnownJson
 from jobs.states import Attention, JobState, Reason, Verdict
 from jobs.workers.costs import JobCost
 
 Data = Mapping[str, Any]
+T = TypeVar("T")
 
 
 def _moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
-def read_job_json(data: Data) -> Job:
-    """Return a job from its JSON. Raises `ProtocolMismatch` when it is of another version."""
+def checked(kind: type[T], data: object, what: str) -> T:
+    """Return data that have the keys and types of a serializer's `kind`. Raises `ProtocolMismatch`.
+
+    `what` they describe, for the message. Keys of a later version stay.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
     try:
-        return _read_job(data)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ProtocolMismatch(
-            f"The dashboard describes a job in an unknown way ({type(error).__name__}: {error}).",
-            hint="Use the same version of Offload here and there: `offload version`.",
-        ) from error
+        TypeAdapter(kind).validate_python(data, strict=True)
+    except (ValidationError, RecursionError) as error:
+        first = error.errors(include_input=False)[0] if isinstance(error, ValidationError) else None
+        where = ".".join(map(str, first["loc"][:3])) if first else ""
+        why = f"{where}: {first['msg']}" if first else "nested too deeply"
+        raise _mismatch(what, why) from error
+    return cast(T, data)
+
+
+def _mismatch(what: str, why: str) -> ProtocolMismatch:
+    return ProtocolMismatch(
+        f"The dashboard describes {what} in an unknown way ({why[:200]}).",
+        hint="Use the same version of Offload here and there: `offload version`.",
+    )
+
+
+@contextmanager
+def _reading(what: str) -> Iterator[None]:
+    """Raise `ProtocolMismatch` for whatever a reader stumbles over."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise _mismatch(what, f"{type(error).__name__}: {error}") from error
+
+
+def read_job_json(data: object) -> Job:
+    """Return a job from its JSON. Raises `ProtocolMismatch` when it is of another version."""
+    with _reading("a job"):
+        return _read_job(checked(JobJson, data, "a job"))
 
 
 def _read_job(data: Data) -> Job:
@@ -84,6 +116,7 @@ def read_cost_json(data: Data | None) -> JobCost | None:
     """Return what a job has cost from its JSON."""
     if data is None:
         return None
+    data = checked(JobCostJson, data, "a job's cost")
     hours = data["hours"]
     price = Price(
         data["amount"] / hours if hours else 0.0, 0.0, data["as_of"], data["source"], data["currency"]
@@ -93,21 +126,28 @@ def read_cost_json(data: Data | None) -> JobCost | None:
 
 def read_account_json(data: Data) -> Account:
     """Return what is known of a job from its JSON."""
-    state, attention, agent = (_read_known(data[name]) for name in ("state", "attention", "agent"))
-    return Account(state or Known("", ""), attention, agent, data["no_input"] or "")
+    with _reading("what is known of a job"):
+        told = checked(AccountJson, data, "what is known of a job")
+        state, attention, agent = map(_read_known, (told["state"], told["attention"], told["agent"]))
+        return Account(state or Known("", ""), attention, agent, told["no_input"] or "")
 
 
-def _read_known(data: Data | None) -> Known | None:
+def _read_known(data: KnownJson | None) -> Known | None:
     if data is None:
         return None
-    moments = {name: _moment(data[name]) for name in ("since", "until")}
     return Known(
-        data["value"], data["source"], detail=data["detail"] or "", evidence=data["evidence"] or "", **moments
-    )
+        data["value"], data["source"], detail=data["detail"] or "", evidence=data["evidence"] or "",
+        since=_moment(data["since"]), until=_moment(data["until"]),
+    )  # fmt: skip
 
 
-def read_pull_json(data: Data) -> PullRequest:
-    """Return a pull request from its JSON."""
+def read_pull_json(data: object) -> PullRequest:
+    """Return a pull request from its JSON. Raises `ProtocolMismatch` when it is of another version."""
+    with _reading("a pull request"):
+        return _read_pull(checked(PullJson, data, "a pull request"))
+
+
+def _read_pull(data: Data) -> PullRequest:
     texts = ("title", "author", "state", "base_ref", "head_ref", "head_sha")
     known = data["checks"] is not None
     fetched = datetime.fromisoformat(data["fetched_at"])
@@ -136,5 +176,6 @@ def read_pull_json(data: Data) -> PullRequest:
 
 def read_observed_pull_json(data: Data) -> ObservedPull:
     """Return a pull request with what follows from it, from its JSON."""
-    found = ObservedPull.of(read_pull_json(data))
-    return replace(found, blocks=data["blocks"] or [], unknown=data["unknown"] or [])
+    with _reading("a pull request"):
+        found = ObservedPull.of(read_pull_json(data))
+        return replace(found, blocks=data["blocks"] or [], unknown=data["unknown"] or [])

@@ -7,12 +7,15 @@ import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from typing_extensions import TypedDict
 
 from jobs.client import json_of
 from jobs.client.connection import Connection, check_url
 from jobs.client.here import may_resume
 from jobs.client.received import (
+    checked,
     read_account_json,
     read_cost_json,
     read_job_json,
@@ -20,12 +23,12 @@ from jobs.client.received import (
     read_pull_json,
 )
 from jobs.client.tokens import read_token
-from jobs.errors import ConnectFailed, ConnectionLost, NotFound, Refused, TimedOut, TooLarge
+from jobs.errors import ConnectFailed, ConnectionLost, NotFound, ProtocolMismatch, Refused, TimedOut, TooLarge
 from jobs.forges.target import normalise_url, parse_target
 from jobs.invocation import command
 from jobs.models import Job, PullRequest
 from jobs.operations import JobFilter, JobStatus, NewJob, Progress
-from jobs.serializers import DraftJson, PreviewJson, shown_target
+from jobs.serializers import DraftJson, PreviewJson, RemovalJson, shown_target
 
 if TYPE_CHECKING:
     from jobs.execution import Removal
@@ -34,7 +37,48 @@ PAGE = 100
 LOG_PART = 4 * 1024 * 1024
 WAIT_SECONDS = 30.0
 LOOK_SECONDS = 0.5
+LEAST_WAIT_SECONDS = 1.0
+MOST_ROWS = 100_000
 RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
+T = TypeVar("T")
+
+
+class _Jobs(TypedDict):
+    jobs: list[dict[str, Any]]
+    next: int | None
+
+
+class _Pulls(TypedDict):
+    pull_requests: list[dict[str, Any]]
+    warnings: list[str]
+
+
+class _Status(TypedDict):
+    job: dict[str, Any]
+    cost: dict[str, Any] | None
+    pull_request: dict[str, Any] | None
+    why: dict[str, Any]
+    warnings: list[str]
+
+
+class _Removed(TypedDict):
+    removal: RemovalJson
+
+
+class _Drafts(TypedDict):
+    drafts: list[DraftJson]
+
+
+class _Draft(TypedDict):
+    draft: DraftJson
+
+
+class _PreviewOf(TypedDict):
+    preview: PreviewJson
+
+
+class _Previewed(TypedDict):
+    draft: _PreviewOf
 
 
 _open: dict[str, Remote] = {}
@@ -70,7 +114,10 @@ class Remote:
 
     async def _job(self, method: str, path: str, **options: Any) -> Job:
         answer = await self._connection.call(method, path, **options)
-        return read_job_json(self._connection.read(answer)["job"])
+        return read_job_json(self._connection.read(answer).get("job"))
+
+    async def _get(self, kind: type[T], path: str, **options: Any) -> T:
+        return checked(kind, await self._connection.get_json(path, **options), f"what {path} is about")
 
     async def name_repository(self, text: str, cwd: Path) -> str:
         """Return a repository as the API takes it: a directory as its path; without a text, that of `cwd`."""
@@ -97,10 +144,17 @@ class Remote:
                 "repository": wanted.repository, "state": list(wanted.states), "before": before,
                 "limit": min(PAGE, wanted.limit - len(found)) if wanted.limit else PAGE,
             }  # fmt: skip
-            page = await self._connection.get_json("/jobs", params=params)
+            page = await self._get(_Jobs, "/jobs", params=params)
             found += [read_job_json(data) for data in page["jobs"]]
+            if page["next"] is not None and (not page["jobs"] or len(found) > MOST_ROWS):
+                raise self._endless("jobs")
             before = page["next"]
         return found
+
+    def _endless(self, what: str) -> ProtocolMismatch:
+        return ProtocolMismatch(
+            f"The list of {what} of {self.server} has no end.", hint="Check OFFLOAD_URL, or use --limit."
+        )
 
     async def list_pulls(self, repository: str, cwd: Path, warn: Progress) -> list[PullRequest]:
         """Return the open pull requests of a repository that the dashboard has jobs of."""
@@ -108,13 +162,15 @@ class Remote:
         found: list[PullRequest] = []
         while True:
             params = {"repository": named, "limit": PAGE, "skip": len(found)}
-            page = await self._connection.get_json("/pulls", params=params)
+            page = await self._get(_Pulls, "/pulls", params=params)
             if not found:
                 for warning in page["warnings"]:
                     warn(warning)
             found += [read_pull_json(data) for data in page["pull_requests"]]
             if len(page["pull_requests"]) < PAGE:
                 return found
+            if len(found) > MOST_ROWS:
+                raise self._endless("pull requests")
 
     async def load(self, job_id: int) -> Job:
         """Return a job as the dashboard last observed it. Raises `NotFound`."""
@@ -126,7 +182,7 @@ class Remote:
 
     async def read_status(self, job: Job, warn: Progress) -> JobStatus:
         """Return a job with its cost and its pull request."""
-        data = await self._connection.get_json("/jobs/{job_id}/status", job_id=job.id)
+        data = await self._get(_Status, "/jobs/{job_id}/status", job_id=job.id)
         for warning in data["warnings"]:
             warn(warning)
         pull = read_observed_pull_json(data["pull_request"]) if data["pull_request"] else None
@@ -174,11 +230,14 @@ class Remote:
                     f"{job.session} has not ended within {timeout:g} s: it is {job.state}.",
                     hint="The job goes on; wait again.",
                 )
+            began = time.monotonic()
             try:
                 job = await self._job(
                     "GET", "/jobs/{job_id}/wait", job_id=job_id, params={"seconds": left}, seconds=left + 30
                 )
                 failures = 0
+                if job.is_active and time.monotonic() - began < min(left, LEAST_WAIT_SECONDS):
+                    await asyncio.sleep(LEAST_WAIT_SECONDS)  # it did not wait for anything
             except (ConnectFailed, ConnectionLost):
                 await asyncio.sleep(min(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)], left))
                 failures += 1
@@ -207,8 +266,7 @@ class Remote:
 
         job = await self._job("DELETE", "/jobs/{job_id}", job_id=job_id, params={"force": force})
         while True:
-            told = await self._connection.get_json("/jobs/{job_id}/removal", job_id=job_id)
-            removal = told["removal"]
+            removal = (await self._get(_Removed, "/jobs/{job_id}/removal", job_id=job_id))["removal"]
             if removal["state"] not in ("pending", "running"):
                 break
             await asyncio.sleep(LOOK_SECONDS)
@@ -222,7 +280,7 @@ class Remote:
         """Return the job that is asked for, queued, and whether it is new. The reconciler launches it."""
         body = {name: getattr(new, name) for name in NewJob.__dataclass_fields__}
         answer = await self._connection.call("POST", "/jobs", body=body)
-        return read_job_json(self._connection.read(answer)["job"]), answer.status_code == 201
+        return read_job_json(self._connection.read(answer).get("job")), answer.status_code == 201
 
     async def resume(self, job_id: int) -> Job:
         """Queue a job again that was interrupted, cancelled or failed."""
@@ -248,21 +306,21 @@ class Remote:
 
     async def list_drafts(self) -> list[DraftJson]:
         """Return the drafts that were neither sent nor dropped."""
-        found: list[DraftJson] = (await self._connection.get_json("/outbox"))["drafts"]
-        return found
+        return (await self._get(_Drafts, "/outbox"))["drafts"]
 
     async def preview_draft(self, number: int) -> tuple[DraftJson, PreviewJson]:
         """Return a draft, and the review exactly as it would appear now."""
-        draft = (await self._connection.get_json("/outbox/{number}/preview", number=number))["draft"]
-        return draft, draft.pop("preview")
+        told = await self._connection.get_json("/outbox/{number}/preview", number=number)
+        preview = checked(_Previewed, told, f"draft {number}")["draft"]["preview"]
+        told["draft"].pop("preview")
+        return checked(_Draft, told, f"draft {number}")["draft"], preview
 
     async def send_draft(self, number: int, digest: str) -> DraftJson:
         """Post a draft, once, as the preview with this digest showed it, after a person's yes."""
         answer = await self._connection.call(
             "POST", "/outbox/{number}/send", number=number, body={"digest": digest}
         )
-        sent: DraftJson = self._connection.read(answer)["draft"]
-        return sent
+        return checked(_Draft, self._connection.read(answer), f"draft {number}")["draft"]
 
     def page_of(self, job: Job) -> str:
         """Return the address of a job's page."""

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from jobs import operations, serializers
 from jobs.cli.local_time import local_clock
-from jobs.cli.output import colour, plain, print_job_list_json, print_json, say, terminal_size
+from jobs.cli.output import colour, draw, plain, print_job_list_json, print_json, say, terminal_size
 from jobs.cli.request import Request, has_terminal
 from jobs.cli.table import job_lines, table_lines
 from jobs.client import get_client, is_remote
@@ -85,7 +85,7 @@ async def _watch(request: Request, wanted: operations.JobFilter) -> int:
         )
     request.if_interrupted = ""
     none = NONE if wanted == operations.JobFilter() else NONE_MATCHES
-    print("\x1b[2J", end="")
+    draw("\x1b[2J")
     while True:
         notes: list[str] = []
         jobs = await get_client().list_jobs(wanted, notes.append)
@@ -96,7 +96,11 @@ async def _watch(request: Request, wanted: operations.JobFilter) -> int:
         hidden = len(lines) - (room.lines - 1)
         if hidden > 0:
             lines = [*lines[: room.lines - 2], colour(f"{hidden + 1} more lines do not fit.", "dim")]
-        print("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J", end="", flush=True)
+        draw("\x1b[H")
+        for line in lines:
+            print(line, end="")
+            draw("\x1b[K\n")
+        draw("\x1b[J")
         await asyncio.sleep(WATCH_SECONDS)
 
 
