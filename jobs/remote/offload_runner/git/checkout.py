@@ -15,9 +15,10 @@ from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files import paths
 from jobs.remote.offload_runner.files.paths import JobPaths
 from jobs.remote.offload_runner.files.removal import empty_tree, remove_tree
-from jobs.remote.offload_runner.git.command import FETCH_SECONDS, Git, text
+from jobs.remote.offload_runner.git.command import Git, text
 from jobs.remote.offload_runner.git.fetch import Remote
 from jobs.remote.offload_runner.git.mirror import Emit, Mirror
+from jobs.remote.offload_runner.git.submodules import fetch_submodules
 from jobs.remote.offload_runner.protocol import EXIT_SOFTWARE
 
 
@@ -60,7 +61,7 @@ def lay_out(mirrored: Mirror, job: JobPaths, worktree: Path, sha: str, source: R
         emit("Checking out %s" % sha[:10])
         _make_repository(mirrored, draft, sha, job.session)
         Git(str(draft)).run("reset", "--hard", "--quiet", sha, doing="Checking out %s" % sha[:10])
-        _submodules(draft, source, emit)
+        fetch_submodules(mirrored, job.session, draft, sha, source, emit)
         _move_in(draft, worktree)
     finally:
         remove_tree(draft)
@@ -104,29 +105,6 @@ def _move_in(draft: Path, worktree: Path) -> None:
             os.close(target)
     finally:
         os.close(source)
-
-
-def _submodules(worktree: Path, source: Remote, emit: Emit) -> None:
-    if not (worktree / ".gitmodules").is_file():
-        return
-    emit("Fetching submodules")
-    # Only who works on a local path may be led to other local paths.
-    allow = "always" if source.is_local else "never"
-    try:
-        done = Git(str(worktree)).run(
-            "submodule", "--quiet", "update", "--init", "--recursive",
-            config=("protocol.file.allow=" + allow,),
-            check=False,
-            deadline=FETCH_SECONDS,
-            env=source.environment(),
-            user_settings=True,
-            doing="Fetching submodules",
-        )  # fmt: skip
-    except RunnerError as exc:
-        emit("Note: %s" % exc.message)
-        return
-    if done.exit_code != 0:
-        emit("Note: the submodules could not be fetched: %s" % done.reason)
 
 
 def discard(mirrored: Mirror, worktree: Path) -> None:

@@ -23,6 +23,7 @@ from jobs.remote.offload_runner.git.command import (
     fail,
     is_no_space,
     out_of_space,
+    shown,
     without_credentials,
 )
 from jobs.remote.offload_runner.git.fetch import Remote, RemoteRefs
@@ -47,6 +48,8 @@ __all__ = [
 
 # In the HOME of the base: the index by which its tracked files are brought back.
 INDEX = ".base.index"
+_MOST_SAID = 64 * 1024  # bytes of a commit's author and subject that are read, and characters that are kept
+_MOST_KEPT = 1000
 
 
 @dataclass(frozen=True)
@@ -263,9 +266,8 @@ def _describe(
         merge_base = found[0].decode("ascii") if found else base_sha
         if not found:
             emit("Note: the head and %s have no common history; they are compared as they are" % against)
-    subject, author = git.out(
-        "log", "-1", "--encoding=UTF-8", "--format=%s%x00%an <%ae>", sha
-    ).decode("utf-8", "replace").rstrip("\n").split("\0")  # fmt: skip
+    said = git.beginning(_MOST_SAID, "log", "-1", "--encoding=UTF-8", "--format=%an <%ae>%x00%s", sha)
+    author, _, subject = map(_one_line, said.decode("utf-8", "replace").partition("\0"))
     known = facts.collect(git, sha, base_sha, merge_base)
     return {
         "type": "prepared",
@@ -288,6 +290,10 @@ def _describe(
         "empty": bool(merge_base) and not known["changed"],
         "facts": known,
     }
+
+
+def _one_line(text: str) -> str:
+    return shown(text.strip())[:_MOST_KEPT]
 
 
 def ensure_base(root: Path, session: str, emit: Optional[Emit] = None) -> Path:
