@@ -84,13 +84,18 @@ class Notices:
 
 async def _deliver(words: Sequence[str], notice: NoticeJson, seconds: float) -> str:
     """Run the command or call the webhook; return why that failed, or nothing."""
+    token = ""
     try:
-        token = await asyncio.to_thread(secret_store().get, TOKEN) or ""
+        token = (await asyncio.to_thread(secret_store().get, TOKEN) or "").strip()
         if is_webhook(words):
             return await asyncio.to_thread(_post, words[0], notice, token, seconds)
         return await _run(words, notice, token, seconds)
     except (OSError, ValueError, http.client.HTTPException, OffloadError) as error:
-        return f"{type(error).__name__}: {error}"[:500]
+        said = f"{type(error).__name__}: {error}"
+        # http.client names the header that it refuses, with its value, as Python writes it.
+        for form in (token, repr(token)[1:-1]):
+            said = said.replace(form, "***") if form else said
+        return said[:500]
 
 
 async def _run(words: Sequence[str], notice: NoticeJson, token: str, seconds: float) -> str:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from jobs.remote.offload_runner.files.paths import write_atomically
+from jobs.remote.offload_runner.steps.agent import read as parse_answer
 from jobs.remote.offload_runner.steps.difference import compare
 from jobs.remote.offload_runner.steps.findings import Compared, Evidence, Outcome
 from jobs.remote.offload_runner.steps.judge import judge
@@ -250,3 +252,21 @@ def test_what_a_checker_prints_costs_little(line: str) -> None:
 def test_a_test_file_costs_little_to_read(path: str, unit: str) -> None:
     text = unit * (MIB // 8 // len(unit) + 1)
     bounded(weakened, [(path, "", text)], seconds=15)
+
+
+# What a model was talked into
+
+
+def test_an_answer_of_an_agent_can_always_be_written(tmp_path: Path) -> None:
+    odd = "\ud800 \udfff \x1b[2J\u202e" + "x" * MIB
+    items = [{"message": odd, "file": odd, "quote": odd, "line": 10**400}, {"message": [odd]}, {"message": 5}]
+    answer = parse_answer(json.dumps({"summary": odd, "findings": items}))
+    assert answer is not None
+    assert len(answer["findings"]) == 1
+    text = json.dumps(answer, ensure_ascii=False)
+    assert text.encode()
+    assert len(text) < 20_000
+    assert answer["findings"][0]["line"] is None
+    assert all(answer["findings"][0][key].isprintable() for key in ("message", "file", "quote"))
+    write_atomically(tmp_path / "assessment.md", f"{odd}\nend\n")
+    assert (tmp_path / "assessment.md").read_text().endswith("\nend\n")

@@ -156,3 +156,26 @@ class NoticesTest(TransactionTestCase):
         self.assertEqual(len(got), 2, "a redirect is not followed")
         event = await JobEvent.objects.filter(kind="notified", job=job).alatest("id")
         self.assertIn("answered 302", event.data["error"])
+        # A token that is no value of a header is refused, and not recorded with the reason.
+        private.write_text(json.dumps({"NOTIFY_TOKEN": "odd-\nsecret"}))
+        private.with_name("secrets.json").write_text(json.dumps({"NOTIFY_TOKEN": "file"}))
+        await sync_to_async(set_attention)(job.id, Attention.INPUT)
+        await self.send(notices)
+        event = await JobEvent.objects.filter(kind="notified", job=job).alatest("id")
+        self.assertIn("ValueError", event.data["error"])
+        self.assertNotIn("odd-", event.data["error"])
+
+    async def test_what_others_wrote_is_one_short_argument(self) -> None:
+        """A branch and a title that are megabytes, options, or hold what no argument can."""
+        notices = Notices()
+        await self.send(notices)
+        odd = "--exec=x \0\x1b]0;x\x07\u202e$(id)`id`\n-n" + "x" * 300_000
+        job = await sync_to_async(make_job)(state=JobState.RUNNING, title=odd, target=odd, number=9)
+        await sync_to_async(move_job)(job.id, JobState.SUCCEEDED, reason=Reason.FINISHED)
+        await self.send(notices)
+        (told,) = self.told()
+        self.assertEqual(len(told["argv"]), 3)
+        for text in (*told["argv"][1:], told["title"], told["message"]):
+            self.assertLess(len(text), 600)
+            self.assertTrue(text.isprintable(), text)
+            self.assertFalse(text.startswith("-"))

@@ -265,7 +265,8 @@ def write_atomically(path: Path, text: str, mode: int = 0o600, *, durable: bool 
     """
     handle, name = tempfile.mkstemp(prefix=".", suffix=".new", dir=str(path.parent))
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        # Half of a character, which no file can hold, is no reason to lose the rest.
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
             if durable:
                 file.flush()

@@ -83,6 +83,7 @@ _NO_SETTINGS = {
 _KEPT = re.compile(
     r"^GIT_(SSH|SSH_COMMAND|SSH_VARIANT|SSL_\w+|HTTP_\w+|PROXY_\w+|CONFIG_(GLOBAL|SYSTEM|NOSYSTEM)|EXEC_PATH|TRACE\w*)$"
 )
+_HALVES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _COMPLAINT = re.compile(r"^(fatal|error|ERROR|remote): *")
 # ssh has said before what the matter is; this is git's guess at it.
 _BOILERPLATE = re.compile(
@@ -401,7 +402,15 @@ def text(path: bytes) -> str:
 
 def raw(path: str) -> bytes:
     """Return the bytes of a path that `text` made."""
-    return path.encode("utf-8", "surrogateescape")
+    return writable(path).encode("utf-8", "surrogateescape")
+
+
+def writable(text: str) -> str:
+    """Return a text in which halves of characters, as JSON may hold them, are replaced.
+
+    Those that stand for the bytes of a path stay.
+    """
+    return _HALVES.sub("\ufffd", text)
 
 
 def shown(path: str) -> str:

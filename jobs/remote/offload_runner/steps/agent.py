@@ -25,7 +25,7 @@ from jobs.remote.offload_runner.engine.journal import Journal
 from jobs.remote.offload_runner.engine.redact import BytesRedactor
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files.paths import AGENT, read_json, write_json
-from jobs.remote.offload_runner.git.command import shown
+from jobs.remote.offload_runner.git.command import shown, writable
 from jobs.remote.offload_runner.protocol import AT_LIMIT, FAILED, MODEL_CALL, MODEL_LIMIT, THINKING, TOOL
 from jobs.remote.offload_runner.steps.agent_events import OUTPUTS
 from jobs.remote.offload_runner.steps.agent_output import Output, Report
@@ -48,6 +48,7 @@ _MOST_COMPLAINTS = 8 * 1024 * 1024
 # The task's own limit ends the step, and the agent with it.
 _SECONDS = 24 * 3600.0
 _MOST_TRIES = 1000  # places in a text where an object may begin
+_MOST_LINES = 100_000_000
 _MOST_FINDINGS = 50
 _MESSAGE = 600
 _SUMMARY = 2000
@@ -265,8 +266,8 @@ def read(output: str) -> Optional[Dict[str, Any]]:
     answers = [answer for answer in _objects(output) if isinstance(answer["findings"], list)]
     if not answers:
         return None
-    said = [str(answer.get("summary") or "") for answer in answers]
-    summary = next((text for text in reversed(said) if text), "")[:_SUMMARY]
+    said = [_words(answer.get("summary")) for answer in answers]
+    summary = writable(next((text for text in reversed(said) if text), "")[:_SUMMARY])
     findings: List[Dict[str, Any]] = []
     for item in (item for answer in answers for item in answer["findings"] if isinstance(item, dict)):
         finding = _finding(item)
@@ -295,15 +296,19 @@ def _objects(text: str) -> List[Dict[str, Any]]:
     return found
 
 
+def _words(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
 def _finding(item: Dict[str, Any]) -> Dict[str, Any]:
     line = item.get("line")
     file = item.get("file")
     quote = item.get("quote")
-    is_line = isinstance(line, int) and not isinstance(line, bool) and line > 0
+    is_line = isinstance(line, int) and not isinstance(line, bool) and 0 < line < _MOST_LINES
     return {
         # An opinion never makes a verdict fail; evidence does.
         "severity": "note" if item.get("severity") == "note" else "warning",
-        "message": " ".join(str(item.get("message") or "").split())[:_MESSAGE],
+        "message": shown(" ".join(_words(item.get("message")).split()))[:_MESSAGE],
         "file": shown(file)[:400] if isinstance(file, str) and file else None,
         "line": line if is_line and isinstance(file, str) and file else None,
         "quote": shown(quote)[:_QUOTE] if isinstance(quote, str) else "",
