@@ -25,7 +25,7 @@ from typing import Any
 
 from jobs.cli.main import make_command, run_verb
 from jobs.cli.parser import find_verb
-from tests.support.offload_home import worker_root
+from tests.support.offload_home import give_database, worker_root
 from tests.support.zygote import SHARED, needs_a_start
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -188,8 +188,9 @@ async def run_here(*words: str) -> int:
 
 @contextmanager
 def offload_cli(tmp: Path) -> Iterator[Cli]:
-    """Give a command line with a fresh home; its worker's processes and tmux server end afterwards."""
+    """Give a command line with a home of its own; its worker's processes and tmux server end afterwards."""
     home = tmp / "home"
     (tmp / "cwd").mkdir()
+    give_database(home)
     with worker_root(home / "worker", str(Path.home() / ".offload")):
         yield Cli(home, tmp / "cwd")

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from jobs.remote.layout import Layout, side_session, socket_for_root
 from jobs.remote.offload_runner.screen.tmux import CONFIG
-from tests.support.offload_home import processes_under
+from tests.support.offload_home import give_database, processes_under
 from tests.support.websocket import WebSocket
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -28,11 +28,9 @@ import django; django.setup()
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model
 from django.contrib.sessions.backends.db import SessionStore
-from django.core.management import call_command
 from jobs.models import Job, Repository, Worker
 from offload_web.login import BACKEND, local_user
 spec = json.loads(sys.stdin.read())
-call_command("migrate", verbosity=0, interactive=False)
 worker = Worker.objects.create(name=spec["worker"], provider=spec["provider"], root=spec["root"],
                                config=spec["config"], state="ready")
 repository = Repository.objects.create(slug="acme/shop", short="shop", url="/nowhere/shop", forge="plain")
@@ -108,6 +106,7 @@ class TerminalServer:
         (self.root / "state" / "tmux.conf").write_text(CONFIG)
         for session in self.sessions:
             self.new_session(session)
+        give_database(self.home)
         spec = {
             "worker": "local" if self.provider == "local" else "far",
             "provider": self.provider,

@@ -246,6 +246,7 @@ def test_a_reader_of_the_steps_that_leaves_does_not_fail_the_job(cli: Cli, shop:
 
 def test_two_equal_commands_at_once_are_one_job(cli: Cli, shop: RepoBuilder) -> None:
     # The very first commands of a fresh home: both make the database, too.
+    (cli.home / "offload.sqlite3").unlink()
     both = [cli.start("offload", "1", "--repo", shop.url, "--wait", "--json") for _ in range(2)]
     answers = []
     for process in both:
