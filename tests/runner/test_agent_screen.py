@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -248,3 +249,20 @@ def test_reports_are_bounded_and_shown_as_plain_text(tmp_path: Path) -> None:
     assert [len(reports) for reports in taken] == [128, 128, 44, 0]
     assert all(len(one.detail) <= 200 and one.detail.isprintable() for one in taken[0])
     assert all(len(one.evidence) <= 500 and one.evidence.isprintable() for one in taken[0])
+
+
+def test_reports_that_come_while_they_are_listed_keep_their_order(tmp_path: Path) -> None:
+    folder = tmp_path / "reports"
+    folder.mkdir()
+    code = (
+        "import os, sys\n"
+        "for n in range(3000):\n"
+        '    open(f\'{sys.argv[1]}/.x\', \'w\').write(\'{"state": "input", "detail": "%05d"}\' % n)\n'
+        "    os.rename(f'{sys.argv[1]}/.x', f'{sys.argv[1]}/{n:05}.json')\n"
+    )
+    seen: list[str] = []
+    with subprocess.Popen([sys.executable, "-c", code, str(folder)]) as writer:
+        while writer.poll() is None or any(folder.iterdir()):
+            taken = agent_hooks.take_reports(tmp_path, "reports", agent_hooks.read_generic)
+            seen += [report.detail for report in taken]
+    assert seen == [f"{number:05}" for number in range(3000)]

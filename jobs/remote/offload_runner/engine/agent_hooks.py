@@ -27,6 +27,7 @@ from jobs.remote.offload_runner.protocol import (
 
 _REPORT_BYTES = 4 * 1024 * 1024
 _MOST_AT_ONCE = 128
+_MOST_LISTED = 4000
 _DETAIL = 200
 _EVIDENCE = 500
 _SUFFIX = ".json"
@@ -58,7 +59,6 @@ def take_reports(home: Path, folder: str, read: "Reader") -> List[Report]:
 
     At most 128 at once; what is no regular file of at most 4 MiB is passed over.
     """
-    found: List[Tuple[int, str]] = []
     try:
         top = os.open(str(home), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -70,13 +70,11 @@ def take_reports(home: Path, folder: str, read: "Reader") -> List[Report]:
     finally:
         os.close(top)
     try:
-        with os.scandir(inner) as entries:
-            for entry in itertools.islice(entries, _MOST_AT_ONCE):
-                if entry.name.endswith(_SUFFIX) and not entry.name.startswith("."):
-                    with contextlib.suppress(OSError):
-                        found.append((entry.stat(follow_symlinks=False).st_mtime_ns, entry.name))
+        newest = max(_list(inner), default=None)
+        # A listing can have a file and miss an older one that came while it was made; the next one has both.
+        found = [one for one in _list(inner) if newest is not None and one <= newest]
         reports = []
-        for _, name in sorted(found):
+        for _, name in sorted(found)[:_MOST_AT_ONCE]:
             report = _read_one(home, "%s/%s" % (folder, name), read)
             with contextlib.suppress(OSError):
                 os.unlink(name, dir_fd=inner)
@@ -85,6 +83,17 @@ def take_reports(home: Path, folder: str, read: "Reader") -> List[Report]:
         return reports
     finally:
         os.close(inner)
+
+
+def _list(folder: int) -> List[Tuple[int, str]]:
+    """Return the reports in a folder, with their times: at most 4000."""
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in itertools.islice(entries, _MOST_LISTED):
+            if entry.name.endswith(_SUFFIX) and not entry.name.startswith("."):
+                with contextlib.suppress(OSError):
+                    found.append((entry.stat(follow_symlinks=False).st_mtime_ns, entry.name))
+    return found
 
 
 def _read_one(home: Path, name: str, read: "Reader") -> Optional[Report]:
