@@ -33,7 +33,6 @@ READ_ONLY = (
     "claude-code-config",
     "codex-config",
     "opencode-config",
-    "gemini-cli-screen",
     "claude-code-screen",
 )
 # What only the runner and git write.

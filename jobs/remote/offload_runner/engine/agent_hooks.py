@@ -157,27 +157,6 @@ def read_claude(payload: Mapping[str, Any]) -> Optional[Report]:
     return None
 
 
-def read_gemini(payload: Mapping[str, Any]) -> Optional[Report]:
-    """Read what Gemini CLI gives to a hook: https://geminicli.com/docs/hooks/reference/."""
-    event = one_line(payload.get("hook_event_name"))
-    tool = one_line(payload.get("tool_name"))
-    if event == "SessionStart" or event == "AfterAgent":
-        return Report(event, NEEDS_INPUT, ends_all=True)
-    if event == "BeforeAgent":
-        return Report(event, THINKING, ends_all=True)
-    if event == "BeforeTool":
-        return Report(event, TOOL, tool)
-    if event == "Notification" and payload.get("notification_type") == "ToolPermission":
-        details = payload.get("details")
-        kind = details.get("type") if isinstance(details, dict) else ""
-        asked = one_line(payload.get("message"))
-        # It names no call, and asks one question at a time.
-        return Report(event, NEEDS_APPROVAL, asked or one_line(kind), asks="its question")
-    if event == "AfterTool":
-        return Report(event, THINKING, ends="its question")
-    return None
-
-
 def _question(given: Any) -> Tuple[str, int]:
     """Return what is asked, with the answers that are offered, and their number; -1: not just one."""
     questions = given.get("questions") if isinstance(given, dict) else None
@@ -204,4 +183,4 @@ def _about(tool: str, given: Any) -> str:
     return ("%s: %s" % (tool, what) if what else tool)[:_DETAIL]
 
 
-READERS: Mapping[str, Reader] = {"generic": read_generic, "claude": read_claude, "gemini": read_gemini}
+READERS: Mapping[str, Reader] = {"generic": read_generic, "claude": read_claude}
