@@ -25,7 +25,8 @@ _LEAST_MEMORY = _JOB_MEMORY // 2  # with less of it free no further job starts
 class Capacity:
     """What was measured of a worker; None where it does not tell.
 
-    `load`: busy cores, averaged over a minute. `memory`, and what of it is `free`: bytes.
+    `load`: busy cores, averaged over a minute. `memory`, and what of it is `free`: bytes; likewise the `disk`
+    of Offload's root and its `disk_free`.
     """
 
     cores: float
@@ -33,6 +34,8 @@ class Capacity:
     memory: float | None
     free: float | None
     at: datetime
+    disk: float | None = None
+    disk_free: float | None = None
 
     @property
     def slots(self) -> int:
@@ -64,7 +67,9 @@ def read_capacity(measured: Any, at: datetime) -> Capacity | None:
     if not cores or cores > 65536:
         return None
     load, memory, free = (_figure(found.get(name)) for name in ("load", "memory", "free"))
-    return Capacity(cores, load, memory, free, at)
+    return Capacity(
+        cores, load, memory, free, at, _figure(found.get("disk")), _figure(found.get("disk_free"))
+    )
 
 
 def _figure(value: Any) -> float | None:
@@ -76,7 +81,7 @@ def _figure(value: Any) -> float | None:
 def capacity_of(worker: Worker) -> Capacity | None:
     """Return what was measured last of a worker; this machine is measured now. None: never measured."""
     if worker.provider == "local":
-        return read_capacity(measure(), timezone.now())
+        return read_capacity(measure(worker.root), timezone.now())
     fact = worker.facts.get("capacity") or {}
     try:
         at = datetime.fromisoformat(str(fact.get("at")))

@@ -29,7 +29,7 @@ import json
 from pathlib import Path
 from django.conf import settings
 from django.utils import timezone
-from jobs.models import PullRequest
+from jobs.models import Pool, PullRequest, Worker
 from jobs.states import JobState
 from tests.support.factories import SHA, make_job, make_repository, make_task, make_worker
 bad = "{HOSTILE}"
@@ -63,6 +63,10 @@ for number, (kind, columns) in enumerate(kinds.items(), 1):
                              head_sha=SHA)
     ids[kind] = job.id
 make_job(repository=repository, number=1, action="fix", state=JobState.CANCELLED)
+pool = Pool.objects.create(name="lab", provider="gce-cos", maximum=2, price=0.4)
+fact = {{"cores": 2, "load": 2, "memory": 4e9, "free": 1e9, "disk": 1e11, "disk_free": 1e9, "at": begin}}
+Worker.objects.filter(id=far.id).update(pool=pool, facts={{"capacity": fact}})
+make_job(repository=repository, number=60, state=JobState.QUEUED, pool=pool, worker=far, reason_detail=bad)
 for number in (1, 3, 50, 51):
     PullRequest.objects.create(
         repository=repository, number=number, title=bad, author=bad[:100], labels=[bad], head_sha=SHA,
@@ -92,7 +96,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Dashboard
 def _paths(ids: Mapping[str, int]) -> list[str]:
     fail = ids["fail"]
     return [
-        "/", "/?group=ready", "/?q=nothing-has-this", "/wall/", "/workers/", "/settings/", "/outbox/",
+        "/", "/?group=ready", "/?q=nothing-has-this", "/wall/", "/workers/", "/settings/", "/start/",
+        "/outbox/",
         *(f"/jobs/{number}/" for number in ids.values()),
         f"/jobs/{fail}/logs/test/", f"/jobs/{fail}/diff/", f"/jobs/{fail}/remove/", "/jobs/999/",
         "/outbox/1/", "/outbox/1/edit/",

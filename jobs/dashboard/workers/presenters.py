@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 
 from jobs.dashboard.job.presenters import JobView
 from jobs.dashboard.present import WORKER_STATES, Mark, mark_of
+from jobs.dashboard.workers.load import LoadView
 from jobs.formats import format_duration, format_money
 from jobs.models import Job, JobEvent, Worker, WorkerRequest
 from jobs.providers.base import Price
@@ -150,6 +151,7 @@ class WorkerCard:
     is_cloud: bool = False
     requests: Sequence[WorkerRequest] = ()
     error: str = ""
+    load: LoadView | None = None
     keep_hours: Sequence[int] = field(default=KEEP_HOURS)
 
     @classmethod
@@ -167,7 +169,7 @@ class WorkerCard:
         shown = CostView.of(cost) if cost is not None else None
         return cls(
             worker, [JobView.of(job) for job in jobs], shown, told, StopView.of(worker), is_cloud(worker),
-            requests, error,
+            requests, error, LoadView.of(worker, jobs),
         )  # fmt: skip
 
     @property

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from asgiref.sync import sync_to_async
 from django.contrib import messages
+from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from jobs import execution
+from jobs import execution, operations
 from jobs.dashboard.pages import actor_of
+from jobs.dashboard.workers.load import PoolCard
 from jobs.dashboard.workers.presenters import WorkerCard, html
 from jobs.errors import OffloadError, Refused
 from jobs.formats import format_money
 from jobs.models import Job, JobEvent, Worker, WorkerRequest
-from jobs.states import JOB_ACTIVE
+from jobs.states import JOB_ACTIVE, JobState
 from jobs.workers import find_worker
 from jobs.workers.costs import Cost, cost_of
 from jobs.workers.requests import latest_failure, open_requests
@@ -38,8 +40,10 @@ async def _cost(worker: Worker) -> Cost | None:
 def _rows() -> list[tuple[Worker, list[Job], list[JobEvent], list[WorkerRequest], str]]:
     find_worker("local")
     found = []
-    for worker in Worker.objects.all():
-        jobs = worker.jobs.filter(removed_at__isnull=True, state__in=JOB_ACTIVE)
+    for worker in Worker.objects.select_related("pool"):
+        # A queued job of a pool has no worker yet: the one in its row is a proposal.
+        proposed = Q(state=JobState.QUEUED, pool__isnull=False, worktree="")
+        jobs = worker.jobs.filter(~proposed, removed_at__isnull=True, state__in=JOB_ACTIVE)
         events = JobEvent.objects.filter(worker=worker).exclude(kind="done").order_by("-id")
         requests = list(open_requests().filter(worker=worker))
         failed = latest_failure(worker)
@@ -70,14 +74,15 @@ def _totals(costs: list[tuple[Worker, Cost]]) -> dict[str, object]:
 
 @require_GET
 async def worker_list(request: HttpRequest) -> HttpResponse:
-    """Show the workers: state and reason, jobs, when they stop, what they cost."""
+    """Show the pools, and the workers: state and reason, slots, jobs, when they stop, what they cost."""
     cards, costs = [], []
     for worker, jobs, events, requests, error in await _rows():
         cost = await _cost(worker)
         cards.append(WorkerCard.of(worker, jobs, events, cost, requests, error))
         if cost is not None and cost.hours:
             costs.append((worker, cost))
-    context = {"cards": cards, "totals": _totals(costs) if costs else None}
+    pools = [await sync_to_async(PoolCard.of)(one) for one in await operations.list_pools()]
+    context = {"cards": cards, "pools": pools, "totals": _totals(costs) if costs else None}
     return await sync_to_async(render)(request, "workers/workers.html", context)
 
 

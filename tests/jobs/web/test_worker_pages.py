@@ -9,11 +9,13 @@ from asgiref.sync import async_to_sync
 from django.test import TransactionTestCase
 from django.utils import timezone
 
+from jobs.dashboard.workers.load import LoadView
 from jobs.dashboard.workers.presenters import WorkerCard, clock, html
 from jobs.formats import format_money
-from jobs.models import Job, JobEvent, Worker, WorkerRequest
+from jobs.models import Job, JobEvent, Pool, Worker, WorkerRequest
 from jobs.providers.base import Price
 from jobs.states import RequestKind, WorkerState
+from jobs.transitions import note_waiting
 from jobs.workers.costs import price_of
 from jobs.workers.requests import add_request, finish_request, open_requests
 from offload_web.login import local_user
@@ -82,7 +84,7 @@ class TheList(PageTest):
         answer = self.client.get("/workers/")
         for text in (
             "Compute Engine, n2-standard-8, europe-west4-a, acme-dev", "ready", "checked over ssh,",
-            "1 job at work", f'/jobs/{job.id}/', "acme/tinycart #31 review",
+            "1 of 2 slots used", f'/jobs/{job.id}/', "acme/tinycart #31 review",
             "Stops at <time", "because nothing has been at work here since <time",
             format_money(price.running, "USD"), "this month", "so far", "2 h 00 min",
             format_money(2 * price.running, "USD"),
@@ -251,3 +253,38 @@ class OnTheJobsPage(PageTest):
         answer = self.client.get(f"/jobs/{job.id}/")
         self.assertContains(answer, "Its longest run time ends at <time")
         self.assertNotContains(answer, "up for</span>")  # nothing that is kept outlasts that
+
+
+class PoolTests(TransactionTestCase):
+    def setUp(self) -> None:
+        self.client.force_login(local_user())
+
+    def test_a_pool_says_its_members_its_slots_and_why_its_jobs_wait(self) -> None:
+        pool = Pool.objects.create(
+            name="big", provider="gce-cos", minimum=1, warm=2, maximum=4, price=0.39, ceiling=2.5
+        )
+        gib = 1 << 30
+        fact = {
+            "cores": 2, "load": 1.9, "memory": 8 * gib, "free": 6 * gib, "at": stamp(-1),
+            "disk": 100 * gib, "disk_free": 2 * gib,
+        }  # fmt: skip
+        box = make_worker("big-1", provider="ssh", pool=pool, facts={"capacity": fact})
+        make_job(worker=box, state="running", pool=pool)
+        waiting = make_job(worker=box, state="queued", pool=pool, number=77)
+        note_waiting([waiting.id], "<b>1 jobs are at work")
+        answer = self.client.get("/workers/")
+        for text in (
+            "1 worker; 1 to 4, made when jobs wait", "2 kept up without a job", "1 of 4 slots used",
+            "0.39 USD an hour each; all together at most 2.50 USD", "acme/tinycart #77 review",
+            "Waiting for a free slot on the worker. &lt;b&gt;1 jobs are at work",
+            "1.9 on 2 cores", "6.0 of 8.0 GiB free", "2.0 of 100.0 GiB free", "fleet pool big --max 4",
+        ):  # fmt: skip
+            self.assertContains(answer, text)
+        # A queued job of a pool has no worker yet.
+        self.assertNotContains(answer, f'id="on-{waiting.id}"')
+        # Load and disk are at their end, memory is not.
+        figures = LoadView.of(box, []).figures
+        self.assertEqual([one.name for one in figures if one.is_high], ["load", "disk"])
+        self.assertContains(answer, "(little left)")
+        Pool.objects.update(provider="")
+        self.assertContains(self.client.get("/workers/"), "fleet pool big --add WORKER")

@@ -93,7 +93,7 @@ def main(options: argparse.Namespace) -> int:
     spec = wire.read_spec()
     follower = Follower(from_options(options), spec.get("since") or {})
     follower.look()
-    wire.emit({"type": "synced", "capacity": capacity.measure()})
+    wire.emit({"type": "synced", "capacity": capacity.measure(str(options.root))})
     next_ping = time.monotonic() + PING_SECONDS
     while not options.once:
         if _reader_is_gone(LOOK_SECONDS):
@@ -101,7 +101,7 @@ def main(options: argparse.Namespace) -> int:
         follower.look()
         if time.monotonic() >= next_ping:
             next_ping = time.monotonic() + PING_SECONDS
-            wire.emit({"type": "ping", "capacity": capacity.measure()})
+            wire.emit({"type": "ping", "capacity": capacity.measure(str(options.root))})
     return EXIT_OK
 
 

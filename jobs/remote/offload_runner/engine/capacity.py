@@ -9,10 +9,11 @@ _MEMINFO = "/proc/meminfo"
 _KIB = 1024
 
 
-def measure() -> Dict[str, float]:
+def measure(root: str) -> Dict[str, float]:
     """Return `cores`, their `load` (averaged over a minute), `memory` and `free` memory in bytes.
 
-    What this system does not tell is left out.
+    And the `disk` that holds `root`, and what of it is free for its user (`disk_free`). What this system does
+    not tell is left out.
     """
     found: Dict[str, float] = {"cores": float(_count_cores())}
     try:
@@ -25,6 +26,13 @@ def measure() -> Dict[str, float]:
         found["memory"] = int(lines["MemTotal"].split()[0]) * _KIB
         found["free"] = int(lines["MemAvailable"].split()[0]) * _KIB
     except (OSError, ValueError, KeyError, IndexError):
+        pass
+    while not os.path.exists(root) and os.path.dirname(root) != root:
+        root = os.path.dirname(root)  # before the first job
+    try:
+        disk = os.statvfs(root)
+        found["disk"], found["disk_free"] = disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
+    except OSError:
         pass
     return found
 
