@@ -280,6 +280,29 @@ def test_launching_by_keyboard(page: Page) -> None:
     expect(page.get_by_role("heading", level=1)).to_contain_text("#77")
 
 
+def test_the_form_offers_the_open_pull_requests_that_are_known(served: Dashboard, page: Page) -> None:
+    served.python(
+        "from jobs.models import PullRequest\nfrom tests.support.factories import make_repository\n"
+        "for slug, number, state in (('acme/a', 7, 'open'), ('acme/b', 8, 'open'), ('acme/b', 9, '')):\n"
+        "    PullRequest.objects.create(repository=make_repository(slug), number=number, state=state,\n"
+        "                               title='<img src=x onerror=pwned=1>', author='ann')"
+    )
+    assert served.serving is not None
+    page.goto(f"{served.serving.url}/#new-job")
+    offered = "list => list.map((item) => [item.value, item.label])"
+    options = page.locator("#known-targets option")
+    page.get_by_label("Target").focus()
+    expect(options).to_have_count(2)
+    label = "<img src=x onerror=pwned=1>, by ann"
+    assert options.evaluate_all(offered) == [["acme/b#8", f"#8 {label}"], ["acme/a#7", f"#7 {label}"]]
+    page.locator("#id_repository").fill("acme/a")
+    page.get_by_label("Target").focus()
+    expect(options).to_have_count(1)
+    assert options.evaluate_all(offered) == [["7", f"#7 {label}"]]
+    assert not page.evaluate("'pwned' in window")
+    served.python("from jobs.models import PullRequest\nPullRequest.objects.all().delete()")
+
+
 def test_a_plain_form_is_ours(served: Dashboard, page: Page) -> None:
     served.python(
         "from tests.support.factories import make_job\n"

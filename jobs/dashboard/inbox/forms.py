@@ -49,7 +49,8 @@ class LaunchForm(forms.Form):
         ]
         names = Pool.objects.values_list("name", flat=True)
         pools = [(f"{_POOL}{name}", f"any worker of {name}") for name in names]
-        self.fields["worker"].choices = [("", "default"), *pools, *workers]  # type: ignore[attr-defined]
+        groups = [("Class", pools), ("One worker", workers)] if pools else workers
+        self.fields["worker"].choices = [("", "default"), *groups]  # type: ignore[attr-defined]
         self.repositories = list(Repository.objects.values_list("slug", flat=True))
         self.agents = agents.NAMES
         self.program = invocation.command()
@@ -58,7 +59,7 @@ class LaunchForm(forms.Form):
             self.fields[name].widget.attrs.update(
                 autocomplete="off", spellcheck="false", autocapitalize="off"
             )
-        self.fields["target"].widget.attrs.update(placeholder="123")
+        self.fields["target"].widget.attrs.update(placeholder="123", list="known-targets")
         self.fields["agent"].widget.attrs.update(list="known-agents")
         self.fields["repository"].widget.attrs.update(list="known-repositories", placeholder="owner/name")
 

@@ -11,4 +11,5 @@ urlpatterns = [
     path("inbox/review/", views.review_rows, name="review-rows"),
     path("inbox/pulls/", views.read_pulls, name="read-pulls"),
     path("jobs/new/", views.launch, name="launch"),
+    path("jobs/new/targets/", views.launch_targets, name="launch-targets"),
 ]

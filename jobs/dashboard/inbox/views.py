@@ -10,7 +10,14 @@ from urllib.parse import urlencode
 
 from asgiref.sync import sync_to_async
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseRedirect, QueryDict
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBadRequest,
+    HttpResponseRedirect,
+    JsonResponse,
+    QueryDict,
+)
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils import timezone
@@ -24,11 +31,12 @@ from jobs.dashboard.pages import actor_of, render_page
 from jobs.errors import OffloadError, Refused
 from jobs.forges import registry
 from jobs.forges.target import parse_target
-from jobs.models import Job, Repository, Worker
+from jobs.models import Job, PullRequest, Repository, Worker
 from jobs.states import Verdict
 from jobs.workers import find_worker
 
 MOST_ROWS = 1000
+MOST_TARGETS = 200
 # Hours in the form -> hours; the words are the template's.
 DEFAULT_SNOOZE = 24
 SNOOZE_HOURS: Mapping[str, int] = {"4": 4, "24": DEFAULT_SNOOZE, "168": 168}
@@ -131,6 +139,21 @@ async def _answer(request: HttpRequest, text: str, *, failed: bool) -> HttpRespo
         return HttpResponse(text, status=409 if failed else 200, content_type="text/plain")
     await sync_to_async(messages.add_message)(request, messages.ERROR if failed else messages.SUCCESS, text)
     return HttpResponseRedirect(reverse("jobs:list"))
+
+
+@require_GET
+def launch_targets(request: HttpRequest) -> JsonResponse:
+    """Return the open pull requests that the form offers; of one repository if it is named."""
+    pulls = PullRequest.objects.filter(state="open").order_by("-number", "-id")
+    if slug := request.GET.get("repository", ""):
+        pulls = pulls.filter(repository__slug=slug)
+    columns = ("repository__slug", "number", "title", "author")
+    rows = pulls.values_list(*columns)[:MOST_TARGETS]
+    found = [
+        {"repository": slug, "number": number, "title": title, "author": author}
+        for slug, number, title, author in rows
+    ]
+    return JsonResponse({"pulls": found})
 
 
 @require_http_methods(["GET", "POST"])

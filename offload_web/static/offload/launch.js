@@ -1,4 +1,4 @@
-// The form of a new job shows the command that does the same.
+// The form of a new job offers the open pull requests that are known, and shows the command that does the same.
 
 /** One word of a POSIX shell. @param {string} text */
 export function quoted(text) {
@@ -34,3 +34,33 @@ export function showCommand() {
 showCommand();
 // The form is replaced when the server refuses it.
 for (const moment of ["input", "change", "htmx:afterSwap"]) document.addEventListener(moment, showCommand);
+
+/** @typedef {{repository: string, number: number, title: string, author: string}} Pull */
+
+/** Offer the open pull requests of the named repository, or of all. They are read when they are needed. */
+async function offerTargets() {
+  const form = /** @type {HTMLFormElement | null} */ (document.querySelector("form[data-targets]"));
+  const list = document.getElementById("known-targets");
+  if (!form || !list) return;
+  const repository = String(new FormData(form).get("repository") ?? "").trim();
+  if (form.dataset.offered === repository) return;
+  form.dataset.offered = repository;
+  try {
+    const answer = await fetch(`${form.dataset.targets}?repository=${encodeURIComponent(repository)}`);
+    if (!answer.ok || form.dataset.offered !== repository) return;
+    const pulls = /** @type {Pull[]} */ ((await answer.json()).pulls);
+    const options = pulls.map((pull) => {
+      const option = document.createElement("option");
+      option.value = repository ? String(pull.number) : `${pull.repository}#${pull.number}`;
+      option.label = `#${pull.number} ${pull.title}${pull.author ? `, by ${pull.author}` : ""}`;
+      return option;
+    });
+    list.replaceChildren(...options);
+  } catch {
+    delete form.dataset.offered; // a number can be typed; the next focus tries again
+  }
+}
+
+document.addEventListener("focusin", (event) => {
+  if (event.target instanceof Element && event.target.closest(".field-target")) void offerTargets();
+});
