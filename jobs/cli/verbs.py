@@ -276,6 +276,15 @@ OFFLOAD: Mapping[str, Verb] = {
         example="  {offload} token add ci --scope read --scope launch    a program that starts jobs\n"
         "  {offload} token rm ci                                 refused from now on",
     ),
+    "trust": Verb(
+        "ls|rm [REPOSITORY]",
+        "List the repositories whose code may run as your user, and take that trust back.",
+        {"json": JSON},
+        details="Trust is given when a job needs it, by a yes to the question or with --trust. REPOSITORY is "
+        "owner/repo or the URL. Jobs that run already go on; those that are queued wait for approval.",
+        example="  {offload} trust ls\n  {offload} trust rm acme/shop",
+        remote="local",
+    ),
     "doctor": Verb(
         "[WORKER]",
         "Print every setting with its source, and check what Offload needs; or check one worker in full.",

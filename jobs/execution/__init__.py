@@ -51,7 +51,14 @@ from jobs.execution.pull_requests import (
     what_is_unknown,
 )
 from jobs.execution.remove import Removal, discard, remove
-from jobs.execution.repositories import expand_commit, find_upstream, resolve_repository, trust
+from jobs.execution.repositories import (
+    distrust,
+    expand_commit,
+    find_upstream,
+    list_trusted,
+    resolve_repository,
+    trust,
+)
 from jobs.execution.requests import (
     busy_jobs,
     removal_of,
@@ -84,6 +91,7 @@ __all__ = [
     "configured_agents",
     "diff",
     "discard",
+    "distrust",
     "end_waiting_jobs",
     "expand_commit",
     "failure_of",
@@ -95,6 +103,7 @@ __all__ = [
     "interrupt_for_stop",
     "interrupt_jobs",
     "launch",
+    "list_trusted",
     "log_size",
     "look_at_hosts",
     "look_at_machines",

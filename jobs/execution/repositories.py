@@ -10,9 +10,10 @@ from pathlib import Path
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 from django.utils import timezone
 
-from jobs.errors import NotConfigured, UsageError
+from jobs.errors import NotConfigured, NotFound, UsageError
 from jobs.forges import registry
 from jobs.forges.target import ABBREVIATED, BRANCH, Target, normalise_url, spellings
 from jobs.models import Job, JobEvent, Repository
@@ -162,3 +163,29 @@ def trust(repository_id: int, actor: str) -> None:
         repository_id=repository_id, state=JobState.QUEUED, attention=Attention.APPROVAL
     ).values_list("id", flat=True):
         set_attention(job_id, Attention.NONE, actor=actor)
+
+
+@sync_to_async
+def list_trusted() -> list[Repository]:
+    """Return the repositories whose code may run as the user."""
+    return list(Repository.objects.filter(trusted_at__isnull=False).order_by("slug"))
+
+
+@sync_to_async
+def distrust(name: str, actor: str) -> tuple[Repository, int]:
+    """Take back the trust in a repository: its slug, short name or URL.
+
+    Its queued jobs wait for approval where they need it. Returns it, with the number of its jobs that run as
+    the user now; they go on. Raises `NotFound`: it is not trusted.
+    """
+    named = Q(slug=name) | Q(short=name) | Q(url=name)
+    with transaction.atomic():
+        row = Repository.objects.select_for_update().filter(named, trusted_at__isnull=False).first()
+        if row is None:
+            raise NotFound(f"There is no trusted repository {name!r}.", hint="`offload trust ls` lists them.")
+        Repository.objects.filter(id=row.id).update(trusted_at=None, trusted_by="")
+        JobEvent.objects.create(kind="distrusted", actor=actor, data={"repository": row.id})
+    at_work = Job.objects.filter(
+        repository=row, state__in=(JobState.PREPARING, JobState.RUNNING), worker__provider="local"
+    ).select_related("worker")
+    return row, sum(not job.worker.config.get("container") for job in at_work)

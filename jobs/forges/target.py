@@ -29,6 +29,7 @@ VERBS = frozenset(
         "outbox",
         "secret",
         "token",
+        "trust",
         "doctor",
         "setup",
         "fleet",

@@ -114,8 +114,9 @@ def _check_access() -> list[Problem]:
     trusted = list(Repository.objects.filter(trusted_at__isnull=False).values_list("slug", flat=True))
     if trusted:
         text = f"Code of {', '.join(trusted)} runs as you on bare workers: you trusted it."
-        remedy = "Review it in a container instead: its jobs take one as soon as there is an image."
-        found.append(Problem(Severity.WARN, "trust", text, remedy, command=command("fleet image build")))
+        remedy = "Review it in a container instead (`fleet image build`), or take the trust back:"
+        typed = command(f"trust rm {trusted[0]}")
+        found.append(Problem(Severity.WARN, "trust", text, remedy, command=typed))
     return found
 
 

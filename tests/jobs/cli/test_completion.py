@@ -25,6 +25,7 @@ def test_verbs_actions_and_options() -> None:
     assert words("123", "124", "re") == ["review", "ready"]
     assert words("offload", "wait", "123", "--ti") == ["--timeout"]
     assert words("secret", "") == ["set", "ls", "rm"]
+    assert words("trust", "") == ["ls", "rm"]
     assert words("fleet", "add", "x", "--isolation", "") == ["worker", "job"]
     assert words("help", "fleet", "pro") == ["provision"]
 

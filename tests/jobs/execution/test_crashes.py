@@ -15,7 +15,8 @@ from django.conf import settings
 from django.db import connection
 
 from jobs import execution
-from jobs.models import Job, JobEvent, Worker
+from jobs.errors import NotFound, Refused
+from jobs.models import Job, JobEvent, Repository, Worker
 from jobs.reconciler import DUTIES, Reconciler
 from jobs.remote.layout import socket_for_root
 from jobs.remote.offload_runner.screen.tmux_server import server_options
@@ -208,6 +209,25 @@ class TheLoop(ExecutionTest):
             await execution.trust(job.repository_id, "mira")
             # Its address is made up, so the worker cannot reach it; but it was let through.
             await until(lambda: Job.objects.filter(id=job.id).exclude(state="queued").aexists())
+
+    async def test_trust_that_was_taken_back_lets_no_job_start(self) -> None:
+        job = await self.submit("1")
+        await self.distrust(job)
+        await execution.trust(job.repository_id, "mira")
+        trusted = [row.slug for row in await execution.list_trusted()]
+        repository, at_work = await execution.distrust(trusted[0], "mira")
+        self.assertEqual((repository.id, at_work), (job.repository_id, 0))
+        self.assertEqual(await execution.list_trusted(), [])
+        with self.assertRaises(NotFound):
+            await execution.distrust(trusted[0], "mira")
+        with self.assertRaisesRegex(Refused, "is not trusted yet"):
+            await execution.launch(job.id)
+        row = await Repository.objects.aget(id=job.repository_id)
+        placed = await execution.place_request(row, "local")
+        with self.assertRaisesRegex(Refused, "is not trusted yet"):
+            execution.require_trust(placed)
+        kinds = [event.kind async for event in JobEvent.objects.filter(kind__endswith="trusted")]
+        self.assertEqual(kinds, ["trusted", "distrusted"])
 
     async def distrust(self, job: Job) -> None:
         repository = await execution.resolve_repository("", self.shop.path)

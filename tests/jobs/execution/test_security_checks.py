@@ -76,7 +76,7 @@ class SecurityChecks(ExecutionTest):
             ("debug", "fail", "Debug pages show settings", "setup --set debug=false"),
             ("logins", "pass", "logged in: 1. `offload serve --logout`", ""),
             ("API token", "warn", "ci may read, send until", "token rm ci"),
-            ("trust", "warn", "acme/tinycart runs as you", "fleet image build"),
+            ("trust", "warn", "acme/tinycart runs as you", "trust rm acme/tinycart"),
             ("agent generic", "warn", "It holds MODEL_KEY", "setup --set agent_api="),
             ("worker bare: isolation", "warn", "as the worker's user", "--container --isolation job"),
             ("worker bare: host key", "warn", "No host key is pinned", "Compare the fingerprint"),
