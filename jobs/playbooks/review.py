@@ -12,7 +12,7 @@ from jobs.remote.offload_runner.protocol import Plan, Task
 
 
 class Review(Playbook):
-    """Context and conflicts; install, build; then tests, lint, types and the behavioural proof in parallel.
+    """Context and conflicts; install, build; tests, lint and types in parallel; then the behavioural proof.
 
     The base is installed while the head is when changed tests can prove something; it is tested only when
     the head fails, to tell what the change breaks.
@@ -58,7 +58,9 @@ class Review(Playbook):
                     else "tests of changed test support on base and head",
                     role="proof",
                     argv=step_argv("proof", context.session),
+                    # After the tests, as it brings their tree back to the commit.
                     needs=[*ready, "base"],
+                    after=evidence.of("test", "lint", "types"),
                     timeout=timeout,
                     outputs={"proof": groups, "setup": on_base, "shown": ""},
                 )

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from jobs.remote import bundle
 from jobs.remote.offload_runner import steps
 from jobs.remote.offload_runner.engine.journal import Journal
 from jobs.remote.offload_runner.errors import RunnerError
@@ -33,7 +34,10 @@ RUN = 'sh "$1"'
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    # A step starts the runner's own program where the job's code runs.
+    (tmp_path / "runner.pyz").write_bytes(bundle.current().data)
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "runner.pyz")])
     return Bench(tmp_path / "root")
 
 

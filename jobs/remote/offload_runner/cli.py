@@ -48,6 +48,7 @@ COMMANDS = {
     "step": ("step", False),
     "supervise": ("supervise", False),
     "unsaved": ("unsaved", False),
+    "reset": ("reset", False),
     "commits": ("commits", False),
     "trees": ("trees", True),
     "watchdog": ("watchdog", False),
@@ -90,6 +91,7 @@ def parser() -> argparse.ArgumentParser:
     supervise.add_argument("--sweep", action="store_true", help="only end what an earlier one left")
     unsaved = _on_job(commands, "unsaved", "list or bundle work that is nowhere else")
     unsaved.add_argument("what", choices=("list", "bundle"))
+    commands.add_parser("reset", help="bring a tree back to what it was before tests (request on stdin)")
     made = _on_job(commands, "commits", "print a git bundle of the commits made in a worktree")
     made.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     _on_job(commands, "trees", "remove a job's worktrees, HOME and refs")

@@ -9,7 +9,7 @@ A *plan* is JSON, never code:
     TASK = {"id", "name", "role", "argv" | "shell", "needs": [ids], "when": "success|failure|always",
             "timeout": seconds, "cwd", "env": {}, "secrets": [names], "agent": null, "evidence": bool,
             "outputs": {}, "writes": bool, "gateway": null or {"api", "env", ...: see gateway.spec},
-            "gate": "", "terminal": bool}
+            "gate": "", "terminal": bool, "after": [ids]}
 
 `outputs` is what a task's step needs to know in addition to its command; `outputs["shown"]`, where
 there is one, is what people see as the command.
@@ -147,8 +147,8 @@ class Task:
     a worktree that it can only read. `{worktree}` and the other `PLACEHOLDERS` are expanded in argv, shell,
     cwd and env on the worker.
     `gate` names a file of the job's directory, `<gate>.json`, that earlier tasks write: the task runs only
-    when its `go_on` is true then, and is skipped with its `why` otherwise.
-    `terminal`: it is an agent that has the pane to itself while it runs.
+    when its `go_on` is true then, and is skipped with its `why` otherwise. `after`: tasks that end before it
+    begins, however they end. `terminal`: it is an agent that has the pane to itself while it runs.
     """
 
     id: str
@@ -169,6 +169,7 @@ class Task:
     gate: str = ""
     writes: bool = True
     terminal: bool = False
+    after: List[str] = field(default_factory=list)
 
     @property
     def secret_names(self) -> List[str]:
@@ -238,7 +239,7 @@ def load_plan(data: Any) -> Plan:
         if not (isinstance(task.timeout, int) and task.timeout > 0):
             raise PlanError("task %r: timeout is not a positive number of seconds" % task.id)
         # A need must stand earlier in the list, which also rules out cycles.
-        for need in task.needs:
+        for need in [*task.needs, *task.after]:
             if need not in seen:
                 raise PlanError("task %r needs %r, which is not an earlier task" % (task.id, need))
         seen[task.id] = task

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from jobs.remote.offload_runner import protocol
-from jobs.remote.offload_runner.engine import ports, schedule
+from jobs.remote.offload_runner.engine import ports, schedule, tree_mark
 from jobs.remote.offload_runner.engine.agent_reports import AgentReports
 from jobs.remote.offload_runner.engine.agent_screen import AgentScreen
 from jobs.remote.offload_runner.engine.containers import PYTHON, Containers
@@ -282,6 +282,7 @@ class Engine:
             env.update(self._gateways.open(task.id, task.gateway, self.secrets))
         if task.agent:
             self._reports.begin()
+        tree_mark.note(self.paths, self.plan, self._states(), task)
         link = self.places.of(task)
         if task.terminal:
             screen = AgentScreen(self.paths, task, self._values, env, link, self.secrets, self.journal.append)
@@ -317,6 +318,8 @@ class Engine:
         tail = running.log.tail() if state == FAILED else ""
         self._record(self.views[running.task.id], state, running.exit_code, seconds, reason, tail)
         self._beat(RUNNING)
+        if self.running and not cut_off:
+            tree_mark.note(self.paths, self.plan, self._states(), running.task)
         if state == INTERRUPTED:
             self.end_all(INTERRUPTED)
 

@@ -26,7 +26,7 @@ def decide(task: Task, states: Mapping[str, str]) -> str:
     success: every need succeeded. failure: at least one need failed. always: every need ended somehow.
     """
     ends = [states[need] for need in task.needs]
-    if any(state not in TASK_FINAL for state in ends):
+    if any(state not in TASK_FINAL for state in [*ends, *(states[other] for other in task.after)]):
         return WAIT
     if task.when == "always":
         return READY
@@ -65,7 +65,7 @@ def _chains(plan: Plan) -> Dict[str, int]:
     """Return for each task how many tasks the longest chain has that starts with it."""
     found = {task.id: 1 for task in plan.tasks}
     for task in reversed(plan.tasks):  # a task comes after what it needs
-        for need in task.needs:
+        for need in [*task.needs, *task.after]:
             found[need] = max(found[need], found[task.id] + 1)
     return found
 
@@ -104,7 +104,7 @@ def resumed_states(plan: Plan, last: Mapping[str, str], retry: bool) -> Dict[str
         if retry and state == FAILED and not task.evidence:
             state = PENDING
         # What came after a task that runs again was judged on its old outcome.
-        if any(states[need] == PENDING for need in task.needs):
+        if any(states[need] == PENDING for need in [*task.needs, *task.after]):
             state = PENDING
         states[task.id] = state
     return states

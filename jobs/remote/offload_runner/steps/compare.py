@@ -26,6 +26,7 @@ from jobs.remote.offload_runner.steps.difference import compare
 from jobs.remote.offload_runner.steps.evidence import head_results, read_outcomes
 from jobs.remote.offload_runner.steps.findings import Outcome
 from jobs.remote.offload_runner.steps.record import Job, say
+from jobs.remote.offload_runner.steps.restored import look_at_head, restored_head
 from jobs.remote.offload_runner.steps.results import Results
 from jobs.remote.offload_runner.steps.trees import Base, Run, execute, ready_base
 
@@ -39,6 +40,8 @@ def run(job: Job) -> int:
     told = task["outputs"]
     outcomes = {one.id: one for one in read_outcomes(job)}
     tests = head_results(job)
+    if tests:
+        look_at_head(job)
     setup_failed = any(one.state == FAILED for one in outcomes.values() if one.role in ("install", "build"))
     checks = [
         check
@@ -117,5 +120,6 @@ def _rerun(
         say()
         say("%s on the head again, for the tests that only fail there" % check["task"])
         globs = check.get("results") or []
-        found.append(execute(job, job.paths.worktree, check["shell"], globs=globs, timeout=timeout))
+        with restored_head(job):
+            found.append(execute(job, job.paths.worktree, check["shell"], globs=globs, timeout=timeout))
     return found

@@ -33,6 +33,7 @@ from jobs.remote.offload_runner.steps import sources
 from jobs.remote.offload_runner.steps.evidence import read_outcomes
 from jobs.remote.offload_runner.steps.proof import Group
 from jobs.remote.offload_runner.steps.record import Job, counted, say
+from jobs.remote.offload_runner.steps.restored import mark, restore
 from jobs.remote.offload_runner.steps.trees import Run, content, execute, lay, put, ready_base, source
 
 _MOST_HUNKS = 20
@@ -173,7 +174,7 @@ def _try_all(
     answer: Dict[str, Any],
 ) -> str:
     """Try the hunks and return why some are left, "" if none is."""
-    base = ready_base(job, told.get("setup") or [])
+    base = ready_base(job, told.get("setup") or [], pure=True)
     if not base.built:
         return "the base could not be built"
     changed = [name for item in job.changed for name in (item["path"], item["old_path"]) if name]
@@ -184,6 +185,7 @@ def _try_all(
             limit = max(1.0, deadline - time.monotonic())
             if not execute(job, base.path, line, timeout=limit, place=PROOF).passed:
                 return "the head cannot be built in the base's tree"
+        made = mark(job, base.path)
         say("The tests on the whole change, for comparison")
         if not all(_execute(job, base.path, one, deadline).passed for one in runs):
             return "the tests do not pass in the base's tree with the head's files"
@@ -192,6 +194,7 @@ def _try_all(
                 return "at most %d are tried" % _MOST_HUNKS
             if time.monotonic() >= deadline:
                 return "the time for it was spent"
+            restore(job, base.path, made, PROOF)  # what the tests before left
             result = _try(job, told, base.path, hunk, runs, deadline)
             if not result:
                 return "the time for it was spent"

@@ -21,7 +21,7 @@ With `"$@"` in `shell` all files run in one command, with `"$1"` each in its own
 The base's tree is the merge base with the changed tests and support files of the head laid over it; they are
 taken off again at the end. A test that cannot be loaded there runs again with the base's own support files: a
 `conftest.py` that imports what the change adds says nothing about tests that do not. The head's tree is the
-worktree. A file that the head deleted is ignored.
+worktree as it was before tests. A file that the head deleted is ignored.
 
 The answer is `proof.json` in the job's directory:
 
@@ -41,6 +41,7 @@ Exit code 0: every changed test passes on the head. 1: one does not. 70: the ste
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 import re
 from dataclasses import dataclass, field, replace
@@ -53,7 +54,9 @@ from jobs.remote.offload_runner.git import worktree
 from jobs.remote.offload_runner.git.command import shown, split, text
 from jobs.remote.offload_runner.protocol import EXIT_DATA, EXIT_NOT_FOUND, PlanError
 from jobs.remote.offload_runner.steps import sources
+from jobs.remote.offload_runner.steps.evidence import head_results
 from jobs.remote.offload_runner.steps.record import Job, counted, say
+from jobs.remote.offload_runner.steps.restored import restored_head
 from jobs.remote.offload_runner.steps.results import FAILING, PASSED, Case
 from jobs.remote.offload_runner.steps.trees import (
     Base,
@@ -109,6 +112,7 @@ def run(job: Job) -> int:
     """Run the changed tests on both trees and write `proof.json`."""
     groups, setup = read_groups(job.plan)
     base = ready_base(job, setup)
+    head_results(job)  # reports of the tests are moved aside below
     answer: Dict[str, Any] = {
         "schema": "offload-proof/2",
         "sha": job.sha,
@@ -242,16 +246,18 @@ def _run_files(job: Job, group: Group, tree: Path, names: Sequence[str]) -> Dict
 
 def _execute(job: Job, group: Group, tree: Path, arguments: List[str]) -> Run:
     say("$ %s" % " ".join([group.shell, *map(shown, arguments)]))
-    done = execute(
-        job,
-        tree,
-        group.shell,
-        arguments=arguments,
-        globs=group.results,
-        timeout=group.timeout,
-        cwd=group.cwd,
-        place=JOB if tree == job.paths.worktree else PROOF,
-    )
+    is_head = tree == job.paths.worktree
+    with restored_head(job) if is_head else contextlib.nullcontext():
+        done = execute(
+            job,
+            tree,
+            group.shell,
+            arguments=arguments,
+            globs=group.results,
+            timeout=group.timeout,
+            cwd=group.cwd,
+            place=JOB if is_head else PROOF,
+        )
     say("  %s after %.1f s" % (ended(done), done.seconds))
     return done
 

@@ -14,14 +14,16 @@ from jobs.remote.offload_runner.steps import judge
 from jobs.remote.offload_runner.steps.assessment import headline, render, to_json
 from jobs.remote.offload_runner.steps.evidence import read_evidence
 from jobs.remote.offload_runner.steps.findings import NEEDS_WORK, NOTE, PASS, WARNING, Finding, Judgement
-from jobs.remote.offload_runner.steps.proven import is_proven
+from jobs.remote.offload_runner.steps.proven import few, is_proven
 from jobs.remote.offload_runner.steps.record import Job, say
+from jobs.remote.offload_runner.steps.restored import altered_files
 
 
 def run(job: Job) -> int:
     """Judge the job and write the three files. Exit code 0 whatever the verdict is."""
     evidence = read_evidence(job)
-    judgement = _about_secrets(job, _about_the_commit(job, judge.judge(evidence)))
+    judgement = _about_the_commit(job, judge.judge(evidence))
+    judgement = _about_secrets(job, _about_the_tree(job, judgement))
     job.write(
         "verdict.json",
         {
@@ -54,6 +56,18 @@ def _about_the_commit(job: Job, judgement: Judgement) -> Judgement:
     worst = NEEDS_WORK if judgement.verdict == PASS else judgement.verdict
     findings = [Finding(WARNING, "", told), *judgement.findings]
     return Judgement(worst, findings, judgement.differences)
+
+
+def _about_the_tree(job: Job, judgement: Judgement) -> Judgement:
+    altered = altered_files(job)
+    if not altered:
+        return judgement
+    told = (
+        "The tests change files of the commit: %s. The proof, and tests that were run again, had them as "
+        "committed." % few(altered)
+    )
+    findings = [*judgement.findings, Finding(NOTE, "", told, file=altered[0])]
+    return Judgement(judgement.verdict, findings, judgement.differences)
 
 
 def _about_secrets(job: Job, judgement: Judgement) -> Judgement:
