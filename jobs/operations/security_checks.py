@@ -163,11 +163,17 @@ def _check_keys() -> list[Problem]:
     return found
 
 
+def _check_caches(worker: Worker) -> Problem:
+    if isolation_of(worker.config) == "job":
+        return Problem(Severity.PASS, "caches", "Each job has package caches of its own.")
+    text = f"Jobs share the package caches in {worker.root}/cache: one can prepare what a later one installs."
+    remedy = "For strangers' changes use a worker with --isolation job. To start over, on the worker:"
+    return Problem(Severity.WARN, "caches", text, remedy, command=f"rm -rf {worker.root}/cache")
+
+
 async def _check_worker(worker: Worker) -> list[Problem]:
     found = [*await _check_isolation(worker), *_check_image(worker)]
-    text = f"Jobs share the package caches in {worker.root}/cache: one can prepare what a later one installs."
-    remedy = "For strangers' changes use a worker that does nothing else. To start over, on the worker:"
-    found.append(Problem(Severity.WARN, "caches", text, remedy, command=f"rm -rf {worker.root}/cache"))
+    found.append(_check_caches(worker))
     if worker.provider != "local":
         found.append(_check_host_key(worker))
     try:

@@ -136,6 +136,18 @@ echo "${#DEPLOY_TOKEN} ${HOME#"$OFFLOAD_ROOT"/}"
 echo waits
 while ! test -f go; do sleep 0.1; done
 """
+AT = ("head", "base")
+# Say what is in the caches, and leave something there.
+CACHES = r"""
+case $PWD in */base/*) at=base;; *) at=head;; esac
+count=0
+for cache in "$GOCACHE" "$GOMODCACHE" "$PIP_CACHE_DIR" "$UV_CACHE_DIR" "$npm_config_cache" \
+  "$YARN_CACHE_FOLDER" "$COMPOSER_CACHE_DIR"; do
+  mkdir -p "$cache"; for file in "$cache"/evil-*; do test -e "$file" && echo "FOUND $at $(cat "$file")"; done
+  echo "$at $OFFLOAD_SESSION" > "$cache/evil-$OFFLOAD_SESSION" && count=$((count+1))
+done
+echo "planted $count"
+"""
 SPY = r"""
 SPY=1 sh -c 'cat /proc/[0-9]*/environ | tr "\0" "\n" | grep -e ^SPY= -e ^DEPLOY_TOKEN= | sort -u' 2>/dev/null
 """
@@ -252,6 +264,27 @@ class OneContainerPerJob(SharedContainer):
         log = (self.root / "jobs" / job.session / "tasks" / "test.log").read_text()
         self.assertIn("kept\n", log)
         self.assertEqual(log.split("kept\n")[1].split(), [job.session])
+
+    async def test_what_a_job_leaves_in_a_cache_reaches_no_other_job(self) -> None:
+        """Nor does the base of another repository reach it: what installs from a cache trusts it."""
+        config = "hunks = false\n[commands]\ninstall = 'sh caches.sh'\ntest = 'sh caches.sh && sh test.sh'\n"
+        files = {".offload/config.toml": config, "caches.sh": CACHES, "test.sh": "exit 0\n"}
+        found = set()
+        for name, numbers in (("mine", (1, 2)), ("theirs", (1,))):
+            shop = RepoBuilder(self.tmp / name).commit(files)
+            for number in numbers:
+                shop.pull(number, {"test.sh": f"exit {number}\n"})
+                job = await self.run_job(str(number), repo=shop)
+                for task in ("install", "test", "test-base"):
+                    log = self.own_log(job, task)
+                    self.assertIn("planted 7", log)
+                    found |= {
+                        (job.session, *line.split()[1:]) for line in log.splitlines() if "FOUND" in line
+                    }
+        mine = [f"offload-mine-{number}-review" for number in (1, 2)]
+        allowed = {(session, at, at, session) for session in (*mine, "offload-theirs-1-review") for at in AT}
+        self.assertLessEqual(found, {*allowed, (mine[1], "base", "base", mine[0])})
+        self.assertGreaterEqual(found, {(session, "head", "head", session) for session in mine})
 
     async def test_the_base_is_tested_too(self) -> None:
         self.shop.pull(4, {"test.sh": "exit 1\n"})

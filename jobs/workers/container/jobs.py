@@ -43,7 +43,7 @@ async def ensure_job_container(connection: Connection, job: Job, step: Callable[
     if spec is None or spec.isolation != "job":
         return
     step(f"Making the container {spec.for_job(job.session).container}")
-    paths = [f"worktrees/{job.session}", f"home/{job.session}"]
+    paths = [f"{part}/{job.session}" for part in ("worktrees", "home", "caches")]
     await lifecycle.ensure_job(connection.transport, connection.layout, spec, job.session, paths)
 
 
@@ -58,7 +58,7 @@ def place_runs(
         return {}
     runs = {}
     for place in PLACES:
-        spec = found.spec.for_place(place, job.session)
+        spec = found.spec.for_place(place, job.session, job.repository.short)
         spec = replace(spec, edits=edits and place == AGENT)
         if place in offline:
             spec = replace(spec, network=NO_NETWORK)

@@ -47,6 +47,8 @@ OWN = (
     "base/cache",
     "agents",
     "secret",
+    "caches",
+    "base/caches",
 )
 NO_NETWORK = "none"
 
@@ -58,13 +60,15 @@ SUPERVISOR_USER = "0:0"
 
 @dataclass(frozen=True)
 class Mount:
-    """A directory of the host at the same path in the container."""
+    """A directory of the host at the same path in the container, or `source` there."""
 
     path: str
     writable: bool
+    source: str = ""
 
     def __str__(self) -> str:
-        return f"type=bind,source={self.path},target={self.path}" + ("" if self.writable else ",readonly")
+        source = self.source or self.path
+        return f"type=bind,source={source},target={self.path}" + ("" if self.writable else ",readonly")
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,7 @@ class ContainerSpec:
     control: bool = False  # the container of git, which runs no job's code
     place: str = ""  # one of `PLACES`, for a container that a runner starts
     edits: bool = False  # the agent's place: it writes the worktree
+    repository: str = ""  # short name of the repository, for the place of the base
     kind: EngineKind = EngineKind()
 
     @property
@@ -142,9 +147,9 @@ class ContainerSpec:
         """Return the spec of the container that git runs in."""
         return replace(self, control=True)
 
-    def for_place(self, place: str, session: str) -> ContainerSpec:
-        """Return the spec of the container of one place (`PLACES`) of one job."""
-        return replace(self, place=place, session=session)
+    def for_place(self, place: str, session: str, repository: str) -> ContainerSpec:
+        """Return the spec of the container of one place (`PLACES`) of one job of a repository."""
+        return replace(self, place=place, session=session, repository=repository)
 
     def mounts(self) -> list[Mount]:
         """Return what is mounted, in the order in which it must be."""
@@ -154,7 +159,19 @@ class ContainerSpec:
         shown = [Mount(self._path(part), False) for part in READ_ONLY]
         if self.place in (AGENT, SECRET):
             shown.append(Mount(self._path(f"worktrees/{self.session}"), self.edits))
-        return shown + [Mount(self._path(part), True) for part in self._writable()]
+        return [*shown, *(Mount(self._path(part), True) for part in self._writable()), *self._caches()]
+
+    def _caches(self) -> list[Mount]:
+        """Return the package caches: of the base those of its repository, with isolation `job` the job's own.
+
+        What installs from a cache checks little of it, so no code of another job may have written it.
+        """
+        if self.place in (AGENT, SECRET):
+            return []
+        if self.place == BASE:
+            return [Mount(self._path("base/cache"), True, self._path(f"base/caches/{self.repository}"))]
+        own = self._path(f"caches/{self.session}") if self.session and self.isolation == "job" else ""
+        return [Mount(self._path("cache"), True, own)]
 
     def _writable(self) -> tuple[str, ...]:
         if self.place == AGENT:
@@ -162,9 +179,10 @@ class ContainerSpec:
         if self.place == SECRET:
             return (f"secret/{self.session}",)
         if self.place and self.place != SECRET_WRITES:
-            caches = "base/cache" if self.place == BASE else "cache"
-            return f"base/worktrees/{self.session}", f"base/home/{self.session}", caches
-        return (f"worktrees/{self.session}", f"home/{self.session}", "cache") if self.session else WRITABLE
+            return f"base/worktrees/{self.session}", f"base/home/{self.session}"
+        if self.session:
+            return f"worktrees/{self.session}", f"home/{self.session}"
+        return "worktrees", "home"
 
     def _path(self, part: str) -> str:
         return posixpath.join(self.root, part)

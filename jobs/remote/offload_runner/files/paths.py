@@ -174,6 +174,11 @@ class JobPaths:
         """Return the worktree of the base commit."""
         return self.root / "base" / "worktrees" / self.session
 
+    @property
+    def own_cache(self) -> Path:
+        """Return what is mounted as the package caches where each job has a container of its own."""
+        return self.root / "caches" / self.session
+
     def place(self, name: str) -> Place:
         """Return what the code of a place may write."""
         if name == AGENT:

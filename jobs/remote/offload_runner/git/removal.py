@@ -68,7 +68,7 @@ def _drop_refs(mirrored: Mirror, session: str) -> int:
 
 def _trees(job: JobPaths) -> List[Path]:
     earlier = job.worktree.with_name(job.session + ".base")  # where versions before the places had the base
-    return [job.worktree, job.base_worktree, earlier, *job.homes]
+    return [job.worktree, job.base_worktree, earlier, *job.homes, job.own_cache]
 
 
 def _remove_trees(mirrored: "Mirror | None", job: JobPaths) -> None:

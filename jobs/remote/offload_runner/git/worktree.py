@@ -118,6 +118,8 @@ def prepare(root: Path, spec: Mapping[str, Any], emit: Callable[[Dict[str, Any]]
     try:
         job.job_dir.mkdir(parents=True, exist_ok=True)
         _make_homes(job)
+        # Mounted as the base's caches in a container: another repository's base must not fill them.
+        (root / "base" / "caches" / request.remote.slug).mkdir(parents=True, mode=0o700, exist_ok=True)
         with locks.held(str(lock), what="The worktree of %s" % request.session):
             try:
                 return _prepare(root, request, job, lambda text: emit({"type": "step", "text": text}))
