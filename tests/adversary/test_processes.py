@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import signal
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
+from jobs.remote.offload_runner.engine.process import identity
 from jobs.remote.offload_runner.protocol import Task
-from tests.support.runner_root import RunnerRoot, wait_for
+from tests.support.runner_root import SESSION, RunnerRoot, wait_for
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 
@@ -79,3 +83,22 @@ def test_the_tasks_of_a_killed_runner_end_with_it(root: RunnerRoot) -> None:
     runner.send_signal(signal.SIGKILL)
     runner.wait(20)
     wait_for(lambda: not left(number))
+
+
+def test_a_lock_that_names_another_process_does_not_end_it(root: RunnerRoot) -> None:
+    """On a bare worker the job can write the file; who holds the lock is the kernel's word."""
+    victim = subprocess.Popen(["sleep", "300"])
+    try:
+        name = json.dumps({"pid": victim.pid, "identity": identity(victim.pid)})
+        write = f"echo {shlex.quote(name)} > {root.path}/jobs/{SESSION}/run.lock; echo written; sleep 300"
+        root.job([Task("a", "A", shell=write)])
+        runner = root.spawn_run()
+        wait_for(lambda: "written" in root.log("a"))
+        [answer] = [line for line in root.lines("stop", "--session", SESSION) if line["type"] == "stopped"]
+        assert (answer["was_running"], answer["processes"]) == (True, 0)
+        assert runner.wait(10) is not None
+        assert victim.poll() is None
+        assert root.events()[-1]["state"] == "cancelled"
+    finally:
+        victim.kill()
+        victim.wait()

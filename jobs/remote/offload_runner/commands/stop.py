@@ -13,8 +13,14 @@ from jobs.remote.offload_runner.commands import secrets
 from jobs.remote.offload_runner.commands.supervise import EXIT_STILL_THERE
 from jobs.remote.offload_runner.engine.containers import Containers
 from jobs.remote.offload_runner.engine.journal import Journal
-from jobs.remote.offload_runner.engine.process import is_same, marked, signal_all
-from jobs.remote.offload_runner.engine.run_lock import RunLock, holder, is_held, wait_until_free
+from jobs.remote.offload_runner.engine.process import identity, is_same, marked, signal_all
+from jobs.remote.offload_runner.engine.run_lock import (
+    RunLock,
+    holder,
+    holding_process,
+    is_held,
+    wait_until_free,
+)
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files.paths import JobPaths, existing_job, read_json, write_json
 from jobs.remote.offload_runner.protocol import CANCELLED, EXIT_SOFTWARE, INTERRUPTED, RUNNING
@@ -84,13 +90,13 @@ def stop(paths: JobPaths, grace: float, containers: Optional[Containers], tmux: 
 
 def _end_runner(paths: JobPaths, grace: float) -> bool:
     """End the runner; return whether it is a process of this machine."""
-    known = holder(paths.lock)
-    pid = known.get("pid")
-    if not isinstance(pid, int) or not is_same(pid, str(known.get("identity", ""))):
+    pid = holding_process(paths.lock)
+    known = identity(pid) if pid else ""
+    if not known:
         return not is_held(paths.lock)
     signal_all({pid}, signal.SIGTERM)
     end = time.monotonic() + grace + _RUNNER_SECONDS
-    while is_held(paths.lock) and is_same(pid, known["identity"]):
+    while is_held(paths.lock) and is_same(pid, known):
         if time.monotonic() > end:
             signal_all({pid}, signal.SIGKILL)
             break

@@ -9,12 +9,13 @@ import time
 from pathlib import Path
 from typing import Any, Dict, Optional
 
-from jobs.remote.offload_runner.engine.process import identity
+from jobs.remote.offload_runner.engine.process import identity, is_same
 from jobs.remote.offload_runner.files.paths import give_away
 
 # A look at the lock holds it for some microseconds; who wants it for good tries a little longer.
 _PATIENCE_SECONDS = 1.0
 _POLL_SECONDS = 0.02
+_LOCKS = Path("/proc/locks")
 
 
 class RunLock:
@@ -98,3 +99,22 @@ def holder(path: Path) -> Dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}
+
+
+def holding_process(path: Path) -> int:
+    """Return the process that holds the lock, 0 when none is known.
+
+    The kernel says it where it does; the file, which a job on a bare worker can write, is asked elsewhere.
+    """
+    try:
+        about = os.stat(str(path))
+        lines = [line.split() for line in _LOCKS.read_text().splitlines()]
+    except OSError:
+        lines = []
+    locks = [words for words in lines if len(words) == 8 and words[1] == "FLOCK"]
+    if not locks:
+        known = holder(path)
+        pid = known.get("pid")
+        return pid if isinstance(pid, int) and is_same(pid, str(known.get("identity", ""))) else 0
+    place = "%02x:%02x:%d" % (os.major(about.st_dev), os.minor(about.st_dev), about.st_ino)
+    return next((int(words[4]) for words in locks if words[5] == place), 0)
