@@ -76,7 +76,8 @@ class Places(ContainerTest):
         spec = spec_of({"container": self.container()}, str(self.root))
         runs = place_runs(Found("image", image_id="image", spec=spec), job, offline={AGENT})
         networks = {place: words[words.index("--network") + 1] for place, words in runs.items()}
-        self.assertEqual(networks, {"base": "host", "proof": "host", "agent": "none"})
+        others = dict.fromkeys(("base", "proof", "secret", "secret-writes"), "host")
+        self.assertEqual(networks, {**others, "agent": "none"})
 
     async def test_a_base_that_fails_is_run_once_for_its_changes(self) -> None:
         """A kept run excuses; it never blames: what it does not explain is run again."""
