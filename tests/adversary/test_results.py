@@ -9,16 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from jobs.remote.offload_runner.files.paths import write_atomically
+from jobs.remote.offload_runner.files.paths import job_paths, write_atomically
 from jobs.remote.offload_runner.steps.agent import read as parse_answer
 from jobs.remote.offload_runner.steps.difference import compare
+from jobs.remote.offload_runner.steps.evidence import read_evidence
 from jobs.remote.offload_runner.steps.findings import Compared, Evidence, Outcome
 from jobs.remote.offload_runner.steps.judge import judge
 from jobs.remote.offload_runner.steps.problems import read_problems
+from jobs.remote.offload_runner.steps.proven import about_tests
+from jobs.remote.offload_runner.steps.record import Job
 from jobs.remote.offload_runner.steps.results import Case, Results, collect
 from jobs.remote.offload_runner.steps.sources import weakened
 from jobs.remote.offload_runner.steps.trees import Run
 from tests.adversary.limits import MIB, bounded
+from tests.support.bench import Bench, session_of
+from tests.support.git_repos import RepoBuilder
 
 DOTS = b"@." * 400 + b"\n"
 CASE = b'<testsuite><testcase classname="a" name="%s" time="%s" file="t.py">%s</testcase></testsuite>'
@@ -252,6 +257,27 @@ def test_what_a_checker_prints_costs_little(line: str) -> None:
 def test_a_test_file_costs_little_to_read(path: str, unit: str) -> None:
     text = unit * (MIB // 8 // len(unit) + 1)
     bounded(weakened, [(path, "", text)], seconds=15)
+
+
+def test_a_test_file_that_is_too_large_to_be_compared_is_said(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "root")
+    test = "def test_%s():\n    assert 1\n"
+    shop = RepoBuilder(tmp_path / "shop").commit(
+        {"tests/test_a.py": test % "a", "tests/test_b.py": test % "b", "tests/data.json": "{}"}
+    )
+    weaker = "def test_b():\n    pass\n"
+    shop.pull(
+        1,
+        {"tests/test_a.py": "x = 1\n" * 400_000, "tests/test_b.py": weaker, "tests/data.json": "x" * 2 * MIB},
+    )
+    bench.prepare(shop)
+    evidence = read_evidence(Job.load(job_paths(bench.root, session_of(1))))
+    assert evidence.weakened == [
+        {"kind": "assertions", "file": "tests/test_b.py", "tests": ["test_b (1 to 0)"]},
+        {"kind": "unread", "file": "tests/test_a.py", "tests": []},
+    ]
+    told = [finding.message for finding in about_tests(evidence) if finding.severity == "warning"]
+    assert any("tests in tests/test_a.py is not known" in message for message in told)
 
 
 # What a model was talked into
