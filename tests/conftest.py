@@ -47,8 +47,7 @@ LONGEST = (
 # Left out of the quick loop (`make check`): the files whose tests take longest, of real peers mostly.
 SLOW = frozenset((
     "contracts/test_transport.py", "jobs/api/test_documentation.py", "jobs/api/test_mcp.py",
-    "jobs/api/test_openapi.py", "jobs/api/test_remote_cli.py", "jobs/forges/test_github.py",
-    "jobs/forges/test_gitlab.py", "jobs/migrations/test_upgrade.py",
+    "jobs/api/test_openapi.py", "jobs/api/test_remote_cli.py", "jobs/migrations/test_upgrade.py",
     "jobs/cli/test_forked.py", "jobs/execution/test_private_repository.py",
     "runner/test_client.py", "runner/test_watchdog.py", "terminals/test_field.py",
     "jobs/cli/test_gcp_bad_input.py", "jobs/cli/test_gcp_setup.py",

@@ -34,6 +34,7 @@ START_SECONDS = 120.0
 RUN_SECONDS = 60.0
 # What the interpreter, the loader and the C library read before there is a program.
 _FOR_THE_START = ("PYTHON", "LD_", "LC_", "LANG", "MALLOC_", "TZ")
+_FOR_LATER = "PYTHON_KEYRING_BACKEND"  # for keyring, which is imported when a secret is first needed
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def needs_a_start(env: Mapping[str, str]) -> bool:
     return any(
         env.get(name) != os.environ.get(name)
         for name in {*env, *os.environ}
-        if name.startswith(_FOR_THE_START)
+        if name.startswith(_FOR_THE_START) and name != _FOR_LATER
     )
 
 
