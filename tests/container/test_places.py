@@ -10,7 +10,7 @@ from django.conf import settings
 
 from jobs import execution
 from jobs.remote.offload_runner.files.paths import AGENT, BASE
-from jobs.states import JobState
+from jobs.states import Attention, JobState
 from jobs.workers.container.jobs import place_runs
 from jobs.workers.container.lifecycle import Found
 from jobs.workers.container.spec import spec_of
@@ -52,7 +52,38 @@ print(json.dumps({"summary": json.dumps(found), "findings": []}))
 '"""
 
 
+# An agent on its own screen: says what it can write, and waits.
+SCREEN_COMMAND = r"""sh -c '
+for name in $OFFLOAD_WORKTREE $OFFLOAD_ROOT/cache $OFFLOAD_ROOT/jobs/$OFFLOAD_SESSION $OFFLOAD_ROOT/repos; do
+  { echo x >$name/made; } 2>/dev/null && echo "writes $name"
+done
+while :; do
+  echo "{\"state\": \"input\"}" >$OFFLOAD_REPORTS/.new && mv $OFFLOAD_REPORTS/.new $OFFLOAD_REPORTS/1.json
+  read -r line; echo "heard $line"
+done'"""
+
+
 class Places(ContainerTest):
+    async def test_an_agent_on_its_own_screen_writes_the_worktree_and_is_answered(self) -> None:
+        config = settings.OFFLOAD
+        with self.settings(OFFLOAD=replace(config, values={**config.values, "agent_screen": SCREEN_COMMAND})):
+            job = await self.submit("1", "open", agent="generic")
+            await execution.launch(job.id)
+
+        async def waits() -> bool:
+            return (await execution.refresh(job.id)).attention == Attention.INPUT
+
+        await until(waits, deadline=60)
+        await execution.answer_agent(job.id, "send", "a word", "kim")
+
+        async def has_heard() -> bool:
+            return "heard a word" in await execution.peek(job.id)
+
+        await until(has_heard, deadline=60)
+        said = [line for line in (await execution.peek(job.id)).splitlines() if line.startswith("writes ")]
+        self.assertEqual(said, [f"writes {self.root}/worktrees/{job.session}"])
+        await execution.cancel(job.id, "kim")
+
     async def test_an_agent_reads_the_worktree_in_a_container_of_its_own(self) -> None:
         config = settings.OFFLOAD
         values = {**config.values, "agent_command": AGENT_COMMAND}
