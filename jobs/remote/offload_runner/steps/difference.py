@@ -52,6 +52,7 @@ def compare(
         base = replace(base, cases=tuple(_as_moved(case, there, renamed or {}) for case in base.cases))
     before = base.by_key() if base is not None else {}
     now = head.by_key()
+    lost: Optional[_Lost] = None
     loaded_before = _unloaded(base) if base is not None else set()
     for case in head.failing:
         if _passes_again(case, reruns):
@@ -59,7 +60,8 @@ def compare(
         elif base is None or not base.known:
             found.unknown.append(case)
         else:
-            _list_for(case, base, loaded_before, now, found).append(case)
+            lost = lost or _Lost(base, now)
+            _list_for(case, base, loaded_before, lost, found).append(case)
     if base is None or not base.known or not head.known:
         return found
     for key, case in before.items():
@@ -154,16 +156,28 @@ def _unloaded(results: Results) -> Set[str]:
     return {case.unit for case in results.cases if case.whole_file and case.outcome in FAILING}
 
 
-def _list_for(
-    case: Case, base: Results, unloaded: Set[str], now: Container[Key], found: Difference
-) -> List[Case]:
+class _Lost:
+    """Tests without a file that pass on the base and are gone: whether there are any, and their suites."""
+
+    def __init__(self, base: Results, now: Container[Key]) -> None:
+        gone = [
+            case
+            for key, case in base.by_key().items()
+            if not case.file and case.outcome in (PASSED, XFAIL) and key not in now
+        ]
+        self.is_any = bool(gone)
+        self.suites = {suite for case in gone for suite in case.suites}
+
+
+def _list_for(case: Case, base: Results, unloaded: Set[str], lost: _Lost, found: Difference) -> List[Case]:
     if case.whole_file:
         if case.unit in unloaded:
             return found.already_failing
-        hidden = base.in_file(case.file or case.name) or base.in_suite(case.suite)
+        of_file = base.in_file(case.file or case.name)
+        if any(one.outcome in (PASSED, XFAIL) for one in of_file):
+            return found.broken
         # A runner that names no files says that a file failed, and its tests are gone.
-        lost = [one for one in base.cases if not one.file and one.key not in now] if case.file else []
-        if any(one.outcome in (PASSED, XFAIL) for one in hidden or lost):
+        if not of_file and (lost.is_any if case.file else case.suite in lost.suites):
             return found.broken
         return found.new_failing if base.complete else found.unknown
     before = base.by_key().get(case.key)

@@ -142,10 +142,6 @@ class Results:
         named = self._of_file.get(path, []) if path else []
         return named + [case for case in self._of_file.get("", []) if within(case)]
 
-    def in_suite(self, suite: str) -> List[Case]:
-        """Return the tests without a file that are in a suite (or package), or in one inside it."""
-        return [case for case in self.cases if not case.file and suite in case.suites]
-
     def to_json(self) -> Dict[str, Any]:
         """Return the results as plain data."""
         return {
