@@ -40,6 +40,7 @@ async def submit_remotely(
         agent=request.agent or "",
         prompt=request.prompt or "",
         base=request.base or "",
+        rounds=request.rounds or 0,
     )
     steps.step(f"Submitting {target.shown} to {client.server}", LaunchPhase.RESOLVE)
     job, created = await client.submit(new)
@@ -67,6 +68,7 @@ def refuse_ignored_options(request: Request, job: Job) -> None:
         "agent": request.agent,
         "prompt": request.prompt,
         "base": request.base,
+        "rounds": request.rounds,
         "class": request.pool,
         "secrets": None if request.secret is None else sorted(set(request.secret)),
     }

@@ -15,6 +15,7 @@ from jobs.states import JobState, Scope
 
 ACTIONS: Mapping[str, str] = {
     "review": "build, test and judge a change, with evidence (the default)",
+    "fix": "have an agent repair a change, in rounds, each with evidence",
     "ready": "check that a change can be merged now",
     "open": "a worktree of the change and a shell in it, or an agent",
 }
@@ -25,6 +26,12 @@ STATES = tuple(state.value for state in JobState)
 def _read_limit(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise ValueError(f"{text!r} is not a number from 1")
+    return int(text)
+
+
+def _read_rounds(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= 10:
+        raise ValueError(f"{text!r} is not a number of rounds from 1 to 10")
     return int(text)
 
 
@@ -76,6 +83,7 @@ LAUNCH = Verb(
         "timeout": Option("how long to wait: 90s, 10m, 1h", "DURATION", read=read_seconds),
         "agent": Option("coding agent to use", "AGENT"),
         "prompt": Option("instructions for the agent", "TEXT"),
+        "rounds": Option("of a fix: at most so many rounds of agent and tests", "NUMBER", read=_read_rounds),
         "secret": Option("name of a secret that the job may use (repeatable)", "NAME", repeat=True),
         "trust": Option("run the code of this repository as your user, without a container"),
         "force": replace(

@@ -103,6 +103,7 @@ def _read_job(data: Data) -> Job:
             "agent": data["agent"] or "",
             "prompt": data["prompt"] or "",
             "base": data["base_option"] or "",
+            "rounds": data["rounds"] or 0,
             "secrets": data["secrets"],
             "agent_secrets": data["agent_secrets"],
             "placement": data["placement"] or "",

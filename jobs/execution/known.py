@@ -85,8 +85,15 @@ def _attention(job: Job) -> Known | None:
     return Known(job.attention, source, since, evidence=_evidence(event), until=job.attention_until)
 
 
+def _agent_task(job: Job) -> dict[str, Any] | None:
+    """Return the task of a job's agent: of several, one for each round, the last that has begun."""
+    tasks = [task for task in job.tasks if task.get("role") in ("agent", "fix")]
+    begun = [task for task in tasks if task["state"] not in (TaskState.PENDING, TaskState.SKIPPED)]
+    return begun[-1] if begun else next(iter(tasks), None)
+
+
 def _agent(job: Job) -> Known | None:
-    task = next((task for task in job.tasks if task.get("role") == "agent"), None)
+    task = _agent_task(job)
     if task is None:
         return None
     if task["state"] != TaskState.RUNNING:

@@ -279,7 +279,7 @@ def _plan(job: Job, prepared: dict[str, Any], image: str, forge: ForgeFacts | No
         agent_call=secrets.agent_call(job),
         image=image,
         forge=forge,
-        options={"parallel": settings.OFFLOAD.parallel or None},
+        options={"parallel": settings.OFFLOAD.parallel or None, "rounds": job.options.get("rounds") or 0},
     )
     return playbooks.get(job.action).plan(context)
 

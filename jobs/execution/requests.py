@@ -153,6 +153,7 @@ async def _submit_again(job: Job, actor: str) -> None:
             agent=options.get("agent") or "",
             prompt=options.get("prompt") or "",
             base=options.get("base") or "",
+            rounds=options.get("rounds") or 0,
             secrets=tuple(options.get("secrets") or ()),
             actor=actor,
             placed=Placement(job.repository, job.worker, options.get("placement") or ""),

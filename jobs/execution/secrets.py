@@ -16,6 +16,7 @@ from jobs.errors import NotConfigured, OffloadError, Refused, UsageError
 from jobs.execution.secret_store import SecretStore, check_name
 from jobs.forges import registry as forges
 from jobs.models import Job
+from jobs.playbooks import registry as playbooks
 from jobs.remote.client import RunnerClient
 from jobs.remote.offload_runner.protocol import Plan
 
@@ -107,7 +108,8 @@ def agent_call(job: Job) -> dict[str, Any] | None:
         return None
     if job.action == OPEN:
         return screen_part(agent, agent.open(request))
-    return plan_part(agent, agent.review(request))
+    call = agent.fix if playbooks.get(job.action).runs_agent_as == "fix" else agent.review
+    return plan_part(agent, call(request))
 
 
 def held_by_agent(plan: Plan) -> list[str]:

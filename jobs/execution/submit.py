@@ -18,6 +18,7 @@ from jobs.forges.base import COMMIT
 from jobs.forges.target import ABBREVIATED, Target
 from jobs.models import Job, JobEvent, Repository
 from jobs.playbooks import registry as playbooks
+from jobs.playbooks.fix import MOST_ROUNDS
 from jobs.remote.layout import session_name
 from jobs.states import JobState, Reason
 from jobs.transitions import move_job
@@ -31,8 +32,8 @@ class JobRequest:
     """The job that a user asks for.
 
     `worker` empty: one of the `pool`; with neither: the pool of the repository, else the configured worker.
-    `batch`: no one waits for it, so others start first. `base` empty: chosen on the worker. `placed`: decided
-    before.
+    `batch`: no one waits for it, so others start first. `base` empty: chosen on the worker. `rounds`: of a
+    fix, at most; 0: the playbook's number. `placed`: decided before.
     """
 
     repository: Repository
@@ -45,6 +46,7 @@ class JobRequest:
     agent: str = ""
     prompt: str = ""
     base: str = ""
+    rounds: int = 0
     secrets: tuple[str, ...] = ()
     actor: str = ""
     placed: Placement | None = None
@@ -64,9 +66,15 @@ async def submit(request: JobRequest) -> tuple[Job, bool]:
 
 
 def _look_up(request: JobRequest) -> Job | None:
-    action = playbooks.get(request.action).action
-    if request.agent:
-        agents.get(request.agent)
+    playbook = playbooks.get(request.action)
+    action = playbook.action
+    if request.agent and not agents.get(request.agent).fixes and playbook.runs_agent_as == "fix":
+        able = ", ".join(name for name in agents.NAMES if agents.get(name).fixes)
+        raise UsageError(f"The agent {request.agent} only reviews.", hint=f"These can fix: {able}.")
+    if request.rounds and playbook.runs_agent_as != "fix":
+        raise UsageError(f"A {action} has no rounds.", hint="Leave --rounds out.")
+    if not 0 <= request.rounds <= MOST_ROUNDS:
+        raise UsageError(f"The number of rounds is from 1 to {MOST_ROUNDS}.")
     for secret in request.secrets:
         check_name(secret)
     name = request.name or request.target.name
@@ -120,6 +128,7 @@ def _create(request: JobRequest, placed: Placement) -> tuple[Job, bool]:
                     "agent": request.agent,
                     "prompt": request.prompt,
                     "base": request.base,
+                    "rounds": request.rounds,
                     "secrets": list(request.secrets),
                     "placement": placed.why,
                 },

@@ -30,6 +30,7 @@ class NewJob:
     agent: str = ""
     prompt: str = ""
     base: str = ""
+    rounds: int = 0
 
 
 async def submit_job(new: NewJob, actor: str) -> tuple[Job, bool]:
@@ -55,10 +56,11 @@ async def submit_job(new: NewJob, actor: str) -> tuple[Job, bool]:
     job, created = await execution.submit(
         execution.JobRequest(
             repository=repository, target=target, action=new.action, name=new.name, worker=new.worker,
-            agent=new.agent, prompt=new.prompt, base=new.base, batch=True, actor=actor, placed=placed,
+            agent=new.agent, prompt=new.prompt, base=new.base, rounds=new.rounds, batch=True, actor=actor,
+            placed=placed,
         )
     )  # fmt: skip
-    options = {"agent": new.agent, "prompt": new.prompt, "base": new.base}
+    options = {"agent": new.agent, "prompt": new.prompt, "base": new.base, "rounds": new.rounds}
     other = [key for key, value in options.items() if value and value != job.options.get(key)]
     if other:
         raise Refused(

@@ -21,8 +21,9 @@ def finish(
     own: Overrides,
     tasks: Sequence[Task],
     notes: Sequence[Mapping[str, str]] = (),
+    last: Sequence[Task] = (),
 ) -> Plan:
-    """Return the plan of these tasks, the repository's further ones, and the synthesis.
+    """Return the plan of these tasks, the repository's further ones, the `last` ones, and the synthesis.
 
     `notes` say what the plan leaves out, for the assessment.
 
@@ -30,8 +31,9 @@ def finish(
     """
     tasks = [replace(task, secrets=[*task.secrets, *own.secrets.get(task.role, ())]) for task in tasks]
     known = {task.id for task in tasks}
+    taken = {"synthesis", *(task.id for task in last)}
     for extra in own.tasks:
-        if extra.id in known or extra.id == "synthesis" or not known.issuperset(extra.needs):
+        if extra.id in known or extra.id in taken or not known.issuperset(extra.needs):
             raise UsageError(
                 f"The task {extra.id!r} of the base branch's configuration does not fit into the plan.",
                 hint=f"Its id must be new, and its needs among: {', '.join(sorted(known))}.",
@@ -49,6 +51,7 @@ def finish(
                 timeout=timeout,
             )
         )
+    tasks += last
     needs = [task.id for task in tasks]
     tasks.append(
         runner_step(

@@ -111,6 +111,8 @@ class Playbook(ABC):
     needs_forge: ClassVar[bool] = False
     # Whether a job may start from what was installed for an earlier base (see the runner's `environments`).
     keeps_environment: ClassVar[bool] = False
+    # How its agent is called: `review` edits nothing, `fix` edits a tree of its own.
+    runs_agent_as: ClassVar[str] = "review"
 
     @abstractmethod
     def plan(self, context: Context) -> Plan:

@@ -63,6 +63,7 @@ class JobJson(TypedDict):
     base_option: str | None
     agent: str | None
     prompt: str | None
+    rounds: int | None
     secrets: list[str]
     agent_secrets: list[str]
     worker: str
@@ -171,6 +172,7 @@ def job_json(job: Job) -> JobJson:
         "base_option": job.options.get("base") or None,
         "agent": job.options.get("agent") or None,
         "prompt": job.options.get("prompt") or None,
+        "rounds": job.options.get("rounds") or None,
         "secrets": job.options.get("secrets") or [],
         "agent_secrets": job.options.get("agent_secrets") or [],
         "worker": job.worker.name,

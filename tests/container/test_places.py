@@ -51,6 +51,13 @@ found["others"] = [line for line in lines if "infin" + "ity" in line]
 print(json.dumps({"summary": json.dumps(found), "findings": []}))
 '"""
 
+# A fix that also tries to reach the evidence: the worktree, and what was installed there.
+FIXING_AGENT = r"""sh -c 'cat >/dev/null
+for place in $OFFLOAD_ROOT/worktrees/$OFFLOAD_SESSION $OFFLOAD_ROOT/jobs/$OFFLOAD_SESSION; do
+  echo 0 >$place/exit && echo reached $place
+done
+echo good >b; echo Repaired.'"""
+
 
 # An agent on its own screen: says what it can write, and waits.
 SCREEN_COMMAND = r"""sh -c '
@@ -144,3 +151,20 @@ class Places(ContainerTest):
         await execution.launch(job.id)
         job = await execution.wait(job.id, timeout=60)
         self.assertEqual((job.state, job.verdict), (JobState.SUCCEEDED, "pass"), job.findings)
+
+    async def test_a_fix_is_made_and_tested_in_places_apart(self) -> None:
+        files = {**NO_HUNKS, ".offload/config.toml": TAP_CONFIG, "a": "good\n", "b": "good\n"}
+        shop = RepoBuilder(self.tmp / "store").commit(files)
+        shop.pull(1, {"b": "bad\n", "app.txt": "1\n"})
+        config = settings.OFFLOAD
+        values = {**config.values, "agent_command": FIXING_AGENT}
+        with self.settings(OFFLOAD=replace(config, values=values)):
+            job = await self.run_job("1", repo=shop, action="fix", agent="generic")
+        folder = self.root / "jobs" / job.session
+        logs = "".join(path.read_text() for path in sorted((folder / "tasks").glob("f*.log")))
+        self.assertEqual((job.state, job.verdict, job.proof), (JobState.SUCCEEDED, "pass", True), logs)
+        [made] = json.loads((folder / "rounds.json").read_text())["rounds"]
+        self.assertEqual((job.judged_sha, made["summary"]), (made["commit"], "Repaired."))
+        self.assertEqual((self.root / "worktrees" / job.session / "b").read_text(), "good\n")
+        self.assertIn("Read-only file system", logs)
+        self.assertNotIn("reached", logs)

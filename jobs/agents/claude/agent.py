@@ -9,6 +9,7 @@ import json
 from typing import Any, ClassVar
 
 from jobs.agents.base import (
+    FIX_PROMPT,
     PLACEHOLDER,
     REVIEW_PROMPT,
     Agent,
@@ -37,6 +38,7 @@ class Claude(Agent):
     """Claude Code, called with `--print`."""
 
     name: ClassVar[str] = "claude"
+    fixes: ClassVar[bool] = True
 
     @property
     def profile(self) -> Profile:
@@ -50,6 +52,15 @@ class Claude(Agent):
 
     def review(self, request: str) -> Call:
         """Return the call. It has no tools but those that read, and reads below the worktree only."""
+        reads = ("--tools", "Read,Grep,Glob", "--add-dir", "{worktree}")
+        return self._call(with_request(REVIEW_PROMPT, request), reads)
+
+    def fix(self, request: str) -> Call:
+        """Return the call. Its tools read and edit files, below the tree only; it runs no command."""
+        edits = ("--tools", "Read,Grep,Glob,Edit,Write", "--permission-mode", "acceptEdits")
+        return self._call(with_request(FIX_PROMPT, request), (*edits, "--add-dir", "{tree}"))
+
+    def _call(self, prompt: str, tools: tuple[str, ...]) -> Call:
         model = ("--model", self.options.model) if self.options.model else ()
         argv = ("claude", *model, "--print", "--output-format", "stream-json", "--verbose")
         # Skills of the change would be found in the directory that is added.
@@ -62,11 +73,10 @@ class Claude(Agent):
             "CLAUDE_CODE_MAX_RETRIES": "3",
             "NO_COLOR": "1",
         }
-        reads = ("--tools", "Read,Grep,Glob", "--add-dir", "{worktree}")
         return Call(
-            argv=(*argv, *apart, *reads),
-            resume=(*argv, *apart, "--resume", "{session}", *reads),
-            prompt=with_request(REVIEW_PROMPT, request),
+            argv=(*argv, *apart, *tools),
+            resume=(*argv, *apart, "--resume", "{session}", *tools),
+            prompt=prompt,
             env=env,
             gateway=self._gateway(),
             output="claude",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from jobs.agents.base import (
+    FIX_PROMPT,
     PLACEHOLDER,
     REVIEW_PROMPT,
     Agent,
@@ -45,6 +46,12 @@ enabled = false
 [history]
 persistence = "none"
 
+# In a fix its commands write to its own directory and the tree, and nowhere else.
+[sandbox_workspace_write]
+network_access = false
+exclude_slash_tmp = true
+exclude_tmpdir_env_var = true
+
 # No command that the agent runs sees the gateway's address or what looks like a key.
 [shell_environment_policy]
 inherit = "core"
@@ -55,6 +62,7 @@ class Codex(Agent):
     """Codex, called with `exec`."""
 
     name: ClassVar[str] = "codex"
+    fixes: ClassVar[bool] = True
 
     @property
     def profile(self) -> Profile:
@@ -67,12 +75,20 @@ class Codex(Agent):
 
     def review(self, request: str) -> Call:
         """Return the call. Its commands run in its own sandbox, which writes nothing and has no network."""
+        return self._call(with_request(REVIEW_PROMPT, request), ("--sandbox", "read-only"))
+
+    def fix(self, request: str) -> Call:
+        """Return the call. Its commands run in its own sandbox: no network, and only the tree to write."""
+        sandbox = ("--sandbox", "workspace-write", "--add-dir", "{tree}")
+        return self._call(with_request(FIX_PROMPT, request), sandbox)
+
+    def _call(self, prompt: str, sandbox: tuple[str, ...]) -> Call:
         model = ("--model", self.options.model) if self.options.model else ()
-        argv = ("codex", "exec", *model, "--json", "--sandbox", "read-only", "--skip-git-repo-check")
+        argv = ("codex", "exec", *model, "--json", *sandbox, "--skip-git-repo-check")
         return Call(
             argv=(*argv, "-"),
             resume=(*argv, "resume", "{session}", "-"),
-            prompt=with_request(REVIEW_PROMPT, request),
+            prompt=prompt,
             env={"CODEX_HOME": "{home}", "NO_COLOR": "1"},
             gateway=Gateway("openai", {KEY: PLACEHOLDER}, KEY, self.options.url, self.options.tokens),
             output="codex",

@@ -1,4 +1,4 @@
-"""Gemini CLI, headless and read-only, with a profile of its own.
+"""Gemini CLI, headless, with a profile of its own: read-only, or with tools that edit the tree of a fix.
 
 Options and settings: https://geminicli.com/docs/cli/headless/ and /docs/reference/configuration/.
 """
@@ -9,6 +9,7 @@ import json
 from typing import Any, ClassVar
 
 from jobs.agents.base import (
+    FIX_PROMPT,
     PLACEHOLDER,
     REVIEW_PROMPT,
     Agent,
@@ -40,30 +41,37 @@ _SETTINGS: dict[str, Any] = {
 }
 # Plan mode alone does not hold: without a terminal its own tool leaves it, for a mode that asks for nothing.
 # What is not allowed here is denied in every mode. A policy file gives at most 999.
-_READ_ONLY = """\
+_POLICY = """\
 [[rule]]
 toolName = "*"
 decision = "deny"
 priority = 990
 
 [[rule]]
-toolName = ["read_file", "list_directory", "glob", "grep_search"]
+toolName = {tools}
 decision = "allow"
 priority = 995
 """
+_READS = ["read_file", "list_directory", "glob", "grep_search"]
+# Its file tools reach its own directory and those that it is told to include, and nothing else.
+_EDITS = [*_READS, "write_file", "replace"]
+_EDIT_POLICY = "edit.toml"
 
 
 class Gemini(Agent):
     """Gemini CLI, called with `--prompt`."""
 
     name: ClassVar[str] = "gemini"
+    fixes: ClassVar[bool] = True
 
     @property
     def profile(self) -> Profile:
         """Return the profile: `GEMINI_CLI_HOME` names the directory that holds `.gemini`."""
         files = {
             ".gemini/settings.json": json.dumps(_SETTINGS, indent=1, sort_keys=True) + "\n",
-            ".gemini/policies/read-only.toml": _READ_ONLY,
+            ".gemini/policies/read-only.toml": _POLICY.format(tools=json.dumps(_READS)),
+            # Named on the command line of a fix; no other call reads it.
+            _EDIT_POLICY: _POLICY.format(tools=json.dumps(_EDITS)),
             # The nearest one counts: none of another directory is read.
             "work/.gemini/.env": "",
         }
@@ -75,16 +83,26 @@ class Gemini(Agent):
 
     def review(self, request: str) -> Call:
         """Return the call. The policy in its profile lets it read, in whatever mode it is."""
+        words = ("--approval-mode", "plan", "--include-directories", "{worktree}")
+        return self._call(with_request(REVIEW_PROMPT, request), words)
+
+    def fix(self, request: str) -> Call:
+        """Return the call. A policy lets it read, and edit files of the tree; it runs no command."""
+        policy = ("--approval-mode", "default", "--policy", f"{{home}}/{_EDIT_POLICY}")
+        words = (*policy, "--include-directories", "{tree}")
+        return self._call(with_request(FIX_PROMPT, request), words)
+
+    def _call(self, prompt: str, words: tuple[str, ...]) -> Call:
         model = ("--model", self.options.model) if self.options.model else ()
-        argv = ("gemini", *model, "--prompt", "Do what the text above says.", "--approval-mode", "plan")
+        argv = ("gemini", *model, "--prompt", "Do what the text above says.", *words)
+        argv = (*argv, "--output-format", "stream-json")
         # A second process that starts the first is slower, and stays when the first is killed.
         env = {"GEMINI_CLI_HOME": "{home}", "NO_COLOR": "1", "GEMINI_CLI_NO_RELAUNCH": "true"}
         reached = {"GOOGLE_GEMINI_BASE_URL": "{url}/gemini", KEY: PLACEHOLDER}
-        argv = (*argv, "--output-format", "stream-json", "--include-directories", "{worktree}")
         return Call(
             argv=argv,
             resume=(*argv, "--resume", "{session}"),
-            prompt=with_request(REVIEW_PROMPT, request),
+            prompt=prompt,
             env=env,
             gateway=Gateway("gemini", reached, KEY, self.options.url, self.options.tokens),
             output="gemini",

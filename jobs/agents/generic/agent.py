@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from typing import ClassVar
 
-from jobs.agents.base import PLACEHOLDER, REVIEW_PROMPT, Agent, Call, Gateway, Program, Screen, with_request
+from jobs.agents.base import (
+    FIX_PROMPT,
+    PLACEHOLDER,
+    REVIEW_PROMPT,
+    Agent,
+    Call,
+    Gateway,
+    Program,
+    Screen,
+    with_request,
+)
 from jobs.errors import NotConfigured, UsageError
 
 # API -> name of its key, and the variable by which its programs are told another address.
@@ -26,6 +37,7 @@ class Generic(Agent):
     """
 
     name: ClassVar[str] = "generic"
+    fixes: ClassVar[bool] = True
 
     def program(self) -> Program:
         """Return its program. Raises `NotConfigured` without a command."""
@@ -34,6 +46,10 @@ class Generic(Agent):
     def review(self, request: str) -> Call:
         """Return the call. Raises `NotConfigured` without a command."""
         return self._call(self._argv(), with_request(REVIEW_PROMPT, request))
+
+    def fix(self, request: str) -> Call:
+        """Return the call; it runs in the tree that it may edit. Raises `NotConfigured` without a command."""
+        return replace(self._call(self._argv(), with_request(FIX_PROMPT, request)), cwd="{tree}")
 
     def open(self, request: str) -> Screen:
         """Return its screen, in the worktree. Raises `NotConfigured` without a command, `UsageError`."""

@@ -137,6 +137,7 @@ async def _submit(request: Request, target: Target, action: str, steps: StepPrin
         agent=request.agent or "",
         prompt=request.prompt or "",
         base=request.base or "",
+        rounds=request.rounds or 0,
         secrets=tuple(request.secret or ()),
         actor=actor(),
         placed=placed,

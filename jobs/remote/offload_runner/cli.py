@@ -31,6 +31,7 @@ COMMANDS = {
     "call-agent": ("agent", False),
     "open-agent": ("open_agent", False),
     "answer": ("answer", True),
+    "scratch": ("scratch", False),
     "start": ("start", True),
     "run": ("run", False),
     "follow": ("follow", True),
@@ -81,6 +82,12 @@ def parser() -> argparse.ArgumentParser:
     opened = _on_job(commands, "open-agent", "become an agent that has this terminal")
     opened.add_argument("call", help="JSON: how it is called")
     _on_job(commands, "answer", "type to the agent that waits in a job's pane (request on stdin)")
+    scratch = _on_job(commands, "scratch", "make the tree that an agent edits, or print what it changed")
+    scratch.add_argument("what", choices=("make", "take"))
+    scratch.add_argument("--repository", required=True)
+    scratch.add_argument("--commit", required=True)
+    scratch.add_argument("--merge", default="", help="with make: a commit to merge, conflicts and all")
+    scratch.add_argument("--limit", type=int, default=0, help="with take: in bytes")
     commands.add_parser("start", help="start a plan in a tmux session (request on stdin)")
     run = _on_job(commands, "run", "work through a job's plan in this terminal")
     run.add_argument("--retry", action="store_true", help="after the job ended: run again what failed")

@@ -115,6 +115,9 @@ ROLES = (
     "hunks",
     "ci",
     "agent",
+    "triage",
+    "fix",
+    "fixed",
     "synthesis",
     "custom",
 )

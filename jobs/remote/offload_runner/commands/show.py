@@ -66,6 +66,9 @@ def _peek(paths: JobPaths, options: argparse.Namespace) -> int:
 def _diff(paths: JobPaths, options: argparse.Namespace) -> int:
     prepared = read_json(paths.prepared) or {}
     base, head = prepared.get("merge_base"), prepared.get("sha")
+    done = read_json(paths.job_dir / "rounds.json") or {}
+    if done.get("rounds"):
+        base, head = head, done["rounds"][-1]["commit"]  # what a fix changes
     if not base or not head:
         raise RunnerError(
             "no_base",

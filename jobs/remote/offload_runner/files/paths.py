@@ -179,6 +179,11 @@ class JobPaths:
         """Return what is mounted as the package caches where each job has a container of its own."""
         return self.root / "caches" / self.session
 
+    @property
+    def agent_tree(self) -> Path:
+        """Return the tree that an agent edits: of the agent's place, apart from the worktree."""
+        return self.root / "agents" / self.session / "tree"
+
     def place(self, name: str) -> Place:
         """Return what the code of a place may write."""
         if name == AGENT:

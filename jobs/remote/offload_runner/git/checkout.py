@@ -59,7 +59,7 @@ def lay_out(mirrored: Mirror, job: JobPaths, worktree: Path, sha: str, source: R
     draft.mkdir(parents=True, mode=0o700)
     try:
         emit("Checking out %s" % sha[:10])
-        _make_repository(mirrored, draft, sha, job.session)
+        make_repository(mirrored, draft, sha, job.session)
         Git(str(draft)).run("reset", "--hard", "--quiet", sha, doing="Checking out %s" % sha[:10])
         fetch_submodules(mirrored, job.session, draft, sha, source, emit)
         _move_in(draft, worktree)
@@ -67,7 +67,7 @@ def lay_out(mirrored: Mirror, job: JobPaths, worktree: Path, sha: str, source: R
         remove_tree(draft)
 
 
-def _make_repository(mirrored: Mirror, draft: Path, sha: str, session: str) -> None:
+def make_repository(mirrored: Mirror, draft: Path, sha: str, session: str) -> None:
     """Make the job's own repository, which borrows the objects of the mirror."""
     git = Git(str(draft))
     wide = "sha256" if len(sha) == 64 else "sha1"

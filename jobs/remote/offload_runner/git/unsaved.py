@@ -22,7 +22,7 @@ _SHOWN_COMMITS = 50
 IGNORED = "!!"  # git's status letters of a file that it ignores
 # The work of these actions is the worktree itself: what their tasks leave is as good as the user's own.
 _KEEPING_ACTIONS = ("fix", "implement", "open")
-_IDENTITY = {
+IDENTITY = {
     "GIT_AUTHOR_NAME": "Offload",
     "GIT_AUTHOR_EMAIL": "offload@localhost",
     "GIT_COMMITTER_NAME": "Offload",
@@ -228,7 +228,7 @@ def _status(worktree: Path) -> Dict[str, List[Any]]:
 def _commit_of(git: Git, files: List[str], session: str) -> str:
     # In an index of its own: the user's index stays as it is until the worktree goes.
     with tempfile.TemporaryDirectory(prefix="offload-rescue-") as scratch:
-        env = {**_IDENTITY, "GIT_INDEX_FILE": os.path.join(scratch, "index")}
+        env = {**IDENTITY, "GIT_INDEX_FILE": os.path.join(scratch, "index")}
         head = git.commit("HEAD")
         if head:
             git.run("read-tree", head, env=env)

@@ -38,6 +38,7 @@ __all__ = [
     "discard_base",
     "ensure_base",
     "head_of",
+    "move_to",
     "prepare",
     "remove",
     "rescue",
@@ -50,6 +51,7 @@ __all__ = [
 INDEX = ".base.index"
 _MOST_SAID = 64 * 1024  # bytes of a commit's author and subject that are read, and characters that are kept
 _MOST_KEPT = 1000
+_AT_ONCE = 500  # paths on one command line
 
 
 @dataclass(frozen=True)
@@ -347,20 +349,59 @@ def reset_base(root: Path, session: str) -> None:
 
 
 def _in_base(job: JobPaths, words: Sequence[str]) -> None:
-    """Run git on the base worktree, where the base's commands run, with the mirror as its repository."""
+    _git_in(job, paths.BASE, job.place(paths.BASE).home / INDEX, words)
+
+
+def _git_in(job: JobPaths, name: str, index: Path, words: Sequence[str]) -> None:
+    """Run git on the worktree of a place, in that place, with the mirror as its repository."""
+    tree = job.place(name).tree
     env = {
         **environment(),
         "GIT_DIR": str(paths.mirror(job.root, str(_recorded(job)["repository"]))),
-        "GIT_WORK_TREE": str(job.base_worktree),
-        "GIT_INDEX_FILE": str(job.place(paths.BASE).home / INDEX),
+        "GIT_WORK_TREE": str(tree),
+        "GIT_INDEX_FILE": str(index),
     }
+    _run_in(job, name, words, env)
+
+
+def _run_in(job: JobPaths, name: str, words: Sequence[str], env: Mapping[str, str]) -> None:
     said = bytearray()
-    argv = command_line(words, ["core.bare=false"])
+    tree = job.place(name).tree
+    argv = words if words[0] == "rm" else command_line(words, ["core.bare=false"])
     code = run_as_job(
-        job, argv, cwd=job.base_worktree, env=env, timeout=LOCAL_SECONDS, output=said.extend, place=paths.BASE
-    )
+        job, argv, cwd=tree, env=env, timeout=LOCAL_SECONDS, output=said.extend, place=name
+    )  # fmt: skip
     if code != 0:
-        fail("Writing the base worktree of %s" % job.session, Completed(code, b"", bytes(said)))
+        fail("Writing the worktree %s" % tree, Completed(code, b"", bytes(said)))
+
+
+def move_to(root: Path, session: str, sha: str, laid_over: Optional[Mapping[str, bool]] = None) -> None:
+    """Bring the worktree of the head to a commit of the mirror; what git ignores stays (installed packages).
+
+    `laid_over`: paths that are then as in the head again; False: not there. Nothing in the tree can
+    configure the git that writes it. The worktree's own repository follows, as far as it still works.
+    """
+    job = paths.existing_job(root, session)
+    index = job.home / ".move.index"
+    # An index that a job has written could name files that git is not to touch.
+    _run_in(job, paths.JOB, ["rm", "-f", str(index), str(index) + ".lock"], {})
+    _git_in(job, paths.JOB, index, ["read-tree", "--reset", "-u", sha])
+    _git_in(job, paths.JOB, index, ["checkout-index", "--all", "--force"])
+    _git_in(job, paths.JOB, index, ["clean", "--quiet", "-d", "--force", "--exclude=/.git"])
+    head = str(_recorded(job)["sha"])
+    kept = [path for path, there in (laid_over or {}).items() if there]
+    gone = [path for path, there in (laid_over or {}).items() if not there]
+    for first in range(0, len(kept), _AT_ONCE):
+        some = kept[first : first + _AT_ONCE]
+        _git_in(job, paths.JOB, index, ["--literal-pathspecs", "checkout", "--quiet", head, "--", *some])
+    for first in range(0, len(gone), _AT_ONCE):
+        some = gone[first : first + _AT_ONCE]
+        _git_in(job, paths.JOB, index, ["--literal-pathspecs", "rm", "--quiet", "--force", "--", *some])
+    if not laid_over:
+        with contextlib.suppress(RunnerError):  # a job may have broken its repository; the files are right
+            own = {**environment(), "GIT_DIR": str(job.worktree / ".git"), "GIT_WORK_TREE": str(job.worktree)}
+            _run_in(job, paths.JOB, ["update-ref", "--no-deref", "HEAD", sha], own)
+            _run_in(job, paths.JOB, ["read-tree", "--reset", sha], own)
 
 
 def head_of(tree: Path) -> str:

@@ -13,7 +13,10 @@ from jobs.remote.offload_runner.files import paths
 from jobs.remote.offload_runner.protocol import EXIT_SOFTWARE, EXIT_USAGE
 from jobs.remote.offload_runner.steps.record import Job
 
-STEPS = ("context", "conflicts", "base", "proof", "compare", "hunks", "agent", "synthesis")
+STEPS = (
+    *("context", "conflicts", "base", "proof", "compare", "hunks", "agent", "triage", "fix", "fixed"),
+    "synthesis",
+)
 
 
 def main(name: str, root: Path, session: str) -> int:

@@ -41,7 +41,10 @@ _RESULT = {
     "not_run": "no test of it ran",
 }
 # Steps that the runner does itself are no commands that a person could type.
-_OWN_STEPS = ("context", "conflicts", "base", "test_base", "proof", "hunks", "agent", "synthesis")
+_OWN_STEPS = (
+    *("context", "conflicts", "base", "test_base", "proof", "hunks", "agent", "triage", "fix", "fixed"),
+    "synthesis",
+)
 _LISTS = (
     ("broken", "broken by this change"),
     ("new_failing", "new and failing"),
@@ -100,6 +103,7 @@ def to_json(job: Job, evidence: Evidence, judgement: Judgement) -> Dict[str, Any
         "verdict": judgement.verdict,
         "reason": reason(evidence, judgement),
         "sha": job.sha,
+        "judged_sha": evidence.sha,
         "base": {
             "ref": job.base_name,
             "sha": job.base_sha,
@@ -120,6 +124,7 @@ def to_json(job: Job, evidence: Evidence, judgement: Judgement) -> Dict[str, Any
         "conflicts": evidence.conflicts,
         "agent": evidence.agent,
         "forge": evidence.forge,
+        "fix": job.read("rounds.json"),
         "weakened": [dict(item) for item in evidence.weakened],
         "not_checked": [str(note["message"]) for note in evidence.notes],
         "tasks": [
@@ -179,8 +184,9 @@ def render(job: Job, evidence: Evidence, judgement: Judgement) -> str:
     subject = one_line(str(job.prepared.get("subject") or ""))
     lines = ["# %s: %s" % (one_line(title), subject or job.sha[:10]), ""]
     why = one_line(reason(evidence, judgement))
-    lines += ["**%s** for `%s`. %s" % (_WORDS[judgement.verdict], job.sha, why), ""]
+    lines += ["**%s** for `%s`. %s" % (_WORDS[judgement.verdict], evidence.sha, why), ""]
     lines += _findings(judgement.findings)
+    lines += _rounds(job.read("rounds.json"))
     lines += _tests(evidence, judgement)
     lines += _proof(evidence)
     lines += _hunks(evidence.hunks)
@@ -248,6 +254,23 @@ def _tests(evidence: Evidence, judgement: Judgement) -> List[str]:
                 more = len(cases) - _MOST_NAMED
                 lines.append("  - %s: %s%s" % (words, named, " and %d more" % more if more > 0 else ""))
         lines += ["  - %s" % one_line(note) for note in results.notes[:5]]
+    return [*lines, ""]
+
+
+def _rounds(state: Any) -> List[str]:
+    if not state or not (state["to_do"] or state["rounds"]):
+        return []
+    lines = ["## The fix", "", "To be repaired in `%s`:" % state["sha"], ""]
+    lines += ["- %s" % one_line(topic["title"]) for topic in state["to_do"]]
+    for item in state["rounds"]:
+        lines += ["", "### Round %d: %s" % (item["number"], one_line(item["subject"])), ""]
+        lines += ["Commit `%s`, which is not pushed." % item["commit"], ""]
+        if item["summary"]:
+            lines += ["The agent says (an opinion, not evidence): %s" % one_line(item["summary"]), ""]
+        left = item["left"]
+        told = "Its tests did not run to their end." if left is None else "By its tests, nothing is left."
+        lines += ["Left after it:", "", *("- %s" % one_line(text) for text in left)] if left else [told]
+    lines += ["", "It ended because %s." % one_line(state["why"])] if state["why"] else []
     return [*lines, ""]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from jobs.remote.offload_runner import protocol
 from jobs.remote.offload_runner.engine.journal import Journal
@@ -27,7 +27,7 @@ def read_evidence(job: Job) -> Evidence:
     comparison = _of_this_commit(job, "comparison.json") or {}
     about = job.plan.get("job") or {}
     outcomes = read_outcomes(job)
-    tests, unread = _changed_tests(job)
+    tests, unread = changed_tests(job, job.merge_base, job.sha, job.changed)
     return Evidence(
         outcomes=outcomes,
         tests=head_results(job),
@@ -133,14 +133,16 @@ def _log(job: Job, task: str) -> str:
         return ""
 
 
-def _changed_tests(job: Job) -> Tuple[List[Tuple[str, str, str]], List[Dict[str, Any]]]:
-    """Return the changed files with tests (path, text at base and head), and what is not read."""
-    if not job.merge_base:
+def changed_tests(
+    job: Job, base: str, head: str, changed: Sequence[Mapping[str, Any]]
+) -> Tuple[List[Tuple[str, str, str]], List[Dict[str, Any]]]:
+    """Return the changed files with tests (path, text at both commits), and what is not read."""
+    if not base:
         return [], []
     changes: List[Tuple[str, str, str]] = []
     unread: List[Dict[str, Any]] = []
     left = _MOST_TEST_BYTES
-    for item in job.changed:
+    for item in changed:
         path, old_path = item["path"], item["old_path"] or item["path"]
         if not any(sources.may_hold_tests(name) and sources.has_tests(name) for name in (path, old_path)):
             continue
@@ -148,9 +150,9 @@ def _changed_tests(job: Job) -> Tuple[List[Tuple[str, str, str]], List[Dict[str,
         old: Optional[bytes] = b""
         new: Optional[bytes] = b""
         if is_read and item["status"] != "A":
-            old = source(job, job.merge_base, old_path)
+            old = source(job, base, old_path)
         if is_read and item["status"] != "D":
-            new = source(job, job.sha, path)
+            new = source(job, head, path)
         if not is_read or old is None or new is None:
             unread.append({"kind": "unread", "file": path, "tests": []})
             continue

@@ -66,7 +66,7 @@ def judge(evidence: Evidence) -> Judgement:
     findings: List[Finding] = []
     differences: Dict[str, Difference] = {}
     for task in evidence.outcomes:
-        if task.role in ("synthesis", "test_base", "base", "hunks"):
+        if task.role in ("synthesis", "test_base", "base", "hunks", "triage", "fix", "fixed"):
             continue
         if task.role == "conflicts":
             findings += _conflicts(task, evidence.conflicts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, List, Mapping, Optional, Sequence, Set
 
 from jobs.remote.offload_runner.protocol import FAILED, SUCCEEDED
@@ -169,3 +170,13 @@ def _uncovered(answer: Optional[Mapping[str, Any]]) -> List[Finding]:
             told = "%s %s and every test still passes." % (item["path"], what)
             findings.append(Finding(NOTE, "hunks", told, file=item["path"], line=first))
     return findings
+
+
+def about_weakened(items: Sequence[Mapping[str, Any]], evidence: Evidence) -> List[Finding]:
+    """Return what entries of `sources.weakened` say of a fix, whose changes against the head they are."""
+    found = []
+    for item in items:
+        finding = _weakening(item, evidence)
+        told = finding.message.replace("the base", "the head").replace("he change", "he fix")
+        found.append(replace(finding, severity=WARNING, message=told))
+    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Dict, List
 
 from jobs.remote.offload_runner.engine.environment import STEP_SOCKET
@@ -78,9 +79,14 @@ class Job:
         return {str(task["id"]): sorted(task["secrets"]) for task in tasks}
 
     @property
+    def git_path(self) -> Path:
+        """Return the mirror."""
+        return paths.mirror(self.paths.root, str(self.prepared["repository"]))
+
+    @property
     def git(self) -> Git:
         """Return git in the mirror, which stays what it is whatever happens in the worktree."""
-        return Git(str(paths.mirror(self.paths.root, str(self.prepared["repository"]))))
+        return Git(str(self.git_path))
 
     def read(self, name: str) -> Any:
         """Return the data of a JSON file in the job's directory, None when there is none."""

@@ -26,6 +26,42 @@ _CONFIGURATION = re.compile(
 _DOCUMENT = re.compile(r"\.(md|rst|adoc)$|(^|/)(README|CHANGELOG|CHANGES|LICEN[CS]E|AUTHORS|NEWS)(\.txt)?$")
 
 
+# What decides which tests run, and how: the configuration of test runners, and what is loaded with them.
+_TEST_SETTING = re.compile(
+    r"(^|/)(pytest\.ini|tox\.ini|setup\.cfg|pyproject\.toml|noxfile\.py|conftest\.py|\.coveragerc|"
+    r"(site|user)customize\.py|[^/]*\.pth|package\.json|\.mocharc[^/]*|\.nycrc[^/]*|"
+    r"(jest|vitest|vite|karma|playwright|cypress|ava|babel)[\w.-]*\.(config|conf|setup)\.\w+|\.babelrc[^/]*|"
+    r"[Mm]akefile|GNUmakefile|[Jj]ustfile|Cargo\.toml|pom\.xml|(build|settings)\.gradle(\.kts)?|\.npmrc)$"
+    r"|(^|/)\.(mvn|cargo|yarn)/"
+    # Modules that stand in for the test runner's own.
+    r"|(^|/)(unittest|doctest|pytest|_pytest|pluggy|nose2?|hypothesis)(\.py$|/)|(^|/)node_modules/"
+)
+_SCRIPT = re.compile(r"\.(sh|bash|mk|pl|bat|ps1)$")
+_TEST_SCRIPT = re.compile(r"(^|/)[^/]*(test|check)[^/]*\.(sh|bash|mk|pl|bat|ps1)$", re.IGNORECASE)
+
+
+_MANIFEST = re.compile(
+    r"(^|/)(package(-lock)?\.json|npm-shrinkwrap\.json|yarn\.lock|pnpm-lock\.yaml|bun\.lockb?|uv\.lock|poetry\.lock"
+    r"|pdm\.lock|pyproject\.toml|setup\.(py|cfg)|[\w.-]*requirements[\w.-]*\.(txt|in)|requirements/[\w.-]+"
+    r"|Cargo\.(toml|lock)|go\.(mod|sum)|pom\.xml|[\w.]*\.gradle(\.kts)?)$"
+)
+
+
+def is_manifest(path: str) -> bool:
+    """Tell whether a path says what is to be installed."""
+    return bool(_MANIFEST.search(path))
+
+
+def is_test_setting(path: str) -> bool:
+    """Tell whether a path decides which tests run, and how."""
+    return bool(_TEST_SETTING.search(path) or _TEST_SCRIPT.search(path))
+
+
+def is_script(path: str) -> bool:
+    """Tell whether a path is a shell script or the like, which a test command may call."""
+    return bool(_SCRIPT.search(path))
+
+
 def is_test(path: str) -> bool:
     """Tell whether a path is a test or belongs to tests (fixtures, snapshots, helpers in a test folder)."""
     return bool(_TEST.search(path))

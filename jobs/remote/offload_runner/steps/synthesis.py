@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from jobs.remote.offload_runner.git import worktree
 from jobs.remote.offload_runner.git.command import shown
-from jobs.remote.offload_runner.steps import judge
+from jobs.remote.offload_runner.steps import judge, repaired, rounds
 from jobs.remote.offload_runner.steps.assessment import headline, render, to_json
 from jobs.remote.offload_runner.steps.evidence import read_evidence
 from jobs.remote.offload_runner.steps.findings import NEEDS_WORK, NOTE, PASS, WARNING, Finding, Judgement
@@ -22,36 +22,40 @@ from jobs.remote.offload_runner.steps.restored import altered_files
 def run(job: Job) -> int:
     """Judge the job and write the three files. Exit code 0 whatever the verdict is."""
     evidence = read_evidence(job)
-    judgement = _about_the_commit(job, judge.judge(evidence))
-    judgement = _about_secrets(job, _about_the_tree(job, judgement))
+    state = rounds.read(job) if any(task["role"] == "triage" for task in job.plan["tasks"]) else None
+    if state is None:
+        judgement = judge.judge(evidence)
+    else:
+        evidence, judgement = rounds.judged(job, state, evidence)
+    judgement = _about_secrets(job, _about_the_tree(job, _about_the_commit(job, evidence.sha, judgement)))
     job.write(
         "verdict.json",
         {
             "schema": "offload-verdict/1",
             "verdict": judgement.verdict,
             "sha": job.sha,
-            "judged_sha": job.sha,
+            "judged_sha": evidence.sha,
             "merge_base": job.merge_base,
-            "proof": is_proven(evidence),
+            "proof": is_proven(evidence) if state is None else repaired.is_proven(state, evidence, judgement),
             "findings": [finding.to_json() for finding in judgement.findings],
         },
     )
     job.write("assessment.json", to_json(job, evidence, judgement))
     job.write_text("assessment.md", render(job, evidence, judgement))
-    say(headline(judgement.verdict, job.sha))
+    say(headline(judgement.verdict, evidence.sha))
     for finding in judgement.findings:
         say("  %s: %s" % (finding.severity, finding.message))
     return 0
 
 
-def _about_the_commit(job: Job, judgement: Judgement) -> Judgement:
+def _about_the_commit(job: Job, sha: str, judgement: Judgement) -> Judgement:
     # The verdict is about one commit: say so when the worktree stands at another one by now.
     here = worktree.head_of(job.paths.worktree)
-    if here == job.sha:
+    if here == sha:
         return judgement
     told = "The worktree is at %s now, so it is not certain that every task saw %s." % (
         shown(here[:10]) or "no commit",
-        job.sha[:10],
+        sha[:10],
     )
     worst = NEEDS_WORK if judgement.verdict == PASS else judgement.verdict
     findings = [Finding(WARNING, "", told), *judgement.findings]
