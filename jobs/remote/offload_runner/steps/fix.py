@@ -46,10 +46,10 @@ def run(job: Job) -> int:
     start = rounds.current(job, state)
     conflict = next((topic for topic in state["to_do"] if topic["kind"] == "conflict"), None)
     merges = conflict is not None and not rounds.is_merged(state)
-    session = interrupted_session(job, call, start) if job.read("tree.json") == {"commit": start} else ""
+    session = interrupted_session(job, call, start) if job.read("scratch.json") == {"commit": start} else ""
     if not session:
         _scratch(job, "make", start, *(["--merge", job.base_sha] if merges else []))
-        job.write("tree.json", {"commit": start})
+        job.write("scratch.json", {"commit": start})
     topics = [conflict] if merges and conflict is not None else _left_to_do(state)
     code, output = call_agent(job, call, _material(job, state, start, topics), about=start, session=session)
     if output is None:
