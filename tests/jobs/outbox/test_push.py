@@ -92,6 +92,28 @@ class Push(ExecutionTest):
         self.assertEqual(git(self.fork, "rev-parse", BRANCH), later)
         self.assertEqual(git(self.upstream, "rev-parse", "refs/heads/main"), self.shop.sha("main"))
 
+    async def test_the_commit_of_a_fix_is_pushed_as_it_was_judged(self) -> None:
+        await execution.trust((await self.repository()).id, "ada")
+        self.shop.pull(3, {"app.txt": None})
+        broken = self.shop.sha("refs/pull/3/head")
+        for path, ref in ((self.upstream, "refs/pull/3/head"), (self.fork, "refs/heads/topic-3")):
+            git(path, "fetch", "--quiet", str(self.shop.path), f"refs/pull/3/head:{ref}")
+        self.forge.add(3, headRefOid=broken)
+        current = settings.OFFLOAD
+        values = {
+            **current.values,
+            "agent_command": "sh -c 'cat >/dev/null; echo one >app.txt; echo It is back.'",
+        }
+        with self.settings(OFFLOAD=replace(current, values=values)):
+            job = await self.run_job("3", action="fix", agent="generic")
+        self.assertEqual(job.sha, broken)
+        self.assertNotIn(job.judged_sha, ("", broken))
+        draft = await self.draft(job)
+        shown = await outbox.prepare_draft(draft)
+        self.assertEqual(shown.details[0], f"{broken[:10]} -> {job.judged_sha}")
+        await outbox.send_draft(draft, shown)
+        self.assertEqual(git(self.fork, "rev-parse", "refs/heads/topic-3"), job.judged_sha)
+
     async def test_the_page_of_an_open_job_drafts_and_shows_a_push(self) -> None:
         job = await self.opened()
         self.commit(job, "<script>pwned=1</script>")
