@@ -7,7 +7,6 @@ from typing import Any
 
 from jobs.remote import bundle
 from jobs.remote.layout import Layout
-from jobs.remote.offload_runner.engine.containers import Containers
 from jobs.remote.offload_runner.protocol import Plan, Task
 from tests.container.base import ContainerTest
 from tests.support.strict_model_api import KEY, piece, strict_api
@@ -34,14 +33,13 @@ class GatewayInside(ContainerTest):
             Plan(job={"target": "#1", "action": "review"}, tasks=[*tasks]).dumps()
         )
         (folder / "events.jsonl").unlink()
-        there = Containers(list(self.engine.command), self.name, f"{self.name}-control")
         layout = Layout(str(self.root))
         words = ["python3", layout.runner(bundle.current().digest), "--root", str(self.root)]
         given = json.dumps({"secrets": {"MODEL_KEY": KEY}, "for": ["run"]}).encode()
         subprocess.run(
             [*words, "secrets", "--session", session], input=given, capture_output=True, check=True
         )
-        words += ["--containers", there.to_json(), "run", "--session", session]
+        words += ["--containers", f"@{folder}/containers.json", "run", "--session", session]
         done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
         self.assertEqual(done.returncode, 0, done)
         return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]

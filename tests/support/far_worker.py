@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -84,7 +85,7 @@ def far_worker(tmp: Path, **options: Any) -> Iterator[FarWorker]:
         Sshd(tmp / "sshd", **options) as sshd,
         worker_root(tmp / "far", "") as root,
     ):
-        root.rmdir()  # A fresh machine has none.
+        shutil.rmtree(root)  # A fresh machine has none.
         cli.env["HOME"] = str(tmp / "person")
         (tmp / "person").mkdir()
         yield FarWorker(cli, shop, sshd, root)

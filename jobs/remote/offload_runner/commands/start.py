@@ -16,7 +16,7 @@ from jobs.remote.offload_runner.engine.journal import Journal
 from jobs.remote.offload_runner.engine.run_lock import is_held
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files.locks import held
-from jobs.remote.offload_runner.files.paths import JobPaths, existing_job, write_atomically
+from jobs.remote.offload_runner.files.paths import JobPaths, existing_job, job_paths, write_atomically
 from jobs.remote.offload_runner.protocol import EXIT_DATA, SUCCEEDED, load_plan
 from jobs.remote.offload_runner.screen.tmux import Tmux, from_options
 
@@ -55,7 +55,9 @@ def default_command(options: argparse.Namespace, session: str) -> List[str]:
     """Return the command of the pane when the request names none: this runner, here."""
     words = wire.runner_argv(options.root)
     if options.containers is not None:
-        words += ["--containers", options.containers.to_json()]
+        file = job_paths(options.root, session).job_dir / "containers.json"
+        write_atomically(file, options.containers.to_json() + "\n")
+        words += ["--containers", "@%s" % file]
     return [*words, "run", "--session", session]
 
 

@@ -11,7 +11,7 @@ from typing import Dict, List, Optional, Sequence
 
 from jobs.remote.offload_runner import wire
 from jobs.remote.offload_runner.errors import RunnerError
-from jobs.remote.offload_runner.files.paths import JOB
+from jobs.remote.offload_runner.files.paths import JOB, read_json
 from jobs.remote.offload_runner.protocol import EXIT_USAGE, ISOLATED
 
 # In a container the interpreter is the image's, whatever the host calls its own.
@@ -38,11 +38,14 @@ class Containers:
 
     @classmethod
     def parse(cls, text: str) -> "Optional[Containers]":
-        """Return what the option `--containers` says; None for an empty one. Raises `RunnerError`."""
+        """Return what the option `--containers` says; None for an empty one. Raises `RunnerError`.
+
+        `@PATH` names a file of ours that has it: tmux takes no command of more than 16 kB.
+        """
         if not text:
             return None
         try:
-            data = json.loads(text)
+            data = read_json(Path(text[1:])) if text.startswith("@") else json.loads(text)
             return cls(
                 _words(data["engine"]),
                 str(data["jobs"]),
