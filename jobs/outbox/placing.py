@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
+from jobs.forges.patches import PatchLine, hunk_lines
 from jobs.forges.pulls import LineComment, Thread
 from jobs.outbox.preview import Preview
 
@@ -19,7 +19,6 @@ TITLES = {
     "APPROVE": "Review: approve",
     "REQUEST_CHANGES": "Review: request changes",
 }
-_HUNK = re.compile(r"@@ -(?P<old>\d+)(?:,\d+)? \+(?P<new>\d+)(?:,\d+)? @@")
 _MENTION = re.compile(r"@(?=[A-Za-z0-9])")
 _COMMAND = re.compile(r"^([ \t>]*)/(?=[A-Za-z])", re.MULTILINE)
 _MARK = re.compile(r"\s*<!-- offload:[0-9a-f]+(?:-[0-9a-f]+)? -->\s*")
@@ -43,36 +42,15 @@ def mark_text(mark: str) -> str:
     return f"offload:{mark}"
 
 
-class _Line(NamedTuple):
-    """A line of a patch with its numbers in the old and the new file."""
-
-    text: str
-    old: int
-    new: int
-
-
-def _hunk_lines(patch: str) -> Iterator[_Line]:
-    """Yield the hunks' headers and lines; a header has the numbers of the first line below it."""
-    old = new = 0
-    for text in patch.split("\n"):
-        if match := _HUNK.match(text):
-            old, new = int(match["old"]), int(match["new"])
-            yield _Line(text, old, new)
-        elif new and text[:1] in ("+", "-", " "):
-            yield _Line(text, old, new)
-            old += text[0] != "+"
-            new += text[0] != "-"
-
-
 def right_lines(patch: str) -> frozenset[int]:
     """Return the line numbers of the new file that a hunk of the patch shows."""
-    return frozenset(line.new for line in _hunk_lines(patch) if line.text[0] in "+ ")
+    return frozenset(line.new for line in hunk_lines(patch) if line.text[0] in "+ ")
 
 
 def excerpt(patch: str, number: int) -> str:
     """Return the lines of a hunk up to a line of the new file, as a patch; empty without that line."""
-    before: deque[_Line] = deque(maxlen=CONTEXT_LINES)
-    for line in _hunk_lines(patch):
+    before: deque[PatchLine] = deque(maxlen=CONTEXT_LINES)
+    for line in hunk_lines(patch):
         if line.text[0] == "@":
             before.clear()
             continue

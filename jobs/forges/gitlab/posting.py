@@ -15,11 +15,11 @@ from typing import Any
 from urllib.parse import quote
 
 from jobs.errors import ForgeUnreachable, NotConfigured, NotFound, Refused
+from jobs.forges.patches import hunk_lines
 from jobs.forges.pulls import CommitStatus, Event, LineComment, Posted, Pull, cut
 
 PAGE = 100
 _STATES = {"success": "success", "failure": "failed", "error": "failed", "pending": "pending"}
-_HUNK = re.compile(r"@@ -(\d+)(?:,\d+)? \+(\d+)(?:,\d+)? @@")
 _MARK = re.compile(r"offload:[0-9a-f]+")
 
 
@@ -30,15 +30,9 @@ def project_path(slug: str) -> str:
 
 def old_line(patch: str, wanted: int) -> int | None:
     """Return the number in the old file of a line of the new one; None for an added line, and outside."""
-    old = new = 0
-    for line in patch.split("\n"):
-        if match := _HUNK.match(line):
-            old, new = int(match[1]), int(match[2])
-        elif new and line[:1] in ("+", "-", " "):
-            if new == wanted and line[0] != "-":
-                return old if line[0] == " " else None
-            old += line[0] != "+"
-            new += line[0] != "-"
+    for line in hunk_lines(patch):
+        if line.new == wanted and line.text[0] in "+ ":
+            return line.old if line.text[0] == " " else None
     return None
 
 
