@@ -10,14 +10,14 @@ import asyncio
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
 
-from jobs.errors import ForgeUnreachable, NotConfigured, OffloadError, Refused
+from jobs.errors import ForgeUnreachable, NotConfigured, Refused
 from jobs.execution import read_commits
 from jobs.execution.forge_access import read_token
 from jobs.execution.secrets import credentials_for
@@ -253,10 +253,9 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except RunnerError as error:
-        found: Callable[..., OffloadError] = ForgeUnreachable
         if error.code in ("no_space", "git_missing"):
             raise translate(error.to_json()) from error
-        raise found(error.message, hint=error.hint) from error
+        raise ForgeUnreachable(error.message, hint=error.hint) from error
 
 
 async def _sweep() -> None:
