@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,14 @@ SLOW = frozenset((
     "runner/test_worktree_unsaved.py", "terminals/test_bytes.py", "terminals/test_far.py",
     "terminals/test_leaks.py", "terminals/test_server.py",
 ))  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def umask() -> Iterator[None]:
+    """Put the process's umask back: a command of the runner that a test calls in this process sets it."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

@@ -238,7 +238,7 @@ def test_an_ended_terminal_is_attached_again_by_one_key(
     context: BrowserContext, server: TerminalServer
 ) -> None:
     page = open_terminal(context, server)
-    shows(page, "offload-shop-1")  # tmux has drawn: its client is there
+    shows(page, server.sessions[0])  # tmux has drawn: its client is there
     server.tmux("detach-client", "-s", f"={server.sessions[0]}")
     expect(page.locator("#banner")).to_contain_text("Exit status 0. Press Enter")
     page.locator("#terminal").click()

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from urllib.parse import quote
@@ -125,12 +126,13 @@ def test_a_place_that_is_not_ours_alone_is_not_used(tmp_path: Path, monkeypatch:
     shared, own = Path(f"/dev/shm/{tmp_path.name}-shared"), Path(f"/dev/shm/{tmp_path.name}-own")
     monkeypatch.setattr(secrets, "_places", lambda: [tmp_path / "disk", shared, own])
     monkeypatch.setattr(secrets, "_is_in_memory", lambda place: str(place).startswith("/dev/shm/"))
-    shared.mkdir(mode=0o755)
     try:
+        shared.mkdir()
+        shared.chmod(0o755)
         assert secrets._make_place() == own
     finally:
-        shared.rmdir()
-        own.rmdir()
+        for place in (shared, own):
+            shutil.rmtree(place, ignore_errors=True)
 
 
 @pytest.mark.parametrize("spec", [{"secrets": {"A B": "x"}, "for": ["run"]}, {"secrets": [], "for": []}, {}])
