@@ -55,6 +55,8 @@ async def host_options(endpoint: SshEndpoint) -> HostOptions | None:
     """
     words = [*(["-p", str(endpoint.port)] if endpoint.port else [])]
     words += ["-l", endpoint.user] if endpoint.user else []
+    # ssh prints this path expanded, and so the hash whose making differs between its versions.
+    words += ["-o", "ControlPath=%C"]
     host = endpoint.config_host
     try:
         said, usual = await asyncio.gather(resolve_host(host, words), resolve_host(host, ["-F", "none"]))
@@ -120,6 +122,7 @@ def _tokens(endpoint: SshEndpoint, said: Mapping[str, list[str]]) -> dict[str, s
     host = said["hostname"][0]
     return {
         "%": "%",
+        "C": said.get("controlpath", ["%C"])[0],
         "d": str(Path.home()),
         "h": host,
         "i": str(os.getuid()),

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
+import os
+import re
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
@@ -123,6 +127,26 @@ async def test_a_configuration_that_openssh_reads(
     text = lines.format(key=sshd.client_key, sshd=program, config=config)
     text += f" HostName 127.0.0.1\n Port {sshd.port}\n"
     (tmp_path / ".ssh" / "config").write_text(text, encoding="latin-1")
+    endpoint = sshd.endpoint(config_host="far", port=None, key=None, known_hosts=tmp_path / "known")
+    assert (await pool.transport(endpoint).run(["echo", "hi"])).stdout == b"hi\n"
+
+
+async def test_a_key_named_by_every_token(
+    sshd: Sshd, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ssh").mkdir()
+    config = tmp_path / ".ssh" / "config"
+    user, host = getpass.getuser(), socket.gethostname()
+    config.write_text(
+        f"Host far\n HostName 127.0.0.1\n Port {sshd.port}\n ControlPath %C\n"
+        " IdentityFile %d/%%-%h-%i-%k-%L-%l-%n-%p-%r-%u-%C\n"
+    )
+    asked = subprocess.run(["ssh", "-F", config, "-G", "far"], capture_output=True, text=True, check=True)
+    digest = re.search(r"^controlpath (\w{40})$", asked.stdout, re.M)
+    assert digest
+    name = f"%-127.0.0.1-{os.getuid()}-far-{host.partition('.')[0]}-{host}-far-{sshd.port}-{user}-{user}"
+    shutil.copy(sshd.client_key, tmp_path / f"{name}-{digest[1]}")
     endpoint = sshd.endpoint(config_host="far", port=None, key=None, known_hosts=tmp_path / "known")
     assert (await pool.transport(endpoint).run(["echo", "hi"])).stdout == b"hi\n"
 
