@@ -9,7 +9,7 @@ from jobs.cli.output import StepPrinter
 from jobs.cli.request import Request, actor
 from jobs.client.remote import Remote
 from jobs.errors import Refused, UsageError
-from jobs.forges.target import BRANCH, Target
+from jobs.forges.target import ABBREVIATED, BRANCH, Target
 from jobs.models import Job, Repository
 from jobs.operations import NewJob
 from jobs.states import JobState, LaunchPhase, Reason
@@ -30,8 +30,9 @@ async def submit_remotely(
             )
     target = await execution.expand_commit(target, Repository(), Path.cwd())
     shown = str(target.number) if target.kind == "pull" else target.ref
+    is_branch = target.kind == "branch" and (target.explicit or not ABBREVIATED.fullmatch(target.ref))
     new = NewJob(
-        target=f"{BRANCH}{shown}" if target.kind == "branch" else shown,
+        target=f"{BRANCH}{shown}" if is_branch else shown,
         action=action,
         repository=await client.name_repository(request.repo or target.repository, Path.cwd()),
         name=target.name,

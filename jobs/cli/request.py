@@ -127,8 +127,9 @@ class Request:
             repository = None
         else:
             with contextlib.suppress(UsageError):  # no clone has the commit
-                target = await execution.expand_commit(target, repository, Path.cwd())
-                unexpanded = False
+                typed = target
+                target = await execution.expand_commit(target, repository, Path.cwd(), ask_forge=False)
+                unexpanded = target is typed
         return await execution.find_job(
             repository=repository,
             target=target.shown,

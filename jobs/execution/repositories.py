@@ -13,7 +13,8 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from jobs.errors import NotConfigured, NotFound, UsageError
+from jobs.errors import NotConfigured, NotFound, OffloadError, UsageError
+from jobs.execution.forge_access import open_forge
 from jobs.forges import registry
 from jobs.forges.target import ABBREVIATED, BRANCH, Target, normalise_url, spellings
 from jobs.models import Job, JobEvent, Repository
@@ -120,14 +121,17 @@ def _ensure(url: str, *, change_address: bool = False) -> Repository:
         return Repository.objects.get(url=url)
 
 
-async def expand_commit(target: Target, repository: Repository, cwd: Path) -> Target:
+async def expand_commit(
+    target: Target, repository: Repository, cwd: Path, *, ask_forge: bool = True
+) -> Target:
     """Return the target with the full id of an abbreviated commit; other targets as they are.
 
     The commit is looked up in the repository if that is a directory of this computer, else in the clone that
-    `cwd` is in. A branch of that name there comes first. Raises `UsageError` for one that is not there, where
-    the target can be nothing but a commit.
+    `cwd` is in, and then at the forge. A branch of that name comes first. Raises `UsageError` for one that is
+    not there, where the target can be nothing but a commit; without an address of the repository, as it is
+    the dashboard that knows it who looks, such a target stays as it is.
     """
-    if target.kind not in ("branch", "commit") or not ABBREVIATED.fullmatch(target.ref):
+    if target.explicit or target.number is not None or not ABBREVIATED.fullmatch(target.ref):
         return target
     clone = Path(repository.url.removeprefix("file://")) if is_local_path(repository.url) else cwd
     ask = ("rev-parse", "--verify", "--quiet", "--end-of-options")
@@ -135,14 +139,29 @@ async def expand_commit(target: Target, repository: Repository, cwd: Path) -> Ta
         return replace(target, kind="branch")
     if commit := await _git(clone, *ask, f"{target.ref.lower()}^{{commit}}"):
         return replace(target, kind="commit", ref=commit)
-    if target.kind == "commit":
+    commit, said = await _ask_forge(repository, target.ref) if ask_forge else ("", "")
+    if commit:
+        return replace(target, kind="commit", ref=commit)
+    if target.kind == "commit" and repository.url:  # else another dashboard knows the repository
         is_clone = await _git(clone, "rev-parse", "--git-dir")
         where = f"{clone} has no such commit, or several" if is_clone else "there is no clone"
+        where = f"{where}. {said.rstrip('.')}" if said else where
         raise UsageError(
             f"The commit {target.ref} is abbreviated, and its full id is not known here: {where}.",
             hint=f"Give its full id. A branch is written {BRANCH}{target.ref}.",
         )
     return target
+
+
+async def _ask_forge(repository: Repository, begun: str) -> tuple[str, str]:
+    """Return the full id of a commit, empty if its forge does not tell it; and what it said instead."""
+    if not repository.url or not registry.has_client(repository.forge):
+        return "", ""
+    try:
+        async with open_forge(repository) as (client, slug):
+            return await client.expand_commit(slug, begun), ""
+    except OffloadError as error:
+        return "", error.message
 
 
 def is_local_path(url: str) -> bool:

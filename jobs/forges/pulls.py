@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from jobs.errors import NotFound
+from jobs.forges.base import COMMIT
 from jobs.forges.ci_log import CiLog
 
 LONGEST_TITLE = 500
@@ -201,6 +203,12 @@ class ForgeClient(Protocol):
     async def files(self, slug: str, number: int) -> Mapping[str, str]:
         """Return the changed files with their patch (empty for a file without lines)."""
 
+    async def expand_commit(self, slug: str, begun: str) -> str:
+        """Return the full id of the one commit whose id begins so.
+
+        Raises `NotFound` for none, and where the forge takes the text for a branch.
+        """
+
     async def log(self, slug: str, number: int) -> CiLog:
         """Return the log of a CI job, by `Check.log`: at most its last `MOST_LOG` bytes.
 
@@ -244,6 +252,14 @@ class ForgeClient(Protocol):
 def cut(value: Any, longest: int = LONGEST_TITLE) -> str:
     """Return a text of the forge, cut to `longest` characters; an empty one for anything else."""
     return value.replace("\x00", "")[:longest] if isinstance(value, str) else ""
+
+
+def check_commit(said: Any, slug: str, begun: str) -> str:
+    """Return the id of a commit that a forge answered with for the beginning of one. Raises `NotFound`."""
+    commit = cut(said).lower()
+    if not COMMIT.fullmatch(commit) or not commit.startswith(begun.lower()):
+        raise NotFound(f"{slug} has no commit {begun}.", hint="Give its full id.")
+    return commit
 
 
 def one_line(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -105,6 +105,7 @@ class Target:
 
     `ref`: the branch or the commit, for those kinds. `name`: tells several jobs of one target and action
     apart. `repository`: the repository that the target names (an address or `owner/repo`), or empty.
+    `explicit`: the user said that it is a branch, which may then look like a commit.
     """
 
     kind: Kind
@@ -112,6 +113,7 @@ class Target:
     ref: str = ""
     name: str = ""
     repository: str = ""
+    explicit: bool = field(default=False, compare=False)
 
     @property
     def shown(self) -> str:
@@ -136,7 +138,7 @@ def parse_target(text: str) -> Target:
     if text.startswith(BRANCH):
         branch, colon, name = text.removeprefix(BRANCH).partition(":")
         _check_branch(branch, text, explicit=True)
-        return Target("branch", ref=branch, name=_name(name if colon else None, text))
+        return Target("branch", ref=branch, name=_name(name if colon else None, text), explicit=True)
     if match := _NUMBER.fullmatch(text):
         return Target("pull", int(match["number"]), name=_name(match["name"], text))
     if match := _SLUG_NUMBER.fullmatch(text) or _SLUG_MERGE.fullmatch(text):
@@ -183,7 +185,7 @@ def _from_url(text: str) -> Target:
         if "ref" in found:
             branch = unquote(match["ref"])
             _check_branch(branch, text, explicit=True)
-            return Target("branch", ref=branch, repository=address)
+            return Target("branch", ref=branch, repository=address, explicit=True)
         kind: Kind = "issue" if match["kind"] in ("issues", "work_items") else "pull"
         return Target(kind, int(match["number"]), repository=address)
     raise UsageError(

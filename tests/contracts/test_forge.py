@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jobs.errors import ForgeLimited, ForgeUnreachable, NotConfigured, NotFound
+from jobs.errors import ForgeLimited, ForgeUnreachable, NotConfigured, NotFound, OffloadError
 from jobs.forges import registry
 from jobs.forges.ci_log import distil
 from jobs.forges.pulls import Api, ForgeClient
@@ -146,6 +146,17 @@ async def test_a_list_of_500_costs_five_requests_and_their_etags_are_sent(forge:
         "Change 1", "ada", "open", "main", forge.sha, ("bug",)
     )  # fmt: skip
     assert not pull.detailed
+
+
+async def test_the_beginning_of_a_commit_is_expanded_and_a_branch_is_none(forge: Bench) -> None:
+    forge.server.commits = {"abcdef1" + "2" * 33, "abcdef2" + "3" * 33}
+    forge.server.branches = {"cafe123": forge.sha}
+    async with client(forge) as opened:
+        assert await opened.expand_commit(SLUG, "abcdef1") == "abcdef1" + "2" * 33
+        assert await opened.expand_commit(SLUG, "abcdef2") == "abcdef2" + "3" * 33
+        for begun in ("cafe123", "dead123"):
+            with pytest.raises(OffloadError, match=begun):
+                await opened.expand_commit(SLUG, begun)
 
 
 async def test_details_are_complete_and_about_the_head(forge: Bench) -> None:

@@ -38,6 +38,7 @@ class GitHub(ThreadingHTTPServer):
         self.requests: list[tuple[str, str, int]] = []
         self.statuses: list[tuple[str, dict[str, Any]]] = []  # commit, and what was set; the oldest first
         self.commits: set[str] = set()  # of former heads
+        self.branches: dict[str, str] = {}  # which count before commits whose id begins so
         self.limit = 5000
         self.used = 0
         self.unknown_mergeability = 0  # so many answers say UNKNOWN
@@ -277,6 +278,13 @@ class _Handler(BaseHTTPRequestHandler):
                 else:
                     where = f"http://localhost:{self.server.server_port}/files/{number}"
                     self._answer(302, {}, {"Location": where})
+            case ["commits", name]:
+                known = {pull["headRefOid"] for pull in self.server.pulls.values()} | self.server.commits
+                found = [sha for sha in known if sha.startswith(name)]
+                if name in self.server.branches or len(found) == 1:
+                    self._answer(200, {"sha": self.server.branches.get(name) or found[0], "files": []})
+                else:
+                    self._answer(422, {"message": f"No commit found for SHA: {name}"})
             case ["commits", _, "check-runs"]:
                 run = {
                     "name": "test",

@@ -45,6 +45,8 @@ class GitLab(ThreadingHTTPServer):
             "only_allow_merge_if_pipeline_succeeds": True,
             "only_allow_merge_if_all_discussions_are_resolved": True,
         }  # fmt: skip
+        self.commits: set[str] = set()  # other than the heads
+        self.branches: dict[str, str] = {}  # which count before commits whose id begins so
         self.requests: list[tuple[str, str, int]] = []
         self.limit = 5000
         self.used = 0
@@ -131,6 +133,11 @@ class _Handler(BaseHTTPRequestHandler):
                 return [_shown(merge) for merge in opened], LISTED
             case ["pipelines", number, "jobs"]:
                 return server.merges[int(number)]["_jobs"], PAGES
+            case ["repository", "commits", name]:
+                known = {merge["sha"] for merge in server.merges.values()} | server.commits
+                shas = [server.branches.get(name), *(sha for sha in known if sha.startswith(name))]
+                ids = [sha for sha in shas if sha]
+                return ({"id": ids[0], "short_id": ids[0][:8]}, {"stats"}) if ids else None
             case ["repository", "commits", _, "statuses"]:
                 return [one for m in server.merges.values() for one in m["_statuses"]], PAGES | {"name"}
             case ["jobs", number, "trace"] if int(number) in server.traces and member:

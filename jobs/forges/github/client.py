@@ -34,6 +34,7 @@ from jobs.forges.pulls import (
     Posted,
     Pull,
     Thread,
+    check_commit,
     cut,
 )
 
@@ -136,6 +137,12 @@ class GitHubClient:
             data, more = await self._get_page(more, f"Reading the files of {slug}#{number}")
             found |= {item["filename"]: cut(item.get("patch"), MOST_BYTES) for item in data}
         return found
+
+    async def expand_commit(self, slug: str, begun: str) -> str:
+        """Return the full id of a commit."""
+        what = f"Looking for the commit {begun} of {slug}"
+        found, _ = await self._get_page(f"/repos/{_path(slug)}/commits/{begun.lower()}", what)
+        return check_commit(found.get("sha") if isinstance(found, dict) else None, slug, begun)
 
     async def log(self, slug: str, number: int) -> CiLog:
         """Return the log of a job of Actions, with its steps; it needs a token on public repositories too."""

@@ -20,7 +20,7 @@ from jobs.forges.ci_log import CiLog
 from jobs.forges.gitlab import answers
 from jobs.forges.gitlab.posting import DONE, GitLabPosting, project_path
 from jobs.forges.http import LOOPBACK, MOST_BYTES, Limits, get_file, limited, read_body
-from jobs.forges.pulls import MOST_THREADS, Api, Limit, Pull, cut
+from jobs.forges.pulls import MOST_THREADS, Api, Limit, Pull, check_commit, cut
 
 SECONDS = 20.0
 PAGE = 100
@@ -103,6 +103,12 @@ class GitLabClient(GitLabPosting):
             f"{project_path(slug)}/merge_requests/{number}/diffs?per_page={PAGE}", what
         )
         return {cut(item.get("new_path"), 1000): cut(item.get("diff"), MOST_BYTES) for item in items}
+
+    async def expand_commit(self, slug: str, begun: str) -> str:
+        """Return the full id of a commit."""
+        what = f"Looking for the commit {begun} of {slug}"
+        found = await self._get(f"{project_path(slug)}/repository/commits/{begun.lower()}", what)
+        return check_commit(found.get("id") if isinstance(found, dict) else None, slug, begun)
 
     async def log(self, slug: str, number: int) -> CiLog:
         """Return the trace of a job."""

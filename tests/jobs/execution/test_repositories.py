@@ -2,18 +2,23 @@
 
 import subprocess
 import tempfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.test import TestCase
 
 from jobs import execution
+from jobs.errors import UsageError
 from jobs.execution.repositories import find_upstream
+from jobs.forges.target import parse_target
 from jobs.models import Repository
 from jobs.operations import JobFilter
-from tests.support.factories import make_job
+from tests.support.factories import make_job, make_repository
 from tests.support.git_repos import RepoBuilder, git
+from tests.support.github import SHA, github
 
 HTTPS = "https://git.example/o/r"
 SSH = "git@git.example:o/r"
@@ -54,3 +59,28 @@ async def test_the_upstream_of_a_clone(tmp_path: Path, monkeypatch: pytest.Monke
         git(clone, "config", *words)
         assert await find_upstream(clone / "dir") == upstream
     assert await find_upstream(tmp_path) == ""
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_an_abbreviated_commit_of_a_repository_without_a_clone_is_asked_for(
+    settings: Any, tmp_path: Path
+) -> None:
+    with github() as server:
+        values = settings.OFFLOAD.values | {"forge_apis": (f"github.test={server.url}",)}
+        settings.OFFLOAD = replace(settings.OFFLOAD, home=tmp_path / "home", values=values)
+        server.commits, server.branches = {"abcdef1" + "2" * 33}, {"cafe123": SHA}
+        shop = await sync_to_async(make_repository)("acme/shop", url="https://github.test/acme/shop")
+
+        async def expand(text: str, **options: bool) -> tuple[str, str]:
+            target = await execution.expand_commit(parse_target(text), shop, tmp_path, **options)
+            return target.kind, target.ref
+
+        assert await expand("ABCDEF1") == ("branch", "ABCDEF1")  # the plain forge has nothing to ask
+        shop.forge = "github"
+        assert await expand("ABCDEF1") == ("commit", "abcdef1" + "2" * 33)
+        assert await expand("abcdef1", ask_forge=False) == ("branch", "abcdef1")
+        assert await expand("branch:abcdef1") == ("branch", "abcdef1")
+        assert await expand("cafe123") == ("branch", "cafe123")
+        with pytest.raises(UsageError, match="No commit found"):
+            await expand("https://github.test/acme/shop/commit/0123456")
+    assert await expand("abcdef3") == ("branch", "abcdef3")  # the forge does not answer
