@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jobs.playbooks.base import Context, RepositoryFacts
+from jobs.playbooks.dependencies import altered
 from jobs.playbooks.detect import TASK_RUNNERS, Step, Toolchain, detect
 from jobs.playbooks.overrides import ROLES, Overrides
 from jobs.remote.offload_runner.protocol import ISOLATED, Task
@@ -19,10 +20,6 @@ PROOF_TIMEOUT = 600
 REPOSITORY = "repository"
 _TEST_FOLDER = r"(^|/)(tests?|__tests__|spec|testdata|fixtures|__snapshots__|src/test)/"
 _TEST_SUPPORT = re.compile(rf"{_TEST_FOLDER}|(^|/)conftest\.py$|\.snap$")
-_DEPENDENCIES = re.compile(
-    r"(^|/)(package(-lock)?\.json|npm-shrinkwrap\.json|yarn\.lock|pnpm-lock\.yaml|bun\.lockb?|uv\.lock|"
-    r"poetry\.lock|pdm\.lock|[\w.-]*requirements[\w.-]*\.txt|requirements/[\w.-]+\.txt|Cargo\.lock|go\.(mod|sum))$"
-)
 _LINT_CONFIGURATION = re.compile(
     r"(^|/)(\.?ruff\.toml|\.?mypy\.ini|\.flake8|\.eslintrc(\.\w+)?|eslint\.config\.\w+|biome\.jsonc?|"
     r"tsconfig(\.[\w-]+)?\.json|\.pre-commit-config\.yaml|\.?clippy\.toml|\.?rustfmt\.toml|\.golangci\.ya?ml)$"
@@ -242,26 +239,12 @@ def _note_changes(context: Context, evidence: Evidence) -> None:
     """Note changes to dependencies and to the configuration of checks."""
     paths = [file.path for file in context.facts.changed]
     before, after = context.facts.at_merge_base.files, context.facts.files
-    dependencies = [
-        path
-        for path in paths
-        if _DEPENDENCIES.search(path)
-        and not (path.endswith("package.json") and not _depends(before, after, path))
-    ]
+    dependencies = altered(context.facts.changed, before, after)
     if dependencies:
         evidence.note(f"The change alters dependencies: {', '.join(dependencies[:5])}.")
     lint = [path for path in paths if _LINT_CONFIGURATION.search(path)]
     if lint and evidence.of("lint", "types"):
         evidence.note(f"The change alters the configuration of checks: {', '.join(lint[:5])}.")
-
-
-def _depends(before: Mapping[str, str], after: Mapping[str, str], path: str) -> bool:
-    pattern = re.compile(r'"(?:d|devD|peerD|optionalD)ependencies"\s*:\s*\{[^}]*\}')
-    texts = [
-        sorted(re.sub(r"\s+", "", part) for part in pattern.findall(files.get(path, "")))
-        for files in (before, after)
-    ]
-    return texts[0] != texts[1]
 
 
 def _task(step: Step, context: Context, timeout: int, suffix: str, needs: Sequence[str]) -> Task:

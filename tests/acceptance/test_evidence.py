@@ -168,6 +168,38 @@ def test_removed_weakened_and_skipped_tests_are_findings(corpus: Corpus) -> None
         assert any(what in message for message in told), (what, review.told)
 
 
+def test_a_revert_takes_its_tests_with_it(corpus: Corpus) -> None:
+    """Also when the same files changed in between; not when the code stays by another name."""
+    feature = {
+        "shop.py": SHOP + "\n\ndef vat(n):\n    return n\n",
+        "tests/test_vat.py": "from shop import vat\n\n\ndef test_vat():\n    assert vat(1) == 1\n",
+    }
+    later = {"shop.py": "# shop\n" + feature["shop.py"]}
+    gone = {"tests/test_vat.py": None}
+    review = corpus.review(PROJECT, {**gone, "shop.py": "# shop\n" + SHOP}, between=[feature, later])
+    assert review.verdict == "pass", review.told
+    assert any("takes back commit" in message for message in review.messages), review.told
+    renamed = {**gone, "shop.py": later["shop.py"].replace("vat", "levy")}
+    review = corpus.review(PROJECT, renamed, between=[feature, later])
+    assert review.verdict == "needs_work", review.told
+
+
+def test_a_test_that_goes_with_its_code(corpus: Corpus) -> None:
+    base = {
+        **PROJECT,
+        "tests/test_tax.py": "from shop import price, tax\n\n\ndef test_tax():\n    assert tax(1) == 2\n\n\n"
+        "def test_price():\n    assert price(1) == 1\n",
+    }
+    head = {
+        "shop.py": SHOP.split("\n\ndef tax")[0],
+        "tests/test_tax.py": "from shop import price\n\n\ndef test_price():\n    assert price(1) == 1\n",
+    }
+    review = corpus.review(base, head)
+    assert review.verdict == "pass", review.told
+    told = "a test together with what it tests (tax): test_tax"
+    assert any(told in message for message in review.messages), review.told
+
+
 def test_a_changed_helper_runs_the_tests_that_use_it(corpus: Corpus) -> None:
     base = {
         **PROJECT,

@@ -251,8 +251,13 @@ def test_what_a_checker_prints_costs_little(line: str) -> None:
     ("path", "unit"),
     [("a.rs", "#[test"), ("a.rs", "#[test]\n"), ("A.java", "@Test "),
      ("test_a.py", "def test_a():\n" + "@a\n" * 80_000), ("test_a.py", "def test_a():\n"),
-     ("a.test.js", "it('a' "), ("a.test.js", "it('a',\n"), ("a_test.go", "func TestA("), ("test_a.py", " ")],
-    ids=["rust", "rust attributes", "java", "decorators", "python", "js", "js lines", "go", "spaces"],
+     ("a.test.js", "it('a' "), ("a.test.js", "it('a',\n"), ("a_test.go", "func TestA("), ("test_a.py", " "),
+     ("a.test.js", "it('a', " + "a/* " * 50_000 + "*/"), ("a.test.js", "it('a', " + "expect( " * 60),
+     ("test_a.py", "def test_a():\n" + "\"\"\" '''" * 20_000),
+     ("test_a.py", "def test_a():\n" + "  try:\n  except:\n" * 9_000),
+     ("test_a.py", "def test_a():\n" + ("assert " + "a or " * 99 + "\n") * 200)],
+    ids=["rust", "rust attributes", "java", "decorators", "python", "js", "js lines", "go", "spaces",
+         "comments", "expect", "strings", "tries", "or"],
 )  # fmt: skip
 def test_a_test_file_costs_little_to_read(path: str, unit: str) -> None:
     text = unit * (MIB // 8 // len(unit) + 1)
@@ -261,7 +266,7 @@ def test_a_test_file_costs_little_to_read(path: str, unit: str) -> None:
 
 def test_a_test_file_that_is_too_large_to_be_compared_is_said(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "root")
-    test = "def test_%s():\n    assert 1\n"
+    test = "def test_%s():\n    assert f()\n"
     shop = RepoBuilder(tmp_path / "shop").commit(
         {"tests/test_a.py": test % "a", "tests/test_b.py": test % "b", "tests/data.json": "{}"}
     )

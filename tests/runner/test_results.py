@@ -475,29 +475,29 @@ def test_a_tool_that_is_missing_behind_another(output: str, tool: str) -> None:
 
 
 def test_what_a_change_takes_from_tests() -> None:
-    old = "def test_a():\n    assert 1\n    assert 2\n\ndef test_b():\n    assert 1\n"
-    new = "import pytest\n\n@pytest.mark.skip\ndef test_a():\n    assert 1\n"
+    old = "def test_a():\n    assert f(1)\n    assert f(2)\n\ndef test_b():\n    assert f(1)\n"
+    new = "import pytest\n\n@pytest.mark.skip\ndef test_a():\n    assert f(1)\n"
     assert [(item["kind"], item["tests"]) for item in weakened([("tests/test_a.py", old, new)])] == [
         ("removed", ["test_b"]), ("assertions", ["test_a (2 to 1)"]), ("skipped", []),
     ]  # fmt: skip
     moved = [("tests/test_a.py", old, ""), ("tests/test_c.py", "", old)]
     assert weakened(moved) == []
-    helper = "def test_one():\n    assert 1\n\n\ndef check():\n    assert 2\n"
-    assert weakened([("tests/test_a.py", helper, "def test_one():\n    assert 1\n")]) == []
-    twice = "test('a', () => {\n  t.ok(1);\n  t.ok(2);\n  t.ok(2);\n})"
-    assert weakened([("a.test.js", twice, twice.replace("  t.ok(2);\n", "", 1))]) == []
-    assert weakened([("a.test.js", twice, twice.replace("  t.ok(2);\n", ""))])[0]["kind"] == "assertions"
-    skipped = "@pytest.mark.skipif(x)\ndef test_z():\n    assert 1\n"
-    assert weakened([("tests/test_a.py", "def test_b():\n    assert 1\n", skipped)]) == [
+    helper = "def test_one():\n    assert f(1)\n\n\ndef check():\n    assert f(2)\n"
+    assert weakened([("tests/test_a.py", helper, "def test_one():\n    assert f(1)\n")]) == []
+    twice = "test('a', () => {\n  t.ok(f(1));\n  t.ok(f(2));\n  t.ok(f(2));\n})"
+    assert weakened([("a.test.js", twice, twice.replace("  t.ok(f(2));\n", "", 1))]) == []
+    assert weakened([("a.test.js", twice, twice.replace("  t.ok(f(2));\n", ""))])[0]["kind"] == "assertions"
+    skipped = "@pytest.mark.skipif(x)\ndef test_z():\n    assert f(1)\n"
+    assert weakened([("tests/test_a.py", "def test_b():\n    assert f(1)\n", skipped)]) == [
         {"kind": "skipped", "file": "tests/test_a.py", "tests": []}
     ]
-    kept = "def test_b():\n    assert 1\n"
+    kept = "def test_b():\n    assert f(1)\n"
     assert weakened([("tests/test_a.py", kept, kept + skipped)]) == []
     assert weakened([("tests/test_n.py", "", skipped)]) == []
-    swapped = "@pytest.mark.skip\n" + kept + "def test_new():\n    assert 1\n"
+    swapped = "@pytest.mark.skip\n" + kept + "def test_new():\n    assert f(1)\n"
     assert [item["kind"] for item in weakened([("tests/test_a.py", kept, swapped)])] == ["skipped"]
     rust = (
-        "pub fn a() {}\n#[cfg(test)]\nmod t {\n    #[test]\n    fn b() {\n        assert!(true);\n    }\n}\n"
+        "pub fn a() {}\n#[cfg(test)]\nmod t {\n    #[test]\n    fn b() {\n        assert!(f());\n    }\n}\n"
     )
     ignored = rust.replace("#[test]", "#[test]\n    #[ignore]")
     assert [item["kind"] for item in weakened([("src/lib.rs", rust, ignored)])] == ["skipped"]

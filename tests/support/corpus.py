@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,14 +102,17 @@ class Corpus:
         *,
         action: str = "review",
         install: bool = False,
+        between: Sequence[Mapping[str, Content]] = (),
     ) -> Review:
-        """Review the change from `base` to `head` (None removes a file).
+        """Review the change from `base`, with the commits `between` on top, to `head` (None removes a file).
 
         Only with `install` the repository's own installation runs.
         """
         self.number += 1
         settings = {".offload/config.toml": "hunks = false\n"} if install else NO_INSTALL
         repo = RepoBuilder(self.path / f"case-{self.number}").commit({**settings, **base}, "Begin")
+        for index, files in enumerate(between):
+            repo.commit(dict(files), f"Go on {index}")
         repo.pull(1, dict(head), message="Change")
         session = f"offload-case-{self.number}-{action}"
         env = {"PATH": f"{self.programs}{os.pathsep}{os.environ['PATH']}"}

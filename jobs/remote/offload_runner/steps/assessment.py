@@ -126,6 +126,7 @@ def to_json(job: Job, evidence: Evidence, judgement: Judgement) -> Dict[str, Any
         "forge": evidence.forge,
         "fix": job.read("rounds.json"),
         "weakened": [dict(item) for item in evidence.weakened],
+        "reverts": evidence.reverts,
         "not_checked": [str(note["message"]) for note in evidence.notes],
         "tasks": [
             {

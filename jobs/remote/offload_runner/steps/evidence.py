@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from jobs.remote.offload_runner import protocol
 from jobs.remote.offload_runner.engine.journal import Journal
-from jobs.remote.offload_runner.steps import sources
+from jobs.remote.offload_runner.steps import removals, sources
 from jobs.remote.offload_runner.steps.findings import Compared, Evidence, Outcome
 from jobs.remote.offload_runner.steps.named_tests import cause
 from jobs.remote.offload_runner.steps.problems import Problem, missing_tool, read_problems
@@ -28,6 +28,8 @@ def read_evidence(job: Job) -> Evidence:
     about = job.plan.get("job") or {}
     outcomes = read_outcomes(job)
     tests, unread = changed_tests(job, job.merge_base, job.sha, job.changed)
+    weakened = removals.with_code(job, sources.weakened(tests), tests)
+    takes = any(sources.is_test(path) for one in job.changed for path in (one["path"], one["old_path"]))
     return Evidence(
         outcomes=outcomes,
         tests=head_results(job),
@@ -44,7 +46,8 @@ def read_evidence(job: Job) -> Evidence:
         hunks=_of_this_commit(job, "hunks.json"),
         conflicts=_of_this_commit(job, "conflicts.json"),
         agent=_of_this_commit(job, "agent.json"),
-        weakened=sources.weakened(tests) + unread,
+        weakened=weakened + unread,
+        reverts=removals.reverted(job) if takes else "",
         inline=[path for path, old, new in tests if sources.changes_inline_tests(path, old, new)],
         changed=job.changed,
         notes=list(about.get("notes") or []),

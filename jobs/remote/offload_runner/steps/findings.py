@@ -95,7 +95,8 @@ class Evidence:
     """What there is to judge by. `proof`, `hunks`, `conflicts`, `agent` are the answers of the steps.
 
     `tests` holds the head's results by task, `compared` the base's runs. `base_built` is None when the base
-    was not needed. `weakened` is what `sources.weakened` found; `inline` are source
+    was not needed. `weakened` is what `removals.with_code` says of what `sources.weakened` found; `reverts`
+    is the commit that the change takes back exactly, with its tests; `inline` are source
     files whose own tests changed. `notes` holds what the plan leaves out:
     {"message", "severity"}. `forge` is what the forge said when the job started: see `playbooks.forge_facts`.
     """
@@ -110,6 +111,7 @@ class Evidence:
     conflicts: Optional[Mapping[str, Any]] = None
     agent: Optional[Mapping[str, Any]] = None
     weakened: Sequence[Mapping[str, Any]] = ()
+    reverts: str = ""
     inline: Sequence[str] = ()
     changed: Sequence[Mapping[str, Any]] = ()
     notes: Sequence[Mapping[str, Any]] = ()

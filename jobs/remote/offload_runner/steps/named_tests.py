@@ -88,7 +88,7 @@ def about_removed(task: Outcome, difference: Difference, evidence: Evidence) -> 
     what = "A test that runs" if len(gone) == 1 else "%d tests that run" % len(gone)
     verb = "does" if len(gone) == 1 else "do"
     message = "%s on the base %s not run on the head: %s." % (what, verb, _list(gone))
-    return [Finding(WARNING, task.id, message)]
+    return [Finding(NOTE if evidence.reverts else WARNING, task.id, message)]
 
 
 def fail(cases: Sequence[Case]) -> str:

@@ -120,6 +120,9 @@ def is_proven(evidence: Evidence) -> Optional[bool]:
 def about_tests(evidence: Evidence) -> List[Finding]:
     """Return what the change does to its tests, and whether one of them proves it."""
     findings = [_weakening(item, evidence) for item in evidence.weakened]
+    if evidence.reverts:
+        told = "The change takes back commit %s exactly, with its tests." % evidence.reverts[:10]
+        findings.append(Finding(NOTE, "", told))
     if not evidence.has_base or not evidence.changed:
         return findings
     if is_proven(evidence) is False:
@@ -144,11 +147,11 @@ def _weakening(item: Mapping[str, Any], evidence: Evidence) -> Finding:
     )
     severity = WARNING
     if item["kind"] == "removed":
-        told = "The change removes %s: %s." % (
-            "a test" if len(tests) == 1 else "%d tests" % len(tests),
-            named,
-        )
-        severity = NOTE if deleted_source else WARNING
+        what = "a test" if len(tests) == 1 else "%d tests" % len(tests)
+        code = [] if evidence.reverts else item.get("code") or []
+        tested = " together with what %s (%s)" % ("it tests" if len(tests) == 1 else "they test", few(code))
+        told = "The change removes %s%s: %s." % (what, tested if code else "", named)
+        severity = NOTE if deleted_source or evidence.reverts or item.get("code") else WARNING
     elif item["kind"] == "assertions":
         told = "The change takes assertions from tests: %s." % named
     elif item["kind"] == "skipped":

@@ -135,6 +135,7 @@ def _of_round(
         agent=None,
         conflicts=conflicts,
         weakened=_weakened(job, start, commit, changed),
+        reverts="",
         changed=changed,
         sha=commit,
         empty=bool(start) and not changed,

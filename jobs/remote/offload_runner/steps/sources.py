@@ -7,6 +7,7 @@ import re
 from typing import Any, Container, Dict, List, Optional, Sequence, Tuple
 
 from jobs.remote.offload_runner.git.command import split, text
+from jobs.remote.offload_runner.steps.assertions import count_assertions, without_blocks
 from jobs.remote.offload_runner.steps.record import Job
 
 _CODE = re.compile(
@@ -130,10 +131,6 @@ _DEFINITIONS: Tuple[Tuple[re.Pattern[str], re.Pattern[str]], ...] = (
         ),
     ),
 )
-_ASSERTION = re.compile(
-    r"\bassert\w*\b|\bself\.(?:assert|fail)\w*\(|\braises\(|\bexpect\w*\(|\bt\.(?:is|not|deepEqual|equal|same|ok|"
-    r"true|false|throws|match|Error|Errorf|Fatal|Fatalf)\w*\(|\bshould\b|\b(?:require|verify)\.\w+\("
-)
 _SKIP = re.compile(
     r"@(?:pytest\.mark\.|unittest\.)(?:skip\w*|xfail|expectedFailure)|\bpytest\.(?:skip|xfail|importorskip)\("
     r"|\bself\.skipTest\(|\b(?:it|test|describe|suite)\.(?:skip|todo|failing)\b|\bx(?:it|test|describe)\("
@@ -150,12 +147,27 @@ def has_tests(path: str) -> bool:
 
 
 def read_tests(path: str, content: str) -> Optional[Dict[str, int]]:
-    """Return the tests that a file defines, with the number of assertions in each; None: not readable."""
-    content = _COMMENT.sub("", content)
+    """Return the tests that a file defines, with how many assertions of each can fail; None: not readable."""
+    bodies = _bodies(path, content)
+    if bodies is None:
+        return None
+    found: Dict[str, int] = {}
+    for name, body in bodies:
+        found[name] = found.get(name, 0) + count_assertions(body)
+    return found
+
+
+def test_bodies(path: str, content: str) -> Dict[str, str]:
+    """Return the text of each test that a file defines."""
+    return dict(_bodies(path, content) or [])
+
+
+def _bodies(path: str, content: str) -> Optional[List[Tuple[str, str]]]:
+    content = _read(path, content)
     matches = _definitions(path, content)
     if matches is None:
         return None
-    found: Dict[str, int] = {}
+    found: List[Tuple[str, str]] = []
     for index, match in enumerate(matches):
         end = matches[index + 1].start() if index + 1 < len(matches) else len(content)
         if path.endswith(".py"):
@@ -164,9 +176,13 @@ def read_tests(path: str, content: str) -> Optional[Dict[str, int]]:
             after = re.compile(r"^[ \t]{0,%d}(?:async[ \t]+)?(?:def|class)\b" % indent, re.MULTILINE)
             other = after.search(content, match.end(), end)
             end = other.start() if other else end
-        name = _name(match)
-        found[name] = found.get(name, 0) + _assertions(content[match.end() : end])
+        found.append((_name(match), content[match.end() : end]))
     return found
+
+
+def _read(path: str, content: str) -> str:
+    """Return the text of a file without its comments."""
+    return _COMMENT.sub("", without_blocks(content, path.endswith(".py")))
 
 
 def _definitions(path: str, content: str) -> Optional[List["re.Match[str]"]]:
@@ -177,15 +193,6 @@ def _definitions(path: str, content: str) -> Optional[List["re.Match[str]"]]:
 
 def _name(match: "re.Match[str]") -> str:
     return match[1].strip("'\"`")
-
-
-def _assertions(body: str) -> int:
-    """Return the number of assertions in a test; one that is the line before again counts once."""
-    lines = [line.strip() for line in body.splitlines()]
-    once = [
-        line for index, line in enumerate(lines) if not index or line != lines[index - 1] or line[-1:] != ";"
-    ]
-    return len(_ASSERTION.findall("\n".join(once)))
 
 
 def changes_inline_tests(path: str, old: str, new: str) -> bool:
@@ -229,7 +236,7 @@ def weakened(changes: Sequence[Tuple[str, str, str]]) -> List[Dict[str, Any]]:
         for path, old, new in changes:
             if not has_tests(path):
                 continue
-            counts = len(pattern.findall(_COMMENT.sub("", old))), len(pattern.findall(_COMMENT.sub("", new)))
+            counts = len(pattern.findall(_read(path, old))), len(pattern.findall(_read(path, new)))
             own = _skips_of_new_tests(path, old, new, before) if kind == "skipped" else 0
             if counts[1] - own > counts[0]:
                 found.append({"kind": kind, "file": path, "tests": []})
@@ -238,9 +245,9 @@ def weakened(changes: Sequence[Tuple[str, str, str]]) -> List[Dict[str, Any]]:
 
 def _skips_of_new_tests(path: str, old: str, new: str, before: Container[str]) -> int:
     """Return how many skips belong to tests that the file has more than before: those take nothing away."""
-    content = _COMMENT.sub("", new)
+    content = _read(path, new)
     matches = _definitions(path, content) or []
-    added = len(matches) - len(_definitions(path, _COMMENT.sub("", old)) or [])
+    added = len(matches) - len(_definitions(path, _read(path, old)) or [])
     count = 0
     for index, match in enumerate(matches):
         if _name(match) in before:
