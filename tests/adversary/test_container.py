@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 from jobs import execution
 from jobs.models import Job
@@ -148,6 +149,24 @@ for cache in "$GOCACHE" "$GOMODCACHE" "$PIP_CACHE_DIR" "$UV_CACHE_DIR" "$npm_con
 done
 echo "planted $count"
 """
+# What the head's tests make of the directories that later containers of the job mount.
+EXCHANGING = """
+[[tasks]]
+id = "reader"
+shell = "ls -a; cat kept"
+needs = ["test"]
+secrets = ["DEPLOY_TOKEN"]
+[[tasks]]
+id = "writer"
+shell = "touch $HOME/PWNED"
+needs = ["test"]
+secrets = ["DEPLOY_TOKEN"]
+writes = true
+"""
+EXCHANGES = {
+    "HOME": 'mv "$HOME" "$HOME.away"; ln -s ../jobs "$HOME"',
+    "worktree": 'mv "$OFFLOAD_WORKTREE" "$OFFLOAD_WORKTREE.away"; ln -s PRIVATE "$OFFLOAD_WORKTREE"',
+}
 SPY = r"""
 SPY=1 sh -c 'cat /proc/[0-9]*/environ | tr "\0" "\n" | grep -e ^SPY= -e ^DEPLOY_TOKEN= | sort -u' 2>/dev/null
 """
@@ -246,6 +265,28 @@ class SharedContainer(ContainerTest):
         self.assertIn(f"13 secret/{job.session}\n", log)
         self.assertEqual({task["id"]: task["state"] for task in job.tasks}["writer"], "succeeded")
         await self._removed(job)
+
+    async def test_no_later_container_of_a_job_mounts_what_its_code_put_in_place(self) -> None:
+        """An engine follows links in the sources of mounts, on the host."""
+        private = self.tmp / "private"
+        private.mkdir()
+        (private / "kept").write_text("of the host\n")
+        await asyncio.to_thread(execution.secret_store().set, "DEPLOY_TOKEN", "hush-7f3a91c2")
+        for number, (name, exchange) in enumerate(EXCHANGES.items(), 1):
+            shop = RepoBuilder(self.tmp / name).commit({**PASSING, ".offload/config.toml": EXCHANGING})
+            shop.pull(number, {"test.sh": exchange.replace("PRIVATE", str(private)) + "; exit 0\n"})
+            job = await self.run_job(str(number), repo=shop, secrets=("DEPLOY_TOKEN",))
+            self.assertFalse((self.root / "jobs" / "PWNED").exists(), name)
+            self.assertNotIn("of the host", self.own_log(job, "reader"), name)
+            if self.isolation == "worker":
+                said = [event["text"] for event in self.journal_of(job) if event["kind"] == "note"]
+                self.assertIn("is another directory than the job's", str(said), name)
+                self.assertEqual((job.state, job.verdict), (JobState.INTERRUPTED, ""))
+            await self._removed(job)
+
+    def journal_of(self, job: Job) -> list[dict[str, Any]]:
+        lines = (self.root / "jobs" / job.session / "events.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
 
     def own_log(self, job: Job, task: str) -> str:
         path = self.root / "jobs" / job.session / "tasks" / f"{task}.log"

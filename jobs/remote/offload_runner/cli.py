@@ -96,6 +96,7 @@ def parser() -> argparse.ArgumentParser:
     supervise.add_argument("--in-container", action="store_true", help="run tasks as the container's user")
     supervise.add_argument("--shell", action="store_true", help="for a shell next to the job's tasks")
     supervise.add_argument("--sweep", action="store_true", help="only end what an earlier one left")
+    supervise.add_argument("--mounted", default="{}", help=argparse.SUPPRESS)
     unsaved = _on_job(commands, "unsaved", "list or bundle work that is nowhere else")
     unsaved.add_argument("what", choices=("list", "bundle"))
     commands.add_parser("reset", help="bring a tree back to what it was before tests (request on stdin)")

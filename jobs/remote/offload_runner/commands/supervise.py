@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import time
-from typing import Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 from jobs.remote.offload_runner.engine import reaper
 from jobs.remote.offload_runner.engine.supervise import Supervisor
+from jobs.remote.offload_runner.errors import RunnerError
+from jobs.remote.offload_runner.files import mounted
+from jobs.remote.offload_runner.protocol import EXIT_REFUSED
 
 EXIT_STILL_THERE = 1
 # "uid:gid" of the job's user, in the environment of a job container.
@@ -23,7 +27,10 @@ def main(options: argparse.Namespace) -> int:
 
     With `--in-container` the tasks run as the job's user, whatever user this process has, and it first
     waits for the end of an earlier supervisor of the session. With `--sweep` that is all: exit code 1 says
-    that something of the session still runs.
+    that something of the session still runs. With `--mounted` (JSON, see `files.mounted`) nothing is started
+    when one of these directories is not the one that the runner meant.
+
+    Raises `RunnerError` (`mount_exchanged`) then.
     """
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
@@ -35,9 +42,20 @@ def main(options: argparse.Namespace) -> int:
         if not options.shell and not _wait_for_others(options.session):
             return EXIT_STILL_THERE
         reaper.kill_strays()
+        _refuse_exchanged(json.loads(options.mounted))
     if not options.sweep:
         Supervisor(user).serve()
     return 0
+
+
+def _refuse_exchanged(expected: Dict[str, List[int]]) -> None:
+    found = mounted.exchanged(expected)
+    if found:
+        raise RunnerError(
+            "mount_exchanged",
+            "%s is another directory than the job's: code of a job replaced it." % ", ".join(found),
+            exit_code=EXIT_REFUSED,
+        )
 
 
 def _wait_for_others(session: str) -> bool:

@@ -321,6 +321,7 @@ class Engine:
         if self.running and not cut_off:
             tree_mark.note(self.paths, self.plan, self._states(), running.task)
         if state == INTERRUPTED:
+            self._check_supervisors()  # the journal says why
             self.end_all(INTERRUPTED)
 
     def _record(

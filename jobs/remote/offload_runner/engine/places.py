@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import selectors
 from typing import Dict, List, Optional, Sequence
 
 from jobs.remote.offload_runner.engine.containers import Containers
 from jobs.remote.offload_runner.engine.link import SupervisorProcess
 from jobs.remote.offload_runner.engine.step_commands import StepCommands
+from jobs.remote.offload_runner.files import mounted
 from jobs.remote.offload_runner.files.paths import (
     AGENT,
     BASE,
@@ -109,4 +111,9 @@ class Places:
             return [*runner_argv(root), "supervise", "--session", session]
         if place == _CONTROL:
             return self._containers.in_control(root, ["supervise", "--session", session])
-        return self._containers.supervisor(root, session, place)
+        argv = self._containers.supervisor(root, session, place)
+        if place not in self._containers.runs:
+            return argv
+        # The code of jobs can write above them where all jobs share a container.
+        at = self._paths.place(place)
+        return [*argv, "--mounted", json.dumps(mounted.identities([at.tree, at.home]))]
