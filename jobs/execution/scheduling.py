@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from asgiref.sync import sync_to_async
 from django.db import transaction
-from django.db.models import Count, Q
+from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
 from jobs.execution.placement import Exposure, assess_exposure
@@ -96,10 +96,14 @@ def _queue_of(job: Job, *, lock: bool = False) -> _Queue:
     if pool is None or _is_bound(job):
         workers = list(rows.filter(id=job.worker_id))
         return _Queue(workers, busy=_busy(workers))
-    out = Q(desired=WorkerDesired.GONE) | Q(state=WorkerState.UNREACHABLE)
     members = list(rows.filter(pool=pool).order_by("id"))
-    usable = rows.filter(pool=pool).exclude(out).order_by("id")
-    workers = [one for one in usable if assess_exposure(job.repository, one) is not Exposure.UNTRUSTED]
+    workers = [
+        one
+        for one in members
+        if one.desired != WorkerDesired.GONE
+        and one.state != WorkerState.UNREACHABLE
+        and assess_exposure(job.repository, one) is not Exposure.UNTRUSTED
+    ]
     makable = workers_to_make(pool, members) * _slots_of_new(pool, members)
     return _Queue(workers, pool, _busy(workers), makable)
 
@@ -120,7 +124,7 @@ def _rank(job: Job, now: datetime) -> _Rank:
     return (job.batch and now - job.created_at < PATIENCE, job.created_at, job.id)
 
 
-def _queued(job: Job) -> Iterable[Job]:
+def _queued(job: Job) -> QuerySet[Job]:
     """Return the queued jobs of the same queue, the job itself included."""
     queued = Job.objects.filter(removed_at__isnull=True, state=JobState.QUEUED)
     if _is_bound(job):
@@ -145,7 +149,7 @@ def admit(job_id: int) -> bool:
         if job.state != JobState.QUEUED:
             return False
         own = _rank(job, now)
-        launched = (one for one in _queued(job) if one.lease_until is not None and one.lease_until > now)
+        launched = _queued(job).filter(lease_until__gt=now)
         ahead = sum(_rank(one, now) < own for one in launched)
         if ahead >= queue.room():
             note_waiting([job.id], queue.explain())
@@ -173,7 +177,7 @@ def choose_startable(waiting: Sequence[Job]) -> list[Job]:
     for jobs in queued.values():
         queue = _queue_of(jobs[0])
         jobs.sort(key=lambda job: _rank(job, now))
-        launched = sum(one.lease_until is not None and one.lease_until > now for one in _queued(jobs[0]))
+        launched = _queued(jobs[0]).filter(lease_until__gt=now).count()
         room = max(0, queue.room() - launched)
         startable += jobs[:room]
         unsaid = [job.id for job in jobs[room:] if job.reason != Reason.WAITING_FOR_SLOT]
