@@ -28,8 +28,9 @@ export class Link extends EventTarget {
   constructor(address) {
     super();
     this.address = address;
+    // Until the first `connect`: the page may be shown before its terminal is ready.
     /** @type {State} */
-    this.state = "waiting";
+    this.state = "stopped";
     /** @type {WebSocket | null} */
     this.socket = null;
     /** @type {Trouble | null} */
