@@ -29,7 +29,7 @@ async def submit_remotely(
                 hint="Start the job on the dashboard's computer.",
             )
     target = await execution.expand_commit(target, Repository(), Path.cwd())
-    shown = str(target.number) if target.kind == "pull" else target.ref
+    shown = target.ref if target.number is None else str(target.number)
     is_branch = target.kind == "branch" and (target.explicit or not ABBREVIATED.fullmatch(target.ref))
     new = NewJob(
         target=f"{BRANCH}{shown}" if is_branch else shown,

@@ -8,12 +8,18 @@ from collections.abc import Sequence
 from jobs.cli.suggestions import suggest_verb
 from jobs.cli.verbs import ACTIONS, OFFLOAD
 from jobs.errors import UsageError
+from jobs.execution import target_for
 from jobs.forges.target import BRANCH, Target, parse_target
 from jobs.playbooks import registry as playbooks
+
+# It may stand before its issue: no branch is tried there.
+IMPLEMENT = "implement"
 
 
 def read_targets(words: Sequence[str]) -> tuple[list[Target], str]:
     """Return the targets, each once, and the action. Raises `UsageError`."""
+    if len(words) > 1 and words[0] == IMPLEMENT and words[-1] not in ACTIONS:
+        words = [*words[1:], words[0]]
     named = bool(words) and words[-1] in ACTIONS
     targets = words[:-1] if named else words
     for word in targets:
@@ -22,14 +28,8 @@ def read_targets(words: Sequence[str]) -> tuple[list[Target], str]:
         for word in words:
             _refuse_unknown_action(word)
     action = words[-1] if named else playbooks.DEFAULT
-    found = list(dict.fromkeys(parse_target(word) for word in targets))
-    for target in found:
-        if target.kind == "issue":
-            raise UsageError(
-                f"{target.shown} is an issue, and {action} needs a pull request or a branch.",
-                hint="Name the pull request that addresses it.",
-            )
-    return found, action
+    found = (target_for(action, parse_target(word)) for word in targets)
+    return list(dict.fromkeys(found)), action
 
 
 def _refuse_near_verb(word: str, words: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from jobs.states import JobState, Scope
 ACTIONS: Mapping[str, str] = {
     "review": "build, test and judge a change, with evidence (the default)",
     "fix": "have an agent repair a change, in rounds, each with evidence",
+    "implement": "have an agent implement an issue, from a failing test on",
     "ready": "check that a change can be merged now",
     "open": "a worktree of the change and a shell in it, or an agent",
 }
@@ -83,7 +84,11 @@ LAUNCH = Verb(
         "timeout": Option("how long to wait: 90s, 10m, 1h", "DURATION", read=read_seconds),
         "agent": Option("coding agent to use", "AGENT"),
         "prompt": Option("instructions for the agent", "TEXT"),
-        "rounds": Option("of a fix: at most so many rounds of agent and tests", "NUMBER", read=_read_rounds),
+        "rounds": Option(
+            "of a fix or an implementation: at most so many rounds of agent and tests",
+            "NUMBER",
+            read=_read_rounds,
+        ),
         "secret": Option("name of a secret that the job may use (repeatable)", "NAME", repeat=True),
         "trust": Option("run the code of this repository as your user, without a container"),
         "force": replace(

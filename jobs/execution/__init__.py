@@ -72,7 +72,7 @@ from jobs.execution.requests import (
 )
 from jobs.execution.secrets import configured_agents
 from jobs.execution.secrets import store as secret_store
-from jobs.execution.submit import JobRequest, find_job, find_jobs, resume, submit
+from jobs.execution.submit import JobRequest, find_job, find_jobs, resume, submit, target_for
 
 __all__ = [
     "NO_PROGRESS",
@@ -143,6 +143,7 @@ __all__ = [
     "secret_store",
     "stop_machine",
     "submit",
+    "target_for",
     "threads_of",
     "trust",
     "unsaved",

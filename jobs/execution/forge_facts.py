@@ -21,11 +21,12 @@ from jobs.execution.pull_requests import (
 from jobs.forges import registry
 from jobs.models import Job, PullRequest
 from jobs.playbooks import registry as playbooks
-from jobs.playbooks.forge_facts import FailedCheck, ForgeFacts, OpenThread
+from jobs.playbooks.forge_facts import FailedCheck, ForgeFacts, IssueFacts, OpenThread
 
 SECONDS = 60.0
 # A forge computes in the background whether a pull request can be merged: pauses before asking again.
 ASK_AGAIN = (1.0, 2.0, 4.0, 8.0)
+_TITLE = 200
 
 
 async def read_forge_facts(job: Job) -> ForgeFacts | None:
@@ -55,6 +56,15 @@ async def read_forge_facts(job: Job) -> ForgeFacts | None:
         notes.append(f"Logs of failed checks could not be read: {str(error) or 'no answer in time.'}")
     await row.arefresh_from_db()
     return await sync_to_async(_facts)(row, notes)
+
+
+async def read_issue(job: Job) -> IssueFacts | None:
+    """Return the issue that a job implements; None when its playbook needs none."""
+    if not playbooks.get(job.action).needs_issue:
+        return None
+    asked = str(job.options.get("prompt") or "")
+    title = next((line.strip() for line in asked.splitlines() if line.strip()), "")
+    return IssueFacts(int(job.options["issue"]), title[:_TITLE], asked)
 
 
 async def _read(job: Job, number: int) -> PullRequest:

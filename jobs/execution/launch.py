@@ -21,7 +21,7 @@ from jobs.errors import NotFound, OffloadError, Refused, TransportError, UsageEr
 from jobs.execution import git_bundle, secrets
 from jobs.execution.apply import aapply_start
 from jobs.execution.follow import refresh_worker
-from jobs.execution.forge_facts import read_forge_facts
+from jobs.execution.forge_facts import read_forge_facts, read_issue
 from jobs.execution.machines import note_silence, wake
 from jobs.execution.placement import require_trust_of_job
 from jobs.execution.pull_requests import base_of
@@ -29,7 +29,7 @@ from jobs.execution.scheduling import aadmit, acount_ahead, alist_workers
 from jobs.models import Job
 from jobs.playbooks import registry as playbooks
 from jobs.playbooks.base import Context, RepositoryFacts
-from jobs.playbooks.forge_facts import ForgeFacts
+from jobs.playbooks.forge_facts import ForgeFacts, IssueFacts
 from jobs.remote.client import Started
 from jobs.remote.offload_runner.files.paths import AGENT
 from jobs.remote.offload_runner.protocol import Plan
@@ -180,7 +180,8 @@ async def _drive(job: Job, progress: Progress, *, keep_queued: bool) -> None:
             except NotFound as error:
                 raise secrets.missing_credentials(job.repository.url, error) from error
             await _save_prepared(job.id, prepared)
-            plan = _plan(job, prepared, container.image, await read_forge_facts(job))
+            known = await read_forge_facts(job), await read_issue(job)
+            plan = _plan(job, prepared, container.image, *known)
             values = await secrets.secrets_for(job, plan, preparing)
             held = secrets.held_by_agent(plan)
             if held != job.options.get("agent_secrets", []):
@@ -229,12 +230,15 @@ async def _fail(job: Job, detail: str) -> None:
 
 
 async def _spec(job: Job) -> dict[str, Any]:
+    base = await sync_to_async(_base)(job)
+    if playbooks.get(job.action).needs_issue:
+        base = {"ref": job.ref, "because": "the issue is implemented on it"}
     return {
         **await secrets.credentials_for(job.repository.url),
         "session": job.session,
         "repository": {"slug": job.repository.short, "url": job.repository.url},
         "head": {"ref": job.ref},
-        "base": await sync_to_async(_base)(job),
+        "base": base,
         "needs_base": playbooks.get(job.action).needs_base,
         "keeps_environment": playbooks.get(job.action).keeps_environment,
         "fresh": False,
@@ -263,7 +267,9 @@ async def _save_prepared(job_id: int, prepared: dict[str, Any]) -> None:
     )
 
 
-def _plan(job: Job, prepared: dict[str, Any], image: str, forge: ForgeFacts | None) -> Plan:
+def _plan(
+    job: Job, prepared: dict[str, Any], image: str, forge: ForgeFacts | None, issue: IssueFacts | None
+) -> Plan:
     context = Context(
         session=job.session,
         repository=job.repository.slug,
@@ -279,6 +285,7 @@ def _plan(job: Job, prepared: dict[str, Any], image: str, forge: ForgeFacts | No
         agent_call=secrets.agent_call(job),
         image=image,
         forge=forge,
+        issue=issue,
         options={"parallel": settings.OFFLOAD.parallel or None, "rounds": job.options.get("rounds") or 0},
     )
     return playbooks.get(job.action).plan(context)

@@ -142,8 +142,10 @@ async def request_again(job_id: int, actor: str) -> None:
 
 async def _submit_again(job: Job, actor: str) -> None:
     """Submit a job like one that was removed: the same target, action, name, options and worker."""
-    target = Target("pull", job.number) if job.number is not None else Target("branch", ref=job.target)
     options = job.options
+    target = Target("pull", job.number) if job.number is not None else Target("branch", ref=job.target)
+    if issue := options.get("issue"):
+        target = Target("issue", issue)
     await submit(
         JobRequest(
             repository=job.repository,

@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 
 from jobs.agents import registry as agents
-from jobs.agents.base import Agent, Options, plan_part, screen_part
+from jobs.agents.base import IMPLEMENT_PROMPT, Agent, Options, plan_part, screen_part
 from jobs.errors import NotConfigured, OffloadError, Refused, UsageError
 from jobs.execution.secret_store import SecretStore, check_name
 from jobs.forges import registry as forges
@@ -108,8 +108,10 @@ def agent_call(job: Job) -> dict[str, Any] | None:
         return None
     if job.action == OPEN:
         return screen_part(agent, agent.open(request))
-    call = agent.fix if playbooks.get(job.action).runs_agent_as == "fix" else agent.review
-    return plan_part(agent, call(request))
+    purpose = playbooks.get(job.action).runs_agent_as
+    if purpose == "implement":
+        return plan_part(agent, agent.fix(request, IMPLEMENT_PROMPT))
+    return plan_part(agent, agent.fix(request) if purpose == "fix" else agent.review(request))
 
 
 def held_by_agent(plan: Plan) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from asgiref.sync import sync_to_async
 from django.db import IntegrityError, transaction
@@ -58,6 +58,7 @@ async def submit(request: JobRequest) -> tuple[Job, bool]:
     Raises `UsageError` for a request that makes no sense, `NotFound` for a worker that there is not,
     `Refused` when the job is there on another worker than the one that was named.
     """
+    request = replace(request, target=target_for(request.action, request.target))
     existing = await sync_to_async(_look_up)(request)
     if existing is not None:
         return existing, False
@@ -65,14 +66,44 @@ async def submit(request: JobRequest) -> tuple[Job, bool]:
     return await sync_to_async(_create)(request, placed)
 
 
+def target_for(action: str, target: Target) -> Target:
+    """Return what a target means to an action: a number is an issue to one that implements.
+
+    Raises `UsageError` for a target that the action cannot be about.
+    """
+    if playbooks.get(action).needs_issue:
+        if target.number is None:
+            raise UsageError(f"{target.shown} is no issue.", hint=f"Name its number: `offload 45 {action}`.")
+        return replace(target, kind="issue")
+    if target.kind == "issue":
+        raise UsageError(
+            f"{target.shown} is an issue, and {action} needs a pull request or a branch.",
+            hint=f"Name the pull request that addresses it, or write `offload {target.number} implement`.",
+        )
+    return target
+
+
+def _check_issue(request: JobRequest) -> None:
+    if not request.agent:
+        raise UsageError(f"{request.action} needs an agent.", hint="Name one with --agent.")
+    if not request.prompt:
+        raise UsageError(
+            f"The text of {request.target.shown} cannot be read: {request.repository} is on no forge that "
+            "Offload can ask.",
+            hint="Say with --prompt what is to be implemented.",
+        )
+
+
 def _look_up(request: JobRequest) -> Job | None:
     playbook = playbooks.get(request.action)
     action = playbook.action
-    if request.agent and not agents.get(request.agent).fixes and playbook.runs_agent_as == "fix":
+    if request.agent and not agents.get(request.agent).fixes and playbook.has_rounds:
         able = ", ".join(name for name in agents.NAMES if agents.get(name).fixes)
-        raise UsageError(f"The agent {request.agent} only reviews.", hint=f"These can fix: {able}.")
-    if request.rounds and playbook.runs_agent_as != "fix":
+        raise UsageError(f"The agent {request.agent} only reviews.", hint=f"These can edit: {able}.")
+    if request.rounds and not playbook.has_rounds:
         raise UsageError(f"A {action} has no rounds.", hint="Leave --rounds out.")
+    if playbook.needs_issue:
+        _check_issue(request)
     if not 0 <= request.rounds <= MOST_ROUNDS:
         raise UsageError(f"The number of rounds is from 1 to {MOST_ROUNDS}.")
     for secret in request.secrets:
@@ -109,7 +140,10 @@ def _create(request: JobRequest, placed: Placement) -> tuple[Job, bool]:
     name = request.name or target.name
     number = target.number if target.kind == "pull" else None
     ref = forge.pull_ref(number) if number is not None else forge.branch_ref(target.ref)
-    session = session_name(repository.short, str(number) if number is not None else target.ref, action, name)
+    if target.kind == "issue":
+        ref = _start_of(request)
+    word = target.ref if target.number is None else str(target.number)
+    session = session_name(repository.short, word, action, name)
     try:
         with transaction.atomic():
             job = Job.objects.create(
@@ -129,6 +163,7 @@ def _create(request: JobRequest, placed: Placement) -> tuple[Job, bool]:
                     "prompt": request.prompt,
                     "base": request.base,
                     "rounds": request.rounds,
+                    "issue": target.number if target.kind == "issue" else 0,
                     "secrets": list(request.secrets),
                     "placement": placed.why,
                 },
@@ -141,6 +176,12 @@ def _create(request: JobRequest, placed: Placement) -> tuple[Job, bool]:
         )
         return job, False
     return job, True
+
+
+def _start_of(request: JobRequest) -> str:
+    """Return the ref that an issue is implemented on: the base that is named, or the remote's HEAD."""
+    base = request.base or request.repository.base
+    return forges.get(request.repository.forge).branch_ref(base) if base else "HEAD"
 
 
 def find_jobs(

@@ -120,7 +120,7 @@ class Target:
         """Return the target as it is shown and stored."""
         if self.number is None:
             return self.ref
-        return f"#{self.number}" if self.kind == "pull" else f"issue #{self.number}"
+        return f"#{self.number}"
 
 
 def parse_target(text: str) -> Target:

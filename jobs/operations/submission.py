@@ -39,12 +39,7 @@ async def submit_job(new: NewJob, actor: str) -> tuple[Job, bool]:
     Raises `UsageError`, `NotFound`, or `Refused`: the repository is not trusted where it would run as the
     user, is a directory of this computer without jobs, or the job exists with other options.
     """
-    target = parse_target(new.target)
-    if target.kind == "issue":
-        raise UsageError(
-            f"{new.target} is an issue, and {new.action} needs a pull request or a branch.",
-            hint="Name the pull request that addresses it.",
-        )
+    target = execution.target_for(new.action, parse_target(new.target))
     repository = await _resolve(new.repository or target.repository or settings.OFFLOAD.repo)
     if new.repository and target.repository and await _resolve(target.repository) != repository:
         raise UsageError(

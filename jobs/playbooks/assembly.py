@@ -127,4 +127,6 @@ def describe(context: Context, action: str) -> dict[str, object]:
         "base_ref": context.base_ref,
         "merge_base": context.merge_base,
         "forge": context.forge.to_json() if context.forge is not None else None,
+        "issue": context.issue.to_json() if context.issue is not None else None,
+        "branch": context.issue.branch if context.issue is not None else "",
     }

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from jobs.playbooks.forge_facts import ForgeFacts
+from jobs.playbooks.forge_facts import ForgeFacts, IssueFacts
 from jobs.remote.offload_runner.protocol import Plan
 
 
@@ -99,6 +99,7 @@ class Context:
     agent_call: Mapping[str, Any] | None = None  # what the plan says of the agent's call
     image: str = ""  # of the container, by digest
     forge: ForgeFacts | None = None  # for a playbook with `needs_forge`
+    issue: IssueFacts | None = None  # for a playbook with `needs_issue`
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -109,10 +110,17 @@ class Playbook(ABC):
     summary: ClassVar[str]
     needs_base: ClassVar[bool] = True
     needs_forge: ClassVar[bool] = False
+    # Whether its target is an issue: it starts from the base's commit, where nothing is changed yet.
+    needs_issue: ClassVar[bool] = False
     # Whether a job may start from what was installed for an earlier base (see the runner's `environments`).
     keeps_environment: ClassVar[bool] = False
-    # How its agent is called: `review` edits nothing, `fix` edits a tree of its own.
+    # How its agent is called: `review` edits nothing, `fix` and `implement` edit a tree of its own.
     runs_agent_as: ClassVar[str] = "review"
+
+    @property
+    def has_rounds(self) -> bool:
+        """Tell whether its agent edits a tree, in rounds."""
+        return self.runs_agent_as != "review"
 
     @abstractmethod
     def plan(self, context: Context) -> Plan:

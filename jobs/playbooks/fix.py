@@ -42,16 +42,18 @@ class Fix(Playbook):
             needs = evidence.of("install", "build", "test", "lint", "types")
             tasks.append(compare_task(context, base, evidence, needs, timeout))
         known = [task.id for task in tasks] + [extra.id for extra in own.tasks]
-        last = [
-            runner_step(
-                context, "triage", "what is to be repaired", evidence=False, when="always", needs=known
-            )
-        ]
-        call = context.agent_call
-        count = int(context.options.get("rounds") or ROUNDS)
-        for number in range(1, count + 1) if call is not None else ():
-            last += _round(context, number, count, dict(call or {}), last[-1].id, timeout)
+        last = in_rounds(context, known, timeout, ROUNDS, "what is to be repaired")
         return finish(context, self.action, own, tasks, evidence.notes, last)
+
+
+def in_rounds(context: Context, known: list[str], timeout: int, count: int, shown: str) -> list[Task]:
+    """Return the tasks that follow the evidence: what is to be done, and the rounds of agent and evidence."""
+    tasks = [runner_step(context, "triage", shown, evidence=False, when="always", needs=known)]
+    call = context.agent_call
+    count = int(context.options.get("rounds") or count)
+    for number in range(1, count + 1) if call is not None else ():
+        tasks += _round(context, number, count, dict(call or {}), tasks[-1].id, timeout)
+    return tasks
 
 
 def _round(

@@ -6,8 +6,12 @@ people: they are shown and quoted, and decide nothing.
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from typing import Any
+
+BRANCHES = "offload/"
+_SLUG = 40
 
 
 @dataclass(frozen=True)
@@ -62,3 +66,43 @@ class ForgeFacts:
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class RelatedIssue:
+    """A parent or a child of an issue. `reference`: `#12`, or with the repository that it is in."""
+
+    reference: str
+    title: str
+    state: str = ""
+    body: str = ""
+
+
+@dataclass(frozen=True)
+class IssueFacts:
+    """An issue as its forge described it, all of it written by other people.
+
+    `comments`: author and text, the oldest first. `parents` and `children`: where the forge has such.
+    """
+
+    number: int
+    title: str = ""
+    body: str = ""
+    author: str = ""
+    url: str = ""
+    state: str = ""
+    labels: tuple[str, ...] = ()
+    comments: tuple[tuple[str, str], ...] = ()
+    parents: tuple[RelatedIssue, ...] = ()
+    children: tuple[RelatedIssue, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return asdict(self)
+
+    @property
+    def branch(self) -> str:
+        """Return the name of the branch that implements it."""
+        words = re.findall(r"[a-z0-9]+", self.title.lower())
+        slug = "-".join(words)[:_SLUG].rstrip("-")
+        return f"{BRANCHES}{self.number}-{slug}".rstrip("-")

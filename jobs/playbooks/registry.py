@@ -7,11 +7,12 @@ import difflib
 from jobs.errors import UsageError
 from jobs.playbooks.base import Playbook
 from jobs.playbooks.fix import Fix
+from jobs.playbooks.implement import Implement
 from jobs.playbooks.open import Open
 from jobs.playbooks.ready import Ready
 from jobs.playbooks.review import Review
 
-PLAYBOOKS: tuple[Playbook, ...] = (Review(), Fix(), Ready(), Open())
+PLAYBOOKS: tuple[Playbook, ...] = (Review(), Fix(), Implement(), Ready(), Open())
 DEFAULT = "review"
 
 

@@ -88,8 +88,9 @@ class JobJson(TypedDict):
 
 def shown_target(job: Job) -> str:
     """Return the target as the command line takes it: `123`, `123:debug`, `main`."""
-    target = str(job.number) if job.number is not None else job.target
-    if job.number is None and not _is_read_as_is(target):
+    number = job.number if job.number is not None else job.options.get("issue")
+    target = str(number) if number else job.target
+    if not number and not _is_read_as_is(target):
         target = f"{BRANCH}{target}"
     return f"{target}:{job.name}" if job.name else target
 

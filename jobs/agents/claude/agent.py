@@ -55,10 +55,10 @@ class Claude(Agent):
         reads = ("--tools", "Read,Grep,Glob", "--add-dir", "{worktree}")
         return self._call(with_request(REVIEW_PROMPT, request), reads)
 
-    def fix(self, request: str) -> Call:
+    def fix(self, request: str, prompt: str = FIX_PROMPT) -> Call:
         """Return the call. Its tools read and edit files, below the tree only; it runs no command."""
         edits = ("--tools", "Read,Grep,Glob,Edit,Write", "--permission-mode", "acceptEdits")
-        return self._call(with_request(FIX_PROMPT, request), (*edits, "--add-dir", "{tree}"))
+        return self._call(with_request(prompt, request), (*edits, "--add-dir", "{tree}"))
 
     def _call(self, prompt: str, tools: tuple[str, ...]) -> Call:
         model = ("--model", self.options.model) if self.options.model else ()

@@ -77,10 +77,10 @@ class Codex(Agent):
         """Return the call. Its commands run in its own sandbox, which writes nothing and has no network."""
         return self._call(with_request(REVIEW_PROMPT, request), ("--sandbox", "read-only"))
 
-    def fix(self, request: str) -> Call:
+    def fix(self, request: str, prompt: str = FIX_PROMPT) -> Call:
         """Return the call. Its commands run in its own sandbox: no network, and only the tree to write."""
         sandbox = ("--sandbox", "workspace-write", "--add-dir", "{tree}")
-        return self._call(with_request(FIX_PROMPT, request), sandbox)
+        return self._call(with_request(prompt, request), sandbox)
 
     def _call(self, prompt: str, sandbox: tuple[str, ...]) -> Call:
         model = ("--model", self.options.model) if self.options.model else ()

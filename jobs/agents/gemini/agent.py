@@ -86,11 +86,11 @@ class Gemini(Agent):
         words = ("--approval-mode", "plan", "--include-directories", "{worktree}")
         return self._call(with_request(REVIEW_PROMPT, request), words)
 
-    def fix(self, request: str) -> Call:
+    def fix(self, request: str, prompt: str = FIX_PROMPT) -> Call:
         """Return the call. A policy lets it read, and edit files of the tree; it runs no command."""
         policy = ("--approval-mode", "default", "--policy", f"{{home}}/{_EDIT_POLICY}")
         words = (*policy, "--include-directories", "{tree}")
-        return self._call(with_request(FIX_PROMPT, request), words)
+        return self._call(with_request(prompt, request), words)
 
     def _call(self, prompt: str, words: tuple[str, ...]) -> Call:
         model = ("--model", self.options.model) if self.options.model else ()

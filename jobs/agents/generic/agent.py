@@ -47,9 +47,9 @@ class Generic(Agent):
         """Return the call. Raises `NotConfigured` without a command."""
         return self._call(self._argv(), with_request(REVIEW_PROMPT, request))
 
-    def fix(self, request: str) -> Call:
+    def fix(self, request: str, prompt: str = FIX_PROMPT) -> Call:
         """Return the call; it runs in the tree that it may edit. Raises `NotConfigured` without a command."""
-        return replace(self._call(self._argv(), with_request(FIX_PROMPT, request)), cwd="{tree}")
+        return replace(self._call(self._argv(), with_request(prompt, request)), cwd="{tree}")
 
     def open(self, request: str) -> Screen:
         """Return its screen, in the worktree. Raises `NotConfigured` without a command, `UsageError`."""

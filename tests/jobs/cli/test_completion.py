@@ -21,7 +21,7 @@ def words(*before: str) -> list[str]:
 def test_verbs_actions_and_options() -> None:
     assert words("st") == ["status"]
     assert words("fleet", "re") == ["rebuild", "resize"]
-    assert words("123", "") == ["review", "fix", "ready", "open"]
+    assert words("123", "") == ["review", "fix", "implement", "ready", "open"]
     assert words("123", "124", "re") == ["review", "ready"]
     assert words("offload", "wait", "123", "--ti") == ["--timeout"]
     assert words("secret", "") == ["set", "ls", "rm"]

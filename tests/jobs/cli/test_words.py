@@ -148,7 +148,7 @@ def test_what_makes_no_sense_is_exit_code_2(cli: Cli, words: list[str]) -> None:
 
 def test_an_unknown_action_lists_the_actions(cli: Cli) -> None:
     done = cli.run("offload", "1", "fix-it", code=2)
-    assert "Actions: review, fix, ready, open." in done.stderr
+    assert "Actions: review, fix, implement, ready, open." in done.stderr
     assert "branch:fix-it" in done.stderr
 
 

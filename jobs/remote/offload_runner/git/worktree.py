@@ -375,10 +375,14 @@ def _run_in(job: JobPaths, name: str, words: Sequence[str], env: Mapping[str, st
         fail("Writing the worktree %s" % tree, Completed(code, b"", bytes(said)))
 
 
-def move_to(root: Path, session: str, sha: str, laid_over: Optional[Mapping[str, bool]] = None) -> None:
+def move_to(
+    root: Path, session: str, sha: str, laid_over: Optional[Mapping[str, bool]] = None, *, of: str = "",
+    branch: str = "",
+) -> None:  # fmt: skip
     """Bring the worktree of the head to a commit of the mirror; what git ignores stays (installed packages).
 
-    `laid_over`: paths that are then as in the head again; False: not there. Nothing in the tree can
+    `laid_over`: paths that are then as in the head again, or in the commit `of`; False: not there. `branch`:
+    what the commit is checked out as. Nothing in the tree can
     configure the git that writes it. The worktree's own repository follows, as far as it still works.
     """
     job = paths.existing_job(root, session)
@@ -388,7 +392,7 @@ def move_to(root: Path, session: str, sha: str, laid_over: Optional[Mapping[str,
     _git_in(job, paths.JOB, index, ["read-tree", "--reset", "-u", sha])
     _git_in(job, paths.JOB, index, ["checkout-index", "--all", "--force"])
     _git_in(job, paths.JOB, index, ["clean", "--quiet", "-d", "--force", "--exclude=/.git"])
-    head = str(_recorded(job)["sha"])
+    head = of or str(_recorded(job)["sha"])
     kept = [path for path, there in (laid_over or {}).items() if there]
     gone = [path for path, there in (laid_over or {}).items() if not there]
     for first in range(0, len(kept), _AT_ONCE):
@@ -400,7 +404,11 @@ def move_to(root: Path, session: str, sha: str, laid_over: Optional[Mapping[str,
     if not laid_over:
         with contextlib.suppress(RunnerError):  # a job may have broken its repository; the files are right
             own = {**environment(), "GIT_DIR": str(job.worktree / ".git"), "GIT_WORK_TREE": str(job.worktree)}
-            _run_in(job, paths.JOB, ["update-ref", "--no-deref", "HEAD", sha], own)
+            if branch:
+                _run_in(job, paths.JOB, ["update-ref", "refs/heads/" + branch, sha], own)
+                _run_in(job, paths.JOB, ["symbolic-ref", "HEAD", "refs/heads/" + branch], own)
+            else:
+                _run_in(job, paths.JOB, ["update-ref", "--no-deref", "HEAD", sha], own)
             _run_in(job, paths.JOB, ["read-tree", "--reset", sha], own)
 
 

@@ -45,6 +45,7 @@ _OWN_STEPS = (
     *("context", "conflicts", "base", "test_base", "proof", "hunks", "agent", "triage", "fix", "fixed"),
     "synthesis",
 )
+_IMPLEMENTED = ["## The implementation", "", "To be implemented on `%s`, from a failing test on:"]
 _LISTS = (
     ("broken", "broken by this change"),
     ("new_failing", "new and failing"),
@@ -261,7 +262,9 @@ def _tests(evidence: Evidence, judgement: Judgement) -> List[str]:
 def _rounds(state: Any) -> List[str]:
     if not state or not (state["to_do"] or state["rounds"]):
         return []
-    lines = ["## The fix", "", "To be repaired in `%s`:" % state["sha"], ""]
+    is_fix = "tests_at" not in state
+    lines = ["## The fix", "", "To be repaired in `%s`:"] if is_fix else _IMPLEMENTED
+    lines = [*lines[:2], lines[2] % state["sha"], ""]
     lines += ["- %s" % one_line(topic["title"]) for topic in state["to_do"]]
     for item in state["rounds"]:
         lines += ["", "### Round %d: %s" % (item["number"], one_line(item["subject"])), ""]

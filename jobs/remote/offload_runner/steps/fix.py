@@ -19,7 +19,7 @@ from jobs.remote.offload_runner.git.command import shown
 from jobs.remote.offload_runner.git.mirror import Mirror
 from jobs.remote.offload_runner.git.unsaved import IDENTITY
 from jobs.remote.offload_runner.protocol import EXIT_SOFTWARE
-from jobs.remote.offload_runner.steps import rounds
+from jobs.remote.offload_runner.steps import issue, rounds
 from jobs.remote.offload_runner.steps.agent_call import call_agent, interrupted_session
 from jobs.remote.offload_runner.steps.context import render
 from jobs.remote.offload_runner.steps.record import Job, counted, say
@@ -61,11 +61,17 @@ def run(job: Job) -> int:
     why = "the agent changed nothing"
     try:
         tree = apply(job, start, _scratch(job, "take", start))
+        if tree and issue.wants_test(state):
+            tree, left_out = _tests_only(job, start, tree)
+            told = ", ".join(left_out[:5]) + (" and %d more" % (len(left_out) - 5) if left_out[5:] else "")
+            if left_out:
+                say("This round is for the test alone; left out: %s" % told)
+            why = "" if tree else "the agent wrote no test; it changed %s" % told
         if tree:
             left = _with_markers(job, tree, topics[0]["paths"]) if merges else []
             if left:
                 raise RunnerError("markers", "conflict markers are left in %s" % ", ".join(left[:5]))
-            subject = _subject(topics)
+            subject = _shortened(issue.subject(state) if issue.is_one(state) else _subject(topics))
             parents = [start, job.base_sha] if merges else [start]
             commit = _commit(job, tree, parents, _message(job, subject, call["name"], topics))
     except RunnerError as error:
@@ -76,6 +82,8 @@ def run(job: Job) -> int:
         return 0
     entry = {"number": len(state["rounds"]) + 1, "commit": commit, "merged": merges, "subject": subject}
     entry.update(summary=summary, left=None)
+    if issue.wants_test(state):
+        entry["test"] = True
     rounds.write(job, {**state, "rounds": [*state["rounds"], entry]}, go_on=True, why="")
     say("Committed as %s: %s" % (commit[:10], subject))
     return 0
@@ -119,6 +127,11 @@ def apply(job: Job, commit: str, patch: bytes) -> str:
     return tree if raw else ""
 
 
+def _tests_only(job: Job, commit: str, tree: str) -> "tuple[str, List[str]]":
+    with tempfile.TemporaryDirectory(prefix="offload-fix-") as scratch:
+        return issue.tests_only(job, commit, tree, {"GIT_INDEX_FILE": os.path.join(scratch, "index")})
+
+
 def _with_markers(job: Job, tree: str, paths: Sequence[str]) -> List[str]:
     return [path for path in paths if _MARKER.search(content(job, tree, path) or b"")]
 
@@ -143,6 +156,10 @@ def _subject(topics: Sequence[Mapping[str, Any]]) -> str:
         told = "Address %s" % counted(len(topics), "review thread")
     else:
         told = "Fix what %s reports" % first["task"]
+    return told
+
+
+def _shortened(told: str) -> str:
     told = " ".join(shown(told).split())
     return told if len(told) <= _SUBJECT else told[: _SUBJECT - 1] + "…"
 
@@ -153,7 +170,8 @@ def _message(job: Job, subject: str, agent: str, topics: Sequence[Mapping[str, A
 
 
 def _material(job: Job, state: Mapping[str, Any], commit: str, topics: Sequence[Mapping[str, Any]]) -> str:
-    parts = [render(job), "## What to repair", ""]
+    header = "## The issue" if issue.is_one(state) else "## What to repair"
+    parts = [render(job), *issue.instructions(state), header, ""]
     for topic in topics:
         parts += ["### %s" % topic["title"], "", *("    " + line for line in topic["lines"]), ""]
     if state["rounds"] and state["rounds"][-1]["left"]:

@@ -8,14 +8,16 @@ from typing import Any, Dict, List, Mapping
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.git import worktree
 from jobs.remote.offload_runner.protocol import EXIT_SOFTWARE, FAILED
-from jobs.remote.offload_runner.steps import repaired, rounds, sources
+from jobs.remote.offload_runner.steps import issue, repaired, rounds, sources
 from jobs.remote.offload_runner.steps.evidence import read_evidence
-from jobs.remote.offload_runner.steps.findings import NOTE, Judgement
+from jobs.remote.offload_runner.steps.findings import NOTE, Evidence, Judgement
 from jobs.remote.offload_runner.steps.record import Job, say
+from jobs.remote.offload_runner.steps.results import Results
 from jobs.remote.offload_runner.steps.trees import Run, ended, execute, present
 
 _RERUN_SECONDS = 300.0
 _MOST_LEFT = 30
+_OF_THE_AGENT = ("he fix ", "he implementation ")
 _SECRET = "it has a secret, which no round is given"
 
 
@@ -28,9 +30,12 @@ def run(job: Job) -> int:
     number, commit = int(last["number"]), str(last["commit"])
     told = next(task["outputs"] for task in job.plan["tasks"] if task["role"] == "fixed")
     head = read_evidence(job)
+    if last.get("test"):
+        return _see_it_fail(job, state, head, int(told["rounds"]))
+    of, branch = rounds.start_of(job, state), str((job.plan.get("job") or {}).get("branch") or "")
     changed = rounds.changes(job, state, commit)
     touched = sorted({str(item[key]) for item in changed for key in ("path", "old_path") if item[key]})
-    worktree.move_to(job.paths.root, job.paths.session, commit)
+    worktree.move_to(job.paths.root, job.paths.session, commit, branch=branch)
     again = rounds.is_merged(state) or any(sources.is_manifest(path) for path in touched)
     again = again or any(one.state == FAILED for one in head.outcomes if one.role == "install")
     runs, skipped = _run_all(job, again)
@@ -45,18 +50,18 @@ def run(job: Job) -> int:
             say("%s once more, for a test fails that was not to be repaired" % task["id"])
             reruns[task["id"]] = [_execute(job, task).to_json()]
     restored = [path for path in touched if rounds.touches_tests(job, path)]
-    there = set(present(job, job.sha, restored))
+    there = set(present(job, of, restored))
     laid_over = {path: path in there for path in restored}
     as_before: Dict[str, Any] = {}
     if restored and _tasks(job, ("test",)):
         say("The fix changes tests, or how they run: they run once more as they were.")
-        worktree.move_to(job.paths.root, job.paths.session, commit, laid_over)
+        worktree.move_to(job.paths.root, job.paths.session, commit, laid_over, of=of)
         try:
             for task in _tasks(job, ("test",)):
                 if task["id"] in runs:
                     as_before[task["id"]] = _execute(job, task).to_json()
         finally:
-            worktree.move_to(job.paths.root, job.paths.session, commit)
+            worktree.move_to(job.paths.root, job.paths.session, commit, branch=branch)
     rounds.write_evidence(
         job, number, commit, runs={name: made.to_json() for name, made in runs.items()}, reruns=reruns,
         skipped=skipped, restored=laid_over, as_before=as_before,
@@ -71,7 +76,7 @@ def run(job: Job) -> int:
     if not left and not open_conflict and not _waits(state):
         why = "everything that was to be repaired is"
     elif number >= int(told["rounds"]):
-        why = "%d round%s made, which is the limit" % (number, " was" if number == 1 else "s were")
+        why = _limit(number)
     elif seconds > float(told["seconds"]):
         why = "the rounds took %d minutes, which is more than their limit" % (seconds // 60)
     else:
@@ -81,6 +86,41 @@ def run(job: Job) -> int:
         say("- %s" % text)
     say("%s." % (why[:1].upper() + why[1:] if why else "There is more to do"))
     return 0
+
+
+def _see_it_fail(job: Job, state: Dict[str, Any], head: Evidence, most: int) -> int:
+    """Run the tests with those of a round, twice: what fails both times is what the next rounds make pass."""
+    last: Dict[str, Any] = state["rounds"][-1]
+    commit = str(last["commit"])
+    branch = str((job.plan.get("job") or {}).get("branch") or "")
+    worktree.move_to(job.paths.root, job.paths.session, commit, branch=branch)
+    runs, skipped = _run_all(job, False, ("build", "test"))
+    outcomes = {one.id: one for one in head.outcomes}
+    found = []
+    for task in _tasks(job, ("test",)):
+        made = [runs[task["id"]]] if task["id"] in runs else []
+        if made and not made[0].passed:
+            say("%s once more: what fails must fail again" % task["id"])
+            made.append(_execute(job, task))
+        topic = issue.fails_now(outcomes[task["id"]], head.tests.get(task["id"], Results()), made)
+        found += [topic] if topic is not None else []
+    rounds.write_evidence(
+        job, int(last["number"]), commit, runs={name: made.to_json() for name, made in runs.items()},
+        reruns={}, skipped=skipped, restored={}, as_before={},
+    )  # fmt: skip
+    last["left"] = [] if found else ["No test fails with the tests of this round, so they prove nothing yet."]
+    why = "" if len(state["rounds"]) < most else _limit(most)
+    if found:
+        state = {**state, "tests_at": commit, "to_do": [*state["to_do"], *found]}
+    rounds.write(job, state, go_on=not why, why=why)
+    for topic in found:
+        say("- %s" % topic["title"])
+    say("%s." % why if why else "There is more to do.")
+    return 0
+
+
+def _limit(number: int) -> str:
+    return "%d round%s made, which is the limit" % (number, " was" if number == 1 else "s were")
 
 
 def _waits(state: Mapping[str, Any]) -> bool:
@@ -94,7 +134,8 @@ def _left(job: Job, judgement: Judgement) -> List[str]:
     found = [
         finding.message
         for finding in judgement.findings
-        if finding.severity != NOTE and (finding.task in ours or "he fix " in finding.message)
+        if finding.severity != NOTE
+        and (finding.task in ours or any(word in finding.message for word in _OF_THE_AGENT))
     ]
     return found[:_MOST_LEFT]
 
@@ -103,10 +144,12 @@ def _tasks(job: Job, roles: "tuple[str, ...]") -> List[Dict[str, Any]]:
     return [task for task in job.plan["tasks"] if task["role"] in roles and task.get("shell")]
 
 
-def _run_all(job: Job, installs: bool) -> "tuple[Dict[str, Run], Dict[str, str]]":
+def _run_all(
+    job: Job, installs: bool, roles: "tuple[str, ...]" = rounds.AGAIN
+) -> "tuple[Dict[str, Run], Dict[str, str]]":
     runs: Dict[str, Run] = {}
     skipped: Dict[str, str] = {}
-    for task in _tasks(job, rounds.AGAIN):
+    for task in _tasks(job, roles):
         if task["role"] == "install" and not installs:
             continue
         if task["secrets"]:

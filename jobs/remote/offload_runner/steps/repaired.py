@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, Dict, List, Mapping, Sequence
 
 from jobs.remote.offload_runner.protocol import SKIPPED, SUCCEEDED
+from jobs.remote.offload_runner.steps import issue
 from jobs.remote.offload_runner.steps.findings import (
     ERROR,
     NEEDS_WORK,
@@ -50,6 +51,9 @@ def commands(state: Mapping[str, Any]) -> List[str]:
 def is_proven(state: Mapping[str, Any], evidence: Evidence, judgement: Judgement) -> "bool | None":
     """Return whether all tests that were to be repaired pass now. None: there were none."""
     wanted = [(task, case) for task, cases in targets(state).items() for case in cases]
+    if not wanted and issue.is_one(state):
+        done = [task for task in commands(state) if issue.new_tests(evidence, task)]
+        return bool(done) and judgement.verdict == PASS
     if not wanted:
         return None
     passing = all(_passes(case, evidence.tests.get(task, Results())) for task, case in wanted)

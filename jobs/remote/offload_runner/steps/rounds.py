@@ -3,8 +3,8 @@
 `rounds.json`, which is also the gate of the rounds' tasks:
 
     {"schema": "offload-rounds/1", "sha", "at": seconds, "to_do": [TOPIC], "rounds": [ROUND],
-     "go_on": bool, "why": why there is no further round}
-    TOPIC = {"kind": "conflict|tests|command|problems|thread", "task", "title", "lines": [...],
+     "tests_at": of an implementation, see `issue`, "go_on": bool, "why": why there is no further round}
+    TOPIC = {"kind": "conflict|tests|command|problems|thread|issue", "task", "title", "lines": [...],
              "cases": [CASE of results.model], "paths": [...]}
     ROUND = {"number", "commit", "merged": bool, "subject", "summary": what the agent says, "left": null or
              [what its evidence says is left]}
@@ -24,7 +24,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from jobs.remote.offload_runner.git import facts
 from jobs.remote.offload_runner.protocol import FAILED, SKIPPED, SUCCEEDED
-from jobs.remote.offload_runner.steps import repaired, sources
+from jobs.remote.offload_runner.steps import issue, repaired, sources
 from jobs.remote.offload_runner.steps.conflicts import merged
 from jobs.remote.offload_runner.steps.evidence import changed_tests
 from jobs.remote.offload_runner.steps.findings import NOTE, Compared, Evidence, Finding, Judgement, Outcome
@@ -58,6 +58,11 @@ def current(job: Job, state: Mapping[str, Any]) -> str:
     return str(rounds[-1]["commit"]) if rounds else job.sha
 
 
+def start_of(job: Job, state: Mapping[str, Any]) -> str:
+    """Return the commit whose tests count: the head, or that of an implementation's first test."""
+    return str(state.get("tests_at") or job.sha)
+
+
 def is_merged(state: Mapping[str, Any]) -> bool:
     """Tell whether a round has merged the base."""
     return any(item["merged"] for item in state["rounds"])
@@ -65,7 +70,7 @@ def is_merged(state: Mapping[str, Any]) -> bool:
 
 def changes(job: Job, state: Mapping[str, Any], commit: str) -> List[Dict[str, Any]]:
     """Return the files that the fix changes, without those that are now as in the base that it merged."""
-    found = facts.changed(job.git, job.sha, commit)
+    found = facts.changed(job.git, start_of(job, state), commit)
     if not is_merged(state):
         return found
     names = {str(item["path"]) for item in facts.changed(job.git, job.base_sha, commit)}
@@ -93,14 +98,18 @@ def judged(job: Job, state: Mapping[str, Any], head: Evidence) -> "tuple[Evidenc
     told = read_evidence(job, item) if item is not None else None
     if item is None or told is None:
         judgement = judge(replace(head, forge=None))
-        return head, _with(judgement, repaired.about_nothing(state))
+        says_nothing = issue.about_nothing if issue.is_one(state) else repaired.about_nothing
+        return head, _with(judgement, says_nothing(state))
     evidence = _of_round(job, state, head, item, told)
     before = {name: Run.from_json(run) for name, run in told["as_before"].items()}
-    taken = _weakened(job, job.sha, evidence.sha, changes(job, state, evidence.sha))
+    taken = _weakened(job, start_of(job, state), evidence.sha, changes(job, state, evidence.sha))
     # What the fix takes from the tests is said once, as the fix's.
     rest = [one for one in evidence.weakened if one not in taken]
     judgement = judge(replace(evidence, forge=None, weakened=rest))
     findings = repaired.about_fix(state, evidence, before, list(told["restored"]), taken)
+    if issue.is_one(state):
+        more = issue.about(state, evidence, repaired.commands(state))
+        findings = [*more, *issue.in_its_words(findings)]
     return evidence, _with(judgement, findings)
 
 
@@ -116,7 +125,7 @@ def _of_round(
     runs = {name: Run.from_json(run) for name, run in told["runs"].items()}
     start = job.base_sha if is_merged(state) else job.merge_base
     changed = facts.changed(job.git, start, commit) if start else []
-    compared = dict(head.compared)
+    compared = issue.compared(head) if issue.is_one(state) else dict(head.compared)
     for name, reruns in told["reruns"].items():
         base = compared[name].base if name in compared else None
         compared[name] = Compared(base, tuple(Run.from_json(run) for run in reruns))
@@ -140,12 +149,15 @@ def _of_round(
         sha=commit,
         empty=bool(start) and not changed,
         notes=[*head.notes, *_about_rounds(state)],
+        base_built=True if issue.is_one(state) else head.base_built,
     )
 
 
 def _about_rounds(state: Mapping[str, Any]) -> List[Dict[str, str]]:
     count = len(state["rounds"])
-    told = "In what follows, the head is the commit of the fix (%d round%s)." % (count, "s" * (count != 1))
+    what = "implementation" if issue.is_one(state) else "fix"
+    told = "In what follows, the head is the commit of the %s (%d round%s)."
+    told = told % (what, count, "s" * (count != 1))
     return [{"message": told, "severity": NOTE}]
 
 

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Mapping
 
 from jobs.remote.offload_runner.git.command import shown
 from jobs.remote.offload_runner.protocol import FAILED
-from jobs.remote.offload_runner.steps import rounds
+from jobs.remote.offload_runner.steps import issue, rounds
 from jobs.remote.offload_runner.steps.difference import Difference
 from jobs.remote.offload_runner.steps.evidence import read_evidence
 from jobs.remote.offload_runner.steps.findings import NOTE, Evidence, Judgement, Outcome
@@ -27,12 +27,21 @@ def run(job: Job) -> int:
     if known is not None and known["rounds"]:
         say("The rounds have begun already.")
         return 0
-    evidence = read_evidence(job)
-    to_do = topics(evidence, judge(evidence))
-    has_agent = any(task["role"] == "fix" for task in job.plan["tasks"])
-    why = "nothing is to be repaired" if not to_do else "no agent was named"
-    state = {"at": time.time(), "to_do": to_do, "rounds": []}
-    rounds.write(job, state, go_on=bool(to_do) and has_agent, why="" if to_do and has_agent else why)
+    roles = {task["role"] for task in job.plan["tasks"]}
+    wanted = (job.plan.get("job") or {}).get("issue")
+    state: Dict[str, Any] = {"at": time.time(), "rounds": []}
+    if wanted:
+        to_do = [issue.topic_of(wanted)]
+        state["tests_at"] = ""
+        why = (
+            "" if "test" in roles else "no test command of the repository is known, so nothing can be proven"
+        )
+    else:
+        evidence = read_evidence(job)
+        to_do = topics(evidence, judge(evidence))
+        why = "" if to_do else "nothing is to be repaired"
+    why = why or ("" if "fix" in roles else "no agent was named")
+    rounds.write(job, {**state, "to_do": to_do}, go_on=not why, why=why)
     if not to_do:
         say("Nothing is to be repaired.")
     for topic in to_do:
