@@ -274,8 +274,16 @@ def test_launching_by_keyboard(page: Page) -> None:
     expect(page.locator(".field-target .error")).to_contain_text("is not a target")
     page.get_by_label("Target").fill("77")
     page.get_by_label("Prompt").fill("it's the tax")
+    # The names are replaced by the answer; the form was swapped when it was refused.
+    workers = page.locator("#id_worker option")
+    expect(workers.nth(1)).to_have_attribute("label", re.compile(r"^local: ready, \d+ of \d+ slots free"))
+    page.get_by_label("Secrets").fill("SHOP-1, SHOP-1")
     typed = page.locator("#launch-typed code")
-    expect(typed).to_have_text(re.compile(r"""offload 77 review --repo demo --prompt 'it'"'"'s the tax'$"""))
+    words = r"""offload 77 review --repo demo --prompt 'it'"'"'s the tax' --secret SHOP-1$"""
+    expect(typed).to_have_text(re.compile(words))
+    page.get_by_label("Target").press("Enter")
+    expect(page.locator(".field-secrets .error")).to_contain_text("SHOP-1")
+    page.get_by_label("Secrets").fill("")
     page.get_by_label("Target").press("Enter")
     expect(page.get_by_role("heading", level=1)).to_contain_text("#77")
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.db.models import Count, Q
 
 from jobs import invocation
 from jobs.agents import registry as agents
 from jobs.models import Pool, Repository, Worker
 from jobs.playbooks import registry as playbooks
-from jobs.states import JOB_ACTIVE
 
-_POOL = "pool:"  # no worker's name has a colon
+POOL = "pool:"  # no worker's name has a colon
 
 
 class LaunchForm(forms.Form):
@@ -27,48 +25,51 @@ class LaunchForm(forms.Form):
     )
     action = forms.ChoiceField(label="Action")
     worker = forms.ChoiceField(label="Worker", required=False)
-    agent = forms.CharField(
-        label="Agent", max_length=100, required=False, help_text="without one: evidence only"
-    )
+    agent = forms.CharField(label="Agent", max_length=100, required=False, widget=forms.Select)
     name = forms.CharField(
         label="Name", max_length=40, required=False, help_text="for a second job on one target"
     )
+    secrets = forms.CharField(
+        label="Secrets", max_length=1000, required=False,
+        help_text="names of stored secrets that the job may use, with spaces between",
+    )  # fmt: skip
     prompt = forms.CharField(
         label="Prompt", max_length=4000, required=False, widget=forms.Textarea(attrs={"rows": 2}),
-        help_text="what the agent is to know besides",
+        help_text="further instructions for the agent",
     )  # fmt: skip
     trust = forms.BooleanField(label="I trust this repository to run code on this machine", required=False)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["action"].choices = [(p.action, p.action) for p in playbooks.PLAYBOOKS]  # type: ignore[attr-defined]
-        at_work = Count("jobs", filter=Q(jobs__state__in=JOB_ACTIVE))
-        workers = [
-            (worker.name, f"{worker.name}: {worker.state}, jobs: {worker.at_work}")
-            for worker in Worker.objects.annotate(at_work=at_work)
-        ]
+        # The page asks for load and prices when the form is opened: see `choices`.
+        workers = [(name, f"{name}: {state}") for name, state in Worker.objects.values_list("name", "state")]
         names = Pool.objects.values_list("name", flat=True)
-        pools = [(f"{_POOL}{name}", f"any worker of {name}") for name in names]
+        pools = [(f"{POOL}{name}", f"any worker of {name}") for name in names]
         groups = [("Class", pools), ("One worker", workers)] if pools else workers
         self.fields["worker"].choices = [("", "default"), *groups]  # type: ignore[attr-defined]
         self.repositories = list(Repository.objects.values_list("slug", flat=True))
-        self.agents = agents.NAMES
+        self.fields["agent"].widget.choices = [("", "none: evidence only"), *((n, n) for n in agents.NAMES)]
         self.program = invocation.command()
         self.ask_trust = False
-        for name in ("target", "repository", "agent", "name", "prompt"):
+        for name in ("target", "repository", "name", "prompt", "secrets"):
             self.fields[name].widget.attrs.update(
                 autocomplete="off", spellcheck="false", autocapitalize="off"
             )
         self.fields["target"].widget.attrs.update(placeholder="123", list="known-targets")
-        self.fields["agent"].widget.attrs.update(list="known-agents")
         self.fields["repository"].widget.attrs.update(list="known-repositories", placeholder="owner/name")
+
+    @property
+    def secret_names(self) -> tuple[str, ...]:
+        """The names of the chosen secrets."""
+        return tuple(dict.fromkeys(self.cleaned_data["secrets"].replace(",", " ").split()))
 
     @property
     def place(self) -> dict[str, str]:
         """The chosen `worker` or `pool`."""
         chosen = self.cleaned_data["worker"]
-        if chosen.startswith(_POOL):
-            return {"worker": "", "pool": chosen.removeprefix(_POOL)}
+        if chosen.startswith(POOL):
+            return {"worker": "", "pool": chosen.removeprefix(POOL)}
         return {"worker": chosen, "pool": ""}
 
     def show_error(self, field: str, message: str, hint: str) -> None:

@@ -12,4 +12,5 @@ urlpatterns = [
     path("inbox/pulls/", views.read_pulls, name="read-pulls"),
     path("jobs/new/", views.launch, name="launch"),
     path("jobs/new/targets/", views.launch_targets, name="launch-targets"),
+    path("jobs/new/choices/", views.launch_choices, name="launch-choices"),
 ]

@@ -24,7 +24,8 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from jobs import execution, operations
-from jobs.dashboard.inbox.forms import LaunchForm
+from jobs.dashboard.inbox import choices
+from jobs.dashboard.inbox.forms import POOL, LaunchForm
 from jobs.dashboard.inbox.presenters import Filters, Inbox
 from jobs.dashboard.inbox.rows import known_versions, render_groups
 from jobs.dashboard.pages import actor_of, render_page
@@ -156,6 +157,20 @@ def launch_targets(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"pulls": found})
 
 
+@require_GET
+async def launch_choices(request: HttpRequest) -> JsonResponse:
+    """Return what the form says of each worker, pool and agent: how busy they are, and what they cost."""
+    return JsonResponse(
+        {
+            "worker": {
+                **await choices.describe_workers(),
+                **{f"{POOL}{name}": text for name, text in (await choices.describe_pools()).items()},
+            },
+            "agent": dict(await choices.describe_agents()),
+        }
+    )
+
+
 @require_http_methods(["GET", "POST"])
 async def launch(request: HttpRequest) -> HttpResponse:
     """Submit a job; the reconciler launches it."""
@@ -200,7 +215,7 @@ async def _submit(request: HttpRequest, form: LaunchForm) -> tuple[Job | None, b
                     hint="Tick the box below if you trust everyone who can open a pull request there.",
                 )
             await execution.trust(repository.id, actor_of(request))
-        field = "name" if data["name"] else "target"
+        field = "secrets" if form.secret_names else "name" if data["name"] else "target"
         return await execution.submit(
             execution.JobRequest(
                 repository=repository,
@@ -210,6 +225,7 @@ async def _submit(request: HttpRequest, form: LaunchForm) -> tuple[Job | None, b
                 worker=form.place["worker"],
                 agent=data["agent"],
                 prompt=data["prompt"],
+                secrets=form.secret_names,
                 actor=actor_of(request),
                 batch=True,
                 placed=placed,

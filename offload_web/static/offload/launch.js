@@ -15,6 +15,7 @@ export function commandOf(program, data) {
     if (pool) words.push("--class", pool[1]);
     else if (value(name)) words.push(`--${option}`, value(name));
   }
+  for (const secret of new Set(value("secrets").split(/[\s,]+/).filter(Boolean))) words.push("--secret", secret);
   return [program, ...words.map(quoted), ...(value("trust") ? ["--trust"] : [])].join(" ");
 }
 
@@ -60,6 +61,29 @@ async function offerTargets() {
     delete form.dataset.offered; // a number can be typed; the next focus tries again
   }
 }
+
+/** Say of each worker, pool and agent how busy it is and what it costs, as of the form's opening. */
+async function describeChoices() {
+  const form = /** @type {HTMLFormElement | null} */ (document.querySelector("details[open] > form[data-choices]"));
+  if (!form?.dataset.choices) return;
+  try {
+    const answer = await fetch(form.dataset.choices);
+    if (!answer.ok) return;
+    const said = /** @type {Record<string, Record<string, string>>} */ (await answer.json());
+    for (const [name, texts] of Object.entries(said))
+      for (const option of form.querySelectorAll(`select[name="${name}"] option`))
+        if (option instanceof HTMLOptionElement && texts[option.value]) option.label = texts[option.value];
+  } catch {
+    // The names can be chosen; the next opening asks again.
+  }
+}
+
+void describeChoices();
+document.addEventListener("htmx:afterSwap", () => void describeChoices());
+// `toggle` does not bubble.
+document.addEventListener("toggle", (event) => {
+  if (event.target instanceof Element && event.target.id === "new-job") void describeChoices();
+}, true);
 
 document.addEventListener("focusin", (event) => {
   if (event.target instanceof Element && event.target.closest(".field-target")) void offerTargets();

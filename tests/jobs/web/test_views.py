@@ -11,7 +11,7 @@ from django.test import TransactionTestCase
 from django.utils import timezone
 
 from jobs import invocation
-from jobs.models import Dismissal, Job, JobEvent, PullRequest, Repository, Worker, WorkerRequest
+from jobs.models import Dismissal, Job, JobEvent, Pool, PullRequest, Repository, Worker, WorkerRequest
 from jobs.states import Attention, JobState, TaskState, Verdict
 from jobs.transitions import set_attention
 from jobs.workers.requests import finish_request
@@ -211,6 +211,33 @@ class PageTests(TransactionTestCase):
         )  # fmt: skip
         assert (again.status_code, again["HX-Redirect"]) == (204, f"/jobs/{job.id}/")
         assert Job.objects.count() == 1
+
+    def test_choices_tell_load_and_price(self) -> None:
+        spec = {"machine_type": "n2-standard-8", "data_disk_gb": 200}
+        config = {"project": "p", "zones": ["us-central1-a"], "owner": "me", "spec": spec}
+        at = timezone.now().isoformat()
+        facts = {"capacity": {"cores": 2, "load": 0.4, "memory": 8 * 2**30, "free": 4 * 2**30, "at": at}}
+        pool = Pool.objects.create(name="lab", provider="gce-cos", maximum=2, price=0.4)
+        box = make_worker("box", provider="gce-cos", config=config, facts=facts, pool=pool)
+        make_worker("odd", provider="gce-cos", config={"spec": {"machine_type": "?"}})
+        job = make_job(worker=box, state=JobState.RUNNING, options={"agent": "gemini"})
+        make_job(worker=box, state=JobState.QUEUED)
+        for job_id, calls in ((job.id, ((30_000, 2_000), (9_000, 1_000))), (make_job().id, ((1, 1),))):
+            for read, written in calls:
+                data = {"input": read, "output": written, "dollars": 0.2}
+                JobEvent.objects.create(job_id=job_id, kind="model_call", data=data)
+        told = self.client.get("/jobs/new/choices/").json()
+        assert told["worker"]["box"] == (
+            "box: ready, 3 of 4 slots free, 1 waiting, load 0.4 on 2 cores, about 0.43 USD an hour"
+        )
+        assert told["worker"]["odd"] == "odd: ready, 2 of 2 slots free"
+        assert told["worker"]["pool:lab"] == (
+            "any worker of lab: 3 of 4 slots free, about 0.40 USD an hour for each machine"
+        )
+        assert told["agent"]["gemini"] == (
+            "gemini: 1 job at work, about 42k tokens a job, about 0.40 USD a job"
+        )
+        assert told["agent"]["claude"] == "claude"
 
     def test_an_error_is_shown_next_to_its_field(self) -> None:
         make_repository("demo", url="/srv/demo.git")
