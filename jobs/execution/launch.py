@@ -176,7 +176,9 @@ async def _drive(job: Job, progress: Progress, *, keep_queued: bool) -> None:
             if container.image != job.image:
                 await Job.objects.filter(id=job.id).aupdate(image=container.image)
             try:
-                prepared = await git_bundle.prepare(connection, job, await _spec(job), preparing)
+                prepared = await git_bundle.prepare(
+                    connection, job, await _spec(job, own_caches=connection.container is not None), preparing
+                )
             except NotFound as error:
                 raise secrets.missing_credentials(job.repository.url, error) from error
             await _save_prepared(job.id, prepared)
@@ -229,7 +231,7 @@ async def _fail(job: Job, detail: str) -> None:
     await amove_job(job.id, JobState.FAILED, reason=Reason.PREPARE_FAILED, detail=detail, sources=_OURS)
 
 
-async def _spec(job: Job) -> dict[str, Any]:
+async def _spec(job: Job, *, own_caches: bool = False) -> dict[str, Any]:
     base = await sync_to_async(_base)(job)
     if playbooks.get(job.action).needs_issue:
         base = {"ref": job.ref, "because": "the issue is implemented on it"}
@@ -240,6 +242,7 @@ async def _spec(job: Job) -> dict[str, Any]:
         "head": {"ref": job.ref},
         "base": base,
         "needs_base": playbooks.get(job.action).needs_base,
+        "own_caches": own_caches,
         "keeps_environment": playbooks.get(job.action).keeps_environment,
         "fresh": False,
     }

@@ -164,10 +164,10 @@ def _check_keys() -> list[Problem]:
 
 
 def _check_caches(worker: Worker) -> Problem:
-    if isolation_of(worker.config) == "job":
+    if isolation_of(worker.config) != "none":
         return Problem(Severity.PASS, "caches", "Each job has package caches of its own.")
     text = f"Jobs share the package caches in {worker.root}/cache: one can prepare what a later one installs."
-    remedy = "For strangers' changes use a worker with --isolation job. To start over, on the worker:"
+    remedy = "For strangers' changes use a worker with a container. To start over, on the worker:"
     return Problem(Severity.WARN, "caches", text, remedy, command=f"rm -rf {worker.root}/cache")
 
 

@@ -22,7 +22,7 @@ from jobs.remote.layout import DEFAULT_ROOT_NAME, Layout
 from jobs.transport.base import Transport
 
 LOOK_DEADLINE = 60.0
-PARTS = ("bin", "jobs", "worktrees", "home", "base", "agents", "secret", "repos", "cache", "state")
+PARTS = ("bin", "jobs", "worktrees", "home", "base", "agents", "secret", "repos", "cache", "caches", "state")
 _MARK = "offload-look"
 NEEDED: Mapping[str, tuple[int, int]] = {"tmux": TMUX_NEEDED, "git": GIT_NEEDED, "python3": PYTHON_NEEDED}
 
@@ -79,7 +79,7 @@ if [ -d "$root" ]; then
   set_of=$(ls -ldn -- "$root")
   say mode "${set_of%% *}"
   say owner "$(printf '%s\n' "$set_of" | { read -r _ _ uid _; echo "$uid"; })"
-  for part in bin jobs worktrees home base agents repos cache state; do
+  for part in bin jobs worktrees home base agents repos cache caches state; do
     [ -e "$root/$part" ] && [ ! -w "$root/$part" ] && say blocked "$part"
   done
 elif [ -e "$root" ]; then say kind file

@@ -52,7 +52,7 @@ done
 for file in bin/x state/tmux.conf state/rescue/x gemini-cli-config/x making/x; do
   try "wrote $file" put "$OFFLOAD_ROOT/$file"
 done
-for file in worktrees/$OFFLOAD_SESSION/x worktrees/x home/$OFFLOAD_SESSION/x cache/x; do
+for file in worktrees/$OFFLOAD_SESSION/x worktrees/x home/$OFFLOAD_SESSION/x cache/x caches/x; do
   try "wrote the base's $file" put "$OFFLOAD_ROOT/base/$file"
 done
 try "wrote the agent's HOME" put "$OFFLOAD_ROOT/agents/$OFFLOAD_SESSION/x"
@@ -129,7 +129,8 @@ DEPLOY = r"""
 try() { name=$1; shift; if "$@" 2>/dev/null; then echo "WORKED: $name"; fi; }
 put() { mkdir -p "$(dirname "$1")" && echo evil > "$1"; }
 for file in worktrees/$OFFLOAD_SESSION/x worktrees/$OFFLOAD_SESSION/.git/config home/$OFFLOAD_SESSION/x \
-  cache/x base/worktrees/$OFFLOAD_SESSION/x jobs/$OFFLOAD_SESSION/verdict.json agents/$OFFLOAD_SESSION/x; do
+  cache/x caches/x caches/$OFFLOAD_SESSION/x base/worktrees/$OFFLOAD_SESSION/x \
+  jobs/$OFFLOAD_SESSION/verdict.json agents/$OFFLOAD_SESSION/x; do
   try "wrote $file" put "$OFFLOAD_ROOT/$file"
 done
 try "sees another container" sh -c 'cat /proc/[0-9]*/cmdline | tr "\0" " " | grep -q "[s]leep infinity"'
@@ -138,10 +139,22 @@ echo waits
 while ! test -f go; do sleep 0.1; done
 """
 AT = ("head", "base")
-# Say what is in the caches, and leave something there.
+# Say what is in HOME and the caches, and leave something there and in those of a job that is yet to come.
 CACHES = r"""
+for later in offload-mine-2-review offload-theirs-1-review; do
+  test "$later" = "$OFFLOAD_SESSION" && continue
+  for folder in "$OFFLOAD_ROOT/home/$later" "$OFFLOAD_ROOT/caches/$later"; do
+    mkdir -p "$folder/pip" || continue
+    echo "early $OFFLOAD_SESSION" | tee "$folder/evil-early" >"$folder/pip/evil-early"
+  done
+  test -e "$HOME/../offload-mine-3-review" || ln -s ../jobs "$HOME/../offload-mine-3-review"
+  cd "$OFFLOAD_ROOT/caches" && { test -e offload-mine-3-review || ln -s ../jobs offload-mine-3-review; }
+  cd "$OLDPWD"
+done 2>/dev/null
 case $PWD in */base/*) at=base;; *) at=head;; esac
 count=0
+for file in "$HOME"/evil-* "${PIP_CACHE_DIR%/pip}"/evil-*; do
+  test -e "$file" && echo "FOUND $at $(cat "$file")"; done
 for cache in "$GOCACHE" "$GOMODCACHE" "$PIP_CACHE_DIR" "$UV_CACHE_DIR" "$npm_config_cache" \
   "$YARN_CACHE_FOLDER" "$COMPOSER_CACHE_DIR"; do
   mkdir -p "$cache"; for file in "$cache"/evil-*; do test -e "$file" && echo "FOUND $at $(cat "$file")"; done
@@ -292,6 +305,28 @@ class SharedContainer(ContainerTest):
         path = self.root / "jobs" / job.session / "tasks" / f"{task}.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
+    async def test_what_a_job_leaves_in_a_cache_reaches_no_other_job(self) -> None:
+        """Nor in a HOME; nor does the base of another repository: what installs from a cache trusts it."""
+        config = "hunks = false\n[commands]\ninstall = 'sh caches.sh'\ntest = 'sh caches.sh && sh test.sh'\n"
+        files = {".offload/config.toml": config, "caches.sh": CACHES, "test.sh": "exit 0\n"}
+        found = set()
+        for name, numbers in (("mine", (1, 2, 3)), ("theirs", (1,))):
+            shop = RepoBuilder(self.tmp / name).commit(files)
+            for number in numbers:
+                shop.pull(number, {"test.sh": f"exit {number}\n"})
+                job = await self.run_job(str(number), repo=shop)
+                for task in ("install", "test", "test-base"):
+                    log = self.own_log(job, task)
+                    self.assertIn("planted 7", log)
+                    found |= {
+                        (job.session, *line.split()[1:]) for line in log.splitlines() if "FOUND" in line
+                    }
+        mine = [f"offload-mine-{number}-review" for number in (1, 2, 3)]
+        allowed = {(session, at, at, session) for session in (*mine, "offload-theirs-1-review") for at in AT}
+        bases = {(mine[b], "base", "base", mine[a]) for a, b in ((0, 1), (0, 2), (1, 2))}
+        self.assertLessEqual(found, allowed | bases)
+        self.assertGreaterEqual(found, {(session, "head", "head", session) for session in mine})
+
 
 class OneContainerPerJob(SharedContainer):
     isolation = "job"
@@ -305,27 +340,6 @@ class OneContainerPerJob(SharedContainer):
         log = (self.root / "jobs" / job.session / "tasks" / "test.log").read_text()
         self.assertIn("kept\n", log)
         self.assertEqual(log.split("kept\n")[1].split(), [job.session])
-
-    async def test_what_a_job_leaves_in_a_cache_reaches_no_other_job(self) -> None:
-        """Nor does the base of another repository reach it: what installs from a cache trusts it."""
-        config = "hunks = false\n[commands]\ninstall = 'sh caches.sh'\ntest = 'sh caches.sh && sh test.sh'\n"
-        files = {".offload/config.toml": config, "caches.sh": CACHES, "test.sh": "exit 0\n"}
-        found = set()
-        for name, numbers in (("mine", (1, 2)), ("theirs", (1,))):
-            shop = RepoBuilder(self.tmp / name).commit(files)
-            for number in numbers:
-                shop.pull(number, {"test.sh": f"exit {number}\n"})
-                job = await self.run_job(str(number), repo=shop)
-                for task in ("install", "test", "test-base"):
-                    log = self.own_log(job, task)
-                    self.assertIn("planted 7", log)
-                    found |= {
-                        (job.session, *line.split()[1:]) for line in log.splitlines() if "FOUND" in line
-                    }
-        mine = [f"offload-mine-{number}-review" for number in (1, 2)]
-        allowed = {(session, at, at, session) for session in (*mine, "offload-theirs-1-review") for at in AT}
-        self.assertLessEqual(found, {*allowed, (mine[1], "base", "base", mine[0])})
-        self.assertGreaterEqual(found, {(session, "head", "head", session) for session in mine})
 
     async def test_the_base_is_tested_too(self) -> None:
         self.shop.pull(4, {"test.sh": "exit 1\n"})

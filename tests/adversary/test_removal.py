@@ -214,3 +214,34 @@ def test_a_mirror_that_cannot_be_written_is_named(root: RunnerRoot, bench: Bench
     (bench.mirror / "packed-refs.lock").unlink()
     root.lines("clean", "--session", session_of(1), "--force")
     assert not bench.job_dir().exists()
+
+
+@pytest.mark.parametrize("form", ["folder", "link", "file", "fifo"])
+@pytest.mark.parametrize("part", ["home", "caches", "agents", "secret", "base/home"])
+def test_what_an_earlier_job_put_where_a_later_one_has_its_home_is_gone(
+    part: str, form: str, tmp_path: Path
+) -> None:
+    bench = Bench(tmp_path / "root")
+    shop = RepoBuilder(tmp_path / "shop").commit({"a": "1\n"}).pull(1, {"a": "2\n"})
+    home = bench.root / part / session_of(1)
+    home.parent.mkdir(parents=True)
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").write_text("kept")
+    if form == "folder":
+        (home / ".tmp").mkdir(parents=True)
+        (home / ".npmrc").write_text("ignore-scripts=false\n")
+    elif form == "link":
+        home.symlink_to(precious)
+    elif form == "file":
+        home.write_text("x")
+    else:
+        os.mkfifo(home)
+    bench.prepare(shop, own_caches=True)
+    assert home.is_dir()
+    assert not home.is_symlink()
+    assert os.listdir(home) == ([] if part == "caches" else [".tmp"])
+    assert os.listdir(precious) == ["file"]
+    (home / "mine").write_text("x")
+    bench.prepare(shop, own_caches=True)
+    assert (home / "mine").exists(), "a job that has begun keeps its own"

@@ -125,7 +125,7 @@ def test_what_jobs_may_write_is_theirs(box: Box) -> None:
     write = (
         'for part; do touch "$part/try" 2>/dev/null && rm "$part/try" && echo "$part"; done; id -u; whoami'
     )
-    parts = [f"{cloud_init.MOUNT}/{part}" for part in ("cache", "worktrees", "home", "jobs", "repos", "bin")]
+    parts = [f"{cloud_init.MOUNT}/{part}" for part in ("caches", "worktrees", "home", "jobs", "repos", "bin")]
     said = box.machine.run(
         "docker", "exec", "-u", f"{ANN[0]}:{ANN[1]}", "maintainer-worker",
         "sh", "-c", write, "sh", *parts, "/opt", "/tmp",

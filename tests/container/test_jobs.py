@@ -88,7 +88,7 @@ class Running(ContainerTest):
         self.assertFalse([mount for mount in found["Mounts"] if "docker.sock" in mount["Source"]])
         script = (
             f"touch /x {self.root}/bin/x {self.root}/repos/x; echo $?;"
-            f"touch /tmp/x {self.root}/cache/x && echo written; id -u; grep CapPrm /proc/self/status"
+            f"touch /tmp/x {self.root}/caches/x && echo written; id -u; grep CapPrm /proc/self/status"
         )
         said = self.docker("exec", "-u", "1000", self.name, "sh", "-c", script)
         self.assertEqual(said.count("Read-only file system"), 3)
@@ -135,7 +135,7 @@ class Running(ContainerTest):
         numbers = range(11, 19)
         jobs = []
         for number in numbers:
-            script = MEETING.replace("$ME", f"job-{number}").replace("$ALL", str(self.root / "cache"))
+            script = MEETING.replace("$ME", f"job-{number}").replace("$ALL", str(self.root / "caches"))
             await asyncio.to_thread(self.shop.pull, number, {"test.sh": script})
             jobs.append(await self.submit(str(number), secrets=("DEPLOY_TOKEN",)))
         await asyncio.gather(*(execution.launch(job.id) for job in jobs))

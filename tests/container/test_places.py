@@ -41,7 +41,7 @@ def writes(name):
         return error.strerror
     return "written"
 session = os.environ["OFFLOAD_SESSION"]
-names = [name + session for name in ("worktrees/", "home/", "base/home/", "jobs/")] + ["cache", "repos"]
+names = [name + session for name in ("worktrees/", "home/", "base/home/", "jobs/")] + ["caches", "repos"]
 found = {name.split("/")[0]: writes(name) for name in names}
 found["own"] = writes("agents/" + session)
 found["HOME"] = os.environ["HOME"].split("/")[-3:-1]
@@ -61,7 +61,7 @@ echo good >b; echo Repaired.'"""
 
 # An agent on its own screen: says what it can write, and waits.
 SCREEN_COMMAND = r"""sh -c '
-for name in $OFFLOAD_WORKTREE $OFFLOAD_ROOT/cache $OFFLOAD_ROOT/jobs/$OFFLOAD_SESSION $OFFLOAD_ROOT/repos; do
+for name in $OFFLOAD_WORKTREE $OFFLOAD_ROOT/caches $OFFLOAD_ROOT/jobs/$OFFLOAD_SESSION $OFFLOAD_ROOT/repos; do
   { echo x >$name/made; } 2>/dev/null && echo "writes $name"
 done
 while :; do
@@ -101,7 +101,7 @@ class Places(ContainerTest):
         found = json.loads(json.loads(said)["summary"])
         self.assertEqual(found["worktrees"], "Read-only file system")
         self.assertEqual(found["repos"], "Read-only file system")
-        for name in ("home", "base", "jobs", "cache"):
+        for name in ("home", "base", "jobs", "caches"):
             self.assertEqual(found[name], "No such file or directory", name)
         self.assertEqual((found["own"], found["reads"]), ("written", "two\n"))
         self.assertEqual(found["HOME"], ["agents", job.session])

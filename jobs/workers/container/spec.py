@@ -25,7 +25,7 @@ _ISOLATIONS = ("worker", "job")
 _TMP = "/tmp:rw,nosuid,nodev,exec,mode=1777"  # noqa: S108 - the container's own, in memory
 _RUN = "/run:rw,nosuid,nodev,noexec,size=64m"
 # What a job's code may write, and what it may only read.
-WRITABLE = ("worktrees", "home", "cache")
+WRITABLE = ("worktrees", "home", "caches")
 READ_ONLY = (
     "bin",
     "repos",
@@ -47,7 +47,6 @@ OWN = (
     "base/cache",
     "agents",
     "secret",
-    "caches",
     "base/caches",
 )
 NO_NETWORK = "none"
@@ -162,16 +161,15 @@ class ContainerSpec:
         return [*shown, *(Mount(self._path(part), True) for part in self._writable()), *self._caches()]
 
     def _caches(self) -> list[Mount]:
-        """Return the package caches: of the base those of its repository, with isolation `job` the job's own.
+        """Return the package caches: of the base those of its repository, else the job's own.
 
-        What installs from a cache checks little of it, so no code of another job may have written it.
+        What installs from a cache checks little of it, so no code of an earlier job may have written it.
         """
         if self.place in (AGENT, SECRET):
             return []
         if self.place == BASE:
             return [Mount(self._path("base/cache"), True, self._path(f"base/caches/{self.repository}"))]
-        own = self._path(f"caches/{self.session}") if self.session and self.isolation == "job" else ""
-        return [Mount(self._path("cache"), True, own)]
+        return [Mount(self._path(f"caches/{self.session}" if self.session else "caches"), True)]
 
     def _writable(self) -> tuple[str, ...]:
         if self.place == AGENT:
@@ -352,8 +350,10 @@ UNSAFE = (
 )
 
 
-# The engine's socket, and what decides about jobs: an earlier version mounted the latter.
-_OUT_OF_REACH = re.compile(r"\.sock is mounted|/jobs(/\S+)? is mounted|/repos is mounted writable")
+# The engine's socket, and what earlier versions mounted: what decides about jobs, caches that all jobs share.
+_OUT_OF_REACH = re.compile(
+    r"\.sock is mounted|/jobs(/\S+)? is mounted|/repos is mounted writable|/cache is mounted"
+)
 
 
 def is_unsafe(said: list[str]) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Dict, Mapping
 
 from jobs.remote.offload_runner.engine.process import MARK
-from jobs.remote.offload_runner.files.paths import JOB, JobPaths, Place, cache, read_json
+from jobs.remote.offload_runner.files.paths import JOB, JobPaths, Place, read_json
 from jobs.remote.offload_runner.protocol import Task, expand
 
 _KEPT_TEXT = """
@@ -60,7 +60,7 @@ def placeholders(paths: JobPaths, runner: str, python: str) -> Dict[str, str]:
         "job_dir": str(paths.job_dir),
         "worktree": str(paths.worktree),
         "base_worktree": str(paths.base_worktree),
-        "cache": str(cache(paths.root)),
+        "cache": str(paths.caches),
         "runner": runner,
         "python": python,
     }

@@ -6,11 +6,11 @@ reads them and goes on at the first unfinished task.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import selectors
-import shutil
 import time
 from datetime import datetime
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
@@ -31,11 +31,12 @@ from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files.paths import (
     JOB,
     JobPaths,
-    cache,
     give_away,
+    is_folder,
     read_json,
     write_json,
 )
+from jobs.remote.offload_runner.files.removal import empty_tree
 from jobs.remote.offload_runner.git import unsaved
 from jobs.remote.offload_runner.protocol import (
     CANCELLED,
@@ -124,7 +125,7 @@ class Engine:
         self.paths.tasks.mkdir(parents=True, exist_ok=True)
         give_away(self.paths.tasks)
         if self.containers is None:
-            for folder in (self.paths.home, self.paths.tmp, cache(self.paths.root)):
+            for folder in (self.paths.home, self.paths.tmp, self.paths.caches):
                 folder.mkdir(parents=True, exist_ok=True)
         self._keep_reserve()
         self._end_leftovers()
@@ -429,7 +430,9 @@ class Engine:
             # Not even the end could be written, although the reserve and the scratch files were given up.
             if not self.running:
                 self.over = True
-            shutil.rmtree(str(self.paths.tmp), ignore_errors=True)
+            with contextlib.suppress(RunnerError, OSError):
+                if is_folder(self.paths.home):
+                    empty_tree(self.paths.tmp)
             return
         self.disk_full = True
         self._make_room()

@@ -25,6 +25,8 @@ from jobs.remote.offload_runner.wire import runner_argv
 _CONTROL = "control"
 # Whose containers are started with the plan, so that their starts overlap with its first tasks.
 _STARTED_EARLY = {"base": BASE, "proof": PROOF}
+# Who have the job's package caches.
+_WITH_CACHES = {PROOF, SECRET_WRITES}
 # Whose containers are started with their first task: nothing is in them before.
 _STARTED_LATE = {AGENT, SECRET, SECRET_WRITES}
 
@@ -116,4 +118,5 @@ class Places:
             return argv
         # The code of jobs can write above them where all jobs share a container.
         at = self._paths.place(place)
-        return [*argv, "--mounted", json.dumps(mounted.identities([at.tree, at.home]))]
+        folders = [at.tree, at.home, *([at.cache] if place in _WITH_CACHES else [])]
+        return [*argv, "--mounted", json.dumps(mounted.identities(folders))]

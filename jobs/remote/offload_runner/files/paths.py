@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,8 +177,13 @@ class JobPaths:
 
     @property
     def own_cache(self) -> Path:
-        """Return what is mounted as the package caches where each job has a container of its own."""
+        """Return the package caches of this job alone, which every job in a container has."""
         return self.root / "caches" / self.session
+
+    @property
+    def caches(self) -> Path:
+        """Return the package caches of the head's tasks: its own, or what a bare worker has for all."""
+        return self.own_cache if is_folder(self.own_cache) else cache(self.root)
 
     @property
     def agent_tree(self) -> Path:
@@ -193,15 +199,23 @@ class JobPaths:
             home = self.root / "secret" / self.session
             return Place(SECRET, home, home / ".cache", self.worktree)
         if name in (JOB, SECRET_WRITES):
-            return Place(name, self.home, cache(self.root), self.worktree)
+            return Place(name, self.home, self.caches, self.worktree)
         # The base's caches have never met code of a change.
-        caches = self.root / "base" / "cache" if name == BASE else cache(self.root)
+        caches = self.root / "base" / "cache" if name == BASE else self.caches
         return Place(name, self.root / "base" / "home" / self.session, caches, self.base_worktree)
 
     @property
     def homes(self) -> List[Path]:
         """Return the HOMEs of all places."""
         return [self.place(name).home for name in (JOB, BASE, AGENT, SECRET)]
+
+
+def is_folder(path: Path) -> bool:
+    """Tell whether a path is a directory; a link to one is none."""
+    try:
+        return stat.S_ISDIR(os.lstat(str(path)).st_mode)
+    except OSError:
+        return False
 
 
 def job_paths(root: Path, session: str) -> JobPaths:
@@ -249,7 +263,7 @@ def making(root: Path, name: str) -> Path:
 
 
 def cache(root: Path) -> Path:
-    """Return the directory of the package caches that jobs share."""
+    """Return the directory of the package caches that the jobs of a bare worker share."""
     return root / "cache"
 
 

@@ -66,6 +66,7 @@ class Request:
     because: str = ""  # why that base
     said: str = ""  # the branch that the forge says is the base; taken while there is one
     keeps_environment: bool = False  # start from a kept environment of the base; see `environments`
+    own_caches: bool = False  # the job has package caches of its own
     sent: Optional[Dict[str, Any]] = None  # what came with the request; see `carried`
 
     @property
@@ -96,6 +97,7 @@ class Request:
                 said=str((spec.get("base") or {}).get("said") or ""),
                 needs_base=bool(spec.get("needs_base", True)),
                 keeps_environment=bool(spec.get("keeps_environment", False)),
+                own_caches=bool(spec.get("own_caches", False)),
             )
         except (KeyError, TypeError, AttributeError) as exc:
             raise RunnerError(
@@ -119,7 +121,7 @@ def prepare(root: Path, spec: Mapping[str, Any], emit: Callable[[Dict[str, Any]]
     lock = job.job_dir / "prepare.lock"
     try:
         job.job_dir.mkdir(parents=True, exist_ok=True)
-        _make_homes(job)
+        _make_homes(job, request.own_caches)
         # Mounted as the base's caches in a container: another repository's base must not fill them.
         (root / "base" / "caches" / request.remote.slug).mkdir(parents=True, mode=0o700, exist_ok=True)
         with locks.held(str(lock), what="The worktree of %s" % request.session):
@@ -142,9 +144,10 @@ def prepare(root: Path, spec: Mapping[str, Any], emit: Callable[[Dict[str, Any]]
         raise RunnerError("prepare_failed", "Preparing the worktree failed: %s." % exc) from exc
 
 
-def _make_homes(job: JobPaths) -> None:
+def _make_homes(job: JobPaths, own_caches: bool = False) -> None:
     """Make the directories that are mounted into the job's containers, before an engine needs them."""
-    for folder in (*job.homes, job.base_worktree, job.place(paths.BASE).cache):
+    more = [job.own_cache] if own_caches else []
+    for folder in (*job.homes, job.base_worktree, job.place(paths.BASE).cache, *more):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
@@ -155,6 +158,19 @@ def _make_homes(job: JobPaths) -> None:
                 os.mkdir(job.tmp.name, 0o700, dir_fd=folder_of_home)
             finally:
                 os.close(folder_of_home)
+
+
+def _clear_homes(job: JobPaths, own_caches: bool) -> None:
+    """Remove what is in the HOMEs and caches of a job that has not begun: an earlier job prepared it.
+
+    The directories stay: they may be mounted into the job's container.
+    """
+    for folder in (*job.homes, job.own_cache):
+        if paths.is_folder(folder):
+            empty_tree(folder)
+        else:
+            remove_tree(folder)
+    _make_homes(job, own_caches)
 
 
 def _prepare(root: Path, request: Request, job: JobPaths, emit: Emit) -> Dict[str, Any]:
@@ -183,6 +199,7 @@ def _prepare(root: Path, request: Request, job: JobPaths, emit: Emit) -> Dict[st
         mirrored = mirror.ensure(mirror_path, request.remote.url, "sha256" if length == 64 else "sha1")
         mirrored.heal(request.session)
         checkout.discard(mirrored, job.worktree)
+        _clear_homes(job, request.own_caches)
         try:
             doing = "Fetching" if request.sent is None else "Taking"
             emit("%s %s" % (doing, " and ".join(sorted({name, against} - {""}))))
