@@ -101,8 +101,8 @@ def _maven(text: str) -> Any:
 
 
 _GRADLE_LINE = re.compile(
-    r"^\s*(?:\w*(?:[iI]mplementation|[aA]pi|[cC]ompile|[cC]ompileOnly|[rR]untime|[rR]untimeOnly|\w*Processor|annotationProcessor|"
-    r"classpath|platform|[kK]apt)\b.*|(?:id|kotlin|alias)\b.*\bversion\b.*)$",
+    r"^\s*(?:\w*(?:[iI]mplementation|[aA]pi|[cC]ompile(?:Only)?|[rR]untime(?:Only)?|Processor|classpath|platform"
+    r"|[kK]apt)\b.*|(?:id|kotlin|alias)\b.*\bversion\b.*)$",
     re.MULTILINE,
 )
 

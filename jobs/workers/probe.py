@@ -5,6 +5,7 @@ The look is a POSIX shell script: it must tell of a machine that has neither Pyt
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -86,6 +87,12 @@ elif [ -e "$root" ]; then say kind file
 else say kind absent; fi
 [ -w "$place" ] && [ -x "$place" ] && say writable yes
 say free "$(df -Pk "$place" 2>/dev/null | { read -r _; read -r _ _ _ free _; echo "$free"; })"
+kept=$root/base/environments
+if [ -r "$kept" ]; then
+  count=$(ls -1 "$kept" | grep -c .) oldest=$(ls -1t "$kept" | tail -n 1)
+  limit=; command -v timeout >/dev/null 2>&1 && limit='timeout 15'
+  [ "$count" = 0 ] || say kept "$count $($limit du -sk "$kept" | cut -f 1) $(date -r "$kept/$oldest" +%s)"
+fi
 grep -qs '^ *KillUserProcesses *= *yes' /etc/systemd/logind.conf && say kills yes
 if [ "$engine" = yes ]; then
   limit=; command -v timeout >/dev/null 2>&1 && limit='timeout 15'
@@ -137,6 +144,8 @@ class Machine:
     engine_version: str = ""
     refused: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = field(default=(), compare=False)
+    # Of the environments of bases: how many, bytes, and when the oldest was made (seconds).
+    kept: tuple[int, ...] = ()
 
     @property
     def failures(self) -> list[Problem]:
@@ -216,12 +225,22 @@ def _read(said: str) -> Machine:
         engine=tuple(engine.split()),
         engine_version=version,
         refused=tuple(refused),
+        kept=_kept(facts.get("kept", "")),
     )
+
+
+def _kept(told: str) -> tuple[int, ...]:
+    words = told.split()
+    if len(words) != 3 or not all(word.isdigit() and len(word) < 16 for word in words):
+        return ()
+    return int(words[0]), int(words[1]) * 1024, int(words[2])
 
 
 def _judged(machine: Machine, named: Mapping[str, str], *, container: bool) -> Machine:
     found = [_program(machine, name, named[name]) for name in NEEDED]
     found += [_root(machine), _disk(machine)]
+    if machine.kept:
+        found.append(_environments(machine))
     if machine.kills:
         found.append(
             Problem(
@@ -314,6 +333,16 @@ def _disk(machine: Machine) -> Problem:
     if machine.free < FREE_NEEDED:
         return Problem(Severity.FAIL, "disk", text, remedy)
     return Problem(Severity.WARN if machine.free < FREE_WANTED else Severity.PASS, "disk", text, remedy)
+
+
+def _environments(machine: Machine) -> Problem:
+    count, size, oldest = machine.kept
+    days = max(0, int(time.time() - oldest) // 86400)
+    what = "1 environment of a base" if count == 1 else f"{count} environments of bases"
+    age = "today" if not days else "yesterday" if days == 1 else f"{days} days ago"
+    made = "made" if count == 1 else "the oldest made"
+    text = f"{what} in {machine.root}/base/environments: {size / (1 << 20):.0f} MiB, {made} {age}."
+    return Problem(Severity.PASS, "environments", text)
 
 
 def _engine(machine: Machine) -> Problem:

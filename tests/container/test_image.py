@@ -80,6 +80,7 @@ def test_the_static_tmux_runs_where_there_is_nothing_else(maintainer: Maintainer
         ("python3 --version", r"Python 3\.(9|1\d)\."),
         ("node --version", rf"^v{re.escape(argument('NODE_VERSION'))}$"),
         ("npm --version", r"^1\d\."),
+        ("uv --version", rf"^uv {re.escape(argument('UV_VERSION'))}\b"),
         ("gemini --version", rf"{re.escape(argument('AGENT_VERSION'))}$"),
         ("rg --version", r"ripgrep \d"),
         ("jq --version", r"jq-1"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -142,6 +143,21 @@ def test_one_that_was_written_to_or_is_too_old_is_not_used(
     monkeypatch.setattr(environments, "_SECONDS", 0.0)
     assert not prepare(bench, shop, 4).prepared["environment"]["used"]
     assert kept(bench) == []
+
+
+def test_those_that_are_too_large_together_go_the_oldest_first(
+    bench: Bench, shop: RepoBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, inputs in ((1, "one"), (2, "two")):
+        shop.commit({"requirements.txt": f"{inputs}\n"}, inputs).pull(number, {"price": f"{number + 1}\n"})
+        ready_base(prepare(bench, shop, number), SETUP)
+    first, second = sorted(kept(bench), key=lambda path: path.stat().st_ctime_ns)
+    environments.prune(bench.root)
+    assert len(kept(bench)) == 2
+    size = json.loads((second / "kept.json").read_text())["kept"]["size"]
+    monkeypatch.setattr(environments, "_MOST_TOGETHER", size)
+    environments.prune(bench.root)
+    assert kept(bench) == [second], first
 
 
 def test_nothing_is_written_through_a_link_of_the_head(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -135,3 +136,15 @@ async def test_sudo_that_asks_for_a_password_is_no_power(stubs: Stubs, tmp_path:
     assert await repair_and_look(machine) == (False, [])
     assert stubs.said() == []
     assert root.stat().st_uid == 0
+
+
+async def test_the_environments_of_bases_are_counted(tmp_path: Path, stubs: Stubs) -> None:
+    root = tmp_path / "root"
+    kept = root / "base" / "environments"
+    for name, days in (("a", 3), ("b", 1)):
+        (kept / name).mkdir(parents=True)
+        (kept / name / "x").write_bytes(os.urandom(3 << 20))
+        os.utime(kept / name, (time.time() - days * 86400 - 60,) * 2)
+    (kept / ".lock").touch()
+    told = [problem.detail for problem in (await look(root)).problems if problem.subject == "environments"]
+    assert told == [f"2 environments of bases in {kept}: 6 MiB, the oldest made 3 days ago."]

@@ -21,7 +21,7 @@ from jobs.remote.offload_runner.engine.run_lock import is_held
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files.paths import JobPaths, job_paths
 from jobs.remote.offload_runner.files.removal import remove_tree
-from jobs.remote.offload_runner.git import unsaved, worktree
+from jobs.remote.offload_runner.git import environments, unsaved, worktree
 from jobs.remote.offload_runner.protocol import (
     EXIT_NOT_FOUND,
     EXIT_OK,
@@ -60,6 +60,7 @@ def main(options: argparse.Namespace) -> int:
     _remove_trees(paths, options.containers)
     if not options.keep_files:
         _remove_files(paths)
+    environments.prune(options.root)
     answer: Dict[str, Any] = {"type": "cleaned", "session": paths.session, "worktree": True, "tmux": True}
     wire.emit({**answer, "processes": 0, **rescued})
     return EXIT_OK

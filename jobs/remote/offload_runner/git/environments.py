@@ -37,6 +37,7 @@ _SECONDS = 7 * 24 * 3600.0
 _MOST = 6
 _MOST_FILES = 60_000
 _MOST_BYTES = 1 << 30
+_MOST_TOGETHER = 4 << 30  # bytes of all of them
 _COPY_SECONDS = 300.0
 _NODE = "node_modules"
 _DIRECTORIES = (".venv", _NODE)
@@ -55,7 +56,8 @@ _INPUTS = re.compile(
 class Kept:
     """A kept environment.
 
-    `commit` and `setup` (shell lines) made it, `at` (seconds) is when its packages were installed. `tree` and
+    `commit` and `setup` (shell lines) made it, `at` (seconds) is when its packages were installed. It has
+    `size` bytes. `tree` and
     `home` are the directories that it was made in; the files of `naming` name them. `environments` are the
     directories that another commit may use: paths below `tree`.
     """
@@ -67,6 +69,7 @@ class Kept:
     home: str
     naming: List[str] = field(default_factory=list)
     environments: List[str] = field(default_factory=list)
+    size: int = 0
 
 
 def give(git: Git, job: JobPaths, answer: Mapping[str, Any]) -> Dict[str, Any]:
@@ -155,7 +158,8 @@ def keep(
     try:
         place = job.place(BASE)
         draft.mkdir(parents=True, mode=0o700)
-        kept = Kept(commit, list(setup), at or time.time(), str(place.tree), str(place.home))
+        size = sum(about.st_size for _, about in entries)
+        kept = Kept(commit, list(setup), at or time.time(), str(place.tree), str(place.home), size=size)
         why = _take(kept, entries, draft)
         if why:
             return why
@@ -179,7 +183,7 @@ def _take(kept: Kept, entries: Sequence[Tuple[bytes, os.stat_result]], draft: Pa
     names = [top.rstrip(b"/") for top in tops.values()]
     made: Dict[bytes, None] = {}
     environments: Dict[str, None] = {}
-    if len(entries) > _MOST_FILES or sum(about.st_size for _, about in entries) > _MOST_BYTES:
+    if len(entries) > _MOST_FILES or kept.size > _MOST_BYTES:
         return "it is too large"
     for path, about in entries:
         part = next(part for part, top in tops.items() if path.startswith(top))
@@ -285,10 +289,10 @@ def _folder(root: Path, key: str) -> Path:
     return root / "base" / "environments" / key
 
 
-def _locked(root: Path) -> "contextlib.AbstractContextManager[Any]":
+def _locked(root: Path, seconds: float = _COPY_SECONDS) -> "contextlib.AbstractContextManager[Any]":
     folder = root / "base" / "environments"
     folder.mkdir(parents=True, mode=0o700, exist_ok=True)
-    return locks.held(str(folder / ".lock"), what="The kept environments", seconds=_COPY_SECONDS)
+    return locks.held(str(folder / ".lock"), what="The kept environments", seconds=seconds)
 
 
 def _digest(folder: Path) -> str:
@@ -306,17 +310,27 @@ def _digest(folder: Path) -> str:
     return found.hexdigest()
 
 
+def prune(root: Path) -> None:
+    """Remove the environments that are too old or too many, unless another process is at work with them."""
+    if (root / "base" / "environments").is_dir():
+        with contextlib.suppress(OSError, RunnerError), _locked(root, 0.0):
+            _prune(root / "base" / "environments")
+
+
 def _prune(folder: Path) -> None:
-    """Remove those that are too old, and the oldest of too many."""
-    dated: List[Tuple[float, Path]] = []
+    """Remove those that are too old, and the oldest of those that are too many or too large together."""
+    dated: List[Tuple[float, int, Path]] = []
     for entry in folder.iterdir():
         if entry.is_dir():
             found = read_json(entry / "kept.json")
-            dated.append((found["kept"]["at"] if isinstance(found, dict) else 0.0, entry))
+            kept: Dict[str, Any] = found["kept"] if isinstance(found, dict) else {"at": 0.0}
+            dated.append((kept["at"], kept.get("size", 0), entry))
     dated.sort(reverse=True)
-    for place, (at, path) in enumerate(dated):
-        if place >= _MOST or time.time() - at > _SECONDS:
+    together = 0
+    for place, (at, size, path) in enumerate(dated):
+        together += size
+        if place >= _MOST or together > _MOST_TOGETHER or time.time() - at > _SECONDS:
             remove_tree(path)
 
 
-__all__ = ["MARK", "Kept", "find", "give", "keep", "lay", "replicate"]
+__all__ = ["MARK", "Kept", "find", "give", "keep", "lay", "prune", "replicate"]

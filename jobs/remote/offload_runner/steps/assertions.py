@@ -16,7 +16,7 @@ _ASSERTION = re.compile(
 )
 _LINE = 500  # characters of a line that are read
 _TRUE = r"(?:[Tt]rue|[1-9]\d{0,9}|\"[^\"]{1,200}\"|'[^']{1,200}')"
-_FALSE = r"(?:(?:False|false)|None|null|0)"
+_FALSE = r"(?:False|false|None|null|0)"
 _END = r"\s*(?:,.*)?$"
 _ALWAYS_TRUE = re.compile(
     # Python
@@ -41,7 +41,7 @@ _ALWAYS_TRUE = re.compile(
 _OR_TRUE = re.compile(rf"^(?:or|\|\|)\s+{_TRUE}\s*\)?[,;)]*$")
 _RETURN = re.compile(r"^return(?:\s+(?:None|undefined|null|nil|[Tt]rue|Ok\(\(\)\)))?;?$")
 _NEVER = re.compile(
-    r"^(?:if|while)\b\s*\(?(?:.*(?:&&|\band))?\s*(?:(?:False|false)|0|None|not True|!true)\s*\)?\s*[:{]$"
+    r"^(?:if|while)\b\s*\(?(?:.*(?:&&|\band))?\s*(?:False|false|0|None|not True|!true)\s*\)?\s*[:{]$"
     r"|^(?:async\s+)?with\b.*\bsuppress\([^)]*\b(?:AssertionError|(?:Base)?Exception)\b.*:$"
 )
 _TRY = re.compile(r"^try\s*[:{]$")
