@@ -26,11 +26,12 @@ _LINT_CONFIGURATION = re.compile(
 )
 
 # Test runners write reports where the environment alone tells them to; the project's command stays as it is.
-# A file that pytest cannot load keeps no other file's tests from running.
+# A file that pytest cannot load keeps no other file's tests from running, and neither does a failing test.
 _REPORTS = (
     'rm -rf "$OFFLOAD_RESULTS" 2>/dev/null; mkdir -p "$OFFLOAD_RESULTS"; '
     'export PYTEST_ADDOPTS="${PYTEST_ADDOPTS:+$PYTEST_ADDOPTS }'
-    "--continue-on-collection-errors -o junit_family=xunit1 --junitxml='$OFFLOAD_RESULTS/pytest.xml'\" "
+    "--continue-on-collection-errors --maxfail=0 -o junit_family=xunit1 "
+    "--junitxml='$OFFLOAD_RESULTS/pytest.xml'\" "
     "TOX_OVERRIDE=testenv.pass_env+=PYTEST_ADDOPTS; "
 )
 # An older node refuses the options, and would then run nothing at all.

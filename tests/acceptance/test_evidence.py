@@ -75,6 +75,14 @@ def test_a_fourth_failure_on_a_red_base_is_named(corpus: Corpus) -> None:
     assert "(main), the default branch;" in review.text
 
 
+def test_a_run_that_would_end_at_its_first_failure_hides_no_other(corpus: Corpus) -> None:
+    config = PROJECT["pyproject.toml"].replace("options]\n", "options]\naddopts = '-x'\n")
+    first = {"tests/test_a.py": "def test_a():\n    assert 0\n"}
+    review = corpus.review({**PROJECT, **first, "pyproject.toml": config}, {"shop.py": WRONG})
+    assert review.verdict == "fail", review.told
+    assert review.tests("broken") == {"tests/test_price.py::test_two"}, review.told
+
+
 def test_a_typo_in_the_docs_is_not_blamed_for_a_red_base(corpus: Corpus) -> None:
     review = corpus.review({**RED, "README.md": "teh"}, {"README.md": "the"})
     assert review.verdict == "pass", review.told

@@ -155,6 +155,23 @@ Ran 4 tests in 0.002s
 
 FAILED (failures=1)
 """
+SUBTESTS = """test_many (u.A.test_many) ...\x20
+  test_many (u.A.test_many) (n=2) ... FAIL
+test_ok (u.A.test_ok) ... ok
+
+======================================================================
+FAIL: test_many (u.A.test_many) (n=2)
+----------------------------------------------------------------------
+Traceback (most recent call last):
+  File "tests/u.py", line 7, in test_many
+    self.assertEqual(n, 1)
+AssertionError: 2 != 1
+
+----------------------------------------------------------------------
+Ran 2 tests in 0.010s
+
+FAILED (failures=1)
+"""
 MOCHA = """
 
   ✔ top
@@ -246,6 +263,7 @@ test result: ok. 1 passed
         (UNITTEST, "unittest",
          {"u.A > test_a": "passed", "u.A > test_f": "failed", "u.A > test_s": "skipped", "u.A > test_x": "xfail"},
          "AssertionError: 1 != 2"),
+        (SUBTESTS, "unittest", {"u.A > test_many": "failed", "u.A > test_ok": "passed"}, "AssertionError: 2 != 1"),
         (MOCHA, "mocha",
          {"top": "passed", "outer > inner > adds": "failed", "outer > inner > skp": "skipped",
           "outer > inner > slow one": "passed"}, "AssertionError [ERR_ASSERTION]: 1 == 2"),

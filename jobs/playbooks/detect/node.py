@@ -274,11 +274,12 @@ def _line(before: list[str], program: list[str], runner: str, words: list[str]) 
     return " ".join(parts)
 
 
-# Where a report needs arguments. `$OFFLOAD_RESULTS` is the run's own directory.
+# Where a report needs arguments. `$OFFLOAD_RESULTS` is the run's own directory. A run that ends at its first
+# failure would hide the others, of the base and of the head.
 _REPORT_ARGUMENTS = {
-    "jest": '--json --outputFile="$OFFLOAD_RESULTS/jest.json"',
+    "jest": '--json --outputFile="$OFFLOAD_RESULTS/jest.json" --no-bail',
     "ava": "--tap",
-    "vitest": '--reporter=default --reporter=junit --outputFile.junit="$OFFLOAD_RESULTS/vitest.xml"',
+    "vitest": '--reporter=default --reporter=junit --outputFile.junit="$OFFLOAD_RESULTS/vitest.xml" --bail=0',
 }
 
 
@@ -311,12 +312,15 @@ def _test_step(package: _Package, name: str) -> Step:
     call_of_runner = _runner(commands[-1]) if commands else None
     runner = call_of_runner.runner if call_of_runner else ""
     reported = ""
-    if runner in _REPORT_ARGUMENTS and _takes_arguments(package, name) and f"post{name}" not in scripts:
-        given = commands[-1]
-        taken = {"jest": "--json", "vitest": "--reporter", "ava": "--tap"}[runner]
+    given = commands[-1] if commands else ""
+    arguments = _REPORT_ARGUMENTS.get(runner, "")
+    if runner == "mocha" and {"--bail", "-b"} & set(given.split()):
+        arguments = "--no-bail"
+    if arguments and _takes_arguments(package, name) and f"post{name}" not in scripts:
+        taken = {"jest": "--json", "vitest": "--reporter", "ava": "--tap"}.get(runner, "--no-bail")
         if taken not in given:
             separator = " --" if package.manager == "npm" else ""
-            reported = f"{shell}{separator} {_REPORT_ARGUMENTS[runner]}"
+            reported = f"{shell}{separator} {arguments}"
     whole = " && ".join(scripts[one] for one in (f"pre{name}", name, f"post{name}") if one in scripts)
     body = package.resolved(whole)
     return Step(

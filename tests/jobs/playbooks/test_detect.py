@@ -23,8 +23,8 @@ NPM_CI = (
     "else npm ci --no-audit --no-fund; fi"
 )
 PATH = 'export PATH="$PWD/node_modules/.bin:$PATH" && '
-JEST = '--json --outputFile="$OFFLOAD_RESULTS/jest.json"'
-VITEST = '--reporter=default --reporter=junit --outputFile.junit="$OFFLOAD_RESULTS/vitest.xml"'
+JEST = '--json --outputFile="$OFFLOAD_RESULTS/jest.json" --no-bail'
+VITEST = '--reporter=default --reporter=junit --outputFile.junit="$OFFLOAD_RESULTS/vitest.xml" --bail=0'
 
 
 def only(seen: RepositoryFacts) -> Toolchain:

@@ -75,7 +75,7 @@ def test_the_proof_gets_the_changed_tests_and_what_they_need() -> None:
     assert group["test_files"] == ["test/a.test.js"]
     assert group["support"] == ["test/fixtures/x.json"]
     assert group["shell"].endswith(
-        'jest --coverage=false --json --outputFile="$OFFLOAD_RESULTS/jest.json" "$@"'
+        'jest --coverage=false --json --outputFile="$OFFLOAD_RESULTS/jest.json" --no-bail "$@"'
     )
     setup = ["npm install --no-audit --no-fund --no-package-lock", "npm run build"]
     assert tasks["proof"].outputs["setup"] == tasks["base"].outputs["setup"] == setup

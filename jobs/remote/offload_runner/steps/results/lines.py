@@ -25,7 +25,7 @@ _TARGET = re.compile(
     re.MULTILINE,
 )
 _UNITTEST = re.compile(
-    r"^(?P<name>\w+) \((?P<suite>[\w.]+)\)(?:\n[^\n]*?)?? \.\.\. (?P<rest>[^\n]*)$", re.MULTILINE
+    r"^(?P<name>\w+) \((?P<suite>[\w.]+)\)(?:\n[^\n]*?)?? \.\.\.(?: (?P<rest>[^\n]*))?$", re.MULTILINE
 )
 _SET_UP = ("setUpClass", "setUpModule")
 _UNITTEST_END = re.compile(r"^Ran \d+ tests? in ", re.MULTILINE)
@@ -122,7 +122,7 @@ def _unittest(text: str, report: Report) -> None:
         blocks.setdefault((match["name"], _class(match["name"], match["suite"])), match["rest"])
     seen = set()
     for match in _UNITTEST.finditer(text):
-        rest = match["rest"]
+        rest = match["rest"] or ""
         name, suite = match["name"], _class(match["name"], match["suite"])
         if (name, suite) in seen:
             continue  # a subtest, whose line follows its test's
