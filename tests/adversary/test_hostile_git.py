@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from jobs.remote.offload_runner import cli
+from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.git import unsaved, worktree
 from jobs.remote.offload_runner.git.command import Git
 from tests.support.bench import Bench, session_of
@@ -245,22 +246,116 @@ def test_settings_of_the_repository_run_nothing(
     assert holds(bench.root, SECRET) == []
 
 
+def planted(repository: Path, run: str, tmp_path: Path) -> None:
+    """Have a repository's settings name a program wherever git knows one."""
+    own = repository / ".git"
+    script = own / "hooks" / "fsmonitor-watchman"
+    (own / "hooks").mkdir(exist_ok=True)
+    for name in ("post-checkout", "reference-transaction", "post-index-change", script.name):
+        (own / "hooks" / name).write_text(f"#!/bin/sh\n{run}\n")
+        (own / "hooks" / name).chmod(0o755)
+    settings = {"core.fsmonitor": str(script), "core.hooksPath": str(own / "hooks")}
+    names = ["core.pager", "core.sshCommand", "core.gitProxy", "core.alternateRefsCommand", "core.askPass",
+             "core.editor", "diff.external", "gpg.program", "credential.helper", "uploadpack.packObjectsHook",
+             "diff.evil.textconv", "diff.evil.command", "merge.evil.driver", "filter.evil.clean",
+             "filter.evil.smudge", "filter.evil.process", "remote.evil.uploadpack"]  # fmt: skip
+    settings |= dict.fromkeys(names, run)
+    settings |= {
+        "filter.evil.required": "true",
+        "remote.evil.url": str(own),
+    }
+    settings |= {
+        "remote.evil.promisor": "true",
+        "core.repositoryFormatVersion": "1",
+        "protocol.allow": "always",
+    }
+    settings |= {
+        "extensions.partialClone": "evil",
+        "protocol.file.allow": "always",
+        "protocol.ext.allow": "always",
+    }
+    for key, value in settings.items():
+        git(repository, "config", key, value)
+    more = tmp_path / "more"
+    more.write_text(f'[filter "more"]\n\tclean = {run}\n\trequired\n')
+    git(repository, "config", "include.path", str(more))
+    (repository / ".gitattributes").write_text(
+        'cart.py filter=evil diff=evil\nmine filter=more\nnew filter=more\nother "filter=a.b =c"\n'
+    )
+    (repository / "new").write_text("new\n")
+    (own / "info").mkdir(exist_ok=True)
+    (own / "info" / "attributes").write_text("* filter=evil diff=evil merge=evil\nnew filter=more\n")
+
+
 def test_what_a_job_does_to_its_own_repository_runs_nothing(
     bench: Bench, shop: RepoBuilder, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A bare worker promises nothing else; these settings are ours in each command, wherever it runs."""
     shop.pull(1, {"cart.py": "total = 2\n"})
     bench.prepare(shop)
-    own = bench.worktree() / ".git"
-    (own / "hooks").mkdir(exist_ok=True)
-    for name in ("post-checkout", "reference-transaction", "post-index-change", "fsmonitor-watchman"):
-        (own / "hooks" / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/PWNED\n")
-        (own / "hooks" / name).chmod(0o755)
-    for key, value in (("core.fsmonitor", str(own / "hooks" / "fsmonitor-watchman")), ("core.hooksPath", str(own / "hooks")),
-                       ("core.pager", f"touch {tmp_path}/PWNED"), ("diff.external", f"touch {tmp_path}/PWNED")):  # fmt: skip
-        git(bench.worktree(), "config", key, value)
+    planted(bench.worktree(), f"touch {tmp_path}/PWNED", tmp_path)
+    (bench.worktree() / "cart.py").write_text("total = 3\n")
     go_through(bench, shop, capfd)
     assert not (tmp_path / "PWNED").exists()
+
+
+def test_settings_of_a_repository_in_the_worktree_run_nothing(
+    bench: Bench, shop: RepoBuilder, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """git looks at each submodule as its settings say; the job says what is one."""
+    shop.pull(1, {"cart.py": "total = 2\n"})
+    bench.prepare(shop)
+    for number, form in enumerate(("folder", "file")):
+        inner = RepoBuilder(bench.worktree() / f"inner-{number}").commit({"cart.py": "1\n"})
+        git(
+            bench.worktree(),
+            "update-index",
+            "--add",
+            "--cacheinfo",
+            f"160000,{inner.sha()},{inner.path.name}",
+        )
+        planted(inner.path, f"touch {tmp_path}/PWNED", tmp_path)
+        (inner.path / "cart.py").write_text("2\n")
+        if form == "file":
+            (inner.path / ".git").rename(tmp_path / "elsewhere")
+            (inner.path / ".git").write_text(f"gitdir: {tmp_path}/elsewhere\n")
+    go_through(bench, shop, capfd)
+    assert not (tmp_path / "PWNED").exists()
+
+
+def test_a_setting_that_no_option_can_name_is_an_error_and_runs_nothing(
+    bench: Bench, shop: RepoBuilder, tmp_path: Path
+) -> None:
+    shop.pull(1, {"cart.py": "total = 2\n"})
+    bench.prepare(shop)
+    git(bench.worktree(), "config", "filter.a=b.clean", f"touch {tmp_path}/PWNED")
+    (bench.worktree() / ".gitattributes").write_text("* filter=a=b\n")
+    (bench.worktree() / "cart.py").write_text("total = 3\n")
+    with pytest.raises(RunnerError, match="name the filter a=b"):
+        unsaved.check_clean(bench.root, S)
+    assert cli.main(["--root", str(bench.root), "clean", "--session", S, "--force"]) == 0
+    assert not (tmp_path / "PWNED").exists()
+
+
+def test_objects_that_a_job_took_away_are_fetched_from_nowhere(
+    bench: Bench, shop: RepoBuilder, tmp_path: Path
+) -> None:
+    """git gets what is missing from the remote that a repository's settings promise it from, by their program."""
+    shop.pull(1, {"cart.py": "total = 2\n"})
+    bench.prepare(shop)
+    tree = bench.worktree()
+    (tree / "mine").write_text("work")
+    git(tree, "add", "mine")
+    git(tree, "commit", "--quiet", "--message", "x")
+    gone = git(tree, "rev-parse", "HEAD^{tree}").strip()
+    planted(tree, f"touch {tmp_path}/PWNED", tmp_path)
+    (tree / ".git" / "objects" / gone[:2] / gone[2:]).unlink()
+    words = ["--root", str(bench.root), "--tmux-socket", f"none-{os.getpid()}"]
+    for more in (["status", "--session", S], ["commits", "--session", S], ["clean", "--session", S],
+                 ["clean", "--session", S, "--force"]):  # fmt: skip
+        cli.main([*words, *more])
+    assert not (tmp_path / "PWNED").exists()
+    assert not tree.exists()
 
 
 @pytest.mark.parametrize("form", ["file", "link", "fifo", "folder"])

@@ -8,7 +8,7 @@ from jobs.remote.offload_runner import wire
 from jobs.remote.offload_runner.commands.clean import in_job
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files.paths import existing_job, job_paths
-from jobs.remote.offload_runner.git.command import Git
+from jobs.remote.offload_runner.git import job_repository
 from jobs.remote.offload_runner.protocol import EXIT_NOT_FOUND, EXIT_OK
 
 _MOST_BYTES = 128 * 1024 * 1024
@@ -23,7 +23,7 @@ def main(options: argparse.Namespace) -> int:
         words = ["commits", "--here", "--session", paths.session]
         wire.emit_bytes(in_job(paths, options.containers, words, b"", _MOST_BYTES))
         return EXIT_OK
-    git = Git(str(paths.worktree))
+    git = job_repository.in_job(paths.worktree)
     known = "--glob=refs/offload/*"
     if not git.commit("HEAD") or not git.line("rev-list", "--max-count=1", "HEAD", "--not", known, "--"):
         raise RunnerError(

@@ -83,6 +83,8 @@ _NO_SETTINGS = {
 _KEPT = re.compile(
     r"^GIT_(SSH|SSH_COMMAND|SSH_VARIANT|SSL_\w+|HTTP_\w+|PROXY_\w+|CONFIG_(GLOBAL|SYSTEM|NOSYSTEM)|EXEC_PATH|TRACE\w*)$"
 )
+# For a repository of others: missing objects are fetched from nowhere, by no program of its settings.
+ALONE = {"GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
 _HALVES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _COMPLAINT = re.compile(r"^(fatal|error|ERROR|remote): *")
 # ssh has said before what the matter is; this is git's guess at it.
@@ -170,10 +172,13 @@ class Git:
     """git in one directory: a bare mirror or a worktree.
 
     `is_ours`: it belongs to Offload. Else git refuses to read it if it belongs to another user.
+    `settings`: overrides for a repository whose settings others write (see `job_repository`); such a git
+    works on this directory, whatever they say, and talks to no other repository.
     """
 
     directory: str
     is_ours: bool = True
+    settings: Optional[Tuple[str, ...]] = None
 
     def run(
         self,
@@ -194,10 +199,12 @@ class Git:
         `user_settings`: the command talks to another repository, as the user's configuration says.
         More than `limit` bytes of output raise `RunnerError` (`too_large`), or are cut off with `cut`.
         """
-        argv = command_line(args, config, is_ours=self.is_ours)
+        argv = command_line(args, (*(self.settings or ()), *config), is_ours=self.is_ours)
         try:
             # What is no repository any more must not be taken for a part of one above it.
             above = {"GIT_CEILING_DIRECTORIES": os.path.dirname(os.path.abspath(self.directory))}
+            if self.settings is not None:
+                above.update(ALONE, GIT_WORK_TREE=self.directory)
             follows = user_settings or not self.is_ours
             full = environment({**above, **(env or {})}, user_settings=follows)
             done = _communicate(argv, self.directory, full, input, deadline, limit)

@@ -16,6 +16,7 @@ from jobs.remote.offload_runner.files import paths
 from jobs.remote.offload_runner.files.paths import JobPaths
 from jobs.remote.offload_runner.git.artefacts import written_by_hand
 from jobs.remote.offload_runner.git.command import Git, is_no_space, out_of_space, raw, shown, split, text
+from jobs.remote.offload_runner.git.job_repository import in_job
 from jobs.remote.offload_runner.protocol import EXIT_SOFTWARE
 
 _SHOWN_COMMITS = 50
@@ -41,7 +42,8 @@ def survey(root: Path, session: str) -> Dict[str, Any]:
     if _marker(job).exists() or not os.path.lexists(str(job.worktree / ".git")):
         return {"commits": [], "status": {}}
     _refuse_what_blocks(job.worktree)
-    return {"commits": _unpushed(job), "status": _status(job.worktree)}
+    git = in_job(job.worktree)
+    return {"commits": _unpushed(git), "status": _status(git, job.worktree)}
 
 
 def _refuse_what_blocks(tree: Path) -> None:
@@ -165,7 +167,7 @@ def set_aside(root: Path, session: str) -> str:
 def bundle(root: Path, session: str, files: List[str], target: Path) -> None:
     """Write a bundle of a worktree's commits and of these uncommitted files, and verify it."""
     job = paths.job_paths(root, session)
-    git = Git(str(job.worktree))
+    git = in_job(job.worktree)
     names = {"head": git.commit("HEAD")}
     for branch in session_branches(git):
         names["branch/" + branch] = git.commit("refs/heads/" + branch)
@@ -189,8 +191,7 @@ def _marker(job: JobPaths) -> Path:
     return job.worktree.with_name(job.worktree.name + ".making")
 
 
-def _unpushed(job: JobPaths) -> List[str]:
-    git = Git(str(job.worktree))
+def _unpushed(git: Git) -> List[str]:
     tips = ["refs/heads/" + branch for branch in session_branches(git)]
     if git.commit("HEAD"):  # on an unborn branch there is none
         tips.append("HEAD")
@@ -208,9 +209,9 @@ def _artefacts(job: JobPaths) -> Path:
     return job.job_dir / "artefacts.json"
 
 
-def _status(worktree: Path) -> Dict[str, List[Any]]:
+def _status(git: Git, worktree: Path) -> Dict[str, List[Any]]:
     found: Dict[str, List[Any]] = {}
-    output = Git(str(worktree)).out(
+    output = git.out(
         "status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=all", "--ignored=matching",
         "--ignore-submodules=none",
     )  # fmt: skip

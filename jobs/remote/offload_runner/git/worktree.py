@@ -16,6 +16,7 @@ from jobs.remote.offload_runner.files.removal import empty_tree, remove_tree
 from jobs.remote.offload_runner.files.untrusted import UntrustedFile, read
 from jobs.remote.offload_runner.git import base, bundles, checkout, environments, facts, fetch, mirror
 from jobs.remote.offload_runner.git.command import (
+    ALONE,
     LOCAL_SECONDS,
     Completed,
     command_line,
@@ -420,7 +421,11 @@ def move_to(
         _git_in(job, paths.JOB, index, ["--literal-pathspecs", "rm", "--quiet", "--force", "--", *some])
     if not laid_over:
         with contextlib.suppress(RunnerError):  # a job may have broken its repository; the files are right
-            own = {**environment(), "GIT_DIR": str(job.worktree / ".git"), "GIT_WORK_TREE": str(job.worktree)}
+            own = {
+                **environment(ALONE),
+                "GIT_DIR": str(job.worktree / ".git"),
+                "GIT_WORK_TREE": str(job.worktree),
+            }
             if branch:
                 _run_in(job, paths.JOB, ["update-ref", "refs/heads/" + branch, sha], own)
                 _run_in(job, paths.JOB, ["symbolic-ref", "HEAD", "refs/heads/" + branch], own)
