@@ -530,3 +530,12 @@ def test_what_a_path_is() -> None:
                               "a.spec.ts", "setup.py") if is_source(path)] == ["src/a.py", "lib/x.ts"]  # fmt: skip
     assert is_test("tests/data/x.json")
     assert is_test("src/__snapshots__/a.snap")
+
+
+def test_a_name_with_the_path_of_its_tree_is_the_same_in_another(tmp_path: Path) -> None:
+    names = []
+    for tree in (tmp_path / "head", tmp_path / "base"):
+        log = tmp_path / "log"
+        log.write_text(f"TAP version 13\nnot ok 1 - cannot load {tree}/test/a.js\n1..1\n")
+        names += [case.name for case in collect(tmp_path / "none", tree, [], log).cases]
+    assert names == ["cannot load test/a.js"] * 2

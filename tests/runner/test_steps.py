@@ -362,6 +362,12 @@ def test_classify_by_test(base: Run, head: Run, expected: str) -> None:
     assert classify("a", base, head)[0] == expected
 
 
+def test_a_go_file_that_build_tags_leave_out_is_not_run() -> None:
+    run = ran(0, TestA="passed")
+    assert classify("a_test.go", run, run, {"TestA"})[0] == "proves_nothing"
+    assert classify("slow_test.go", run, run, {"TestSlow"})[0] == "not_run"
+
+
 # synthesis
 
 

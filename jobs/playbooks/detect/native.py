@@ -78,6 +78,10 @@ def go(facts: RepositoryFacts) -> Toolchain | None:
         Step("test", "go test", "go test ./...", "go", reported="go test -v ./..."),
         Step("lint", "go vet", "go vet ./...", "go"),
     )
-    # Go tests packages, not files.
-    by_file = 'go test -v "./$(dirname "$1")"'
+    # Go tests packages, not files. A tag that a file asks for is set, unless it names a platform.
+    by_file = (
+        "tags=$(sed -n 's,^//go:build \\([a-z][A-Za-z0-9_]*\\)$,\\1,p' \"$1\" | head -n 1); "
+        "case $tags in windows|darwin|*bsd|plan9|solaris|js|wasm|ignore) tags=;; esac; "
+        'go test -v ${tags:+-tags "$tags"} "./$(dirname "$1")"'
+    )
     return Toolchain("go", steps, by_file, r"_test\.go$")

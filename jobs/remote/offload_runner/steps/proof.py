@@ -271,6 +271,9 @@ def classify(
     """
     if head.results.known and not head.results.cases and head.exit_code in (0, _NO_TESTS):
         return "not_run", {}
+    ran = {case.name.split("/")[0] for case in head.results.cases}
+    if name.endswith("_test.go") and own and head.passed and ran and not any(one in own for one in ran):
+        return "not_run", {}  # its build tags leave it out, while the other files of the package ran
     if base is None:
         return ("passes" if head.passed else "fails"), {}
     tests = _by_test(base, head, own)

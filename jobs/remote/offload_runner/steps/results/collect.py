@@ -193,6 +193,8 @@ def _placed(case: Case, tree: Path, places: _Places) -> Case:
     """Return the case with paths relative to the tree, and with the place of its failure."""
     prefix = "%s/" % tree
     file = relative(case.file, prefix)
+    # Some name a file that cannot be loaded by its whole path, which is another on the base.
+    case = replace(case, name=case.name.replace(prefix, ""), suite=case.suite.replace(prefix, ""))
     if case.outcome not in FAILING:
         return replace(case, file=file)
     text = [line.replace(prefix, "").replace("file://", "") for line in case.lines]
