@@ -7,7 +7,6 @@ import subprocess
 import sys
 import sysconfig
 import urllib.request
-import venv
 import zipfile
 from pathlib import Path
 
@@ -28,12 +27,27 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
+def system_python() -> str:
+    """Return the Python of the operating system, which is as old as we promise on Debian 12; else this one.
+
+    It has to fit the packages that were compiled for this one.
+    """
+    ask = "import sys; print(*sys.version_info[:2])"
+    try:
+        said = subprocess.run(["/usr/bin/python3", "-I", "-c", ask], capture_output=True, text=True)
+    except OSError:
+        return sys.executable
+    return "/usr/bin/python3" if said.stdout.split() == [*map(str, sys.version_info[:2])] else sys.executable
+
+
 @pytest.fixture(scope="module")
 def offload(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install the wheel into an environment of its own, which borrows the packages that it depends on."""
     folder = tmp_path_factory.mktemp("installed")
-    venv.create(folder, with_pip=False, symlinks=True)
-    site = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
+    subprocess.run([system_python(), "-m", "venv", "--without-pip", folder], check=True)
+    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    asked = subprocess.run([folder / "bin" / "python", "-c", ask], capture_output=True, text=True, check=True)
+    site = Path(asked.stdout.strip())
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     install = [sys.executable, "-m", "pip", "--python", str(folder), "install", "--quiet", "--no-deps"]
     subprocess.run([*install, str(wheel)], check=True)
