@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.remote.offload_runner.engine import reaper
 from jobs.remote.offload_runner.protocol import Task
 from tests.support.runner_root import SESSION, RunnerRoot, is_running, wait_for
 
@@ -215,6 +216,31 @@ def test_a_killed_runner_is_resumed_without_doing_things_twice(root: RunnerRoot)
     assert [event["resumed"] for event in root.kinds("started")] == [False, True]
     assert [event["seq"] for event in root.events()] == list(range(1, len(root.events()) + 1))
     assert "cut off" in root.log("b")
+
+
+def test_a_command_in_a_fork_has_its_own_surroundings_and_ends_with_its_reaper() -> None:
+    """No mark in /proc finds it: it must not outlive the one that watches it."""
+    source, output = os.pipe()
+    null = os.open(os.devnull, os.O_RDONLY)
+
+    def within() -> int:
+        told = [dict(os.environ), os.getcwd(), sorted(os.listdir("/proc/self/fd"))]
+        os.write(1, json.dumps(told).encode())
+        time.sleep(60)
+        return 0
+
+    reaped = reaper.start(["step"], "/", {"A": "1"}, stdin=null, output=output, within=within)
+    try:
+        pid = json.loads(os.read(reaped.status, 4096))["pid"]
+        # 3: the listing itself
+        assert json.loads(os.read(source, 65536)) == [{"A": "1"}, "/", ["0", "1", "2", "3"]]
+        assert is_running(pid)
+    finally:
+        os.kill(reaped.pid, signal.SIGKILL)
+        os.waitpid(reaped.pid, 0)
+        for descriptor in (source, output, null, reaped.status, reaped.command):
+            os.close(descriptor)
+    wait_for(lambda: not is_running(pid))
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.05, 0.1, 0.15, 0.2, 0.3])

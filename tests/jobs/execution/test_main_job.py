@@ -14,7 +14,9 @@ from jobs.errors import NotFound, Refused, UsageError
 from jobs.execution.remove import discard
 from jobs.execution.requests import carry_out
 from jobs.models import Job, JobEvent, PullRequest
+from jobs.remote import bundle
 from jobs.remote.layout import socket_for_root
+from jobs.remote.offload_runner.cli import COMMANDS
 from jobs.remote.offload_runner.screen.tmux_server import server_options
 from jobs.states import JobState, LaunchPhase
 from tests.jobs.execution.base import ExecutionTest, Steps, until
@@ -40,6 +42,24 @@ class MainJob(ExecutionTest):
         # Each part is entered once, in order; what the worker says meanwhile belongs to the part it is in.
         self.assertEqual(steps.phases, sorted(steps.phases))
         self.assertEqual({*steps.phases} - {LaunchPhase.PREPARE}, {LaunchPhase.CONNECT, LaunchPhase.START})
+
+    async def test_a_review_starts_few_runners(self) -> None:
+        """Each is a Python that imports the runner: most of what a short review costs."""
+        counted = f"open({str(self.tmp / 'starts')!r}, 'a').write(' '.join(sys.argv) + '\\n')\n"
+        begin = "import json, sys\n"
+        self.assertTrue(bundle._MAIN.startswith(begin))
+        with mock.patch.object(bundle, "_MAIN", bundle._MAIN.replace(begin, begin + counted, 1)):
+            counting = bundle.build()
+        self.shop.pull(2, {"app.txt": "two\n", "app_test.sh": "test -f app.txt\n"})
+        with mock.patch.object(bundle, "current", return_value=counting):
+            job = await self.run_job("2")
+        self.assertEqual(job.verdict, "pass")
+        steps = [task["id"] for task in job.tasks if task["role"] in ("context", "conflicts", "synthesis")]
+        self.assertEqual(len(steps), 3)
+        starts = (self.tmp / "starts").read_text().splitlines()
+        words = [line.partition(" --root ")[2].split() for line in starts]
+        kinds = sorted(word for line in words for word in line if word in COMMANDS)
+        self.assertEqual(kinds, ["follow", "prepare", "record", "run", "start", "supervise"])
 
     async def test_the_base_is_the_one_that_the_forge_said_within_the_hour(self) -> None:
         self.shop.branch("old").checkout("main").commit({"new.txt": "1\n"})

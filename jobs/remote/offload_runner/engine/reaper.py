@@ -19,13 +19,14 @@ import termios
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Mapping, NoReturn, Optional, Sequence, Set, Tuple
+from typing import Callable, Dict, List, Mapping, NoReturn, Optional, Sequence, Set, Tuple
 
 KILL_SECONDS = 5.0
 LOST_GRACE_SECONDS = 2.0
 _LEFTOVER_GRACE_SECONDS = 5.0
 _STEP_SECONDS = 0.01
 _SWEEPS = 50
+_PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _HAS_PROC = Path("/proc/self/stat").exists()
@@ -63,10 +64,12 @@ def start(
     output: int,
     user: Optional[Tuple[int, int]] = None,
     tty: bool = False,
+    within: Optional[Callable[[], int]] = None,
 ) -> Reaped:
     """Fork a reaper that runs `argv` with the descriptors `stdin` and `output`; both stay the caller's.
 
-    `user` (uid, gid): whom the task runs as. The reaper writes JSON lines to `status`: `{"pid"}` or
+    `user` (uid, gid): whom the task runs as; `within`: what its first process calls instead of executing
+    `argv`, and whose result is its exit code. The reaper writes JSON lines to `status`: `{"pid"}` or
     `{"errno", "error"}` first, `{"left": n}` when the first process ended and left processes behind, and
     `{"code", "survivors"}` last, when it has seen that none is left. It ends the task when `command` closes.
     """
@@ -76,7 +79,7 @@ def start(
     pid = os.fork()
     if pid == 0:
         try:
-            _run(list(argv), cwd, dict(env), stdin, output, user, tty, status_end, command_end)
+            _run(list(argv), cwd, dict(env), stdin, output, user, tty, within, status_end, command_end)
         except BaseException as error:
             with contextlib.suppress(BaseException):
                 _tell(status_end, {"errno": 0, "error": repr(error)})
@@ -102,6 +105,7 @@ def _run(
     output: int,
     user: Optional[Tuple[int, int]],
     tty: bool,
+    within: Optional[Callable[[], int]],
     status: int,
     command: int,
 ) -> NoReturn:
@@ -121,7 +125,7 @@ def _run(
     os.set_inheritable(failed_end, False)
     first = os.fork()
     if first == 0:
-        _become(argv, cwd, env, stdin, output, user, tty, failed_end)
+        _become(argv, cwd, env, stdin, output, user, tty, within, failed_end)
     for descriptor in (stdin, output, failed_end):
         os.close(descriptor)
     told = os.read(failed, 4096)
@@ -156,9 +160,11 @@ def _become(
     output: int,
     user: Optional[Tuple[int, int]],
     tty: bool,
+    within: Optional[Callable[[], int]],
     failed: int,
 ) -> NoReturn:
     """Turn this process into the task."""
+    above = os.getppid()
     try:
         os.setsid()
         if tty:
@@ -177,11 +183,26 @@ def _become(
             os.setuid(user[0])
         os.umask(0o077)
         os.chdir(cwd)
+        if within is not None:
+            _call(within, env, above)
         os.execvpe(argv[0], argv, env)  # noqa: S606 - a list of words
     except OSError as error:
         os.write(failed, ("%d %s" % (error.errno or 0, error.strerror)).encode())
     finally:
         os._exit(EXIT_CANNOT_RUN)
+
+
+def _call(within: Callable[[], int], env: Mapping[str, str], above: int) -> NoReturn:
+    """Be the task without executing a program; `above`: the reaper, without which this process ends."""
+    # Its environment as /proc shows it is the supervisor's and has no mark: nothing finds it once its reaper
+    # was killed. It cannot be traced by other processes of its user, unlike a program that was executed.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != above:
+        os._exit(EXIT_CANNOT_RUN)
+    os.closerange(3, 256)
+    os.environ.clear()
+    os.environ.update(env)
+    os._exit(within())
 
 
 class _Watch:

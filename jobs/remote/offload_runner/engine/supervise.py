@@ -14,7 +14,7 @@ import tempfile
 import termios
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from jobs.remote.offload_runner.engine import frames, reaper
+from jobs.remote.offload_runner.engine import forked, frames, reaper
 from jobs.remote.offload_runner.engine.environment import harmless
 from jobs.remote.offload_runner.engine.tunnel import Listener, Stream, pass_to
 
@@ -173,6 +173,7 @@ class _Task:
                 output=output,
                 user=user,
                 tty=bool(size),
+                within=None if size else forked.find(spec["argv"]),
             )
         finally:
             os.close(stdin)
