@@ -77,3 +77,18 @@ class Evidence(ExecutionTest):
         [check] = self.read(job, "comparison.json")["checks"].values()
         self.assertEqual([run["exit_code"] for run in check["reruns"]], [1, 1])
         self.assertEqual(job.verdict, "fail")
+
+    async def test_a_test_that_breaks_the_base_makes_no_proof_of_another(self) -> None:
+        """Each of these passes on the base and on the head; the first breaks what others look at there."""
+        breaking = "case $PWD in */base/*) echo x > price; rm README docs/page; echo x > added;"
+        breaking += (
+            " echo 'exit 1' > tests/test_b.sh; echo 'exit 1' > tests/test_c.sh; rm tests/test_all.sh;; esac\n"
+        )
+        looking = (
+            "grep -q wrong price && test -f README -a -f docs/page -a ! -e added -a -f tests/test_all.sh\n"
+        )
+        tests = {"tests/test_a.sh": breaking, "tests/test_b.sh": looking, "tests/test_c.sh": looking}
+        job = await self.run_change({**tests, "tests/test_all.sh": "exit 0 #\n", "two/page": "3\n"})
+        proof = {item["path"]: item["result"] for item in self.read(job, "proof.json")["files"]}
+        self.assertEqual(proof, dict.fromkeys([*tests, "tests/test_all.sh"], "proves_nothing"))
+        self.assertFalse(job.proof)

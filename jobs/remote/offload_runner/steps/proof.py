@@ -19,9 +19,10 @@ What to run is data in the plan, in the `outputs` of the task whose role is `pro
 With `"$@"` in `shell` all files run in one command, with `"$1"` each in its own. Paths are relative to `cwd`.
 
 The base's tree is the merge base with the changed tests and support files of the head laid over it; they are
-taken off again at the end. A test that cannot be loaded there runs again with the base's own support files: a
-`conftest.py` that imports what the change adds says nothing about tests that do not. The head's tree is the
-worktree as it was before tests. A file that the head deleted is ignored.
+taken off again at the end. What a run leaves there is put back before the next one. A test that cannot be
+loaded there runs again with the base's own support files: a `conftest.py` that imports what the change adds
+says nothing about tests that do not. The head's tree is the worktree as it was before tests. A file that the
+head deleted is ignored.
 
 The answer is `proof.json` in the job's directory:
 
@@ -56,7 +57,7 @@ from jobs.remote.offload_runner.protocol import EXIT_DATA, EXIT_NOT_FOUND, PlanE
 from jobs.remote.offload_runner.steps import sources
 from jobs.remote.offload_runner.steps.evidence import head_results
 from jobs.remote.offload_runner.steps.record import Job, counted, say
-from jobs.remote.offload_runner.steps.restored import restored_head
+from jobs.remote.offload_runner.steps.restored import mark, restore, restored_head
 from jobs.remote.offload_runner.steps.results import FAILING, PASSED, Case
 from jobs.remote.offload_runner.steps.trees import (
     Base,
@@ -123,9 +124,10 @@ def run(job: Job) -> int:
         "source_changed": any(sources.is_source(item["path"]) for item in job.changed),
         "files": [],
     }
+    laid = _Laid(job, base.path)
     try:
         for group in groups:
-            _prove(job, group, base, answer)
+            _prove(job, group, base, laid, answer)
             job.write("proof.json", answer)  # what is known stays known when this step is cut off
     finally:
         worktree.reset_base(job.paths.root, job.paths.session)
@@ -158,23 +160,58 @@ def read_groups(plan: Mapping[str, Any]) -> Tuple[List[Group], List[str]]:
     return groups, list(outputs.get("setup") or [])
 
 
-def _prove(job: Job, group: Group, base: Base, answer: Dict[str, Any]) -> None:
+class _Laid:
+    """The base's tree with files of other commits over it, which each run finds as they were laid out."""
+
+    def __init__(self, job: Job, tree: Path) -> None:
+        self._job = job
+        self.tree = tree
+        self._layers: List[Tuple[str, Sequence[str]]] = []
+        self._made: Mapping[str, Any] = {}
+        self._has_run = False
+
+    def lay(self, sha: str, names: Sequence[str]) -> None:
+        """Lay files of a commit over the tree."""
+        self.restore()
+        self._layers.append((sha, names))
+        self._lay(self._layers[-1:])
+
+    def restore(self) -> None:
+        """Bring the tree back to what was laid out before tests ran in it. Raises `RunnerError`."""
+        if self._has_run:
+            found = restore(self._job, self.tree, self._made, PROOF, commit=self._job.merge_base)
+            if found["altered"] or found["aside"]:
+                self._lay(self._layers)
+        self._has_run = False
+
+    def begin(self) -> None:
+        """Have the tree ready for a run."""
+        self.restore()
+        self._has_run = True
+
+    def _lay(self, layers: Sequence[Tuple[str, Sequence[str]]]) -> None:
+        for sha, names in layers:
+            lay(self._job, self.tree, sha, names)
+        self._made = mark(self._job, self.tree)
+
+
+def _prove(job: Job, group: Group, base: Base, laid: _Laid, answer: Dict[str, Any]) -> None:
     files = present(job, job.sha, group.test_files)
     support = present(job, job.sha, group.support)
     dependent = [name for name in _dependent(job, group, support) if name not in files]
     names = [*files, *dependent]
     if not names:
         return
-    lay(job, base.path, job.sha, [*files, *support])
+    laid.lay(job.sha, [*files, *support])
     before: Dict[str, Run] = {}
     if base.built:
         known = present(job, job.merge_base, dependent)
         on_base = [*files, *known]
         say("%s on the base" % counted(len(on_base), "test file"))
-        before = _run_files(job, group, base.path, on_base)
+        before = _run_files(job, group, laid, on_base)
     say("%s on the head" % counted(len(names), "test file"))
-    after = _run_files(job, group, job.paths.worktree, names)
-    again = _with_own_support(job, group, base, support, before, after)
+    after = _run_files(job, group, None, names)
+    again = _with_own_support(job, group, laid, support, before, after)
     before.update(again)
     for name in names:
         old: Optional[Run] = before.get(name)
@@ -200,7 +237,7 @@ def _prove(job: Job, group: Group, base: Base, answer: Dict[str, Any]) -> None:
 def _with_own_support(
     job: Job,
     group: Group,
-    base: Base,
+    laid: _Laid,
     support: Sequence[str],
     before: Mapping[str, Run],
     after: Mapping[str, Run],
@@ -213,8 +250,8 @@ def _with_own_support(
         "%s on the base again, with its own %s"
         % (counted(len(names), "test file"), ", ".join(map(shown, support)))
     )
-    lay(job, base.path, job.merge_base, support)
-    runs = _run_files(job, group, base.path, names)
+    laid.lay(job.merge_base, support)
+    runs = _run_files(job, group, laid, names)
     return {name: run for name, run in runs.items() if _ran(run)}
 
 
@@ -227,11 +264,12 @@ def _short(run: Run) -> Run:
     return replace(run, results=replace(run.results, cases=()))
 
 
-def _run_files(job: Job, group: Group, tree: Path, names: Sequence[str]) -> Dict[str, Run]:
+def _run_files(job: Job, group: Group, laid: Optional[_Laid], names: Sequence[str]) -> Dict[str, Run]:
+    """Run test files on the base, as it is laid out, or on the head."""
     found: Dict[str, Run] = {}
     inside = {name: posixpath.relpath(name, group.cwd) if group.cwd else name for name in names}
     if group.runs_many and len(names) > 1:
-        whole = _execute(job, group, tree, [inside[name] for name in names])
+        whole = _execute(job, group, laid, [inside[name] for name in names])
         for name in names:
             cases = whole.results.in_file(name) or whole.results.in_file(inside[name])
             if cases and whole.results.complete:
@@ -240,23 +278,24 @@ def _run_files(job: Job, group: Group, tree: Path, names: Sequence[str]) -> Dict
                 found[name] = replace(whole, exit_code=int(failed), results=results)
     for name in names:
         if name not in found:
-            found[name] = _execute(job, group, tree, [inside[name]])
+            found[name] = _execute(job, group, laid, [inside[name]])
     return found
 
 
-def _execute(job: Job, group: Group, tree: Path, arguments: List[str]) -> Run:
+def _execute(job: Job, group: Group, laid: Optional[_Laid], arguments: List[str]) -> Run:
     say("$ %s" % " ".join([group.shell, *map(shown, arguments)]))
-    is_head = tree == job.paths.worktree
-    with restored_head(job) if is_head else contextlib.nullcontext():
+    if laid is not None:
+        laid.begin()
+    with restored_head(job) if laid is None else contextlib.nullcontext():
         done = execute(
             job,
-            tree,
+            job.paths.worktree if laid is None else laid.tree,
             group.shell,
             arguments=arguments,
             globs=group.results,
             timeout=group.timeout,
             cwd=group.cwd,
-            place=JOB if is_head else PROOF,
+            place=JOB if laid is None else PROOF,
         )
     say("  %s after %.1f s" % (ended(done), done.seconds))
     return done

@@ -54,19 +54,19 @@ def mark(job: Job, tree: Path) -> Mapping[str, Any]:
 
 
 def restore(
-    job: Job, tree: Path, made: Mapping[str, Any], place: str, *, look: bool = False
+    job: Job, tree: Path, made: Mapping[str, Any], place: str, *, look: bool = False, commit: str = ""
 ) -> Dict[str, Any]:
-    """Bring a tree back to the head's commit as it was when the mark `made` was; see `git.reset`.
+    """Bring a tree back to a commit (default: the head's) as it was at the mark `made`; see `git.reset`.
 
     Raises `RunnerError`: it may be that the job made that impossible.
     """
     mirror = paths.mirror(job.paths.root, str(job.prepared["repository"]))
     with contextlib.suppress(OSError):  # a directory that cannot be read: its owner may change that
-        seen = reset.changed(tree, mirror, job.sha, made)
+        seen = reset.changed(tree, mirror, commit or job.sha, made)
         if not seen.tracked and (look or not seen.added):
             return {"altered": [], "aside": 0}
     what = "look" if look else "reset"
-    spec = {"what": what, "tree": str(tree), "mirror": str(mirror), "commit": job.sha, "made": made}
+    spec = {"what": what, "tree": str(tree), "mirror": str(mirror), "commit": commit or job.sha, "made": made}
     answer = _ask(job, place, spec)
     try:
         altered = [shown(str(path)) for path in answer["altered"][:_MOST]]
