@@ -72,7 +72,10 @@ class FileDiff:
 
 @dataclass(frozen=True)
 class DiffPage:
-    """One page of a change. `note`: what is not shown, and why; `raw`: the text when it is not a diff."""
+    """One page of a change. `note`: what is not shown, and why; `raw`: the text when it is not a diff.
+
+    `commits`: of a fix, and what each answers, as text.
+    """
 
     entries: Sequence[FileEntry]
     files: Sequence[FileDiff]
@@ -83,6 +86,7 @@ class DiffPage:
     pages: int = 1
     note: str = ""
     raw: str = ""
+    commits: str = ""
 
     @property
     def more_entries(self) -> int:
@@ -176,7 +180,9 @@ def parse_diff(data: bytes, page: int = 1, notes: Sequence[Note] = (), shown: No
     ]  # fmt: skip
     files = [_parse_file(index + 1, pieces[index], start, notes) for index, start in pages[number - 1]]
     added, removed = (sum(getattr(piece, name) for piece in pieces) for name in ("added", "removed"))
-    return DiffPage(entries, files, len(pieces), added, removed, number, len(pages), note)
+    begin = _FILE.search(data)
+    commits = data[: begin.start() if begin else 0].decode("utf-8", errors="replace")
+    return DiffPage(entries, files, len(pieces), added, removed, number, len(pages), note, commits=commits)
 
 
 def render_hunk(patch: str) -> SafeString:

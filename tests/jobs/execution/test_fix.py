@@ -177,7 +177,7 @@ class Fixes(FixTest):
         tree = self.root / "worktrees" / job.session
         parents = git(tree, "log", "-1", "--format=%P", merged["commit"]).split()
         self.assertEqual(parents, [job.sha, self.shop.sha("main")])
-        self.assertEqual(merged["subject"], "Merge the base, resolving conflicts in 1 file")
+        self.assertEqual(merged["parts"][0]["subject"], "Merge the base, resolving conflicts in 1 file")
         self.assertEqual(job.judged_sha, fixed["commit"])
         self.assertEqual((tree / "news.txt").read_text(), "new\n")
         careless = await self.fix_again("5", "sed -i s/sum/max/ shop.py")
@@ -232,7 +232,7 @@ class RealAgents(FixTest):
         self.assertEqual((job.verdict, job.proof), ("pass", True), self.messages(job) + self.logs(job))
         self.assertEqual([path.name for path in self.tmp.rglob("evil*")], [])
         [made] = self.rounds(job)["rounds"]
-        self.assertEqual(made["summary"], self.api.answer)
+        self.assertEqual(made["parts"][0]["summary"], self.api.answer)
         return job
 
     async def test_gemini_edits_the_tree_of_the_fix_and_nothing_else(self) -> None:

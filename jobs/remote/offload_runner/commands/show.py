@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any, List, Mapping
 
 from jobs.remote.offload_runner import wire
 from jobs.remote.offload_runner.errors import RunnerError
@@ -76,8 +77,20 @@ def _diff(paths: JobPaths, options: argparse.Namespace) -> int:
             "Its head shares no commit with the base branch, or it was prepared without one.",
             EXIT_NOT_FOUND,
         )
+    answers = "".join("# %s\n" % line for line in _commits(done)).encode()
     words = ["diff", "--no-color", "--no-ext-diff", "--no-textconv", *(["--stat"] if options.stat else [])]
     # From the mirror, by commit: nothing in the worktree has a say in it.
     git = Git(str(mirror(paths.root, str(prepared["repository"]))))
-    wire.emit_bytes(git.beginning(options.limit, *words, str(base), str(head), "--"))
+    change = git.beginning(options.limit, *words, str(base), str(head), "--")
+    wire.emit_bytes((answers + change)[: options.limit])
     return EXIT_OK
+
+
+def _commits(done: Mapping[str, Any]) -> List[str]:
+    """Return the commits of a fix and what each answers, as lines that git passes over in a patch."""
+    lines: List[str] = []
+    for part in (part for item in done.get("rounds") or [] for part in item.get("parts") or []):
+        if part["commit"]:
+            lines.append("%s %s" % (part["commit"][:10], part["subject"]))
+            lines += ["    answers: %s" % done["to_do"][number]["title"] for number in part["topics"]]
+    return [" ".join(line.split("\n")) for line in lines]

@@ -25,6 +25,7 @@ from jobs.remote.offload_runner.steps.proven import proves
 from jobs.remote.offload_runner.steps.record import Job, counted
 from jobs.remote.offload_runner.steps.results import Case, Results
 from jobs.remote.offload_runner.steps.results.model import OUTCOMES
+from jobs.remote.offload_runner.steps.rounds import made_for
 
 _AGENT_KEY = "The agent held %s: what talked it into something could send that elsewhere."
 _NOT_ISOLATED = "Not isolated: the change's code ran as the worker's user, who could change these results."
@@ -267,15 +268,32 @@ def _rounds(state: Any) -> List[str]:
     lines = [*lines[:2], lines[2] % state["sha"], ""]
     lines += ["- %s" % one_line(topic["title"]) for topic in state["to_do"]]
     for item in state["rounds"]:
-        lines += ["", "### Round %d: %s" % (item["number"], one_line(item["subject"])), ""]
-        lines += ["Commit `%s`, which is not pushed." % item["commit"], ""]
-        if item["summary"]:
-            lines += ["The agent says (an opinion, not evidence): %s" % one_line(item["summary"]), ""]
+        lines += ["", "### Round %d" % item["number"]]
+        for part in item["parts"]:
+            lines += ["", *_part(state, part)]
+        lines.append("")
         left = item["left"]
         told = "Its tests did not run to their end." if left is None else "By its tests, nothing is left."
         lines += ["Left after it:", "", *("- %s" % one_line(text) for text in left)] if left else [told]
     lines += ["", "It ended because %s." % one_line(state["why"])] if state["why"] else []
     return [*lines, ""]
+
+
+def _part(state: Mapping[str, Any], part: Mapping[str, Any]) -> List[str]:
+    named = [one_line(title) for title in made_for(state, part)] or ["what was left"]
+    if not part["commit"]:
+        lines = ["No commit for %s: %s." % (_listed(named), one_line(part["why"]))]
+    else:
+        about = (part["commit"], one_line(part["subject"]), _listed(named))
+        lines = ["Commit `%s`, which is not pushed: %s. It answers: %s." % about]
+    if part["summary"]:
+        lines += ["", "The agent says (an opinion, not evidence): %s" % one_line(part["summary"])]
+    return lines
+
+
+def _listed(names: List[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return "; ".join(names[:_MOST_NAMED]) + ("; and %d more" % more if more > 0 else "")
 
 
 def _checked(outcomes: Sequence[Outcome]) -> List[str]:

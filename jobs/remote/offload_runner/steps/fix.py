@@ -1,4 +1,4 @@
-"""A round of a fix: the agent edits a tree of its own, and what it changed becomes a commit of ours.
+"""A round of a fix: the agent edits a tree of its own, and what it changed becomes commits of ours.
 
 The agent's tree is in its place; nothing is run there but the agent. Its changes come as a patch, which
 git applies to an index of ours; hooks and settings of the repository have no part in the commit. The
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from jobs.remote.offload_runner.engine.job_command import run_as_job
 from jobs.remote.offload_runner.errors import RunnerError
@@ -35,7 +35,7 @@ _MARKER = re.compile(rb"^(<{7}|>{7})( |$)", re.MULTILINE)
 
 
 def run(job: Job) -> int:
-    """Make one round. Exit code 0: it is written down; 1: the agent did not come to an end."""
+    """Make one round: a commit for each topic. Exit code 0: it is written down; 1: the agent did not end."""
     state = rounds.read(job)
     if state is None:
         raise RunnerError("no_rounds", "What is to be repaired is not known.", exit_code=EXIT_SOFTWARE)
@@ -43,22 +43,63 @@ def run(job: Job) -> int:
         say("The agent's changes of this round are committed already.")
         return 0
     call = next(task["outputs"]["agent"] for task in job.plan["tasks"] if task["role"] == "fix")
+    whole = _parts(state)
+    code, stopped = 0, ""
+    for number, topics in enumerate(whole):
+        if number < len(state["parts"]):
+            continue  # an earlier start of this round made it
+        code, part = _make(job, state, call, number, topics)
+        if part is None:
+            stopped = "the agent did not come to an end"
+            break
+        state["parts"].append(part)
+        rounds.write(job, state, go_on=True, why="")
+    if rounds.close(state, stopped):
+        rounds.write(job, state, go_on=True, why="")
+        return 0
+    why = stopped or state["parts"][0]["why"]
+    rounds.write(job, {**state, "parts": []}, go_on=False, why=why)
+    return code
+
+
+def _parts(state: Mapping[str, Any]) -> List[List[int]]:
+    """Return the topics of a round, by number: of each list, the agent's changes become one commit.
+
+    Conflicts have a round of their own. Of the others, what failed comes first, and is all that a further
+    round is about; then each thread by itself.
+    """
+    kinds = [str(topic["kind"]) for topic in state["to_do"]]
+    conflicts = [number for number, kind in enumerate(kinds) if kind == "conflict"]
+    if conflicts and not rounds.is_merged(state):
+        return [conflicts]
+    failures = [number for number, kind in enumerate(kinds) if kind not in ("conflict", "thread")]
+    is_first = not [item for item in state["rounds"] if not item["merged"]]
+    threads = [[number] for number, kind in enumerate(kinds) if kind == "thread"] if is_first else []
+    # What a merge or an answer to a thread broke is to be repaired, though it did not fail before.
+    return ([failures] if failures or not threads else []) + threads
+
+
+def _make(
+    job: Job, state: Mapping[str, Any], call: Dict[str, Any], number: int, numbers: Sequence[int]
+) -> "tuple[int, Optional[Dict[str, Any]]]":
+    """Call the agent about some topics; return 0 and the part of the round, or its exit code and None."""
+    topics = [state["to_do"][one] for one in numbers]
     start = rounds.current(job, state)
-    conflict = next((topic for topic in state["to_do"] if topic["kind"] == "conflict"), None)
-    merges = conflict is not None and not rounds.is_merged(state)
-    session = interrupted_session(job, call, start) if job.read("scratch.json") == {"commit": start} else ""
+    merges = any(topic["kind"] == "conflict" for topic in topics)
+    mark = {"commit": start, "round": len(state["rounds"]) + 1, "part": number}
+    session = interrupted_session(job, call, start) if job.read("scratch.json") == mark else ""
     if not session:
         _scratch(job, "make", start, *(["--merge", job.base_sha] if merges else []))
-        job.write("scratch.json", {"commit": start})
-    topics = [conflict] if merges and conflict is not None else _left_to_do(state)
+        job.write("scratch.json", mark)
+    for topic in topics:
+        say("To repair: %s" % topic["title"])
     code, output = call_agent(job, call, _material(job, state, start, topics), about=start, session=session)
     if output is None:
-        rounds.write(job, state, go_on=False, why="the agent did not come to an end")
-        return code
+        return code, None
     summary = shown(" ".join(output.text.split()))[-_SUMMARY:]
     say(summary)
-    commit = ""
-    why = "the agent changed nothing"
+    part: Dict[str, Any] = {"topics": list(numbers), "commit": "", "merged": merges, "subject": ""}
+    part["summary"], part["why"] = summary, "the agent changed nothing"
     try:
         tree = apply(job, start, _scratch(job, "take", start))
         if tree and issue.wants_test(state):
@@ -66,7 +107,7 @@ def run(job: Job) -> int:
             told = ", ".join(left_out[:5]) + (" and %d more" % (len(left_out) - 5) if left_out[5:] else "")
             if left_out:
                 say("This round is for the test alone; left out: %s" % told)
-            why = "" if tree else "the agent wrote no test; it changed %s" % told
+            part["why"] = "" if tree else "the agent wrote no test; it changed %s" % told
         if tree:
             left = _with_markers(job, tree, topics[0]["paths"]) if merges else []
             if left:
@@ -74,25 +115,14 @@ def run(job: Job) -> int:
             subject = _shortened(issue.subject(state) if issue.is_one(state) else _subject(topics))
             parents = [start, job.base_sha] if merges else [start]
             commit = _commit(job, tree, parents, _message(job, subject, call["name"], topics))
+            part.update(commit=commit, subject=subject, why="")
     except RunnerError as error:
-        why = "the agent's changes were not taken: %s" % error.message.rstrip(".")
-    if not commit:
-        say("%s." % (why[:1].upper() + why[1:]))
-        rounds.write(job, state, go_on=False, why=why)
-        return 0
-    entry = {"number": len(state["rounds"]) + 1, "commit": commit, "merged": merges, "subject": subject}
-    entry.update(summary=summary, left=None)
-    if issue.wants_test(state):
-        entry["test"] = True
-    rounds.write(job, {**state, "rounds": [*state["rounds"], entry]}, go_on=True, why="")
-    say("Committed as %s: %s" % (commit[:10], subject))
-    return 0
-
-
-def _left_to_do(state: Mapping[str, Any]) -> List[Dict[str, Any]]:
-    """Return the topics of a round: threads are for the first one only."""
-    first = not [item for item in state["rounds"] if not item["merged"]]
-    return [one for one in state["to_do"] if one["kind"] not in ("conflict", *(() if first else ("thread",)))]
+        part["why"] = "the agent's changes were not taken: %s" % error.message.rstrip(".")
+    if part["commit"]:
+        say("Committed as %s: %s" % (part["commit"][:10], part["subject"]))
+    else:
+        say("%s." % (part["why"][:1].upper() + part["why"][1:]))
+    return 0, part
 
 
 def _scratch(job: Job, what: str, commit: str, *words: str) -> bytes:
@@ -146,14 +176,16 @@ def _commit(job: Job, tree: str, parents: Sequence[str], message: str) -> str:
 
 
 def _subject(topics: Sequence[Mapping[str, Any]]) -> str:
-    first = topics[0]
-    if first["kind"] == "conflict":
+    first = topics[0] if topics else {"kind": ""}
+    if not topics:
+        told = "Repair what the last commits broke"
+    elif first["kind"] == "conflict":
         told = "Merge the base, resolving conflicts in %s" % counted(len(first["paths"]), "file")
     elif first["kind"] == "tests":
         names = [case["name"] for topic in topics for case in topic["cases"]]
         told = "Fix %s" % (names[0] if len(names) == 1 else "%s and %d more" % (names[0], len(names) - 1))
     elif first["kind"] == "thread":
-        told = "Address %s" % counted(len(topics), "review thread")
+        told = "Answer the review thread at %s" % first["where"]
     else:
         told = "Fix what %s reports" % first["task"]
     return told
@@ -165,8 +197,9 @@ def _shortened(told: str) -> str:
 
 
 def _message(job: Job, subject: str, agent: str, topics: Sequence[Mapping[str, Any]]) -> str:
-    lines = [subject, "", "Answers:", *("- %s" % topic["title"] for topic in topics[:50])]
-    return "\n".join([*lines, "", "Made by %s in the job %s of Offload." % (agent, job.paths.session), ""])
+    answers = ["Answers:", *("- %s" % topic["title"] for topic in topics[:50]), ""] if topics else []
+    made_by = "Made by %s in the job %s of Offload." % (agent, job.paths.session)
+    return "\n".join([subject, "", *answers, made_by, ""])
 
 
 def _material(job: Job, state: Mapping[str, Any], commit: str, topics: Sequence[Mapping[str, Any]]) -> str:
@@ -174,7 +207,8 @@ def _material(job: Job, state: Mapping[str, Any], commit: str, topics: Sequence[
     parts = [render(job), *issue.instructions(state), header, ""]
     for topic in topics:
         parts += ["### %s" % topic["title"], "", *("    " + line for line in topic["lines"]), ""]
-    if state["rounds"] and state["rounds"][-1]["left"]:
+    is_about_threads = any(topic["kind"] == "thread" for topic in topics)
+    if state["rounds"] and state["rounds"][-1]["left"] and not is_about_threads:
         parts += [
             "## What the last round left",
             "",

@@ -24,6 +24,9 @@ _SECRET = "it has a secret, which no round is given"
 def run(job: Job) -> int:
     """Write the round's evidence, and whether there is a further round. Exit code 0 whatever it says."""
     state = rounds.read(job)
+    if state is not None:
+        # The agent's task was ended before it could say so: what it had made until then counts.
+        rounds.close(state, "the agent did not come to an end")
     if state is None or not state["rounds"]:
         raise RunnerError("no_rounds", "There is no round to run the tests of.", exit_code=EXIT_SOFTWARE)
     last: Dict[str, Any] = state["rounds"][-1]
@@ -75,6 +78,8 @@ def run(job: Job) -> int:
     )
     if not left and not open_conflict and not _waits(state):
         why = "everything that was to be repaired is"
+    elif last["stopped"]:
+        why = str(last["stopped"])
     elif number >= int(told["rounds"]):
         why = _limit(number)
     elif seconds > float(told["seconds"]):

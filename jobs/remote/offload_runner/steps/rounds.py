@@ -3,11 +3,14 @@
 `rounds.json`, which is also the gate of the rounds' tasks:
 
     {"schema": "offload-rounds/1", "sha", "at": seconds, "to_do": [TOPIC], "rounds": [ROUND],
-     "tests_at": of an implementation, see `issue`, "go_on": bool, "why": why there is no further round}
+     "parts": [PART of the round that is being made], "tests_at": of an implementation, see `issue`,
+     "go_on": bool, "why": why there is no further round}
     TOPIC = {"kind": "conflict|tests|command|problems|thread|issue", "task", "title", "lines": [...],
-             "cases": [CASE of results.model], "paths": [...]}
-    ROUND = {"number", "commit", "merged": bool, "subject", "summary": what the agent says, "left": null or
-             [what its evidence says is left]}
+             "cases": [CASE of results.model], "paths": [...], "thread": its id on the forge or "", "where"}
+    PART = {"topics": [numbers of topics], "commit": or "", "why": why there is none, "merged": bool,
+            "subject", "summary": what the agent says}
+    ROUND = {"number", "parts": [PART], "commit": the last one, "merged": bool, "stopped": why no round
+             follows or "", "left": null or [what its evidence says is left]}
 
 `round-N.json`, the evidence of a round, of its commit only:
 
@@ -47,15 +50,36 @@ def read(job: Job) -> Optional[Dict[str, Any]]:
     return found if ours else None
 
 
+def close(state: Dict[str, Any], stopped: str) -> bool:
+    """End the round that is being made, if it has a commit. `stopped`: why no round follows its evidence."""
+    parts = state["parts"]
+    commits = [part["commit"] for part in parts if part["commit"]]
+    if not commits:
+        return False
+    merged = any(part["merged"] and part["commit"] for part in parts)
+    entry = {"number": len(state["rounds"]) + 1, "parts": parts, "commit": commits[-1], "merged": merged}
+    entry.update(stopped=stopped, left=None)
+    if issue.wants_test(state):
+        entry["test"] = True
+    state["rounds"] = [*state["rounds"], entry]
+    state["parts"] = []
+    return True
+
+
 def write(job: Job, state: Mapping[str, Any], *, go_on: bool, why: str) -> None:
     """Write `rounds.json`, and with it whether there is a further round."""
     job.write(NAME + ".json", {**state, "schema": _SCHEMA, "sha": job.sha, "go_on": go_on, "why": why})
 
 
 def current(job: Job, state: Mapping[str, Any]) -> str:
-    """Return the commit that the next round starts from."""
-    rounds = state["rounds"]
-    return str(rounds[-1]["commit"]) if rounds else job.sha
+    """Return the commit that the agent's next changes are made to."""
+    made = [item["commit"] for item in [*state["rounds"], *state["parts"]] if item["commit"]]
+    return str(made[-1]) if made else job.sha
+
+
+def made_for(state: Mapping[str, Any], item: Mapping[str, Any]) -> List[str]:
+    """Return what a round or a part of one was to repair: the titles of its topics."""
+    return [str(state["to_do"][number]["title"]) for number in item["topics"]]
 
 
 def start_of(job: Job, state: Mapping[str, Any]) -> str:

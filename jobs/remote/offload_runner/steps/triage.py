@@ -24,12 +24,12 @@ _MOST_COMMENT = 4000
 def run(job: Job) -> int:
     """Write `rounds.json` and say what is to be done. Exit code 0."""
     known = rounds.read(job)
-    if known is not None and known["rounds"]:
+    if known is not None and (known["rounds"] or known["parts"]):
         say("The rounds have begun already.")
         return 0
     roles = {task["role"] for task in job.plan["tasks"]}
     wanted = (job.plan.get("job") or {}).get("issue")
-    state: Dict[str, Any] = {"at": time.time(), "rounds": []}
+    state: Dict[str, Any] = {"at": time.time(), "rounds": [], "parts": []}
     if wanted:
         to_do = [issue.topic_of(wanted)]
         state["tests_at"] = ""
@@ -93,7 +93,8 @@ def _of_thread(thread: Mapping[str, Any]) -> Dict[str, Any]:
     lines = []
     for author, text in thread["comments"]:
         lines += ["%s:" % author, *_indented(str(text)[:_MOST_COMMENT].splitlines())]
-    return _topic("thread", "", "Unresolved thread at %s" % where, lines, paths=[str(thread["path"])])
+    told = _topic("thread", "", "Unresolved thread at %s" % where, lines, paths=[str(thread["path"])])
+    return {**told, "thread": str(thread["id"]), "where": shown(where)[:200]}
 
 
 def _topic(
@@ -103,7 +104,7 @@ def _topic(
     kept = told[:_MOST_LINES] if kind in ("tests", "conflict", "thread") else told[-_MOST_LINES:]
     return {
         "kind": kind, "task": task, "title": shown(title)[:200], "lines": kept, "cases": [],
-        "paths": paths or [],
+        "paths": paths or [], "thread": "", "where": "",
     }  # fmt: skip
 
 
