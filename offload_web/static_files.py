@@ -55,4 +55,7 @@ class StaticFilesMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc]
         del response["content-type"]
         for key, value in answer.headers:
             response[key] = value
+        if body:
+            # An upgrade under a running server changes files: a wrong length keeps the browser waiting.
+            response["Content-Length"] = str(len(body))
         return response

@@ -78,8 +78,10 @@ class Attachment:
 
 
 def choose_role(requested: Role, info: SessionInfo | None) -> Role:
-    """Return the role a viewer gets: a second driver follows the first."""
-    return Role.FOLLOW if requested is Role.DRIVE and leading_size(info) is not None else requested
+    """Return the role a viewer gets: the first drives, unless it only watches; others follow it."""
+    if requested is Role.WATCH:
+        return requested
+    return Role.DRIVE if leading_size(info) is None else Role.FOLLOW
 
 
 def leading_size(info: SessionInfo | None) -> Size | None:

@@ -210,7 +210,7 @@ class Bridge:
     async def attach(self, role: Role | None = None) -> None:
         """Attach to the session, or attach again: history first, then what tmux draws.
 
-        Without a `role` the viewer gets the one it requested, except that a second driver follows the first.
+        Without a `role` the viewer gets the one that `choose_role` says.
         """
         async with self._attach_lock:
             await self._let_go(READ_OUT_SECONDS if role is self.role else 0.0)

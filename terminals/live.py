@@ -94,9 +94,10 @@ class Registry:
         bridge.on_change = lambda: None
         others = self._others(bridge)
         if not any(other.role is Role.DRIVE for other in others):
-            heir = next((o for o in others if o.role is Role.FOLLOW and o.requested is Role.DRIVE), None)
-            if heir is not None:
-                heir.start(heir.attach(Role.DRIVE))
+            followers = [other for other in others if other.role is Role.FOLLOW]
+            followers.sort(key=lambda other: other.requested is not Role.DRIVE)  # a phone after the others
+            if followers:
+                followers[0].start(followers[0].attach(Role.DRIVE))
         self.tell_viewers(bridge)
         if not self._entries and self._heart is not None:
             self._heart.cancel()
@@ -126,9 +127,14 @@ class Registry:
             viewer.say(frames.control("viewers", viewers=people))
             if driver is not None and viewer.role is not Role.DRIVE:
                 viewer.lead(driver.size)
+        # A phone drives while it is alone, or when it took over.
+        may_drive = bridge.role is Role.FOLLOW and bridge.requested is Role.DRIVE
+        if may_drive and driver is not None and driver.requested is Role.FOLLOW:
+            bridge.start(self.take(bridge))
 
     async def take(self, bridge: Bridge) -> None:
         """Let this viewer's size count; the viewer that drove before follows now."""
+        bridge.requested = Role.DRIVE
         for other in self._others(bridge):
             if other.role is Role.DRIVE:
                 # In the other's own task: it must not stay half attached when this viewer leaves now.

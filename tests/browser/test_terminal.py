@@ -125,6 +125,7 @@ def test_two_viewers(chromium: Browser, context: BrowserContext, server: Termina
     run(driver, "echo both-$((40+2))")
     shows(phone, "both-42")
     phone.get_by_role("button", name="Take over").click()
+    until(phone, "document.getElementById('terminal').offload.term.options.fontSize >= 11")
     expect(driver.locator("#viewers")).to_contain_text("You follow")
     phone_context.close()
     expect(driver.locator("#viewers")).to_be_hidden(timeout=15_000)

@@ -2,16 +2,19 @@
 
 import json
 import re
+import tempfile
 from pathlib import Path
 
 from django.apps import apps as apps_registry
 from django.conf import settings
 from django.contrib.staticfiles import finders
 from django.core.checks import run_checks
-from django.test import TestCase
+from django.test import RequestFactory, TestCase
+from whitenoise.responders import StaticFile
 
 from docs import licences
 from offload_web.package_files import PACKAGE_FILES
+from offload_web.static_files import StaticFilesMiddleware
 
 ROOT = Path(settings.BASE_DIR)
 
@@ -66,6 +69,15 @@ class StaticTests(TestCase):
         again = self.client.get("/static/offload/app.css", headers=known)
         assert again.status_code == 304
         assert again.content == b""
+
+    def test_a_file_that_an_upgrade_changed_has_its_own_length(self) -> None:
+        with tempfile.NamedTemporaryFile(suffix=".css") as file:
+            file.write(b"a { color: red }")
+            file.flush()
+            known = StaticFile(file.name, [("Content-Type", "text/css")])
+            file.truncate(3)
+            answer = StaticFilesMiddleware.serve(known, RequestFactory().get("/"))
+        assert (answer.content, answer["Content-Length"]) == (b"a {", "3")
 
     def test_nothing_else_is_served(self) -> None:
         assert self.client.get("/static/../manage.py").status_code in (302, 404)

@@ -76,20 +76,28 @@ async def test_a_second_driver_follows_until_it_takes_over(server: TerminalServe
     await driver.aclose()
 
 
-async def test_a_phone_alone_shows_the_session_as_it_was_left() -> None:
+async def test_a_phone_drives_while_it_is_alone() -> None:
     with TerminalServer() as server:
         phone = await server.connect(cols=40, rows=30, mode="follow")
-        ready = await control(phone, "ready")
-        assert (ready["role"], ready["size"]) == (
-            "follow",
-            [120, 36],
-        )  # the session's 120x35, and a status line
+        assert (await control(phone, "ready"))["role"] == "drive"
         await output(phone, "offload-shop-1")
-        size = server.tmux("display-message", "-p", "-t", f"={server.sessions[0]}:", "#{window_width}")
-        assert size.strip() == "120"
-        phone.control("take")  # unless its user wants it to fit
+        width = ("display-message", "-p", "-t", f"={server.sessions[0]}:", "#{window_width}")
+        await until(lambda: server.tmux(*width).strip() == "40", "the phone's width")
+        desk = await server.connect(cols=120, rows=40)
+        await control(desk, "ready", lambda frame: frame["role"] == "drive")
+        desk.control("resize", cols=120, rows=40)  # as the page does then
+        await control(phone, "ready", lambda frame: frame["role"] == "follow")
+        await control(phone, "size", lambda frame: frame["size"] == [120, 40])
+        await until(lambda: server.tmux(*width).strip() == "120", "the desk's width")
+        # A phone that takes over keeps the session, also when the other connects again.
+        phone.control("take")
         await control(phone, "ready", lambda frame: frame["role"] == "drive")
+        await desk.aclose()
+        desk = await server.connect(cols=120, rows=40)
+        assert (await control(desk, "ready"))["role"] == "follow"
         await phone.aclose()
+        await control(desk, "ready", lambda frame: frame["role"] == "drive")
+        await desk.aclose()
 
 
 async def test_a_watcher_sees_and_cannot_type(server: TerminalServer) -> None:

@@ -90,7 +90,6 @@ export function makeCommands({ screen, preferences, mouse, finder, files, past, 
   }
 
   function labels() {
-    document.documentElement.dataset.terminalTheme = isDark(preferences.theme) ? "dark" : "light";
     const mice = { auto: "Mouse: automatic", program: "Mouse: to the program", page: "Mouse: selects and scrolls here" };
     const label = document.querySelector("[data-action=mouse] [data-label]");
     if (label) label.textContent = mice[preferences.mouse];

@@ -79,7 +79,9 @@ link.addEventListener("state", (event) => {
   notifier.mark("×");
   const again = { label: "Reconnect now", run: () => link.connect() };
   if (now === "connecting") {
-    banner.show(trouble ? `${trouble.message} Connecting…` : "Connecting…", { hint: trouble?.hint });
+    // An attempt may hang for long.
+    if (trouble) banner.show(`${trouble.message} Connecting…`, { hint: trouble.hint, actions: [again] });
+    else banner.show("Connecting…");
   } else if (now === "waiting") {
     banner.show(trouble.message, { hint: trouble.hint, until: retryAt, actions: [again], tone: "warn" });
   } else {
