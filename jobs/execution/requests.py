@@ -7,10 +7,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from asgiref.sync import sync_to_async
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from jobs.errors import NotFound, OffloadError, Refused
-from jobs.execution.interruption import finish_stop, interrupt_for_stop
+from jobs.execution.interruption import (
+    finish_stop,
+    interrupt_for_change,
+    interrupt_for_stop,
+    resume_after_change,
+)
 from jobs.execution.placement import Placement
 from jobs.execution.remove import remove
 from jobs.execution.submit import JobRequest, resume, submit
@@ -19,15 +25,17 @@ from jobs.models import Job, Worker, WorkerRequest
 from jobs.states import JOB_ACTIVE, RequestKind, WorkerState
 from jobs.workers import fleet, get_job, idle
 from jobs.workers.machines import cloud_of, silent
-from jobs.workers.requests import aadd_request, afinish_request, amark_running
+from jobs.workers.requests import aadd_request, afinish_request, amark_running, open_requests
 
 # A request whose worker does not answer is tried again for this long.
 RETRY_FOR = timedelta(minutes=15)
 _RUNNING = (WorkerState.READY, WorkerState.UNREACHABLE)
+REBUILDABLE = (*_RUNNING, WorkerState.STOPPED)
 _DOING: Mapping[RequestKind, str] = {
     RequestKind.KEEP: "Keeping it up",
     RequestKind.START: "Starting it",
     RequestKind.STOP: "Stopping it",
+    RequestKind.REBUILD: "Rebuilding it",
     RequestKind.REMOVE_JOB: "Removing it",
 }
 
@@ -104,6 +112,21 @@ async def request_stop(worker: Worker, actor: str, *, force: bool = False) -> No
     if not force:
         await require_idle(worker)
     await aadd_request(worker.id, RequestKind.STOP, actor=actor, parameters={"force": force})
+
+
+async def request_rebuild(worker: Worker, actor: str, *, force: bool = False) -> None:
+    """Request that the worker's machine is deleted and created again on its data disk.
+
+    Raises `Refused` without a machine, while it is rebuilt, and while jobs run, unless with `force`.
+    """
+    cloud_of(worker, "Rebuilding")
+    if worker.state not in REBUILDABLE:
+        raise Refused(f"{worker.name} is {worker.state}: there is no machine to rebuild.")
+    if await open_requests([RequestKind.REBUILD]).filter(worker=worker).aexists():
+        raise Refused(f"{worker.name} is being rebuilt already.")
+    if not force:
+        await require_idle(worker)
+    await aadd_request(worker.id, RequestKind.REBUILD, actor=actor, parameters={"force": force})
 
 
 async def request_removal(job_id: int, actor: str, *, force: bool = False) -> WorkerRequest:
@@ -208,6 +231,20 @@ async def _stop(request: WorkerRequest) -> None:
     await stop_machine(request.worker, detail, request_id=request.id)
 
 
+async def _rebuild(request: WorkerRequest) -> None:
+    worker = request.worker
+    if request.step != fleet.MAKING and not request.parameters.get("force"):
+        await require_idle(worker)
+    await interrupt_for_change(worker.id, f"Its machine is rebuilt on request of {request.actor}.")
+    try:
+        await fleet.rebuild(worker)
+    except OffloadError:
+        if await Worker.objects.filter(id=worker.id, state=WorkerState.READY).aexists():
+            await resume_after_change(worker.id)  # the machine is as before
+        raise
+    await resume_after_change(worker.id)
+
+
 async def _remove_job(request: WorkerRequest) -> None:
     if request.job is None:
         return
@@ -222,5 +259,14 @@ CARRIED_OUT: Mapping[RequestKind, Callable[[WorkerRequest], Awaitable[None]]] = 
     RequestKind.KEEP: _keep,
     RequestKind.START: _start,
     RequestKind.STOP: _stop,
+    RequestKind.REBUILD: _rebuild,
     RequestKind.REMOVE_JOB: _remove_job,
 }
+
+
+def requests_to_carry_out() -> QuerySet[WorkerRequest]:
+    """Return the requests that the reconciler carries out, oldest first.
+
+    A rebuild without an actor is that of a command, which carries it out itself.
+    """
+    return open_requests(CARRIED_OUT).exclude(kind=RequestKind.REBUILD, actor="")

@@ -109,7 +109,13 @@ async def resize_machine(plan: ChangePlan, size: str, progress: Progress) -> Wor
 
 async def _plan_change(name: str, doing: str, question: str, force: bool) -> ChangePlan:
     worker = await get_machine(name, doing)
-    if await open_requests([RequestKind.REBUILD]).filter(worker=worker).aexists():
+    running = await open_requests([RequestKind.REBUILD]).filter(worker=worker).afirst()
+    if running is not None and running.actor:
+        raise Refused(
+            f"{name} is being rebuilt on request of {running.actor}.",
+            hint="`offload serve` carries it out; `offload fleet ls` shows how far it is.",
+        )
+    if running is not None:
         # Confirmed by the command that was interrupted.
         return ChangePlan(worker, None)
     if not force:

@@ -22,7 +22,7 @@ from jobs.execution.heads import check_heads
 from jobs.execution.launch import launch, lease, lease_owner
 from jobs.execution.machines import note_silence, resume_lost_jobs
 from jobs.execution.pull_requests import refresh_inbox
-from jobs.execution.requests import CARRIED_OUT, carry_out
+from jobs.execution.requests import carry_out, requests_to_carry_out
 from jobs.execution.scheduling import achoose_startable
 from jobs.forges import registry
 from jobs.models import Job, Repository, Worker
@@ -34,7 +34,7 @@ from jobs.remote.client import SILENT
 from jobs.states import JOB_ENDED, Attention, JobState, RequestKind, WorkerState
 from jobs.workers import connect, observe_worker
 from jobs.workers.idle import read_idle
-from jobs.workers.requests import POWER, open_requests
+from jobs.workers.requests import POWER
 
 log = logging.getLogger("offload.reconcile")
 
@@ -121,7 +121,7 @@ class CarryOutRequests(Duty):
 
     async def find(self) -> AsyncIterator[Work]:
         """Return the open requests; a later one for the same object cancels the work on an earlier one."""
-        async for request in open_requests(CARRIED_OUT):
+        async for request in requests_to_carry_out():
             kind = "power" if RequestKind(request.kind) in POWER else request.kind
             key = (kind, request.worker_id, request.job_id)
             yield Work(key, partial(carry_out, request.id), version=request.id)

@@ -16,10 +16,12 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from jobs.providers.gce.compute.api import ENDPOINT_VARIABLE
 from jobs.simulator.machines import SshdMachines
+from tests.browser.test_accessibility import AXE, CHECK
 from tests.support import gce_server
 from tests.support.dashboard import Dashboard
 from tests.support.desk import until
 from tests.support.gce_server import Simulator
+from tests.support.sshd import Sshd
 
 pytestmark = pytest.mark.browser
 
@@ -166,8 +168,39 @@ def test_keeping_a_machine_up_arrives_on_every_page_and_so_does_its_loss(
     far.cloud.happen("preempted", "box")
     expect(watching.locator(".worker .mark").first).to_have_text("preempted", timeout=PATIENCE)
     expect(watching.locator(".worker").first).to_contain_text("Preempted: Google took the spot machine back.")
-    expect(watching.get_by_role("button", name="Start box")).to_be_visible()
+    expect(watching.get_by_role("link", name="Start box")).to_be_visible()
     expect(watching.locator(".history")).to_have_attribute("open", "")
     expect(job.locator(".summary")).to_contain_text("Preempted: Google took the spot machine back.")
     for page in (watching, job):
         assert page.evaluate("window.same"), "the page changed without a reload"
+
+
+def test_a_machine_is_checked_and_added_by_keyboard(chromium: Browser, tmp_path: Path) -> None:
+    served = Dashboard(tmp_path / "home")
+    served.environment["OFFLOAD_WORKER_ROOT"] = str(tmp_path / "root")
+    with Sshd(tmp_path / "far") as sshd:
+        try:
+            served.start()
+            context = chromium.new_context(viewport={"width": 320, "height": 640})
+            context.set_default_timeout(PATIENCE)
+            page = context.new_page()
+            page.goto(served.link())
+            page.get_by_role("link", name="Workers").click()
+            page.get_by_text("Add a worker").focus()
+            page.keyboard.press("Enter")
+            page.get_by_label("Name", exact=True).fill("far")
+            page.get_by_label("Address").fill("127.0.0.1:1")
+            page.get_by_label("Address").press("Enter")
+            expect(page.get_by_role("alert")).to_contain_text("127.0.0.1")
+            page.evaluate(AXE)
+            assert page.evaluate(CHECK, None) == []
+            assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+            page.get_by_label("Address").fill(f"127.0.0.1:{sshd.port}")
+            page.locator("#add-key").fill(str(sshd.client_key))
+            page.locator("#add-key").press("Enter")
+            expect(page.locator(".messages")).to_contain_text("far was added. First contact: ")
+            expect(page.locator(".messages")).to_contain_text("SHA256:")
+            expect(page.locator(".worker", has_text="far")).to_contain_text("ready")
+            context.close()
+        finally:
+            served.stop()

@@ -104,6 +104,7 @@ class HttpTests(TestCase):
         assert looking.get("/").status_code == 200
         for path in (
             "/jobs/new/", "/workers/box/stop/", "/workers/box/start/", "/workers/box/keep/",
+            "/workers/box/rebuild/", "/workers/add/",
             "/api/v1/workers/box/stop",
         ):  # fmt: skip
             self.assertContains(looking.post(path, {"hours": "1"}), "no permission", status_code=403)

@@ -216,6 +216,9 @@ class WorkerCard:
             if request.kind in (RequestKind.START, RequestKind.STOP):
                 word = "Start" if request.kind == RequestKind.START else "Stop"
                 told.append(f"{word} requested by {request.actor}. ")
+            elif request.kind == RequestKind.REBUILD:
+                by = f", requested by {request.actor}" if request.actor else ""
+                told.append(f"It is being rebuilt{by}. ")
             elif request.kind == RequestKind.KEEP:
                 until = datetime.fromisoformat(request.parameters["until"])
                 if until > timezone.now():
@@ -238,6 +241,12 @@ class WorkerCard:
     def can_stop(self) -> bool:
         """Return whether there is a machine to stop."""
         return self.is_cloud and self.worker.state in _UP
+
+    @property
+    def can_rebuild(self) -> bool:
+        """Return whether there is a machine to make again, and none is being made."""
+        rebuilt = any(request.kind == RequestKind.REBUILD for request in self.requests)
+        return self.is_cloud and not rebuilt and self.worker.state in (*_BY_LINE, WorkerState.STOPPED)
 
     @property
     def can_keep(self) -> bool:

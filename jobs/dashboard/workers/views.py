@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from asgiref.sync import sync_to_async
 from django.contrib import messages
 from django.db.models import Q
@@ -10,8 +12,9 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from jobs import execution, operations
+from jobs import execution, invocation, operations
 from jobs.dashboard.pages import actor_of
+from jobs.dashboard.workers.forms import AddWorkerForm
 from jobs.dashboard.workers.load import PoolCard
 from jobs.dashboard.workers.presenters import WorkerCard, html
 from jobs.errors import OffloadError, Refused
@@ -23,6 +26,7 @@ from jobs.workers.costs import Cost, cost_of
 from jobs.workers.requests import latest_failure, open_requests
 
 EVENTS = 12
+ADD_SECONDS = 45.0
 _RUNNING = frozenset({"booting", "ready", "stopping", "unreachable"})
 
 
@@ -75,6 +79,10 @@ def _totals(costs: list[tuple[Worker, Cost]]) -> dict[str, object]:
 @require_GET
 async def worker_list(request: HttpRequest) -> HttpResponse:
     """Show the pools, and the workers: state and reason, slots, jobs, when they stop, what they cost."""
+    return await _list(request, AddWorkerForm())
+
+
+async def _list(request: HttpRequest, form: AddWorkerForm, status: int = 200) -> HttpResponse:
     cards, costs = [], []
     for worker, jobs, events, requests, error in await _rows():
         cost = await _cost(worker)
@@ -82,8 +90,40 @@ async def worker_list(request: HttpRequest) -> HttpResponse:
         if cost is not None and cost.hours:
             costs.append((worker, cost))
     pools = [await sync_to_async(PoolCard.of)(one) for one in await operations.list_pools()]
-    context = {"cards": cards, "pools": pools, "totals": _totals(costs) if costs else None}
-    return await sync_to_async(render)(request, "workers/workers.html", context)
+    context = {
+        "cards": cards,
+        "pools": pools,
+        "totals": _totals(costs) if costs else None,
+        "form": form,
+        "provision": invocation.command("fleet provision NAME"),
+    }
+    return await sync_to_async(render)(request, "workers/workers.html", context, status=status)
+
+
+@require_POST
+async def worker_add(request: HttpRequest) -> HttpResponse:
+    """Check an existing machine over ssh and add it as a worker."""
+    form = AddWorkerForm(request.POST)
+    if not form.is_valid():
+        return await _list(request, form, 422)
+    try:
+        async with asyncio.timeout(ADD_SECONDS):
+            added = await operations.add_worker(form.worker())
+    except OffloadError as error:
+        form.add_error(None, f"{error.message} {error.hint}".strip())
+        return await _list(request, form, 422)
+    except TimeoutError:
+        form.add_error(None, f"The machine did not answer within {ADD_SECONDS:g} seconds. Check its address.")
+        return await _list(request, form, 422)
+    for problem in added.warnings:
+        text = f"{problem.subject}: {problem.detail} {problem.remedy}"
+        await sync_to_async(messages.add_message)(request, messages.WARNING, text)
+    text = f"{added.worker.name} was added."
+    for pin in added.new_pins:
+        text += f" First contact: {pin.name} has the host key {pin.key.fingerprint} ({pin.key.kind})."
+    if added.new_pins:
+        text += " Compare it on the machine: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"
+    return await _back(request, messages.SUCCESS, text)
 
 
 async def _load(name: str) -> Worker:
@@ -119,14 +159,46 @@ async def worker_keep(request: HttpRequest, name: str) -> HttpResponse:
     return await _back(request, messages.SUCCESS, text)
 
 
-@require_POST
+@require_http_methods(["GET", "POST"])
 async def worker_start(request: HttpRequest, name: str) -> HttpResponse:
-    """Request the start of a machine."""
+    """Say what a machine costs, then request its start."""
+    worker = await _load(name)
+    if request.method == "GET":
+        return await _confirm(request, worker, "start")
     try:
-        await execution.request_start(await _load(name), actor_of(request))
+        await execution.request_start(worker, actor_of(request))
     except OffloadError as error:
         return await _back(request, messages.ERROR, str(error))
     return await _back(request, messages.SUCCESS, f"Starting {name}. Its row shows how far it is.")
+
+
+@require_http_methods(["GET", "POST"])
+async def worker_rebuild(request: HttpRequest, name: str) -> HttpResponse:
+    """Ask for confirmation, then request that a machine is made again. Jobs at work need a second one."""
+    worker = await _load(name)
+    if request.method == "GET":
+        return await _confirm(request, worker, "rebuild")
+    force = request.POST.get("force") == "yes"
+    try:
+        await execution.request_rebuild(worker, actor_of(request), force=force)
+    except OffloadError as error:
+        if not force and await execution.busy_jobs(worker):
+            return await _confirm(request, worker, "rebuild", 409)
+        return await _back(request, messages.ERROR, str(error))
+    return await _back(request, messages.SUCCESS, f"Rebuilding {name}. Its row shows how far it is.")
+
+
+async def _confirm(request: HttpRequest, worker: Worker, verb: str, status: int = 200) -> HttpResponse:
+    """Show what a verb does to a machine, with its price and the jobs that it interrupts."""
+    cost = await _cost(worker)
+    context = {
+        "worker": worker,
+        "verb": verb,
+        "busy": await execution.busy_jobs(worker) if verb == "rebuild" else [],
+        "price": operations.describe_price(cost.price) if cost else "",
+        "job": request.GET.get("job", "") or request.POST.get("job", ""),
+    }
+    return await sync_to_async(render)(request, f"workers/{verb}_worker.html", context, status=status)
 
 
 @require_http_methods(["GET", "POST"])

@@ -13,15 +13,16 @@ from unittest import mock
 from asgiref.sync import sync_to_async
 from django.utils import timezone
 
-from jobs import execution
+from jobs import execution, operations
 from jobs.cli.request import actor
 from jobs.errors import ConnectFailed, NotFound, Refused
 from jobs.execution import requests
 from jobs.models import Job, JobEvent, Worker, WorkerRequest
 from jobs.providers.base import InstanceState
 from jobs.reconciler import DUTIES, Reconciler
+from jobs.states import RequestKind
 from jobs.workers import idle
-from jobs.workers.requests import latest_failure, open_requests
+from jobs.workers.requests import abegin_operation, latest_failure, open_requests
 from tests.jobs.workers.base import CloudTest
 from tests.support.cli import run_here
 from tests.support.factories import make_job, make_worker
@@ -275,4 +276,33 @@ class Removal(RequestTest):
             await self.turn()
         remove.assert_awaited_once_with(job.id, force=True, actor=WHO)
         self.assertEqual(await self.removal(job), ("done", ""))
+        await self.ended()
+
+
+class Rebuilding(RequestTest):
+    async def test_the_machine_is_made_again_and_its_jobs_can_go_on(self) -> None:
+        row = await self.up()
+        job = await self.job(row)
+        with self.assertRaisesRegex(Refused, "box is at work"):
+            await execution.request_rebuild(row, WHO)
+        await execution.request_rebuild(row, WHO, force=True)
+        with self.assertRaisesRegex(Refused, "is being rebuilt already"):
+            await execution.request_rebuild(row, WHO, force=True)
+        # A command does not do the same at the same time.
+        with self.assertRaisesRegex(Refused, "is being rebuilt on request of mira"):
+            await operations.plan_rebuild("box", force=True)
+        await self.turn()
+        self.assertEqual(await self.open(), [])
+        self.assertEqual(await self.failure(), "")
+        self.assertEqual((await self.row()).state, "ready")
+        self.assertEqual(self.cloud.requests.count(("create", "box")), 2)
+        await job.arefresh_from_db()
+        self.assertEqual((job.state, job.reason), ("interrupted", "worker_changed"))
+        await self.ended()
+
+    async def test_a_rebuild_of_a_command_is_left_to_it(self) -> None:
+        row = await self.up()
+        await abegin_operation(row.id, RequestKind.REBUILD)
+        await self.turn()
+        self.assertEqual(await self.open(), ["rebuild"])
         await self.ended()

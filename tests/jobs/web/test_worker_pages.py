@@ -172,8 +172,7 @@ class Buttons(PageTest):
             )
         assert not WorkerRequest.objects.exists()
         assert self.client.post("/workers/nowhere/keep/", {"hours": "1"}).status_code == 404
-        for path in ("/workers/box/keep/", "/workers/down/start/"):
-            assert self.client.get(path).status_code == 405
+        assert self.client.get("/workers/box/keep/").status_code == 405
 
     def test_from_a_job_one_comes_back_to_the_job(self) -> None:
         job = make_job(worker=make_machine())
@@ -184,7 +183,10 @@ class Buttons(PageTest):
             self.assertRedirects(answer, "/workers/")
 
     def test_starting_records_the_request(self) -> None:
-        make_machine("down", "stopped")
+        price = price_of_machine(make_machine("down", "stopped"))
+        asked = self.client.get("/workers/down/start/")
+        self.assertContains(asked, f"It costs about {format_money(price.running, 'USD')} an hour")
+        assert not open_requests().exists()
         self.assertContains(self.client.post("/workers/down/start/", follow=True), "Starting down.")
         assert open_requests().get().kind == "start"
         make_machine()
@@ -209,10 +211,44 @@ class Buttons(PageTest):
         self.client.post("/workers/box/stop/", {"force": "yes"})
         assert open_requests().get().parameters == {"force": True}
 
+    def test_rebuilding_asks_with_the_price_and_once_more_under_a_job(self) -> None:
+        row = make_machine()
+        asked = self.client.get("/workers/box/rebuild/")
+        price = format_money(price_of_machine(row).running, "USD")
+        for text in (f"It costs about {price} an hour", "data disk is kept", ">Rebuild</button>"):
+            self.assertContains(asked, text)
+        job = at_work(row)  # since the question
+        answer = self.client.post("/workers/box/rebuild/")
+        self.assertContains(answer, job.session, status_code=409)
+        assert not open_requests().exists()
+        answer = self.client.post("/workers/box/rebuild/", {"force": "yes"}, follow=True)
+        self.assertContains(answer, "Rebuilding box.")
+        self.assertContains(answer, f"It is being rebuilt, requested by {WHO}.")
+        self.assertNotContains(answer, "/workers/box/rebuild/")
+        request = open_requests().get()
+        assert (request.kind, request.parameters, request.actor) == ("rebuild", {"force": True}, WHO)
+        again = self.client.post("/workers/box/rebuild/", {"force": "yes"}, follow=True)
+        self.assertContains(again, "box is being rebuilt already.")
+
+    def test_a_worker_that_cannot_be_added_is_refused_in_the_form(self) -> None:
+        make_machine()
+        for data, text in (
+            ({"name": ""}, "This field is required."),
+            ({"name": "Bad Name"}, "is not usable"),
+            ({"name": "box"}, "There is already a worker called"),
+            ({"name": "new", "host": "-oProxyCommand=x"}, "is not an address"),
+            ({"name": "new", "host": "127.0.0.1:1"}, "127.0.0.1"),
+        ):
+            answer = self.client.post("/workers/add/", data)
+            self.assertContains(answer, text, status_code=422)
+            self.assertContains(answer, 'id="add-worker" open', status_code=422)
+        assert not Worker.objects.filter(name="new").exists()
+
     def test_nobody_gets_in_without_a_login(self) -> None:
         make_machine()
         self.client.logout()
-        for verb in ("keep", "start", "stop"):
+        assert self.client.post("/workers/add/", {"name": "new"}).status_code == 302
+        for verb in ("keep", "start", "stop", "rebuild"):
             assert self.client.post(f"/workers/box/{verb}/", {"hours": "1"}).status_code in (302, 403)
         assert not WorkerRequest.objects.exists()
 
