@@ -530,6 +530,39 @@ def test_go_by_a_stand_in(corpus: Corpus, folder: str) -> None:
     assert "got 0, want 2" in review.messages[0], review.told
 
 
+MAVEN = """
+case " $* " in *" test-compile "*) exit 0 ;; esac
+report() {
+  mkdir -p $1/target/surefire-reports
+  echo "<testsuite failures='$3'><testcase classname='$2' name='works'>$4</testcase></testsuite>" \\
+    > $1/target/surefire-reports/TEST-$2.xml
+}
+failed="<failure message='expected 1 but was 2' type='AssertionError'>at s.Test(Test.java:3)</failure>"
+report core s.CoreTest 1 "$failed"
+case "$*" in *failure.ignore=true*) ;; *) exit 1 ;; esac
+if grep -q broken app/App.java; then report app s.AppTest 1 "$failed"; else report app s.AppTest 0; fi
+"""
+
+
+def test_maven_by_a_stand_in(corpus: Corpus) -> None:
+    """The first module fails on the base already, where Maven ends: the second one is tested all the same."""
+    corpus.program("mvn", MAVEN)
+    base = {"pom.xml": "<project><modules><module>core</module><module>app</module></modules></project>"}
+    review = corpus.review(
+        {**base, "app/App.java": "class App {}\n"}, {"app/App.java": "class App {} // broken\n"}
+    )
+    assert review.verdict == "fail", review.told
+    assert review.tests("broken") == {"s.AppTest > works"}, review.told
+    assert review.tests("already_failing") == {"s.CoreTest > works"}, review.told
+
+
+def test_a_target_that_fails_hides_no_other(corpus: Corpus) -> None:
+    base = {**MAKE, "Makefile": "test: old tap\nold:\n\tfalse\ntap:\n\tsh tests/run.sh\n"}
+    review = corpus.review(base, {"price.sh": "[ $1 = 2 ] && echo 0 || echo $1\n"})
+    assert review.verdict == "fail", review.told
+    assert review.tests("broken") == {"price 2"}, review.told
+
+
 def test_reports_that_the_repository_names(corpus: Corpus) -> None:
     config = "hunks = false\n[commands]\ninstall = false\ntest = 'sh t.sh'\nresults = 'out/*.xml'\n"
     script = """

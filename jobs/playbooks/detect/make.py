@@ -38,6 +38,8 @@ def _steps(tool: str, names: set[str], text: str) -> tuple[Step, ...]:
             f"{tool} {name}",
             f"{tool} {name}",
             tool,
+            # What fails first hides no other prerequisite.
+            reported=f"make -k {name}" if (tool, role) == ("make", "test") else "",
             body=_recipe(text, name),
             replay=_replay(tool, text, name),
             node_reports=True,

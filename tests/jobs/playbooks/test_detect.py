@@ -287,6 +287,12 @@ def test_go() -> None:
 def test_java(root: list[str], test: str, program: str) -> None:
     (step,) = only(facts(root=root)).by_role("test")
     assert (step.shell, step.needs_program) == (test, program)
+    several = facts(
+        {"pom.xml": "<modules><module>a</module></modules>"} if "pom.xml" in root else {}, root=root
+    )
+    (step,) = only(several).by_role("test")
+    assert ("failure.ignore=true verify; exit $code" in step.reported) == ("pom.xml" in root)
+    assert ("--continue test" in step.reported) == ("pom.xml" not in root)
 
 
 MAKEFILE = """
