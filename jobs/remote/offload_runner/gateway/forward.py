@@ -20,6 +20,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
 from jobs.remote.offload_runner.gateway.apis import APIS, LIMITED, Api, Meter, Usage, parsed, wait_seconds
+from jobs.remote.offload_runner.gateway.reach import outside
 from jobs.remote.offload_runner.gateway.spent import Spent
 from jobs.remote.offload_runner.protocol import MODEL_CALL, MODEL_LIMIT, NOTE
 
@@ -99,23 +100,35 @@ class Gateway:
         """Tell whether a request has this task's token."""
         return hmac.compare_digest(token.encode("utf-8", "replace"), self.token.encode())
 
-    def refusal(self) -> str:
-        """Return why no call is passed on any more; empty: it is."""
+    def refusal(self, call: object, tokens: Optional[int]) -> str:
+        """Return why a call of about so many tokens is not passed on; empty: it is, and is under way.
+
+        None: it uses no tokens.
+        """
         with self.spent.lock:
-            said = self._used_up(0)
+            said = self._used_up(0 if tokens is None else self._others(call), Usage())
+            if not said and tokens is not None:
+                self.spent.under_way[call] = tokens
             tell, self._is_told = bool(said) and not self._is_told, self._is_told or bool(said)
         if tell:
             self.record(NOTE, text=said)
         return said
 
-    def is_used_up(self, usage: Usage) -> bool:
-        """Tell whether a call that is under way uses up the budget."""
+    def is_used_up(self, call: object, usage: Usage) -> bool:
+        """Tell whether a call that is under way uses up the budget, with all the others."""
         with self.spent.lock:
-            return bool(self._used_up(usage.total, self.dollars(usage) or 0.0))
+            self.spent.under_way[call] = max(usage.total, self.spent.under_way.get(call, 0))
+            return bool(self._used_up(self._others(call), usage))
 
-    def _used_up(self, tokens: int, dollars: float = 0.0) -> str:
+    def _others(self, call: object) -> int:
+        """Return the tokens of the other calls that are under way."""
+        return sum(tokens for other, tokens in self.spent.under_way.items() if other is not call)
+
+    def _used_up(self, others: int, usage: Usage) -> str:
         most, money = self._budget.get("tokens"), self._budget.get("dollars")
         calls = self._budget.get("calls") or _MOST_CALLS
+        tokens = usage.total + others
+        dollars = (self.dollars(usage) or 0.0) + (self.dollars(Usage(others)) or 0.0)
         if most and self.spent.tokens + tokens >= most:
             return "The job's budget for its agent is used up: %d of %d tokens." % (self.spent.tokens, most)
         if money and self.spent.dollars + dollars >= money:
@@ -135,12 +148,18 @@ class Gateway:
         whole += usage.cached * self._prices.get("cached", self._prices["input"])
         return round(whole / _MILLION, 6)
 
-    def count(self, fields: Dict[str, Any], usage: Usage) -> None:
-        """Record a call."""
+    def end(self, call: object) -> None:
+        """Note that a call is under way no more."""
+        with self.spent.lock:
+            self.spent.under_way.pop(call, None)
+
+    def count(self, call: object, fields: Dict[str, Any], usage: Usage) -> None:
+        """Record a call that has ended."""
         event = {"task": self.task, "api": self.name, **fields}
         event.update(input=usage.input, output=usage.output, cached=usage.cached)
         event["dollars"] = self.dollars(usage)
         self.spent.add(event)
+        self.end(call)
         self.record(MODEL_CALL, **event)
 
     def record(self, kind: str, **fields: Any) -> None:
@@ -212,7 +231,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if body is None:
             self._refuse(400, "The request's body is missing, malformed or larger than 64 MiB.")
             return
-        refusal = gateway.refusal()
+        elsewhere = outside(gateway.name, body) if self.command == "POST" else ""
+        if elsewhere:
+            self._refuse(
+                403, "The gateway passes on no call that has the API reach elsewhere: %s." % elsewhere
+            )
+            return
+        refusal = gateway.refusal(self, len(body) // _BYTES_A_TOKEN if uses else None)
         if refusal:
             self._refuse(403, refusal)
             return
@@ -295,7 +320,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if fields["estimated"]:
                 usage = Usage(len(body) // _BYTES_A_TOKEN, meter.bytes // _BYTES_A_TOKEN)
             fields["seconds"] = round(time.monotonic() - began, 3)
-            gateway.count(fields, usage)
+            gateway.count(self, fields, usage)
 
     def _pass_error(self, response: http.client.HTTPResponse, headers: Dict[str, str]) -> None:
         try:
@@ -344,7 +369,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data) if chunked else data)
             if meter.bytes > _ANSWER_BYTES:
                 cut = "too_large"
-            elif self.server.is_used_up(meter.usage) and not _ends(data):
+            elif self.server.is_used_up(self, meter.usage) and not _ends(data):
                 cut = "budget"
         if cut:
             # Without the end of the stream the agent sees that it was cut.

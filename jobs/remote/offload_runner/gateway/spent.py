@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import Any, Mapping
+from typing import Any, Dict, Mapping
 
 
 @dataclass
@@ -14,6 +14,8 @@ class Spent:
     calls: int = 0
     tokens: int = 0
     dollars: float = 0.0
+    # Tokens of the calls that are under way, as far as they are known, by call.
+    under_way: Dict[object, int] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, event: Mapping[str, Any]) -> None:
