@@ -262,6 +262,7 @@ OFFLOAD: Mapping[str, Verb] = {
         example="  {offload} outbox review 123         a draft of the review of #123\n"
         "  {offload} outbox show 1             as it will appear\n"
         "  {offload} outbox send 1             shows it, asks, and posts it",
+        remote="works",
     ),
     "secret": Verb(
         "set|ls|rm [NAME]",

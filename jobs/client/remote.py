@@ -322,6 +322,11 @@ class Remote:
         )
         return checked(_Draft, self._connection.read(answer), f"draft {number}")["draft"]
 
+    async def drop_draft(self, number: int) -> DraftJson:
+        """Drop a draft, so that it is never sent."""
+        answer = await self._connection.call("DELETE", "/outbox/{number}", number=number)
+        return checked(_Draft, self._connection.read(answer), f"draft {number}")["draft"]
+
     def page_of(self, job: Job) -> str:
         """Return the address of a job's page."""
         return f"{self._connection.page}/jobs/{job.id}/"

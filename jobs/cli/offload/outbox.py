@@ -7,7 +7,9 @@ import sys
 from jobs import outbox
 from jobs.cli.confirming import confirm
 from jobs.cli.output import plain, print_json
+from jobs.cli.remote_outbox import run_remotely
 from jobs.cli.request import Request, actor
+from jobs.client import get_remote
 from jobs.errors import UsageError
 from jobs.formats import format_age
 from jobs.models import Draft, Job
@@ -28,6 +30,8 @@ async def run(request: Request) -> int:
             hint="Write outbox ls; outbox review, status, push, reply or labels TARGET; outbox show, edit, "
             "drop or send NUMBER.",
         )
+    if (remote := get_remote()) is not None:
+        return await run_remotely(remote, request)
     if action == "ls":
         return await _list(request)
     if action in _MADE:
