@@ -36,6 +36,7 @@ def page(request: HttpRequest, job_id: int, kind: Kind) -> HttpResponse:
         "title": job.label,
         "worker": job.worker,
         "socket": f"{get_script_prefix()}ws/terminals/{job_id}/{kind}/",
+        "remedies": reverse("terminals:remedies", args=[job_id]),
         "upload": reverse("terminals:upload", args=[job_id]),
         "download": reverse("terminals:download", args=[job_id]),
         "watch": request.GET.get("mode") == "watch" or not request.user.has_perm(DRIVE_PERMISSION),
@@ -44,6 +45,24 @@ def page(request: HttpRequest, job_id: int, kind: Kind) -> HttpResponse:
     other = "terminals:session" if kind == "shell" else "terminals:shell"
     context = {"job": job, "kind": kind, "settings": settings, "other": reverse(other, args=[job_id])}
     return render(request, "terminals/terminal.html", context)
+
+
+@require_GET
+@login_required
+@permission_required(DRIVE_PERMISSION, raise_exception=True)
+def remedies(request: HttpRequest, job_id: int) -> JsonResponse:
+    """Return the addresses that resume the job and start its machine, for a terminal that is gone."""
+    try:
+        job = async_to_sync(workers.terminal_job)(job_id)
+    except NotFound as error:
+        return _refusal(error)
+    start = reverse("jobs:worker-start", args=[job.worker])
+    return JsonResponse(
+        {
+            "resume": reverse("jobs:resume", args=[job_id]) if job.can_resume else "",
+            "start": f"{start}?job={job_id}" if job.can_start else "",
+        }
+    )
 
 
 @require_POST

@@ -14,12 +14,13 @@ from typing import Literal
 from jobs.errors import CommandFailed, NotFound, Refused, UsageError
 from jobs.models import Job, JobEvent
 from jobs.remote.layout import side_session
-from jobs.states import JOB_ACTIVE, Attention, JobState
+from jobs.states import JOB_ACTIVE, Attention, JobState, WorkerState
 from jobs.transitions import aset_attention
 from jobs.transport.base import Pty, PtyReceiver, Size
 from jobs.workers.connection import Connection, connect
 from jobs.workers.idle import Parts, idle_of
 from jobs.workers.lifecycle import get_job
+from jobs.workers.machines import is_cloud
 
 TERMINAL_DEADLINE = 20.0
 MAX_UPLOAD = 64 * 1024 * 1024
@@ -73,20 +74,32 @@ class SessionInfo:
 
 @dataclass(frozen=True)
 class TerminalJob:
-    """What a terminal's page says about its job. `label`: the target and the action, as listed."""
+    """What a terminal's page says about its job. `label`: the target and the action, as listed.
+
+    `can_resume`: its session has ended, and can begin again; `can_start`: its machine is stopped.
+    """
 
     session: str
     label: str
     repository: str
     worker: str
     worktree: str
+    can_resume: bool = False
+    can_start: bool = False
+
+
+_RESUMABLE = (JobState.INTERRUPTED, JobState.FAILED, JobState.CANCELLED)
 
 
 async def terminal_job(job_id: int) -> TerminalJob:
     """Return what a terminal's page shows of its job. Raises `NotFound`."""
     job = await get_job(job_id)
     label = " ".join(part for part in (job.target, job.action, job.name) if part)
-    return TerminalJob(job.session, label, job.repository.slug, job.worker.name, job.worktree)
+    return TerminalJob(
+        job.session, label, job.repository.slug, job.worker.name, job.worktree,
+        can_resume=job.state in _RESUMABLE and job.removed_at is None,
+        can_start=is_cloud(job.worker) and job.worker.state == WorkerState.STOPPED,
+    )  # fmt: skip
 
 
 def _session(job: Job, kind: Kind) -> str:

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, expect
 
 from tests.browser.terminal_page import attached, new_context, offload, open_terminal, run, shows, until
+from tests.browser.test_wall import python
 from tests.support.terminal_server import TerminalServer
 
 pytestmark = pytest.mark.browser
@@ -78,3 +79,27 @@ def test_a_logout_ends_the_terminal_and_says_so(chromium: Browser) -> None:
         expect(page.get_by_role("button", name="Log in")).to_be_visible()
         assert offload(page, "offload.link.state") == "stopped"
         context.close()
+
+
+def test_a_session_that_is_gone_is_resumed_from_its_terminal(
+    context: BrowserContext, server: TerminalServer
+) -> None:
+    page = open_terminal(context, server)
+    page.keyboard.press("Control+Shift+L")
+    expect(page.get_by_role("link", name="Back to the job")).to_be_focused()
+    session = server.sessions[0]
+    python(server, "Job.objects.update(state='interrupted')")
+    server.tmux("new-session", "-d", "-s", "other", "sleep 300")  # tmux outlives the session
+    server.tmux("kill-session", "-t", f"={session}")
+    expect(page.locator("#banner")).to_contain_text("The terminal ended")
+    page.get_by_role("button", name="Attach again").click()
+    resume = page.get_by_role("button", name="Resume the job")
+    expect(resume).to_be_visible()
+    expect(page.get_by_role("button", name="Start the machine")).to_have_count(0)
+    resume.click()
+    expect(page.locator("#banner")).to_contain_text("has no session yet: it is queued")
+    # What the reconciler would do.
+    server.new_session(session)
+    python(server, "assert Job.objects.get().state == 'queued'\nJob.objects.update(state='running')")
+    attached(page)
+    expect(page.locator("#banner")).to_be_hidden()

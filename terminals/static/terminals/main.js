@@ -16,6 +16,7 @@ import { Notifier } from "./notify.js";
 import { showPeople } from "./people.js";
 import { linkPlaces } from "./places.js";
 import { load, tabName } from "./preferences.js";
+import { Remedies } from "./remedies.js";
 import { Screen } from "./screen.js";
 import { guardClosing, ownKeys } from "./shortcuts.js";
 import { toast } from "./toast.js";
@@ -49,6 +50,7 @@ const typing = new Typing(link);
 const banner = new Banner(element("banner"));
 const notifier = new Notifier(screen, page.title, (text) => link.control({ t: "attention", text }));
 const mouse = new Mouse(screen, preferences, () => link.open && link.control({ t: "info" }));
+const remedies = new Remedies(page.remedies, () => link.connect());
 const gauges = new Gauges(element("gauges"), drawing);
 const past = new LookBack(screen, drawing, state, () => link.control({ t: "attach" }));
 const finder = new Finder(element("finder"), screen);
@@ -92,9 +94,23 @@ link.addEventListener("state", (event) => {
         tab = tabName(true);
         link.connect();
       };
+    if (trouble.kind === "gone" && remedies.waiting) {
+      banner.show("Resuming the job. The terminal attaches when its session is there.");
+      return;
+    }
     banner.show(trouble.message, { hint: trouble.hint, actions, tone: "bad" });
+    if (trouble.kind === "gone") void offer(trouble.message, { hint: trouble.hint, actions, tone: "bad" });
   }
 });
+
+/** Show what else helps, unless something else is shown by then.
+ * @param {string} text @param {{hint?: string, actions: import("./banner.js").Action[], tone?: "warn"|"bad"}} more */
+async function offer(text, more) {
+  const found = page.watch ? [] : await remedies.find();
+  if (found.length && !banner.element.hidden && banner.prefix === text)
+    banner.show(text, { ...more, until: banner.until, actions: [...found, ...more.actions] });
+}
+
 link.addEventListener("control", (event) => {
   const message = /** @type {CustomEvent} */ (event).detail;
   if (message.t === "ready") ready(message);
@@ -122,6 +138,7 @@ function ready(message) {
   state.attached = true;
   state.ended = false;
   state.lostAttempts = 0;
+  remedies.until = 0;
   host.classList.remove("stale");
   banner.hide();
   notifier.mark("");
@@ -149,9 +166,10 @@ function ended(message) {
     state.lostAttempts += 1;
     clearTimeout(state.lostTimer);
     state.lostTimer = setTimeout(attach, wait);
-    banner.show(`Offload is here, the worker's line is not: ${message.message}`, {
-      hint: message.hint, until: Date.now() + wait, tone: "warn", actions: [{ label: "Reconnect now", run: attach }],
-    });
+    const text = `Offload is here, the worker's line is not: ${message.message}`;
+    const actions = [{ label: "Reconnect now", run: attach }];
+    banner.show(text, { hint: message.hint, until: Date.now() + wait, tone: "warn", actions });
+    void offer(text, { hint: message.hint, tone: "warn", actions });
     return;
   }
   state.ended = true;
@@ -236,6 +254,7 @@ screen.addEventListener("size", tellSize);
 const commands = makeCommands({ screen, preferences, mouse, finder, files, past, link });
 ownKeys(screen, {
   ...commands,
+  leave: () => element("back").focus(),
   back: () => past.back(term.rows) || term.scrollPages(-1),
   forth: () => term.scrollPages(1),
 });
@@ -259,5 +278,6 @@ linkPlaces(screen, (path) => files.download(path));
 await screen.open();
 link.connect();
 term.focus();
+term.textarea?.setAttribute("aria-description", "Ctrl+Shift+L leaves the terminal.");
 // For tests and for a look from the browser's console.
 host.offload = { term, link, screen, drawing, typing, mouse, past, state };

@@ -4,7 +4,7 @@ import { copySelection } from "./clipboard.js";
 
 /**
  * @param {import("./screen.js").Screen} screen
- * @param {Record<"copy"|"find"|"larger"|"smaller"|"usual"|"back"|"forth", () => unknown>} actions
+ * @param {Record<"leave"|"copy"|"find"|"larger"|"smaller"|"usual"|"back"|"forth", () => unknown>} actions
  */
 export function ownKeys(screen, actions) {
   const { term } = screen;
@@ -24,6 +24,7 @@ export function ownKeys(screen, actions) {
       };
     else if ((shifted || command) && key === "v") return false; // the browser pastes
     else if ((shifted || command) && key === "f") run = actions.find;
+    else if (shifted && key === "l") run = actions.leave;
     else if (mod && (key === "=" || key === "+")) run = actions.larger;
     else if (mod && key === "-") run = actions.smaller;
     else if (mod && key === "0") run = actions.usual;

@@ -193,6 +193,19 @@ class Buttons(PageTest):
         self.assertContains(self.client.post("/workers/box/start/", follow=True), "no stopped machine")
         assert open_requests().count() == 1
 
+    def test_a_terminal_offers_to_start_its_machine(self) -> None:
+        row = make_machine("down", "stopped")
+        job = at_work(row)
+        told = self.client.get(f"/terminals/{job.id}/remedies/").json()
+        assert told == {"resume": "", "start": f"/workers/down/start/?job={job.id}"}
+        self.assertContains(self.client.get(told["start"]), f'name="job" value="{job.id}"')
+        answer = self.client.post("/workers/down/start/", {"job": str(job.id)})
+        self.assertRedirects(answer, f"/jobs/{job.id}/")
+        Job.objects.update(state="interrupted")
+        Worker.objects.update(state="ready")
+        told = self.client.get(f"/terminals/{job.id}/remedies/").json()
+        assert told == {"resume": f"/jobs/{job.id}/resume/", "start": ""}
+
     def test_stopping_asks_first(self) -> None:
         make_machine()
         self.assertContains(self.client.get("/workers/box/stop/"), "No job is at work on it")
