@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 from asgiref.sync import sync_to_async
 from django.utils import timezone
 
-from jobs.errors import OffloadError
+from jobs.errors import ForgeUnreachable, NotConfigured, NotFound, OffloadError
+from jobs.execution.forge_access import open_forge
 from jobs.execution.pull_requests import (
     checks_of,
     failure_of,
@@ -18,10 +20,11 @@ from jobs.execution.pull_requests import (
     what_blocks,
     what_is_unknown,
 )
+from jobs.forges import pulls as forge
 from jobs.forges import registry
 from jobs.models import Job, PullRequest
 from jobs.playbooks import registry as playbooks
-from jobs.playbooks.forge_facts import FailedCheck, ForgeFacts, IssueFacts, OpenThread
+from jobs.playbooks.forge_facts import FailedCheck, ForgeFacts, IssueFacts, OpenThread, RelatedIssue
 
 SECONDS = 60.0
 # A forge computes in the background whether a pull request can be merged: pauses before asking again.
@@ -59,12 +62,37 @@ async def read_forge_facts(job: Job) -> ForgeFacts | None:
 
 
 async def read_issue(job: Job) -> IssueFacts | None:
-    """Return the issue that a job implements; None when its playbook needs none."""
+    """Return the issue that a job implements, as its forge has it now; None when its playbook needs none.
+
+    What the user wrote stands for it where it cannot be read. Raises what the forge's client raises.
+    """
     if not playbooks.get(job.action).needs_issue:
         return None
-    asked = str(job.options.get("prompt") or "")
+    number, asked = int(job.options["issue"]), str(job.options.get("prompt") or "")
     title = next((line.strip() for line in asked.splitlines() if line.strip()), "")
-    return IssueFacts(int(job.options["issue"]), title[:_TITLE], asked)
+    written = IssueFacts(number, title[:_TITLE], asked)
+    if not registry.has_client(job.repository.forge):
+        return written
+    try:
+        async with asyncio.timeout(SECONDS), open_forge(job.repository) as (client, slug):
+            found = await client.issue(slug, number)
+    except TimeoutError:
+        raise ForgeUnreachable(
+            f"The issue #{number} could not be read within {SECONDS:g} s.", hint="Try again."
+        ) from None
+    except (NotFound, NotConfigured):
+        if asked:
+            return written
+        raise
+    return IssueFacts(
+        number, found.title, found.body, found.author, found.url, found.state, found.labels,
+        tuple((one.author, one.body) for one in found.comments),
+        _related(found.parents), _related(found.children),
+    )  # fmt: skip
+
+
+def _related(issues: Sequence[forge.RelatedIssue]) -> tuple[RelatedIssue, ...]:
+    return tuple(RelatedIssue(one.reference, one.title, one.state, one.body) for one in issues)
 
 
 async def _read(job: Job, number: int) -> PullRequest:

@@ -182,8 +182,11 @@ async def _drive(job: Job, progress: Progress, *, keep_queued: bool) -> None:
             except NotFound as error:
                 raise secrets.missing_credentials(job.repository.url, error) from error
             await _save_prepared(job.id, prepared)
-            known = await read_forge_facts(job), await read_issue(job)
-            plan = _plan(job, prepared, container.image, *known)
+            issue = await read_issue(job)
+            if issue is not None:
+                job.title, job.options = issue.title[:500], {**job.options, "branch": issue.branch}
+                await job.asave(update_fields=["title", "options"])
+            plan = _plan(job, prepared, container.image, await read_forge_facts(job), issue)
             values = await secrets.secrets_for(job, plan, preparing)
             held = secrets.held_by_agent(plan)
             if held != job.options.get("agent_secrets", []):

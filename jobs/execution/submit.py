@@ -86,7 +86,7 @@ def target_for(action: str, target: Target) -> Target:
 def _check_issue(request: JobRequest) -> None:
     if not request.agent:
         raise UsageError(f"{request.action} needs an agent.", hint="Name one with --agent.")
-    if not request.prompt:
+    if not request.prompt and not forges.has_client(request.repository.forge):
         raise UsageError(
             f"The text of {request.target.shown} cannot be read: {request.repository} is on no forge that "
             "Offload can ask.",

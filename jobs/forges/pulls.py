@@ -22,6 +22,8 @@ MOST_CHECKS = 300
 MOST_THREADS = 300
 MOST_COMMENTS = 20
 MOST_REVIEWS = 50
+MOST_PARENTS = 3
+MOST_CHILDREN = 50
 MOST_LOG = 4 * 1024 * 1024
 
 # Control characters, and those that turn the direction of the text around them.
@@ -143,6 +145,44 @@ class Pull:
 
 
 @dataclass(frozen=True)
+class RelatedIssue:
+    """A parent or a child of an issue. `reference`: `#12`, `acme/shop#12`, or an epic's `&3`."""
+
+    reference: str
+    title: str
+    state: str = ""
+    body: str = ""
+
+
+@dataclass(frozen=True)
+class Issue:
+    """An issue. `comments`: the oldest first; `parents`: the nearest first."""
+
+    number: int
+    title: str
+    body: str
+    author: str
+    state: str
+    url: str
+    labels: tuple[str, ...] = ()
+    comments: tuple[Comment, ...] = ()
+    parents: tuple[RelatedIssue, ...] = ()
+    children: tuple[RelatedIssue, ...] = ()
+
+
+@dataclass(frozen=True)
+class NewPull:
+    """A pull request to open, of a branch that is there. `draft`: not ready for review."""
+
+    title: str
+    body: str
+    base_ref: str
+    head_ref: str
+    head_repository: str
+    draft: bool = False
+
+
+@dataclass(frozen=True)
 class LineComment:
     """A comment of a review. `line` None: about the file. `start_line`: the first of several lines."""
 
@@ -244,6 +284,18 @@ class ForgeClient(Protocol):
         self, slug: str, number: int, add: Sequence[str], remove: Sequence[str]
     ) -> Posted:
         """Give a pull request labels and take others from it. Repeating it changes nothing."""
+
+    async def issue(self, slug: str, number: int) -> Issue:
+        """Return one issue with its first comments, its parents and its children.
+
+        Raises `Refused` for the number of a pull request.
+        """
+
+    async def find_pull(self, slug: str, new: NewPull, mark: str) -> Posted | None:
+        """Return the pull request of the branch whose text contains `mark`, in whatever state."""
+
+    async def open_pull(self, slug: str, new: NewPull) -> Posted:
+        """Open a pull request."""
 
     async def aclose(self) -> None:
         """Close the connections."""

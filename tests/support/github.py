@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,6 +34,8 @@ class GitHub(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.pulls: dict[int, dict[str, Any]] = {}
+        self.issues: dict[int, dict[str, Any]] = {}  # REST's keys, and `_comments`, `_parent`, `_children`
+        self.has_branch: Callable[[str], bool] = lambda name: True
         self.reviews: list[dict[str, Any]] = []
         self.requests: list[tuple[str, str, int]] = []
         self.statuses: list[tuple[str, dict[str, Any]]] = []  # commit, and what was set; the oldest first
@@ -72,10 +74,20 @@ class GitHub(ThreadingHTTPServer):
             "mergeStateStatus": "CLEAN", "reviewDecision": None, "additions": 1, "deletions": 0,
             "changedFiles": 1, "labels": ["bug"], "issues": [7], "checks": [], "threads": [],
             "files": {"app.txt": PATCH}, "baseRefOid": "2" * 40, "rule": None, "rulesets": [],
-            "opinions": [],
+            "opinions": [], "body": None, "headOwner": "ada",
         } | values  # fmt: skip
         self.pulls[number] = pull
         return pull
+
+    def add_issue(self, number: int, **values: Any) -> dict[str, Any]:
+        """Add an open issue; keys are REST's."""
+        issue = {
+            "number": number, "title": f"Issue {number}", "body": None, "state": "open", "labels": [],
+            "user": {"login": "bob"}, "html_url": f"https://github.test/acme/shop/issues/{number}",
+            "repository_url": f"{self.url}/repos/acme/shop", "_comments": [], "_parent": 0, "_children": [],
+        } | values  # fmt: skip
+        self.issues[number] = issue
+        return issue
 
 
 @contextmanager
@@ -262,8 +274,17 @@ class _Handler(BaseHTTPRequestHandler):
             return
         match words[3:]:
             case ["pulls"]:
-                opened = [p for p in self.server.pulls.values() if p["state"] == "OPEN"]
-                self._page([_rest(pull) for pull in opened], query)
+                pulls = [p for p in self.server.pulls.values() if query["state"] in ("all", "open")]
+                if query["state"] == "open":
+                    pulls = [pull for pull in pulls if pull["state"] == "OPEN"]
+                if head := query.get("head"):
+                    pulls = [p for p in pulls if f"{p['headOwner']}:{p['headRefName']}" == head]
+                self._page([_rest(pull) for pull in pulls], query)
+            case ["issues", number, *rest] if int(number) in self.server.issues:
+                self._issue(self.server.issues[int(number)], rest, query)
+            case ["issues", number] if int(number) in self.server.pulls:
+                pull = _rest(self.server.pulls[int(number)])
+                self._answer(200, {**pull, "pull_request": {"url": pull["html_url"]}})
             case ["pulls", number] if int(number) in self.server.pulls:
                 self._answer(200, _rest_full(self.server.pulls[int(number)]))
             case ["pulls", number, "files"] if int(number) in self.server.pulls:
@@ -301,10 +322,46 @@ class _Handler(BaseHTTPRequestHandler):
             case _:
                 self._answer(404, {"message": "Not Found"})
 
+    def _issue(self, issue: dict[str, Any], rest: list[str], query: dict[str, str]) -> None:
+        shown = {key: value for key, value in issue.items() if key[0] != "_"}
+        match rest:
+            case []:
+                self._answer(200, shown)
+            case ["comments"]:
+                self._page(issue["_comments"], query)
+            case ["sub_issues"]:
+                self._page([self.server.issues[number] for number in issue["_children"]], query)
+            case ["parent"] if issue["_parent"]:
+                self._issue(self.server.issues[issue["_parent"]], [], query)
+            case _:
+                self._answer(404, {"message": "Not Found"})
+
+    def _open_pull(self, body: dict[str, Any]) -> None:
+        if not self._may():
+            return None
+        known = {"title", "body", "head", "base", "draft"}
+        taken = {p["headRefName"] for p in self.server.pulls.values() if p["state"] == "OPEN"}
+        if set(body) != known or not body["title"] or not self.server.has_branch(body["head"]):
+            return self._answer(422, {"message": "Validation Failed"})
+        if body["head"] in taken:
+            return self._answer(422, {"message": "A pull request already exists for that branch."})
+        number = max([0, *self.server.pulls, *self.server.issues]) + 1
+        pull = self.server.add(
+            number, title=body["title"], body=body["body"], baseRefName=body["base"], headOwner="acme",
+            headRefName=body["head"], isDraft=body["draft"],
+        )  # fmt: skip
+        if "openPull" in self.server.lose_answers_of:
+            self.server.lose_answers_of.discard("openPull")
+            self.close_connection = True
+            return None
+        return self._answer(201, _rest(pull))
+
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path.startswith("/repos/acme/shop/statuses/") and self.headers.get("Authorization"):
             return self._set_status(self.path.rpartition("/")[2], body)
+        if self.path == "/repos/acme/shop/pulls" and self.headers.get("Authorization"):
+            return self._open_pull(body)
         if self.path.startswith("/repos/acme/shop/issues/") and self.headers.get("Authorization"):
             return self._add_labels(self.path.split("/")[5], body)
         if self.path != "/graphql" or self.headers.get("Authorization") is None:
@@ -420,7 +477,8 @@ def _rest(pull: dict[str, Any]) -> dict[str, Any]:
     return {
         "number": pull["number"], "node_id": pull["id"], "title": pull["title"],
         "state": pull["state"].lower(),
-        "draft": pull["isDraft"], "html_url": pull["url"], "user": {"login": pull["author"]},
+        "draft": pull["isDraft"], "body": pull["body"], "html_url": pull["url"],
+        "user": {"login": pull["author"]},
         "labels": [{"name": name} for name in pull["labels"]], "updated_at": pull["updatedAt"],
         "merged_at": None, "base": {"ref": pull["baseRefName"]},
         "head": {"ref": pull["headRefName"], "sha": pull["headRefOid"], "repo": {"full_name": "ada/shop"}},

@@ -27,7 +27,7 @@ POSITION = {
 }  # fmt: skip
 PAGES = {"per_page", "page"}
 STATES = ("pending", "running", "success", "failed", "canceled", "skipped")
-LISTED = PAGES | {"state", "order_by", "sort"}
+LISTED = PAGES | {"state", "order_by", "sort", "source_branch"}
 
 
 class GitLab(ThreadingHTTPServer):
@@ -38,6 +38,7 @@ class GitLab(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.merges: dict[int, dict[str, Any]] = {}
+        self.issues: dict[int, dict[str, Any]] = {}  # GitLab's keys, and `_notes`
         self.traces: dict[int, bytes] = {}
         self.project = {
             "id": PROJECT_ID, "path_with_namespace": "acme/shop", "merge_method": "merge",
@@ -111,7 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
         head, _, rest = parts.path.removeprefix("/api/v4/projects/").partition("/")
         if not parts.path.startswith("/api/v4/projects/") or head not in ("acme%2Fshop", str(PROJECT_ID)):
             return self._answer(404, {"message": "404 Project Not Found"})
-        found = self._find(rest.split("/") if rest else [], given is not None)
+        found = self._find(rest.split("/") if rest else [], given is not None, query)
         if found is None:
             return self._answer(404, {"message": "404 Not found"})
         data, allowed = found
@@ -119,7 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(400, {"error": f"{sorted(set(query) - allowed)} is invalid"})
         return self._page(data, query) if isinstance(data, list) else self._answer(200, data)
 
-    def _find(self, words: list[str], member: bool) -> tuple[Any, set[str]] | None:
+    def _find(self, words: list[str], member: bool, query: dict[str, str]) -> tuple[Any, set[str]] | None:
         """Return what a path of the project names, and the parameters that it takes."""
         server = self.server
         if words[:1] == ["merge_requests"] and len(words) > 1:
@@ -129,8 +130,14 @@ class _Handler(BaseHTTPRequestHandler):
             case []:
                 return server.project, set()
             case ["merge_requests"]:
-                opened = [m for m in server.merges.values() if m["state"] == "opened"]
-                return [_shown(merge) for merge in opened], LISTED
+                found = [m for m in server.merges.values() if query["state"] in ("all", m["state"])]
+                if name := query.get("source_branch"):
+                    found = [merge for merge in found if merge["source_branch"] == name]
+                return [_shown(merge) for merge in found], LISTED
+            case ["issues", number] if int(number) in server.issues:
+                return _shown(server.issues[int(number)]), set()
+            case ["issues", number, "notes"] if int(number) in server.issues:
+                return server.issues[int(number)]["_notes"], PAGES | {"order_by", "sort"}
             case ["pipelines", number, "jobs"]:
                 return server.merges[int(number)]["_jobs"], PAGES
             case ["repository", "commits", name]:
@@ -208,6 +215,12 @@ class _Handler(BaseHTTPRequestHandler):
             statuses = next(iter(self.server.merges.values()))["_statuses"]
             statuses.append({"id": len(statuses) + 1, "status": body["state"], **body})
             return 201, statuses[-1]
+        if words == ["merge_requests"]:
+            if set(body) != {"source_branch", "target_branch", "title", "description"}:
+                return 400, {"error": "title is missing"}
+            if any(m["source_branch"] == body["source_branch"] for m in self.server.merges.values()):
+                return 409, {"message": ["Another open merge request already exists for this source branch"]}
+            return 201, _shown(self.server.add(max([0, *self.server.merges]) + 1, **body))
         merge = self.server.merges[int(words[1])]
         note = {
             "id": 100 + len(self.server.posts), "author": ME, "body": body.get("body"), "resolvable": True,

@@ -18,7 +18,7 @@ class LaunchForm(forms.Form):
     """Takes the arguments of `manage.py offload TARGET ACTION`; `jobs.execution` checks them."""
 
     target = forms.CharField(
-        label="Target", max_length=500, help_text="123, a pull request's address, or a branch"
+        label="Target", max_length=500, help_text="123, its address, or a branch; an issue for implement"
     )
     repository = forms.CharField(
         label="Repository", max_length=1000, required=False, help_text="owner/name, an address, or a path"

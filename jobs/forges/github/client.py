@@ -21,6 +21,7 @@ import httpx
 from jobs.errors import ForgeUnreachable, NotConfigured, NotFound, OffloadError, Refused
 from jobs.forges.ci_log import CiLog
 from jobs.forges.github import answers, queries
+from jobs.forges.github.issues import GitHubIssues
 from jobs.forges.http import LOOPBACK, MOST_BYTES, Limits, get_file, limited, read_body
 from jobs.forges.pulls import (
     MOST_CHECKS,
@@ -50,7 +51,7 @@ WRITE_SECONDS = 1.0
 _next_write: dict[tuple[str, str], float] = {}
 
 
-class GitHubClient:
+class GitHubClient(GitHubIssues):
     """GitHub or GitHub Enterprise; see `jobs.forges.pulls.ForgeClient`."""
 
     def __init__(self, api: Api, cache: MutableMapping[str, Any] | None = None) -> None:
@@ -273,11 +274,7 @@ class GitHubClient:
     async def post_status(self, slug: str, commit: str, status: CommitStatus) -> Posted:
         """Set the status of a commit."""
         what = f"Setting a status of {slug} {commit[:10]}"
-        if not self._api.token:
-            raise self._no_token(what)
-        await self._wait_to_write()
-        async with _Translated(self._api, what):
-            await self._gh.post(f"/repos/{_path(slug)}/statuses/{commit}", data=asdict(status), accept=ACCEPT)
+        await self._post(f"/repos/{_path(slug)}/statuses/{commit}", what, asdict(status))
         return self._commit_page(slug, commit)
 
     async def change_labels(
@@ -298,6 +295,13 @@ class GitHubClient:
                 async with _Translated(self._api, what):
                     await self._gh.delete(f"{url}/{quote(name, safe='')}", accept=ACCEPT)
         return Posted(f"https://{self._api.host}/{slug}/pull/{number}")
+
+    async def _post(self, url: str, what: str, data: Mapping[str, Any]) -> Any:
+        if not self._api.token:
+            raise self._no_token(what)
+        await self._wait_to_write()
+        async with _Translated(self._api, what):
+            return await self._gh.post(url, data=dict(data), accept=ACCEPT)
 
     def _commit_page(self, slug: str, commit: str) -> Posted:
         return Posted(f"https://{self._api.host}/{slug}/commit/{commit}")

@@ -14,8 +14,10 @@ from jobs.forges.pulls import (
     MOST_REVIEWS,
     Check,
     Comment,
+    Issue,
     Mergeable,
     Pull,
+    RelatedIssue,
     Review,
     Rules,
     Thread,
@@ -214,6 +216,23 @@ def _merge_state(status: str) -> str:
     if status == "need_rebase":
         return "behind"
     return "clean" if status == "mergeable" else "blocked" if status not in _UNKNOWN else "unknown"
+
+
+def read_issue(item: Mapping[str, Any], notes: Sequence[Mapping[str, Any]]) -> Issue:
+    """Return an issue, with the epic that it belongs to as its parent."""
+    epic = item.get("epic")
+    said = [note for note in notes if not note.get("system")][:MOST_COMMENTS]
+    return Issue(
+        number=int(item["iid"]),
+        title=cut(item["title"]),
+        body=cut(item.get("description"), LONGEST_BODY),
+        author=_user(item.get("author")),
+        state={"opened": "open"}.get(str(item["state"]), cut(item["state"], 20)),
+        url=web_address(item["web_url"]),
+        labels=tuple(cut(name, 100) for name in item["labels"][:MOST_LABELS]),
+        comments=tuple(Comment(_user(note["author"]), cut(note["body"], LONGEST_BODY)) for note in said),
+        parents=(RelatedIssue(f"&{int(epic['iid'])}", cut(epic["title"])),) if epic else (),
+    )
 
 
 def _user(user: Mapping[str, Any] | None) -> str:

@@ -20,7 +20,7 @@ from jobs.forges.ci_log import CiLog
 from jobs.forges.gitlab import answers
 from jobs.forges.gitlab.posting import DONE, GitLabPosting, project_path
 from jobs.forges.http import LOOPBACK, MOST_BYTES, Limits, get_file, limited, read_body
-from jobs.forges.pulls import MOST_THREADS, Api, Limit, Pull, check_commit, cut
+from jobs.forges.pulls import MOST_THREADS, Api, Issue, Limit, Pull, check_commit, cut
 
 SECONDS = 20.0
 PAGE = 100
@@ -109,6 +109,19 @@ class GitLabClient(GitLabPosting):
         what = f"Looking for the commit {begun} of {slug}"
         found = await self._get(f"{project_path(slug)}/repository/commits/{begun.lower()}", what)
         return check_commit(found.get("id") if isinstance(found, dict) else None, slug, begun)
+
+    async def issue(self, slug: str, number: int) -> Issue:
+        """Return one issue: two requests. Its parent is its epic; tasks below it are not in this API."""
+        what = f"Reading the issue {slug}#{number}"
+        place = f"{project_path(slug)}/issues/{number}"
+        item = await self._get(place, what)
+        notes = await self._optional(f"{place}/notes?order_by=created_at&sort=asc&per_page={PAGE}", what)
+        if isinstance(notes, OffloadError):
+            raise notes
+        try:
+            return answers.read_issue(item, notes or [])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            self._malformed(what, error)
 
     async def log(self, slug: str, number: int) -> CiLog:
         """Return the trace of a job."""

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from jobs.errors import ForgeUnreachable, NotConfigured, NotFound, Refused
 from jobs.forges.patches import hunk_lines
-from jobs.forges.pulls import CommitStatus, Event, LineComment, Posted, Pull, cut
+from jobs.forges.pulls import CommitStatus, Event, LineComment, NewPull, Posted, Pull, cut
 
 PAGE = 100
 _STATES = {"success": "success", "failure": "failed", "error": "failed", "pending": "pending"}
@@ -141,6 +141,26 @@ class GitLabPosting(ABC):
         path = f"{project_path(slug)}/statuses/{quote(commit, safe='')}"
         await self._write("POST", path, what, data)
         return await self._commit_page(slug, commit)
+
+    async def find_pull(self, slug: str, new: NewPull, mark: str) -> Posted | None:
+        """Return the merge request of a branch whose text contains `mark`."""
+        query = f"state=all&source_branch={quote(new.head_ref, safe='')}&per_page={PAGE}"
+        what = f"Looking for the merge request of {new.head_ref}"
+        found = await self._get_all(f"{project_path(slug)}/merge_requests?{query}", what)
+        mine = (one for one in found if mark in (one.get("description") or ""))
+        return next((Posted(cut(one["web_url"], 1000)) for one in mine), None)
+
+    async def open_pull(self, slug: str, new: NewPull) -> Posted:
+        """Open a merge request of a branch of the same project. Raises `Refused` for a fork's."""
+        what = f"Opening a merge request of {new.head_ref} in {slug}"
+        if new.head_repository.lower() != slug.lower():
+            raise Refused(f"{what} failed: only branches of {slug} itself can be offered.")
+        data = {
+            "source_branch": new.head_ref, "target_branch": new.base_ref, "description": new.body,
+            "title": f"Draft: {new.title}" if new.draft else new.title,
+        }  # fmt: skip
+        made = await self._write("POST", f"{project_path(slug)}/merge_requests", what, data)
+        return Posted(cut(made["web_url"], 1000))
 
     async def change_labels(
         self, slug: str, number: int, add: Sequence[str], remove: Sequence[str]

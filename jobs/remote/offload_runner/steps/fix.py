@@ -197,9 +197,14 @@ def _shortened(told: str) -> str:
 
 
 def _message(job: Job, subject: str, agent: str, topics: Sequence[Mapping[str, Any]]) -> str:
-    answers = ["Answers:", *("- %s" % topic["title"] for topic in topics[:50]), ""] if topics else []
+    answers = ["Answers:", *("- %s" % _named(topic) for topic in topics[:50]), ""] if topics else []
     made_by = "Made by %s in the job %s of Offload." % (agent, job.paths.session)
     return "\n".join([subject, "", *answers, made_by, ""])
+
+
+def _named(topic: Mapping[str, Any]) -> str:
+    """Return the title of a topic for a commit's message: what others named in it refers to nothing."""
+    return str(topic["title"]) if topic["kind"] == "issue" else issue.harmless(topic["title"])
 
 
 def _material(job: Job, state: Mapping[str, Any], commit: str, topics: Sequence[Mapping[str, Any]]) -> str:
