@@ -30,7 +30,7 @@ class NewDraftBody(Schema):
     """
 
     job: Id
-    kind: Literal["review", "status", "push", "labels", "reply"] = "review"
+    kind: Literal["review", "status", "push", "pull_request", "labels", "reply"] = "review"
     verdict: Literal["COMMENT", "APPROVE", "REQUEST_CHANGES"] = "COMMENT"
     thread: str = Field("", max_length=200)
     body: str = Field("", max_length=65_000, pattern=r"^[^\x00]*$")
@@ -85,6 +85,8 @@ async def make(request: HttpRequest, body: NewDraftBody) -> Status[DraftAnswer]:
         draft = await outbox.make_status(job, name)
     elif body.kind == "push":
         draft = await outbox.make_push(job, name)
+    elif body.kind == "pull_request":
+        draft = await outbox.make_pull(job, name)
     elif body.kind == "labels":
         draft = await outbox.make_labels(job, body.add, body.remove, name)
     else:

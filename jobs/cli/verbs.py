@@ -239,7 +239,7 @@ OFFLOAD: Mapping[str, Verb] = {
         remote="works",
     ),
     "outbox": Verb(
-        "ls|review|status|push|reply|labels|show|edit|drop|send [WHICH]",
+        "ls|review|status|push|pull|reply|labels|show|edit|drop|send [WHICH]",
         "Prepare what is to be posted to GitHub, and post it when you say so.",
         {
             "repo": REPO,
@@ -255,7 +255,8 @@ OFFLOAD: Mapping[str, Verb] = {
             **ANSWERS,
         },
         details="`review TARGET` makes a draft from an assessment, `status TARGET` one of a commit status "
-        "from\na verdict, `push TARGET` one of the commits in its worktree,\n"
+        "from\na verdict, `push TARGET` one of the commits in its worktree, `pull TARGET` one of a pull\n"
+        "request for what implements an issue,\n"
         "`reply TARGET` an answer to a thread, `labels TARGET` a change of labels; the others take a\n"
         "draft's number. `reply` and `edit` read the text from standard input.\n"
         "Nothing is posted without a yes (docs/forges.md).",

@@ -184,8 +184,9 @@ async def _drive(job: Job, progress: Progress, *, keep_queued: bool) -> None:
             await _save_prepared(job.id, prepared)
             issue = await read_issue(job)
             if issue is not None:
-                job.title, job.options = issue.title[:500], {**job.options, "branch": issue.branch}
-                await job.asave(update_fields=["title", "options"])
+                branch = job.options.get("branch") or issue.branch
+                job.options = {**job.options, "branch": branch}
+                await Job.objects.filter(id=job.id).aupdate(title=issue.title[:500], options=job.options)
             plan = _plan(job, prepared, container.image, await read_forge_facts(job), issue)
             values = await secrets.secrets_for(job, plan, preparing)
             held = secrets.held_by_agent(plan)

@@ -19,6 +19,7 @@ from jobs.outbox.drafts import (
     resume_group,
     waiting_groups,
 )
+from jobs.outbox.implementations import make_pull
 from jobs.outbox.preview import Preview
 from jobs.outbox.pushing import make_push
 from jobs.outbox.sending import (
@@ -45,6 +46,7 @@ __all__ = [
     "list_drafts",
     "list_group",
     "make_labels",
+    "make_pull",
     "make_push",
     "make_reply",
     "make_review",

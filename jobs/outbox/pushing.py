@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 
@@ -23,7 +24,7 @@ from jobs.execution.forge_access import read_token
 from jobs.execution.secrets import credentials_for
 from jobs.forges import registry
 from jobs.forges.base import COMMIT, host, sibling_url
-from jobs.forges.pulls import Pull
+from jobs.forges.pulls import one_line
 from jobs.models import Draft, Job, Repository
 from jobs.outbox import drafts
 from jobs.remote.answers import translate
@@ -52,6 +53,15 @@ class Commit:
 
 
 @dataclass(frozen=True)
+class Branch:
+    """A branch to push to. `repository`: `owner/repo` of the same host; `name`: as a sentence begins."""
+
+    repository: str
+    ref: str
+    name: str
+
+
+@dataclass(frozen=True)
 class Change:
     """What a push adds to a branch. `files`: lines of `git diff --stat`, `is_cut`: not all of them.
 
@@ -71,6 +81,15 @@ async def make_push(job: Job, actor: str) -> Draft:
     """
     if job.number is None or not job.sha:
         raise Refused(f"{job.target} is not a pull request, so there is no branch to push to.")
+    mark, tip = await bring_home(job)
+    return await keep(job, DraftKind.PUSH, actor, mark, {"tip": tip})
+
+
+async def bring_home(job: Job) -> tuple[str, str]:
+    """Take the commits of a job's worktree here; return the mark that they are kept under, and their tip.
+
+    Raises `Refused` when they do not descend from the job's commit, `NotFound` when there are none.
+    """
     bundle = await read_commits(job.id)
     given = (await credentials_for(job.repository.url)).get("credentials") or {}
     source = Remote(
@@ -79,8 +98,18 @@ async def make_push(job: Job, actor: str) -> Draft:
     mark = secrets.token_hex(16)
     try:
         with _translated():
-            tip = await asyncio.to_thread(_take, _folder(mark), bundle, source, job.sha)
-        draft = await drafts.make_draft(job, DraftKind.PUSH, actor, mark=mark, payload={"tip": tip})
+            return mark, await asyncio.to_thread(_take, _folder(mark), bundle, source, job.sha)
+    except BaseException:
+        await asyncio.to_thread(shutil.rmtree, _folder(mark), ignore_errors=True)
+        raise
+
+
+async def keep(
+    job: Job, kind: DraftKind, actor: str, mark: str, payload: dict[str, Any], body: str = ""
+) -> Draft:
+    """Make a draft of the commits that are kept under a mark; they go when there is none."""
+    try:
+        draft = await drafts.make_draft(job, kind, actor, mark=mark, payload=payload, body=body)
     except BaseException:
         await asyncio.to_thread(shutil.rmtree, _folder(mark), ignore_errors=True)
         raise
@@ -96,34 +125,53 @@ async def read_change(draft: Draft, old: str) -> Change:
     return await asyncio.to_thread(_read_change, draft, old)
 
 
-async def branch_head(repository: Repository, pull: Pull) -> str:
-    """Return the commit of a pull request's branch; empty when the branch is gone."""
-    return await asyncio.to_thread(_branch_head, await _target(repository, pull), pull)
+def lines_of(change: Change) -> tuple[str, ...]:
+    """Return the commits and the changed files, one line each."""
+    commits = (f"{c.sha[:10]} {one_line(c.subject)} ({one_line(c.author)})" for c in change.commits)
+    return (*commits, *change.files)
 
 
-async def push(draft: Draft, repository: Repository, pull: Pull, old: str) -> None:
-    """Push a draft's commits to the pull request's branch, if that is still at `old`.
+def notes_on(change: Change) -> list[str]:
+    """Return what is to be known about a change before it is pushed."""
+    notes = []
+    if len(change.commits) == MOST_COMMITS:
+        notes.append(f"Only the newest {MOST_COMMITS} commits are listed.")
+    if change.is_cut:
+        notes.append("The list of changed files is cut.")
+    if change.run_by_forge:
+        name = one_line(change.run_by_forge)
+        notes.append(f"It changes what the forge runs with the repository's secrets: {name}.")
+    return notes
+
+
+async def branch_head(repository: Repository, branch: Branch) -> str:
+    """Return the commit of a branch; empty when there is none."""
+    return await asyncio.to_thread(_branch_head, await _target(repository, branch), branch)
+
+
+async def push(draft: Draft, repository: Repository, branch: Branch, old: str) -> None:
+    """Push a draft's commits to a branch, if that is still at `old` (empty: not there).
 
     Raises `Refused`: nothing was pushed; `ForgeUnreachable`: it may have been.
     """
-    await asyncio.to_thread(_push, draft, await _target(repository, pull), pull, old)
+    await asyncio.to_thread(_push, draft, await _target(repository, branch), branch, old)
 
 
-async def _target(repository: Repository, pull: Pull) -> Remote:
-    """Return the repository of a pull request's branch, with the token that writes."""
+async def _target(repository: Repository, branch: Branch) -> Remote:
+    """Return the repository of a branch, with the token that writes."""
     try:
-        url = sibling_url(repository.url, pull.head_repository)
-        check_ref(pull.head_ref)
+        url = sibling_url(repository.url, branch.repository)
+        check_ref(branch.ref)
     except (ValueError, RunnerError) as error:
         raise Refused(
-            f"The branch of #{pull.number} cannot be pushed to: its repository is gone.",
+            f"{branch.name} cannot be pushed to: its repository is gone.",
             hint="Push the commits from the worktree to a branch of your own: `offload shell`.",
         ) from error
     forge = registry.for_url(repository.url)
     token = ""
     if url.startswith("https://"):
         token, _ = await read_token(forge.kind, host(url), writing=True)
-    return Remote(url, pull.head_repository, user=forge.token_user, token=token)
+    return Remote(url, branch.repository, user=forge.token_user, token=token)
 
 
 def _folder(mark: str) -> Path:
@@ -206,13 +254,13 @@ def _read_header(bundle: bytes) -> tuple[list[str], str, bytes]:
     return needed, tips[0], pack
 
 
-def _branch_head(target: Remote, pull: Pull) -> str:
-    name = f"refs/heads/{pull.head_ref}"
+def _branch_head(target: Remote, branch: Branch) -> str:
+    name = f"refs/heads/{branch.ref}"
     with _translated():
         done = Git("/").run(
             "ls-remote", "--", target.url, name,
             env=target.environment(), config=target.settings, user_settings=True, deadline=PUSH_SECONDS,
-            doing=f"Reading {pull.head_ref} of {target.shown}",
+            doing=f"Reading {branch.ref} of {target.shown}",
         )  # fmt: skip
     for line in done.stdout.decode(errors="replace").splitlines():
         sha, _, found = line.partition("\t")
@@ -221,9 +269,9 @@ def _branch_head(target: Remote, pull: Pull) -> str:
     return ""
 
 
-def _push(draft: Draft, target: Remote, pull: Pull, old: str) -> None:
-    branch = f"refs/heads/{pull.head_ref}"
-    doing = f"Pushing to {pull.head_ref} of {target.slug}"
+def _push(draft: Draft, target: Remote, to: Branch, old: str) -> None:
+    branch = f"refs/heads/{to.ref}"
+    doing = f"Pushing to {to.ref} of {target.slug}"
     with _translated():
         done = Git(str(_folder(draft.mark))).run(
             "push", "--porcelain", "--no-verify", f"--force-with-lease={branch}:{old}",

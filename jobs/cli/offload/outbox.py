@@ -16,7 +16,7 @@ from jobs.models import Draft, Job
 from jobs.operations import ConfirmationPlan
 from jobs.serializers import draft_json, preview_json
 
-_MADE = ("review", "status", "push", "reply", "labels")
+_MADE = ("review", "status", "push", "pull", "reply", "labels")
 _ACTIONS = ("ls", *_MADE, "show", "edit", "drop", "send")
 _VERDICTS = {"comment": "COMMENT", "approve": "APPROVE", "request-changes": "REQUEST_CHANGES"}
 
@@ -27,8 +27,8 @@ async def run(request: Request) -> int:
     if action not in _ACTIONS or (action == "ls") != (not names):
         raise UsageError(
             f"`outbox {' '.join(request.words)}` is not complete.",
-            hint="Write outbox ls; outbox review, status, push, reply or labels TARGET; outbox show, edit, "
-            "drop or send NUMBER.",
+            hint="Write outbox ls; outbox review, status, push, pull, reply or labels TARGET; outbox show, "
+            "edit, drop or send NUMBER.",
         )
     if (remote := get_remote()) is not None:
         return await run_remotely(remote, request)
@@ -75,6 +75,8 @@ async def _make(request: Request, action: str, job: Job) -> Draft:
         return await outbox.make_status(job, actor())
     if action == "push":
         return await outbox.make_push(job, actor())
+    if action == "pull":
+        return await outbox.make_pull(job, actor())
     if action == "labels":
         return await outbox.make_labels(job, request.add or (), request.remove or (), actor())
     if not request.thread:

@@ -81,6 +81,7 @@ def _job_context(job: Job, cost: JobCostView | None, removal: WorkerRequest | No
         "drafts": [DraftView(draft) for draft in _drafts_of(job)],
         "can_draft": job.number is not None and bool(job.assessment and job.sha),
         "can_push": _has_work(job),
+        "can_open_pull": bool(job.options.get("branch") and job.fixed_sha) and job.removed_at is None,
         "cost": cost,
         "removal": removal,
         "keep_hours": KEEP_HOURS,
@@ -174,7 +175,7 @@ async def job_again(request: HttpRequest, job_id: int) -> HttpResponse:
 
 @require_POST
 async def job_draft(request: HttpRequest, job_id: int) -> HttpResponse:
-    """Make a draft of a review from the job's assessment, or of a push of its commits; show it.
+    """Make a draft of a review from the job's assessment, or of what its commits are to become; show it.
 
     Nothing is posted.
     """
@@ -182,6 +183,8 @@ async def job_draft(request: HttpRequest, job_id: int) -> HttpResponse:
     try:
         if request.POST.get("kind") == DraftKind.PUSH:
             draft = await outbox.make_push(job, actor_of(request))
+        elif request.POST.get("kind") == DraftKind.PULL_REQUEST:
+            draft = await outbox.make_pull(job, actor_of(request))
         else:
             draft = await outbox.make_review(job, "COMMENT", actor_of(request))
     except OffloadError as error:

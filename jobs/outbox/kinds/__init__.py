@@ -8,6 +8,7 @@ from jobs.errors import NotConfigured
 from jobs.models import Draft
 from jobs.outbox.kinds.base import Kind, Place
 from jobs.outbox.kinds.labels import LabelsKind
+from jobs.outbox.kinds.pull_request import PullRequestKind
 from jobs.outbox.kinds.push import PushKind
 from jobs.outbox.kinds.reply import ReplyKind
 from jobs.outbox.kinds.review import ReviewKind
@@ -19,6 +20,7 @@ __all__ = ["Kind", "Place", "kind_of"]
 _KINDS: Mapping[str, Kind] = {
     DraftKind.REVIEW.value: ReviewKind(),
     DraftKind.PUSH.value: PushKind(),
+    DraftKind.PULL_REQUEST.value: PullRequestKind(),
     DraftKind.LABELS.value: LabelsKind(),
     DraftKind.REPLY.value: ReplyKind(),
     DraftKind.STATUS.value: StatusKind(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jobs.errors import Refused
-from jobs.forges.pulls import Posted, Pull, one_line
+from jobs.forges.pulls import Posted, Pull
 from jobs.models import Draft
 from jobs.outbox import pushing
 from jobs.outbox.kinds.base import Kind, Place
@@ -20,34 +20,25 @@ class PushKind(Kind):
         count = len(change.commits)
         if not count:
             raise Refused(f"The branch of #{pull.number} has these commits already.", hint="Drop the draft.")
-        notes = []
-        if count == pushing.MOST_COMMITS:
-            notes.append(f"Only the newest {count} commits are listed.")
-        if change.is_cut:
-            notes.append("The list of changed files is cut.")
-        if change.run_by_forge:
-            name = one_line(change.run_by_forge)
-            notes.append(f"It changes what the forge runs with the repository's secrets: {name}.")
         return Preview(
             f"Push {count} commit{'s'[: count != 1]} to {pull.head_ref} of {pull.head_repository}",
             details=(
                 f"{pull.head_sha[:10]} -> {pushing.tip_of(draft)}",
-                *(f"{c.sha[:10]} {one_line(c.subject)} ({one_line(c.author)})" for c in change.commits),
-                *change.files,
+                *pushing.lines_of(change),
             ),
-            notes=tuple(notes),
+            notes=tuple(pushing.notes_on(change)),
         )  # fmt: skip
 
     async def find(self, place: Place, draft: Draft) -> Posted | None:
         """Tell whether the branch is at the draft's commit."""
         pull = await place.pull(draft)
-        head = await pushing.branch_head(place.repository, pull)
+        head = await pushing.branch_head(place.repository, _branch(pull))
         return Posted(pull.url) if head == pushing.tip_of(draft) else None
 
     async def post(self, place: Place, draft: Draft, shown: Preview) -> Posted:
         """Push."""
         pull = await self._open_pull(place, draft)
-        await pushing.push(draft, place.repository, pull, pull.head_sha)
+        await pushing.push(draft, place.repository, _branch(pull), pull.head_sha)
         return Posted(pull.url)
 
     async def _open_pull(self, place: Place, draft: Draft) -> Pull:
@@ -61,3 +52,7 @@ class PushKind(Kind):
                 hint="Ask for it there (*Allow edits by maintainers*), or push to a branch of your own.",
             )
         return pull
+
+
+def _branch(pull: Pull) -> pushing.Branch:
+    return pushing.Branch(pull.head_repository, pull.head_ref, f"The branch of #{pull.number}")
