@@ -1,9 +1,12 @@
 """An agent implements an issue: a test that is seen to fail, then the change, judged by evidence alone."""
 
 import json
+import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from django.conf import settings
 
@@ -14,6 +17,7 @@ from jobs.serializers import shown_target
 from tests.jobs.execution.base import ExecutionTest
 from tests.jobs.execution.test_fix import FILES, RIGHT
 from tests.support.git_repos import git
+from tests.support.model_api import AGENT_BIN, model_api
 
 TEST = """\
 import unittest
@@ -38,10 +42,23 @@ CHEATS = (
     ("printf 'test:\\n\\ttrue\\n' >Makefile", "The implementation changes tests or how they run: Makefile"),
     (f"cat >unittest.py <<'EOF'\n{RUNNER}\nEOF\n", "changes tests or how they run: unittest.py"),
 )
+GO_TEST = """\
+package shop
+
+import "testing"
+
+func Test%s(t *testing.T) {
+	if %s {
+		t.Fatal("it is not so")
+	}
+}
+"""
 PROMPT = "Discounts\n\nshop.discounted(prices, percent) returns the total less a discount."
 
 
-class Implements(ExecutionTest):
+class Implementation(ExecutionTest):
+    """A repository whose issue #45 asks for discounts."""
+
     def setUp(self) -> None:
         super().setUp()
         self.shop.commit(FILES)
@@ -71,6 +88,8 @@ class Implements(ExecutionTest):
     def findings(self, job: Job) -> str:
         return self.said(job).partition("\n==")[0]
 
+
+class Implements(Implementation):
     async def test_the_test_is_seen_to_fail_before_the_change_and_to_pass_after_it(self) -> None:
         base = self.shop.sha("main")
         job = await self.implement(HONEST)
@@ -130,6 +149,33 @@ class Implements(ExecutionTest):
                 self.assertIn(told, self.findings(job), self.said(job))
                 self.assertEqual(job.verdict, "fail", self.said(job))
 
+    async def test_a_test_that_cannot_be_loaded_yet_counts_as_one_that_fails(self) -> None:
+        early = TEST.replace("import shop\n", "from shop import discounted\n").replace("shop.disc", "disc")
+        write = WRITE_TEST.replace(TEST, early)
+        job = await self.implement(f"if {FIRST}; then {write}\nelse {IMPLEMENT}\nfi")
+        self.assertEqual((job.verdict, job.proof), ("pass", True), self.said(job))
+        cheat = (
+            "printf 'from shop import total as discounted\n' >test_discount.py; echo 'discounted=0' >>shop.py"
+        )
+        job = await self.implement(f"if {FIRST}; then {write}\nelse {cheat}\nfi", target="46", rounds=2)
+        self.assertEqual((job.verdict, job.proof), ("fail", False), self.said(job))
+
+    async def test_a_test_that_does_not_compile_yet_is_seen_by_its_command(self) -> None:
+        total = "package shop\n\nfunc Total(a, b int) int { return a + b }\n"
+        half = total + "\nfunc Half(a int) int { return a / 2 }\n"
+        self.shop.commit({
+            **dict.fromkeys(("Makefile", "shop.py", "test_shop.py")), "shop.go": total,
+            "go.mod": "module shop\n\ngo 1.18\n", "shop_test.go": GO_TEST % ("Total", "Total(1, 2) != 3"),
+        })  # fmt: skip
+        write = f"cat >half_test.go <<'EOF'\n{GO_TEST % ('Half', 'Half(4) != 2')}EOF\n"
+        first = "test ! -e half_test.go"
+        job = await self.implement(f"if {first}; then {write}\nelse cat >shop.go <<'EOF'\n{half}EOF\nfi")
+        self.assertEqual((job.verdict, job.proof), ("pass", True), self.said(job))
+        cheat = f"rm half_test.go; cat >done_test.go <<'EOF'\n{GO_TEST % ('Done', 'false')}EOF\n"
+        job = await self.implement(f"if {first}; then {write}\nelse {cheat}\nfi", target="46", rounds=2)
+        self.assertEqual((job.verdict, job.proof), ("fail", False), self.said(job))
+        self.assertIn("test succeeds only because the implementation changes", self.findings(job))
+
     async def test_rounds_go_on_until_the_test_passes(self) -> None:
         half = IMPLEMENT.replace("(100 - percent) / 100", "percent")
         again = f"elif grep -q discounted shop.py; then {IMPLEMENT}\nelse {half}\nfi"
@@ -148,3 +194,41 @@ class Implements(ExecutionTest):
         ):
             with self.subTest(told), self.assertRaisesRegex(UsageError, told):
                 await self.implement(HONEST, **fields)
+
+
+class RealAgents(Implementation):
+    async def test_gemini_writes_a_test_first_and_then_the_change_and_nothing_elsewhere(self) -> None:
+        # In test_fix, Claude Code and Codex edit the tree by the same call.
+        used: list[str] = []
+
+        def call(body: str) -> tuple[str, dict[str, Any]] | None:
+            place = re.search(r"Edit the files in (\S+?/tree), a copy", body)
+            # It also asks how hard the task is, for its choice of a model, without tools.
+            if place is None or "functionDeclarations" not in body:
+                return None
+            tree = place.group(1)
+            is_first = "Write the test, and only that" in body
+            name, text = ("test_discount.py", TEST) if is_first else ("shop.py", DONE)
+            evil = f"{self.root}/worktrees/{tree.split('/')[-2]}/evil" if is_first else f"{self.tmp}/evil"
+            for path in (evil, f"{tree}/{name}"):
+                if path not in used:
+                    used.append(path)
+                    return "write_file", {"file_path": path, "content": text}
+            return None
+
+        api = self.enterContext(model_api())
+        api.call = call
+        api.answer = '{"complexity_reasoning": "It adds one.", "complexity_score": 10}'
+        path = f"{AGENT_BIN}{os.pathsep}{os.environ['PATH']}"
+        self.enterContext(mock.patch.dict(os.environ, {"PATH": path, "GEMINI_API_KEY": "planted-key-9"}))
+        config = settings.OFFLOAD
+        self.enterContext(
+            self.settings(OFFLOAD=replace(config, values={**config.values, "agent_url": api.url}))
+        )
+        job = await self.run_job("45", action="implement", agent="gemini", prompt=PROMPT)
+        self.assertEqual((job.verdict, job.proof), ("pass", True), self.said(job))
+        self.assertEqual([path.name for path in self.tmp.rglob("evil*")], [])
+        self.assertEqual(len(used), 4)
+        self.assertEqual([one["summary"] for one in self.rounds(job)["rounds"]], [api.answer] * 2)
+        called = [event.data async for event in job.events.filter(kind="model_call")]
+        self.assertEqual({one["task"] for one in called}, {"fix-1", "fix-2"})

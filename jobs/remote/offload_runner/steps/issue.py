@@ -124,14 +124,18 @@ def fails_now(outcome: Outcome, before: Results, runs: Sequence[Run]) -> Optiona
         found = [case for case in found if case.key in again]
     if not found and (outcome.state != SUCCEEDED or any(run.results.failing for run in runs)):
         return None
+    said = found or runs[0].results.failing
     lines = [
-        line for case in found[:10] for line in (case.title + ":", *("  " + one for one in case.lines[-15:]))
+        line for case in said[:10] for line in (case.title + ":", *("  " + one for one in case.lines[-15:]))
     ]
-    name = found[0].title if len(found) == 1 else "%d tests" % len(found)
-    title = "%s fails before the change (%s)" % (name, outcome.id) if len(found) == 1 else (
-        "%s fail before the change (%s)" % (name, outcome.id) if found else
-        "%s fails with the test, and succeeds without it" % outcome.name
-    )  # fmt: skip
+    if outcome.state == SUCCEEDED and all(case.whole_file for case in found):
+        found = []  # what could not be loaded or built has names only when it is: the command says it
+    if not found:
+        title = "%s fails with the test, and succeeds without it" % outcome.name
+    elif len(found) == 1:
+        title = "%s fails before the change (%s)" % (found[0].title, outcome.id)
+    else:
+        title = "%d tests fail before the change (%s)" % (len(found), outcome.id)
     return {
         "kind": "tests" if found else "command",
         "task": outcome.id,

@@ -43,6 +43,17 @@ def targets(state: Mapping[str, Any]) -> Dict[str, List[Case]]:
     return found
 
 
+def unseen(state: Mapping[str, Any], evidence: Evidence) -> List[Finding]:
+    """Return an error for each file that was to be loaded, and whose tests are not seen to pass."""
+    told = "%s was to pass, and none of its tests is seen to."
+    return [
+        Finding(ERROR, task, told % case.title, case.file or None)
+        for task, cases in targets(state).items()
+        for case in cases
+        if case.whole_file and not _passes(case, evidence.tests.get(task, Results()))
+    ]
+
+
 def commands(state: Mapping[str, Any]) -> List[str]:
     """Return the tasks that were to be repaired as a whole, for they name no test."""
     return [str(topic["task"]) for topic in state["to_do"] if topic["kind"] in ("command", "problems")]
