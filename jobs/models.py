@@ -207,8 +207,13 @@ class Job(models.Model):
 
     @property
     def fixed_sha(self) -> str:
-        """The commit of a fix that the verdict is about; empty when it is about the head."""
+        """The commit of a fix, or of an implementation, that the verdict is about; empty: it is the head."""
         return self.judged_sha if self.judged_sha != self.sha else ""
+
+    @property
+    def made_word(self) -> str:
+        """What `fixed_sha` is: `fixed` or `implemented`."""
+        return "implemented" if self.options.get("issue") else "fixed"
 
     @property
     def reason_text(self) -> str:

@@ -135,7 +135,7 @@ class NewJobBody(Schema):
     agent: Name = ""
     prompt: Annotated[str, StringConstraints(max_length=20_000, pattern=r"^[^\x00]*$")] = ""
     base: Name = ""
-    rounds: int = Field(0, ge=0, le=10, description="Of a fix, at most. 0: the usual number.")
+    rounds: int = Field(0, ge=0, le=10, description="Of a fix or an implementation, at most. 0: as usual.")
 
 
 class AnswerBody(Schema):

@@ -204,7 +204,7 @@ def print_job(job: Job) -> None:
     name = f":{job.name}" if job.name else ""
     where = colour(job.repository.slug, "dim")
     print(f"{colour(job.target + name, 'bold')} {job.action}  {plain(job.title)}  {where}")
-    fixed = f", fixed as {job.fixed_sha[:10]}," if job.fixed_sha else ""
+    fixed = f", {job.made_word} as {job.fixed_sha[:10]}," if job.fixed_sha else ""
     sha = f"{job.sha[:10]}{fixed} " if job.sha else ""
     seen = f", seen {format_age(job.observed_at)}" if job.is_active and job.observed_at else ""
     print(f"  {state_words(job)}  {sha}on {job.worker}, {format_age(job.created_at)}{seen}")
@@ -277,7 +277,7 @@ def print_outcome(job: Job) -> None:
         return
     text, name = _VERDICT[Verdict(job.verdict)]
     which = f":{job.name}" if job.name else ""
-    at = f"{job.fixed_sha[:10]}, a fix of {job.sha[:10]}" if job.fixed_sha else job.sha[:10]
+    at = f"{job.sha[:10]}, {job.made_word} as {job.fixed_sha[:10]}" if job.fixed_sha else job.sha[:10]
     print(f"Verdict on {job.target}{which} at {at}: {colour(text, name)}")
     for finding in job.findings:
         where = (

@@ -35,7 +35,7 @@ Target = Annotated[
         description="123, 123:name, owner/repo#123, the address of a pull request, a branch, or a session."
     ),
 ]
-Action = Annotated[str, Field(description="review, fix, ready or open; empty: the target's only job.")]
+Action = Annotated[str, Field(description="review, fix, implement, ready, open; empty: its only job.")]
 RepositoryName = Annotated[
     str, Field(description="owner/repo or an address; empty: that of the target, else any.")
 ]
@@ -186,7 +186,7 @@ async def wait(
 @server.tool(annotations=_STARTS)
 async def launch(
     target: Target,
-    action: Annotated[str, Field(description="review, fix, ready or open.")] = "review",
+    action: Annotated[str, Field(description="review, fix, implement (an issue), ready or open.")] = "review",
     repository: RepositoryName = "",
     agent: Annotated[str, Field(description="The coding agent that reviews too; empty: none.")] = "",
     prompt: Annotated[str, Field(description="Instructions for that agent.", max_length=20_000)] = "",

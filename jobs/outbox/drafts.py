@@ -92,6 +92,11 @@ async def make_reply(job: Job, thread: str, body: str, actor: str, *, resolve: b
 def _require_pushed(job: Job) -> None:
     """Raise `Refused` when the verdict of a job is about a commit that the forge does not have."""
     if job.fixed_sha:
+        if job.options.get("issue"):
+            raise Refused(
+                f"The verdict of {job.session} is about {job.fixed_sha[:10]}, which is not pushed.",
+                hint=f"Open a pull request for it: `offload outbox pull {job.session}`.",
+            )
         raise Refused(
             f"The verdict of {job.session} is about its fix {job.fixed_sha[:10]}, which is not pushed.",
             hint=f"Push it first: `offload outbox push {job.session}`. Then review {job.target} again.",

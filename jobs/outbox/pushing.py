@@ -80,7 +80,8 @@ async def make_push(job: Job, actor: str) -> Draft:
     Raises `Refused` when they do not descend from the job's commit, `NotFound` when there are none.
     """
     if job.number is None or not job.sha:
-        raise Refused(f"{job.target} is not a pull request, so there is no branch to push to.")
+        hint = f"Open one for it: `offload outbox pull {job.session}`." if job.options.get("branch") else ""
+        raise Refused(f"{job.target} is not a pull request, so there is no branch to push to.", hint=hint)
     mark, tip = await bring_home(job)
     return await keep(job, DraftKind.PUSH, actor, mark, {"tip": tip})
 

@@ -40,6 +40,8 @@ class Steps:
 class ExecutionTest(TransactionTestCase):
     """Every test gets a repository `shop` with a passing pull request #1, and the worker `local`."""
 
+    deadline = DEADLINE
+
     def setUp(self) -> None:
         self.tmp = Path(self.enterContext(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
         root = self.enterContext(worker_root(self.tmp / "w", settings.OFFLOAD.default_worker_root))
@@ -67,7 +69,7 @@ class ExecutionTest(TransactionTestCase):
         """Submit, launch and wait for the end."""
         job = await self.submit(target, **fields)
         await execution.launch(job.id)
-        return await execution.wait(job.id, timeout=DEADLINE)
+        return await execution.wait(job.id, timeout=self.deadline)
 
 
 async def until(what: Callable[[], Any], *, deadline: float = 20.0) -> None:

@@ -59,6 +59,8 @@ PROMPT = "Discounts\n\nshop.discounted(prices, percent) returns the total less a
 class Implementation(ExecutionTest):
     """A repository whose issue #45 asks for discounts."""
 
+    deadline = 200.0  # two starts of an agent, and every test three times
+
     def setUp(self) -> None:
         super().setUp()
         self.shop.commit(FILES)

@@ -133,7 +133,7 @@ def judged(job: Job, state: Mapping[str, Any], head: Evidence) -> "tuple[Evidenc
     findings = repaired.about_fix(state, evidence, before, list(told["restored"]), taken)
     if issue.is_one(state):
         more = issue.about(state, evidence, repaired.commands(state))
-        findings = [*more, *repaired.unseen(state, evidence), *issue.in_its_words(findings)]
+        findings = [*issue.in_its_words(findings), *more, *repaired.unseen(state, evidence)]
     return evidence, _with(judgement, findings)
 
 
