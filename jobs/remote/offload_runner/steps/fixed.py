@@ -34,7 +34,7 @@ def run(job: Job) -> int:
     told = next(task["outputs"] for task in job.plan["tasks"] if task["role"] == "fixed")
     head = read_evidence(job)
     if last.get("test"):
-        return _see_it_fail(job, state, head, int(told["rounds"]))
+        return _see_it_fail(job, state, head, told)
     of, branch = rounds.start_of(job, state), str((job.plan.get("job") or {}).get("branch") or "")
     changed = rounds.changes(job, state, commit)
     touched = sorted({str(item[key]) for item in changed for key in ("path", "old_path") if item[key]})
@@ -82,10 +82,8 @@ def run(job: Job) -> int:
         why = str(last["stopped"])
     elif number >= int(told["rounds"]):
         why = _limit(number)
-    elif seconds > float(told["seconds"]):
-        why = "the rounds took %d minutes, which is more than their limit" % (seconds // 60)
     else:
-        why = ""
+        why = _late(seconds, float(told["seconds"]))
     rounds.write(job, state, go_on=not why, why=why)
     for text in left:
         say("- %s" % text)
@@ -93,7 +91,7 @@ def run(job: Job) -> int:
     return 0
 
 
-def _see_it_fail(job: Job, state: Dict[str, Any], head: Evidence, most: int) -> int:
+def _see_it_fail(job: Job, state: Dict[str, Any], head: Evidence, told: Mapping[str, Any]) -> int:
     """Run the tests with those of a round, twice: what fails both times is what the next rounds make pass."""
     last: Dict[str, Any] = state["rounds"][-1]
     commit = str(last["commit"])
@@ -114,7 +112,8 @@ def _see_it_fail(job: Job, state: Dict[str, Any], head: Evidence, most: int) -> 
         reruns={}, skipped=skipped, restored={}, as_before={},
     )  # fmt: skip
     last["left"] = [] if found else ["No test fails with the tests of this round, so they prove nothing yet."]
-    why = "" if len(state["rounds"]) < most else _limit(most)
+    why = "" if len(state["rounds"]) < int(told["rounds"]) else _limit(int(told["rounds"]))
+    why = why or _late(time.time() - float(state["at"]), float(told["seconds"]))
     if found:
         state = {**state, "tests_at": commit, "to_do": [*state["to_do"], *found]}
     rounds.write(job, state, go_on=not why, why=why)
@@ -126,6 +125,12 @@ def _see_it_fail(job: Job, state: Dict[str, Any], head: Evidence, most: int) -> 
 
 def _limit(number: int) -> str:
     return "%d round%s made, which is the limit" % (number, " was" if number == 1 else "s were")
+
+
+def _late(seconds: float, most: float) -> str:
+    if seconds <= most:
+        return ""
+    return "the rounds took %d minutes, which is more than their limit" % (seconds // 60)
 
 
 def _waits(state: Mapping[str, Any]) -> bool:

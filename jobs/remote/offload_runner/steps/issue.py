@@ -47,7 +47,7 @@ def topic_of(issue: Mapping[str, Any]) -> Dict[str, Any]:
     return {
         "kind": "issue",
         "task": "",
-        "title": " ".join(shown(title).split())[:_TITLE],
+        "title": shown(" ".join(title.split()))[:_TITLE],
         "lines": [shown(line)[:_LINE] for line in lines[:_MOST_LINES]],
         "cases": [],
         "paths": [],

@@ -167,8 +167,15 @@ def _passes(case: Case, results: Results) -> bool:
     now = results.by_key().get(case.key)
     if now is not None:
         return now.outcome == PASSED
-    loaded = results.in_file(case.file or case.name) if case.whole_file else []
+    loaded = _loaded(case.file or case.name, results) if case.whole_file else []
     return bool(loaded) and all(one.outcome not in FAILING for one in loaded)
+
+
+def _loaded(unit: str, results: Results) -> List[Case]:
+    """Return the tests of a file, of a module or of a package that could not be loaded before."""
+    inner = (unit + ".", unit + " > ")
+    found = results.in_file(unit)
+    return found or [one for one in results.cases if one.suite == unit or one.suite.startswith(inner)]
 
 
 def _held(case: Case, before: "Run | None") -> bool:
