@@ -30,6 +30,7 @@ SECONDS = 60.0
 # A forge computes in the background whether a pull request can be merged: pauses before asking again.
 ASK_AGAIN = (1.0, 2.0, 4.0, 8.0)
 _TITLE = 200
+_MOST_SAID = 4000  # characters of a comment, or of a parent or child of an issue
 
 
 async def read_forge_facts(job: Job) -> ForgeFacts | None:
@@ -86,13 +87,13 @@ async def read_issue(job: Job) -> IssueFacts | None:
         raise
     return IssueFacts(
         number, found.title, found.body, found.author, found.url, found.state, found.labels,
-        tuple((one.author, one.body) for one in found.comments),
+        tuple((one.author, one.body[:_MOST_SAID]) for one in found.comments),
         _related(found.parents), _related(found.children),
     )  # fmt: skip
 
 
 def _related(issues: Sequence[forge.RelatedIssue]) -> tuple[RelatedIssue, ...]:
-    return tuple(RelatedIssue(one.reference, one.title, one.state, one.body) for one in issues)
+    return tuple(RelatedIssue(one.reference, one.title, one.state, one.body[:_MOST_SAID]) for one in issues)
 
 
 async def _read(job: Job, number: int) -> PullRequest:

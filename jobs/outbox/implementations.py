@@ -11,6 +11,7 @@ from jobs.outbox.placing import LONGEST, defuse
 from jobs.states import DraftKind
 
 _MOST_FINDINGS = 20
+_BRANCHES = "refs/heads/"
 # What makes a forge refer to, or close, another issue.
 _REFERENCE = re.compile(r"[#!&](?=\d)|\bGH-(?=\d)|://", re.IGNORECASE)
 
@@ -28,9 +29,14 @@ async def make_pull(job: Job, actor: str) -> Draft:
             f"{job.session} has no commit to offer: it is {job.state}.",
             hint="Wait until it has ended; its assessment says why nothing was implemented.",
         )
+    if not job.base_ref.startswith(_BRANCHES):
+        raise Refused(
+            f"{job.session} was made on {job.base_ref or 'no branch'}, which nothing can be merged into.",
+            hint="Start it again with --base and the name of a branch.",
+        )
     mark, tip = await pushing.bring_home(job)
     payload = {
-        "tip": tip, "branch": branch, "base": job.base_ref.removeprefix("refs/heads/"),
+        "tip": tip, "branch": branch, "base": job.base_ref.removeprefix(_BRANCHES),
         "verdict": job.verdict if tip == job.judged_sha else "",
     }  # fmt: skip
     return await pushing.keep(job, DraftKind.PULL_REQUEST, actor, mark, payload, body=_text(job, issue, tip))

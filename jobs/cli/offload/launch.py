@@ -14,7 +14,7 @@ from jobs.cli.output import StepPrinter, plain, print_job, print_job_json, print
 from jobs.cli.remote_launch import refuse_ignored_options, resume_remotely, submit_remotely
 from jobs.cli.request import Request, actor
 from jobs.cli.several import SeveralJobs
-from jobs.cli.targets import read_targets
+from jobs.cli.targets import IMPLEMENT, read_targets
 from jobs.cli.waiting import describe_return, exit_code, wait_until_ended
 from jobs.client import get_client, get_remote, is_remote
 from jobs.errors import NotFound, OffloadError, Refused, UsageError
@@ -70,6 +70,8 @@ async def _choose_open_pulls(request: Request, action: str) -> list[Target]:
     """Return the open pull requests, after a question. Raises `Refused` when the answer is no."""
     if len(request.words) > (action in request.words):
         raise UsageError("--all-open takes no target.", hint=f"Write `offload --all-open {action}`.")
+    if action == IMPLEMENT:
+        raise UsageError(f"--all-open names pull requests, and {action} needs an issue.")
     rows = await get_client().list_pulls(request.repo or "", Path.cwd(), say)
     rows = rows[: request.limit] if request.limit else rows
     if rows:

@@ -94,6 +94,16 @@ def test_several_targets_have_one_action_and_are_each_read_once() -> None:
     assert parse("", ["--all-open", "ready"]).words == ["ready"]
 
 
+def test_the_number_of_an_issue_stands_on_either_side_of_implement() -> None:
+    for words in (["45", "implement"], ["implement", "45"], ["implement", "https://github.com/a/b/issues/45"]):
+        (target,), action = read_targets(words)
+        assert (target.kind, target.number, action) == ("issue", 45, "implement")
+    with pytest.raises(UsageError, match="main is no issue"):
+        read_targets(["main", "implement"])
+    with pytest.raises(UsageError, match="needs a pull request"):
+        read_targets(["https://github.com/a/b/issues/45", "review"])
+
+
 @pytest.mark.parametrize("word", ["list", "start", "lss", "revew", "FLEET", "canccel"])
 def test_a_word_near_a_verb_or_an_action_is_no_target(word: str) -> None:
     with pytest.raises(UsageError, match="Did you mean") as caught:
