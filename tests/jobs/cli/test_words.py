@@ -95,7 +95,11 @@ def test_several_targets_have_one_action_and_are_each_read_once() -> None:
 
 
 def test_the_number_of_an_issue_stands_on_either_side_of_implement() -> None:
-    for words in (["45", "implement"], ["implement", "45"], ["implement", "https://github.com/a/b/issues/45"]):
+    for words in (
+        ["45", "implement"],
+        ["implement", "45"],
+        ["implement", "https://github.com/a/b/issues/45"],
+    ):
         (target,), action = read_targets(words)
         assert (target.kind, target.number, action) == ("issue", 45, "implement")
     with pytest.raises(UsageError, match="main is no issue"):

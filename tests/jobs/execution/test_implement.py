@@ -231,6 +231,6 @@ class RealAgents(Implementation):
         self.assertEqual((job.verdict, job.proof), ("pass", True), self.said(job))
         self.assertEqual([path.name for path in self.tmp.rglob("evil*")], [])
         self.assertEqual(len(used), 4)
-        self.assertEqual([one["summary"] for one in self.rounds(job)["rounds"]], [api.answer] * 2)
+        self.assertEqual([one["parts"][0]["summary"] for one in self.rounds(job)["rounds"]], [api.answer] * 2)
         called = [event.data async for event in job.events.filter(kind="model_call")]
         self.assertEqual({one["task"] for one in called}, {"fix-1", "fix-2"})
