@@ -130,7 +130,9 @@ class Screen:
     `call`: its prompt and output are unused; `cwd` may name `{home}` and `{worktree}`. `hooks`: how its
     reports are read, a name in the runner's `agent_hooks.READERS`; they are files in the directory
     `{reports}`, which its profile and variables may name. `approve` and `deny` are keys for its question
-    whether it may use a tool, `denied` is its state after that, `clear` empties its line of input.
+    whether it may use a tool, `denied` is its state after that, `clear` empties its line of input. `drawn`: a
+    pattern of a line that its question has on the screen, without which no key is typed; empty: unknown.
+    `at_start`: its state, started and resumed, once it takes text and has reported nothing; empty: unknown.
     """
 
     call: Call
@@ -140,7 +142,9 @@ class Screen:
     approve: str = "y\r"
     deny: str = "n\r"
     clear: str = ""
+    drawn: str = ""
     denied: str = AGENT_UNKNOWN
+    at_start: tuple[str, str] = ("", "")
     oldest: tuple[int, int] | None = None
 
 
@@ -244,6 +248,7 @@ def _call_part(
 def screen_part(agent: Agent, screen: Screen) -> dict[str, Any]:
     """Return what a plan says of an agent's screen: see the runner's `agent_screen`."""
     keys = {"approve": screen.approve, "deny": screen.deny, "clear": screen.clear, "denied": screen.denied}
+    keys["drawn"], (keys["at_start"], keys["at_resume"]) = screen.drawn, screen.at_start
     part = _call_part(agent, screen.call, screen.oldest, screen.profile)
     return {**part, "hooks": screen.hooks, "keys": keys, "cwd": screen.cwd}
 

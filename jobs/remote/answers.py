@@ -14,6 +14,7 @@ from jobs.errors import (
     ProtocolMismatch,
     Refused,
     RemoteUnreachable,
+    TimedOut,
     UsageError,
     WorkerUnavailable,
 )
@@ -50,6 +51,7 @@ _ERRORS: Mapping[str, type[OffloadError]] = {
     "no_space": WorkerUnavailable,
     "locked": WorkerUnavailable,
     "not_waiting": Refused,
+    "not_confirmed": TimedOut,
 }
 
 

@@ -41,9 +41,9 @@ def screen_task(*argv: str, **more: Any) -> Task:
 class Screen:
     """One job whose agent has the pane."""
 
-    def __init__(self, root: RunnerRoot) -> None:
+    def __init__(self, root: RunnerRoot, **keys: str) -> None:
         self.root = root
-        root.job([screen_task()], job={"target": "#1", "action": "open"})
+        root.job([screen_task(keys={**KEYS, **keys})], job={"target": "#1", "action": "open"})
         (root.path / "jobs" / SESSION / "prepared.json").write_text('{"sha": "abc"}')
         root.start()
 
@@ -181,6 +181,30 @@ def test_two_answers_at_once_are_typed_once(screen: Screen, root: RunnerRoot) ->
         thread.join()
     assert sorted(codes) == [0, 77]
     assert [event["answer"] for event in root.kinds("agent_answer")] == ["send", "approve"]
+
+
+def test_a_key_is_typed_once_its_question_is_drawn_and_its_effect_is_checked(root: RunnerRoot) -> None:
+    screen = Screen(root, drawn=r"\b1\. Yes")
+    tree = root.path / "worktrees" / SESSION
+    screen.waits("input")
+    screen.types("send", "late one")
+    screen.waits("approval", "one")
+    screen.refuses("its question is not on its screen", "approve")
+    assert [event["answer"] for event in root.kinds("agent_answer")] == ["send"], "nothing is typed"
+    (tree / "draw").touch()
+    screen.types("approve")
+    screen.shows("said yes")
+    screen.waits("input")
+    screen.types("send", "deaf two")
+    screen.waits("approval", "two")
+    code, said = screen.answer("approve")
+    assert (code, said["code"]) == (69, "not_confirmed"), said
+    screen.waits("approval", "two")
+    (tree / "go").touch()
+    screen.shows("1. Yes, now")
+    screen.types("approve")
+    screen.waits("input")
+    assert list((root.path / "jobs" / SESSION / "answers").iterdir()) == []
 
 
 @pytest.mark.parametrize(("argv", "said"), [(("no-such-agent",), "is not installed"), (("false",), "")])

@@ -62,8 +62,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(429, _LIMIT, "application/json")
             return
         assert self.api.go_on.wait(60)
-        call = self.api.call(body) if self.api.call else None
-        said: dict[str, Any] = {"text": self.api.answer}
+        call = self.api.call(body) if self.api.call and json.loads(body).get("tools") else None
+        said: dict[str, Any] = {"text": _complexity(body) or self.api.answer}
         if call is not None:
             said = {"functionCall": {"name": call[0], "args": call[1]}}
         part: dict[str, Any] = {"content": {"parts": [said], "role": "model"}}
@@ -103,6 +103,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Keep the test's output quiet."""
+
+
+def _complexity(body: str) -> str:
+    """Return the answer to Gemini CLI's own question which model it should use; empty for any other."""
+    asks = "responseJsonSchema" in body and '"complexity_score":{"type"' in body.replace(" ", "")
+    return json.dumps({"complexity_reasoning": "Simple.", "complexity_score": 10}) if asks else ""
 
 
 def leave_plan_mode(command: str) -> Callable[[str], tuple[str, dict[str, Any]] | None]:

@@ -1,6 +1,8 @@
 """A program that behaves as an agent on a terminal does, and reports what it does as `generic` may.
 
-It is a shell for these lines: `ask WHAT` asks for approval, `work` says that it works until a file `go` is
+It is a shell for these lines: `ask WHAT` asks for approval; `late WHAT` draws its question once a
+file `draw` is there, and loses keys that come before; `deaf WHAT` loses them until a file `go` is there;
+`work` says that it works until a file `go` is
 there, `stop N` ends it; anything else is said back. `OFFLOAD_REPORTS` is where it reports.
 """
 
@@ -46,6 +48,12 @@ def read_line() -> str:
             return data[:-1].decode()
 
 
+def wait_for(path: Path) -> None:
+    """Wait until a file is there."""
+    while not path.exists():
+        time.sleep(0.01)
+
+
 def main() -> None:
     """Serve until it is told to stop."""
     tty.setraw(0, termios.TCSANOW)
@@ -61,9 +69,16 @@ def main() -> None:
         if line.startswith("ask "):
             report("approval", line[4:])
             say("said yes" if read_line() == "y" else "said no")
+        elif line.startswith(("late ", "deaf ")):
+            if line.startswith("deaf "):
+                say("1. Yes")
+            report("approval", line[5:])
+            wait_for(Path("draw" if line.startswith("late ") else "go"))
+            termios.tcflush(0, termios.TCIFLUSH)
+            say("1. Yes, now")
+            say("said yes" if read_line() == "y" else "said no")
         elif line == "work":
-            while not Path("go").exists():
-                time.sleep(0.01)
+            wait_for(Path("go"))
         elif line == "size":
             say(f"size {os.get_terminal_size(0)}")
         elif line.startswith("stop "):

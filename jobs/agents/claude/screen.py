@@ -88,6 +88,7 @@ def screen(model: str, request: str, gateway: Gateway, oldest: tuple[int, int]) 
         approve="1",
         deny=_ESCAPE,
         clear=_CLEAR_LINE,
+        drawn=r"\b1\. Yes",
         denied=NEEDS_INPUT,
         oldest=oldest,
     )

@@ -16,8 +16,10 @@ from jobs.agents.base import (
     Gateway,
     Profile,
     Program,
+    Screen,
     with_request,
 )
+from jobs.agents.codex import screen
 
 PROFILE = "codex-config"
 KEY = "OPENAI_API_KEY"
@@ -82,6 +84,14 @@ class Codex(Agent):
         sandbox = ("--sandbox", "workspace-write", "--add-dir", "{tree}")
         return self._call(with_request(prompt, request), sandbox)
 
+    def open(self, request: str) -> Screen:
+        """Return its own screen."""
+        about = screen.profile(_CONFIG)
+        return screen.screen(self.options.model, request, self._gateway(), OLDEST, about)
+
+    def _gateway(self) -> Gateway:
+        return Gateway("openai", {KEY: PLACEHOLDER}, KEY, self.options.url, self.options.tokens)
+
     def _call(self, prompt: str, sandbox: tuple[str, ...]) -> Call:
         model = ("--model", self.options.model) if self.options.model else ()
         argv = ("codex", "exec", *model, "--json", *sandbox, "--skip-git-repo-check")
@@ -90,6 +100,6 @@ class Codex(Agent):
             resume=(*argv, "resume", "{session}", "-"),
             prompt=prompt,
             env={"CODEX_HOME": "{home}", "NO_COLOR": "1"},
-            gateway=Gateway("openai", {KEY: PLACEHOLDER}, KEY, self.options.url, self.options.tokens),
+            gateway=self._gateway(),
             output="codex",
         )

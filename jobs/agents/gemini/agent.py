@@ -17,8 +17,10 @@ from jobs.agents.base import (
     Gateway,
     Profile,
     Program,
+    Screen,
     with_request,
 )
+from jobs.agents.gemini import screen
 
 PROFILE = "gemini-cli-config"
 KEY = "GEMINI_API_KEY"
@@ -56,6 +58,7 @@ _READS = ["read_file", "list_directory", "glob", "grep_search"]
 # Its file tools reach its own directory and those that it is told to include, and nothing else.
 _EDITS = [*_READS, "write_file", "replace"]
 _EDIT_POLICY = "edit.toml"
+_KEEP = (".gemini/tmp", ".gemini/history")
 
 
 class Gemini(Agent):
@@ -75,7 +78,7 @@ class Gemini(Agent):
             # The nearest one counts: none of another directory is read.
             "work/.gemini/.env": "",
         }
-        return Profile(PROFILE, files, keep=(".gemini/tmp", ".gemini/history"))
+        return Profile(PROFILE, files, _KEEP)
 
     def program(self) -> Program:
         """Return its program."""
@@ -92,18 +95,26 @@ class Gemini(Agent):
         words = (*policy, "--include-directories", "{tree}")
         return self._call(with_request(prompt, request), words)
 
+    def open(self, request: str) -> Screen:
+        """Return its own screen."""
+        options, about = self.options, screen.profile(_SETTINGS, _KEEP)
+        return screen.screen(options.model, request, self._gateway(), OLDEST, about)
+
+    def _gateway(self) -> Gateway:
+        reached = {"GOOGLE_GEMINI_BASE_URL": "{url}/gemini", KEY: PLACEHOLDER}
+        return Gateway("gemini", reached, KEY, self.options.url, self.options.tokens)
+
     def _call(self, prompt: str, words: tuple[str, ...]) -> Call:
         model = ("--model", self.options.model) if self.options.model else ()
         argv = ("gemini", *model, "--prompt", "Do what the text above says.", *words)
         argv = (*argv, "--output-format", "stream-json")
         # A second process that starts the first is slower, and stays when the first is killed.
         env = {"GEMINI_CLI_HOME": "{home}", "NO_COLOR": "1", "GEMINI_CLI_NO_RELAUNCH": "true"}
-        reached = {"GOOGLE_GEMINI_BASE_URL": "{url}/gemini", KEY: PLACEHOLDER}
         return Call(
             argv=argv,
             resume=(*argv, "--resume", "{session}"),
             prompt=prompt,
             env=env,
-            gateway=Gateway("gemini", reached, KEY, self.options.url, self.options.tokens),
+            gateway=self._gateway(),
             output="gemini",
         )

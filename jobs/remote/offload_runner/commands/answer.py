@@ -15,11 +15,15 @@ from jobs.remote.offload_runner.files.paths import JobPaths, existing_job, read_
 from jobs.remote.offload_runner.protocol import ANSWERS, EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_USAGE
 
 _SECONDS = 10.0
+_TYPING_SECONDS = 40.0
 _POLL_SECONDS = 0.02
 
 
 def main(options: argparse.Namespace) -> int:
-    """Answer `{"type": "answered", "state"}`: what it did before. Raises `RunnerError` (`not_waiting`)."""
+    """Answer `{"type": "answered", "state"}`: what it did before.
+
+    Raises `RunnerError`: `not_waiting`; `not_confirmed` when it was typed and no effect was seen.
+    """
     spec = wire.read_spec()
     paths = existing_job(options.root, options.session)
     if spec.get("answer") not in ANSWERS:
@@ -29,6 +33,13 @@ def main(options: argparse.Namespace) -> int:
     told = _ask(paths, {name: str(spec.get(name) or "") for name in ("answer", "text", "actor", "about")})
     if told.get("refusal"):
         raise _refused(str(told["refusal"]), str(told.get("hint") or ""))
+    if not told.get("took_effect"):
+        raise RunnerError(
+            "not_confirmed",
+            "It was typed, and the agent of %s has neither reported nor shown an effect." % paths.session,
+            "Look at its pane: `offload peek`.",
+            EXIT_UNAVAILABLE,
+        )
     wire.emit({"type": "answered", "state": str(told.get("state") or "")})
     return 0
 
@@ -46,7 +57,7 @@ def _ask(paths: JobPaths, asked: Dict[str, str]) -> Dict[str, Any]:
                     "No agent of %s waits in its pane." % paths.session,
                     "`offload status --why` says what it does.",
                 )
-            if time.monotonic() > 2 * _SECONDS + end:
+            if time.monotonic() > _TYPING_SECONDS + end:
                 raise RunnerError(
                     "unknown",
                     "It is unknown whether the answer was typed: the runner took it and did not say.",

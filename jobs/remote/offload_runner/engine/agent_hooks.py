@@ -183,4 +183,42 @@ def _about(tool: str, given: Any) -> str:
     return ("%s: %s" % (tool, what) if what else tool)[:_DETAIL]
 
 
-READERS: Mapping[str, Reader] = {"generic": read_generic, "claude": read_claude}
+def read_gemini(payload: Mapping[str, Any]) -> Optional[Report]:
+    """Read what Gemini CLI gives to a hook: https://geminicli.com/docs/hooks/reference/."""
+    event = one_line(payload.get("hook_event_name"))
+    if event in ("SessionStart", "AfterAgent"):
+        return Report(event, NEEDS_INPUT, ends_all=True)
+    if event == "BeforeAgent":
+        return Report(event, THINKING, ends_all=True)
+    if event == "BeforeTool":
+        return Report(event, TOOL, one_line(payload.get("tool_name")))
+    if event == "AfterTool":
+        return Report(event, THINKING, ends=_subject(payload.get("tool_input")))
+    details = payload.get("details")
+    if event != "Notification" or not isinstance(details, dict):
+        return None
+    title = one_line(details.get("title")) or one_line(payload.get("message"))
+    if details.get("type") == "ask_user":
+        return Report(event, NEEDS_INPUT, title or "a question", asks=_subject(details), choices=-1)
+    what = one_line(details.get("command")) or one_line(details.get("filePath"))
+    about = ("%s: %s" % (one_line(details.get("type")), what) if what else title)[:_DETAIL]
+    return Report(event, NEEDS_APPROVAL, about, asks=_subject(details))
+
+
+def _subject(given: Any) -> str:
+    """Return what a call of Gemini's is about, which its question and its end both name."""
+    values = given if isinstance(given, dict) else {}
+    path = values.get("filePath") or values.get("file_path")
+    if isinstance(path, str):
+        return "file " + os.path.basename(path)
+    command = values.get("command")
+    return "command %s" % command if isinstance(command, str) else "another call"
+
+
+# Codex gives its hooks what Claude Code gives its own: https://developers.openai.com/codex/hooks.
+READERS: Mapping[str, Reader] = {
+    "generic": read_generic,
+    "claude": read_claude,
+    "codex": read_claude,
+    "gemini": read_gemini,
+}

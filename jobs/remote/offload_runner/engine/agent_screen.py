@@ -11,9 +11,9 @@ import os
 import re
 import time
 from dataclasses import replace
-from typing import Any, Callable, Dict, Mapping
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional
 
-from jobs.remote.offload_runner.engine import agent_hooks, screen_task
+from jobs.remote.offload_runner.engine import agent_hooks, pane_text, screen_task
 from jobs.remote.offload_runner.engine.agent_hooks import one_line
 from jobs.remote.offload_runner.engine.link import Link
 from jobs.remote.offload_runner.files.paths import AGENT, JobPaths, read_json, write_json
@@ -38,6 +38,13 @@ _TAKES_TEXT = (NEEDS_INPUT, AT_LIMIT)
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 # A program reads a paste and the key after it as two things only when they come apart.
 _PAUSE_SECONDS = 0.3
+_LOOK_SECONDS = 0.1
+# How long a question that was reported may take to be drawn, a text to be shown, an answer to take effect.
+_DRAWN_SECONDS = 6.0
+_TYPED_SECONDS = 3.0
+_EFFECT_SECONDS = 8.0
+# A key that had no effect until then is typed once more.
+_AGAIN_SECONDS = 2.5
 # A person's question is told at once, unless the agent changes its mind all the time; the rest once a second.
 _BURST = 60.0
 _REFILL_SECONDS = 2.0
@@ -76,8 +83,15 @@ class AgentScreen:
         self._told: Dict[str, str] = {}
         self._next = 0.0
         self._left, self._filled = _BURST, time.monotonic()
+        self._count = 0  # of reports
+        self._answering: Optional[Iterator[None]] = None
+        self._told_of: "tuple[str, Dict[str, Any]]" = ("", {})  # the answer under way, and what is said of it
+        self._looked = 0.0
+        self._shown: Optional[str] = None
+        self._has_reported = False
         self._reports()  # of an earlier start
         session = screen_task.session_to_resume(read_json(paths.agent_state), call["name"], self._sha)
+        self._at_start = str(self._keys.get("at_resume" if session else "at_start") or "")
         given = json.dumps({**call, "session": session if call["resume"] else ""})
         words = [values["python"], *ISOLATED, values["runner"], "--root", str(paths.root), "open-agent"]
         argv = [*words, "--session", paths.session, given]
@@ -90,9 +104,13 @@ class AgentScreen:
         """Take reports and answers, and journal what is new. `is_last`: the task has ended."""
         for report in self._reports():
             self._take(report)
+        if self._at_start and not self._now and self.task.takes_pastes:
+            self._enter(self._at_start, "", "", "its terminal, which takes text")
         self._tell(is_last=is_last)
+        self._go_on(is_last=is_last)
         for name in self._waiting_answers():
             self._take_answer(name, is_last=is_last)
+            self._go_on(is_last=is_last)
 
     # What it does
 
@@ -103,6 +121,7 @@ class AgentScreen:
     def _take(self, report: agent_hooks.Report) -> None:
         if screen_task.SESSION_ID.fullmatch(report.session):
             self._session = report.session
+        self._count += 1
         if report.ends_all:
             self._open.clear()
         self._open.pop(report.ends, None)
@@ -169,19 +188,40 @@ class AgentScreen:
             return
         refusal, hint = self._refusal(asked, is_last=is_last)
         told = {"state": self._now.get("state", ""), "refusal": refusal, "hint": hint}
-        if not refusal:
-            self._answer(str(asked["answer"]), str(asked.get("text") or ""), str(asked.get("actor") or ""))
-        with contextlib.suppress(OSError):
-            write_json(path.with_suffix(".told"), told, durable=False)
+        if refusal:
+            self._reply(name, told)
+            return
+        self._told_of = (name, told)
+        self._answering = self._answer(asked, told)
 
-    def _refusal(self, asked: Mapping[str, Any], *, is_last: bool) -> "tuple[str, str]":
+    def _go_on(self, *, is_last: bool) -> None:
+        """Go on with the answer under way; say what came of it when it has ended."""
+        if self._answering is None:
+            return
+        name, told = self._told_of
+        if not is_last and next(self._answering, self) is not self:
+            return
+        if is_last and "typed" not in told:
+            told.update(refusal="Its agent has ended.", hint="Start the job again.")
+        if is_last:
+            told.setdefault("took_effect", True)  # it has ended, after what was typed
+        self._answering = None
+        self._reply(name, told)
+
+    def _reply(self, name: str, told: Mapping[str, Any]) -> None:
+        with contextlib.suppress(OSError):
+            write_json((self._paths.answers / name).with_suffix(".told"), told, durable=False)
+
+    def _refusal(
+        self, asked: Mapping[str, Any], *, is_last: bool = False, is_answering: bool = False
+    ) -> "tuple[str, str]":
         """Return why nothing is typed, and what to do; empty: it is."""
         answer, text, state = asked.get("answer"), str(asked.get("text") or ""), self._now.get("state", "")
         if answer not in ANSWERS or _CONTROLS.search(text) or len(text) > LONGEST_TEXT:
             return "The text holds control characters or is too long.", "Send plain text."
         if is_last:
             return "Its agent has ended.", "Start the job again."
-        if self.task.is_typing:
+        if self._answering is not None and not is_answering:
             return "Another answer is being typed to its agent.", "Try again in a moment."
         if answer == SEND:
             return self._refusal_of_text(text, state)
@@ -228,20 +268,117 @@ class AgentScreen:
             return "Use `send` to give it text."
         return "Wait until it asks, or attach and type in its pane."
 
-    def _answer(self, answer: str, text: str, actor: str) -> None:
+    def _answer(self, asked: Mapping[str, Any], told: Dict[str, Any]) -> Iterator[None]:
+        """Type an answer step by step, as the screen is ready for it; note in `told` what came of it."""
+        answer, text = str(asked["answer"]), str(asked.get("text") or "")
+        pattern = self._pattern(answer)
+        question: Optional[str] = None
+        if pattern:
+            for _ in _until(_DRAWN_SECONDS):
+                question = self._question(pattern)
+                if question != "":
+                    break
+                yield
+            refusal = self._refusal(asked, is_answering=True)
+            if not refusal[0] and question == "":
+                refusal = "It asks, and its question is not on its screen.", "Attach, and answer in its pane."
+            if refusal[0]:
+                told.update(refusal=refusal[0], hint=refusal[1])
+                return
+        before, held, count = self._now, dict(self._open), self._count
+        key, line = self._key_and_line(answer, text)
+        told["typed"] = True
+        if key:
+            self.task.write(key)
+        self._note_answer(answer, text, str(asked.get("actor") or ""))
+        if key and not (answer == SEND and line):
+            yield from self._await_effect(key, pattern, question, count)
+            told["took_effect"] = self._count > count or self._is_gone(pattern, question)
+            if not told["took_effect"] and question:
+                # Its question is there as before: it can be answered again.
+                self._open = held
+                self._enter(before["state"], before["detail"], before["evidence"], before["source"])
+                return
+        if line:
+            if answer != SEND and self._keys.get("clear"):
+                self.task.write(self._keys["clear"].encode())  # what was denied may be there again
+            yield from self._type_line(line)
+            told["took_effect"] = self._has_reported
+
+    def _pattern(self, answer: str) -> str:
+        """Return the pattern of a line of the question that is answered; "" when none is known."""
+        if answer != SEND:
+            return str(self._keys.get("drawn") or "")
+        return r"^\W*%d\. " % (self._choices + 1) if self._choices else ""
+
+    def _key_and_line(self, answer: str, text: str) -> "tuple[bytes, str]":
+        """Return the key that answers a question, and the text to type after it; either may be empty."""
+        if answer != SEND:
+            return self._keys[answer].encode(), text if answer != APPROVE else ""
+        if not self._choices:
+            return b"", text
+        number = text.strip()
+        if number.isdecimal() and 1 <= int(number) <= self._choices:
+            return b"%d" % int(number), ""
+        return b"%d" % (self._choices + 1), text
+
+    def _question(self, pattern: str) -> Optional[str]:
+        """Return the question as it is drawn, "" when it is not; None when the screen cannot be read."""
+        if time.monotonic() >= self._looked + _LOOK_SECONDS:
+            self._shown = pane_text.read_pane()
+            self._looked = time.monotonic()
+        return None if self._shown is None else pane_text.question_on(self._shown, pattern)
+
+    def _is_gone(self, pattern: str, question: Optional[str]) -> bool:
+        return bool(question) and self._question(pattern) not in (None, question)
+
+    def _await_effect(self, key: bytes, pattern: str, question: Optional[str], count: int) -> Iterator[None]:
+        """Wait for a report, or until the question is gone; type the key once more while it is there."""
+        again = time.monotonic() + _AGAIN_SECONDS
+        for _ in _until(_EFFECT_SECONDS):
+            yield
+            if self._count > count or self._is_gone(pattern, question):
+                return
+            if time.monotonic() > again and question and self._question(pattern) == question:
+                again = float("inf")
+                self.task.write(key)
+
+    def _type_line(self, text: str) -> Iterator[None]:
+        """Type a line; Enter once it is shown, and again when nothing was reported after it."""
+        self._has_reported = False
+        line = text.strip("\n")
+        data = line.encode("utf-8", "replace")
+        for _ in _until(_PAUSE_SECONDS):
+            yield
+        self.task.write(_BEGIN_PASTE + data + _END_PASTE if self.task.takes_pastes else data)
+        begun = time.monotonic()
+        for _ in _until(_TYPED_SECONDS):
+            yield
+            self._question("")
+            is_shown = (
+                not self._keys.get("drawn") or self._shown is None or pane_text.is_typed(self._shown, line)
+            )
+            if is_shown and time.monotonic() > begun + _PAUSE_SECONDS:
+                break
+        count = self._count
+        self.task.write(b"\r")
+        again = time.monotonic() + _AGAIN_SECONDS
+        for _ in _until(_EFFECT_SECONDS):
+            yield
+            if self._count > count:
+                self._has_reported = True
+                return
+            # It reports a turn before it can ask anything: Enter can only end the line.
+            if time.monotonic() > again and self._keys.get("drawn"):
+                again = float("inf")
+                self.task.write(b"\r")
+
+    def _note_answer(self, answer: str, text: str, actor: str) -> None:
         state = self._now.get("state", "")
-        line = self._line(text)
-        if answer == SEND:
-            self.task.type(*self._to_question(text, line), pause=_PAUSE_SECONDS)
-            does, said = AGENT_UNKNOWN, "a text was sent to it"
-        elif answer == APPROVE:
-            self.task.type(self._keys[APPROVE].encode(), pause=_PAUSE_SECONDS)
-            does, said = AGENT_UNKNOWN, "what it asked for was approved"
-        else:
-            keys = [self._keys[answer].encode()]
-            # What was denied may be in its line of input again.
-            more = [self._keys["clear"].encode(), *line] if text and self._keys.get("clear") else line
-            self.task.type(*keys, *(more if text else ()), pause=_PAUSE_SECONDS)
+        does, said = AGENT_UNKNOWN, "a text was sent to it"
+        if answer == APPROVE:
+            said = "what it asked for was approved"
+        elif answer != SEND:
             does, said = (AGENT_UNKNOWN if text else self._keys["denied"]), "what it asked for was denied"
         left = list(self._open.items())[1:] if answer == APPROVE else []
         self._open = dict(left)
@@ -252,15 +389,8 @@ class AgentScreen:
         self._enter(does, said, json.dumps(typed, ensure_ascii=False)[:500], "an answer")
         self._tell(is_last=False)
 
-    def _to_question(self, text: str, line: "list[bytes]") -> "list[bytes]":
-        """Return what to type for a text: the number of a choice, or the last one and the text."""
-        if not self._choices:
-            return line
-        number = text.strip()
-        if number.isdecimal() and 1 <= int(number) <= self._choices:
-            return [b"%d" % int(number)]
-        return [b"%d" % (self._choices + 1), *line]
 
-    def _line(self, text: str) -> "list[bytes]":
-        data = text.strip("\n").encode("utf-8", "replace")
-        return [_BEGIN_PASTE + data + _END_PASTE, b"\r"] if self.task.takes_pastes else [data, b"\r"]
+def _until(seconds: float) -> Iterator[None]:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        yield

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import time
-from typing import Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Callable, Dict, Mapping, Optional, Tuple
 
 from jobs.remote.offload_runner.engine import frames
 from jobs.remote.offload_runner.engine.link import Link
@@ -55,7 +54,6 @@ class ScreenTask(RunningTask):
         self.on_keys: Callable[[bytes], None] = lambda data: None
         self._before = b""
         self._said: Optional[bytes] = b""
-        self._later: List[Tuple[float, bytes]] = []
         super().__init__(paths, task, values, env, link, secrets, tty=terminal_size())
         self._guarded(lambda: self.log.note("Its screen is the pane of the session; `peek` prints it."))
 
@@ -78,27 +76,14 @@ class ScreenTask(RunningTask):
 
     def press(self, data: bytes) -> None:
         """Pass on what came from the pane's terminal."""
-        self._link.send(frames.pack(self._number, frames.INPUT, data))
+        self.write(data)
         keys = _NO_KEYS.sub(b"", data)
         if keys:
             self.on_keys(keys)
 
-    def type(self, *parts: bytes, pause: float) -> None:
-        """Type these parts, `pause` seconds apart: a key after a paste must not become part of it."""
-        begins = max([time.monotonic(), *(when + pause for when, _ in self._later)])
-        self._later += [(begins + number * pause, part) for number, part in enumerate(parts)]
-        self.step()
-
-    @property
-    def is_typing(self) -> bool:
-        """Tell whether something is yet to be typed."""
-        return bool(self._later)
-
-    def step(self) -> bool:
-        """Type what is due, and move on."""
-        while self._later and self._later[0][0] <= time.monotonic():
-            self._link.send(frames.pack(self._number, frames.INPUT, self._later.pop(0)[1]))
-        return super().step()
+    def write(self, data: bytes) -> None:
+        """Type this."""
+        self._link.send(frames.pack(self._number, frames.INPUT, data))
 
     def resize(self, rows: int, columns: int) -> None:
         """Give its terminal the size of the pane."""
