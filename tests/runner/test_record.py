@@ -87,6 +87,33 @@ def record(paths: JobPaths, tmux: Tmux, data: bytes, limit: int = 1 << 20) -> No
             Recorder(recording, paths, tmux).run(cat.stdout.fileno())
 
 
+def test_a_new_size_is_recorded_without_a_process_for_each_look(
+    paths: JobPaths, tmux: Tmux, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.remote.offload_runner.commands.record._SIZE_SECONDS", 0.0)
+    tmux.new_session(SESSION, str(paths.root), {}, ["sleep", "100"])
+    calls: list[str] = []
+    call = tmux.call
+
+    def counted(*words: str) -> Any:
+        calls.append(words[0])
+        return call(*words)
+
+    monkeypatch.setattr(tmux, "call", counted)
+    with Recording(paths.recording) as recording:
+        recorder = Recorder(recording, paths, tmux)
+
+        def last() -> Any:
+            recorder._look_at_size()
+            return ([data for _, code, data in events(paths.recording)[1] if code == "r"] or [""])[-1]
+
+        last()
+        recording.begin((200, 50), SESSION)
+        call("resize-window", "-t", f"={SESSION}:", "-x", "90", "-y", "20")
+        until(lambda: last() == "90x20")
+        assert calls == ["display-message"]
+
+
 def test_tasks_are_marked(paths: JobPaths, tmux: Tmux) -> None:
     journal = Journal(paths.journal)
     journal.append("started", attempt=1, pid=1, resumed=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import os
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.git import command as runner_git
-from jobs.remote.offload_runner.git import fetch
+from jobs.remote.offload_runner.git import fetch, mirror
 from tests.support.bench import Bench, git_stub, session_of
 from tests.support.git_repos import RepoBuilder
 
@@ -196,3 +197,15 @@ def test_ssh_is_made_to_fail_rather_than_to_ask(monkeypatch: pytest.MonkeyPatch)
     assert runner_git.ssh_environment()["GIT_SSH_COMMAND"].startswith("ssh -i /keys/mine -oBatchMode=yes")
     monkeypatch.setenv("GIT_SSH_COMMAND", "plink -batch")
     assert runner_git.ssh_environment() == {}
+
+
+def test_an_address_does_not_become_further_configuration(tmp_path: Path) -> None:
+    url = 'a"b\\c\r\n[core]\n\tfsmonitor = "touch x" #\n\\'
+    file = tmp_path / "config"
+    file.write_bytes(mirror.remote_section(url).encode())
+    listed = subprocess.run(
+        ["git", "config", "--file", str(file), "--list", "--null"], capture_output=True, check=True
+    ).stdout
+    entries = [entry.partition(b"\n") for entry in listed.split(b"\0") if entry]
+    assert [name for name, _, _ in entries] == [b"remote.origin.url", b"remote.origin.fetch"]
+    assert entries[0][2].decode() == url

@@ -124,6 +124,7 @@ class Recorder:
         self.redactor = Redactor(forms(secrets))
         self._size: Optional[Tuple[int, int]] = None
         self._size_asked = 0.0
+        self._terminal = ""
         self._marked = self._journal_end() if recording.begun else 0
         self._journal_size = -1
         self._names = _task_names(paths)
@@ -157,17 +158,27 @@ class Recorder:
             self.recording.add("o", text)
 
     def _look_at_size(self) -> None:
-        """Ask tmux for the pane's size, at most once a second; a new one goes into the recording."""
+        """Look at the pane's size, at most once a second; a new one goes into the recording."""
         now = time.monotonic()
         if self._size_asked and now - self._size_asked < _SIZE_SECONDS:
             return
         self._size_asked = now
-        size = self.tmux.pane_size(self.paths.session)
+        size = self._find_size()
         if size is None or size == self._size:
             return
         self._size = size
         if self.recording.begun:
             self.recording.add("r", "%dx%d" % size)
+
+    def _find_size(self) -> Optional[Tuple[int, int]]:
+        """Return the columns and rows of the pane's terminal, which needs no process; else what tmux says."""
+        if not self._terminal:
+            self._terminal = self.tmux.pane_terminal(self.paths.session)
+        size = _terminal_size(self._terminal)
+        if size is None:
+            self._terminal = ""
+            size = self.tmux.pane_size(self.paths.session)
+        return size
 
     def _journal_end(self) -> int:
         events = Journal(self.paths.journal).read()
@@ -191,6 +202,21 @@ class Recorder:
                 self.recording.add("m", self._names.get(task, task))
             elif event["kind"] == protocol.FINISHED:
                 self.recording.add("m", "finished: %s" % (event.get("verdict") or event.get("state")))
+
+
+def _terminal_size(device: str) -> Optional[Tuple[int, int]]:
+    # Closed again at once: an open terminal would keep tmux from seeing that the pane's programs ended.
+    try:
+        terminal = os.open(device, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        columns, rows = os.get_terminal_size(terminal)
+    except OSError:
+        return None
+    finally:
+        os.close(terminal)
+    return (columns, rows) if columns and rows else None
 
 
 def _task_names(paths: JobPaths) -> Dict[str, str]:

@@ -23,6 +23,8 @@ from jobs.remote.offload_runner.screen.tmux import Tmux, from_options
 _START_SECONDS = 30.0
 _LETTING_GO_SECONDS = 8.0
 _POLL_SECONDS = 0.02
+# How often tmux is asked whether a runner that has not begun yet died: each time is a process.
+_TMUX_SECONDS = 0.5
 _TURNS = (protocol.STARTED, protocol.FINISHED)
 
 
@@ -116,13 +118,19 @@ def _is_at_work(paths: JobPaths) -> bool:
 def _wait_for_runner(paths: JobPaths, tmux: Tmux, known: int) -> None:
     """Return when the runner has written that it started. Raises `RunnerError` when it died before."""
     end = time.monotonic() + _START_SECONDS
+    next_look = time.monotonic() + _TMUX_SECONDS
     while len(Journal(paths.journal).read()) == known:
+        time.sleep(_POLL_SECONDS)
+        if time.monotonic() < next_look:
+            continue
+        next_look = time.monotonic() + _TMUX_SECONDS
         session = tmux.sessions().get(paths.session)
-        if session is None or session.dead or time.monotonic() > end:
+        # It may have begun, and even ended, since the journal was read.
+        begun = len(Journal(paths.journal).read()) != known
+        if not begun and (session is None or session.dead or time.monotonic() > end):
             said = (tmux.capture(paths.session, 0) or "").strip()
             raise RunnerError(
                 "runner_died",
                 "The runner of %s did not start in its tmux session." % paths.session,
                 "It said: %s" % said if said else "The session is gone.",
             )
-        time.sleep(_POLL_SECONDS)

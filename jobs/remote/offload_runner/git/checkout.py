@@ -15,9 +15,9 @@ from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files import paths
 from jobs.remote.offload_runner.files.paths import JobPaths
 from jobs.remote.offload_runner.files.removal import empty_tree, remove_tree
-from jobs.remote.offload_runner.git.command import Git, text
+from jobs.remote.offload_runner.git.command import Git, raw, text
 from jobs.remote.offload_runner.git.fetch import Remote
-from jobs.remote.offload_runner.git.mirror import Emit, Mirror
+from jobs.remote.offload_runner.git.mirror import Emit, Mirror, remote_section
 from jobs.remote.offload_runner.git.submodules import fetch_submodules
 from jobs.remote.offload_runner.protocol import EXIT_SOFTWARE
 
@@ -81,13 +81,9 @@ def make_repository(mirrored: Mirror, draft: Path, sha: str, session: str) -> No
         (own / "shallow").write_bytes((mirrored.path / "shallow").read_bytes())
     url = mirrored.git.run("config", "--get", "remote.origin.url", check=False).stdout
     if url.strip():
-        git.run("config", "remote.origin.url", text(url.rstrip(b"\n")))
-        git.run("config", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*")
-    changes = "".join(
-        "update %s %s\n" % (ref, mirrored.git.line("rev-parse", ref))
-        for ref in mirrored.session_refs(session)
-    )
-    git.run("update-ref", "--no-deref", "--stdin", input=changes.encode())
+        with open(str(own / "config"), "ab") as config:
+            config.write(raw(remote_section(text(url.rstrip(b"\n")))))
+    git.run("update-ref", "--no-deref", "--stdin", input=mirrored.session_updates(session))
     (own / "HEAD").write_text(sha + "\n")
 
 

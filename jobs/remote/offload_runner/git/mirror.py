@@ -35,8 +35,10 @@ _CONFIG = """\
 \tauto = 0
 [maintenance]
 \tauto = false
+"""
+_REMOTE = """\
 [remote "origin"]
-\turl = %s
+\turl = "%s"
 \tfetch = +refs/heads/*:refs/remotes/origin/*
 """
 # What `git init` finds out of macOS's file systems.
@@ -76,6 +78,11 @@ class Mirror:
         """Return the refs that a job has here."""
         listed = self.git.out("for-each-ref", "--format=%(refname)", "refs/offload/%s/" % session)
         return listed.decode("utf-8", "surrogateescape").split()
+
+    def session_updates(self, session: str) -> bytes:
+        """Return the input of `update-ref --stdin` that makes a job's refs in another repository."""
+        line = "--format=update %(refname) %(objectname)"
+        return self.git.out("for-each-ref", line, "refs/offload/%s/" % session)
 
     def drop_refs(self, session: str) -> None:
         """Delete a job's refs. Call with the lock held."""
@@ -171,9 +178,8 @@ def _restore(path: Path, url: str, object_format: str) -> None:
 
     Their commits and refs stay. Only what differs is written.
     """
-    quoted = '"%s"' % without_credentials(url).replace("\\", "\\\\").replace('"', '\\"')
     is_sha256 = object_format == "sha256"
-    config = _CONFIG % (1 if is_sha256 else 0, quoted)
+    config = _CONFIG % (1 if is_sha256 else 0) + remote_section(without_credentials(url))
     config += (_SHA256 if is_sha256 else "") + (_CASELESS if sys.platform == "darwin" else "")
     for name in ("objects", "refs"):
         if (path / name).is_symlink():
@@ -203,6 +209,14 @@ def _remove(path: Path) -> None:
     else:
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
+
+
+def remote_section(url: str) -> str:
+    """Return what a repository's configuration says of its remote.
+
+    `url` is one value, whatever is in it: a job's code can write what a mirror says.
+    """
+    return _REMOTE % url.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 def all_mirrors(root: Path) -> List[Mirror]:

@@ -191,6 +191,11 @@ class Tmux:
             return None
         return int(words[0]), int(words[1])
 
+    def pane_terminal(self, name: str) -> str:
+        """Return the device of a session's current pane; "" when it is gone."""
+        done = self.call("display-message", "-p", "-t", "=%s:" % name, "#{pane_tty}")
+        return done.stdout.strip() if done.returncode == 0 else ""
+
     def capture(self, name: str, lines: int) -> Optional[str]:
         """Return the text of a session's pane with `lines` lines of history; None when it is gone."""
         done = self.call("capture-pane", "-p", "-S", "-%d" % lines, "-t", "=%s:" % name)
