@@ -66,10 +66,21 @@ def test_both_sides_use_the_same_words_for_task_states() -> None:
 
 def test_every_line_of_the_threat_model_has_a_test_that_exists() -> None:
     page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| ") and not line.endswith("| test |")]
+    assert [row for row in rows if "`test_" not in row.rsplit(" | ", 1)[-1]] == []
     named = set(re.findall(r"`(test_\w+)`", page))
-    written = {
+    assert named - _tests_in("") == set()
+
+
+def test_every_attack_is_a_line_of_the_threat_model() -> None:
+    page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    assert _tests_in("adversary") - set(re.findall(r"`(test_\w+)`", page)) == set()
+
+
+def _tests_in(folder: str) -> set[str]:
+    """Return the names of the tests that are written below a folder of `tests`."""
+    return {
         name
-        for path in (ROOT / "tests").rglob("*.py")
-        for name in re.findall(r"def (test_\w+)", path.read_text(encoding="utf-8"))
+        for path in (ROOT / "tests" / folder).rglob("*.py")
+        for name in re.findall(r"^(?:    )?(?:async )?def (test_\w+)", path.read_text(encoding="utf-8"), re.M)
     }
-    assert named - written == set()
