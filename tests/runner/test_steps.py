@@ -267,6 +267,18 @@ def test_the_base_is_installed_once_and_left_as_its_commit(bench: Bench, shop: R
     assert (base.parent / "installed").read_text() == "x\n"
 
 
+def test_packages_of_the_base_are_compiled_once(bench: Bench, shop: RepoBuilder) -> None:
+    """Runs in the base's tree write no bytecode, so each would compile all that it imports."""
+    shop.pull(1, {"price": "2\n"})
+    bench.prepare(shop)
+    lib = ".venv/lib/python3/site-packages"
+    setup = f"mkdir -p .venv/bin {lib}; ln -s {sys.executable} .venv/bin/python; touch {lib}/a.py b.py"
+    base = ready_base(Job.load(paths.existing_job(bench.root, S)), [setup])
+    assert base.built
+    assert [path.suffix for path in (base.path / lib / "__pycache__").iterdir()] == [".pyc"]
+    assert not (base.path / "__pycache__").exists()
+
+
 @pytest.mark.parametrize(
     ("attack", "installed"),
     [

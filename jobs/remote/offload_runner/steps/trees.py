@@ -31,6 +31,11 @@ _TAIL_BYTES = 16 * 1024
 _LOG_BYTES = 16 * 1024 * 1024
 SOURCE_LIMIT = 1024 * 1024  # bytes of a file of code that is read line by line
 _SETUP_SECONDS = 1800.0
+# uv leaves packages without bytecode, and runs in this tree write none: each would compile them again.
+_COMPILE = (
+    "[ ! -x .venv/bin/python ] || .venv/bin/python -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true"
+)
+_COMPILE_SECONDS = 60.0
 _SCHEMA = "offload-base/2"
 
 
@@ -221,6 +226,8 @@ def _install(job: Job, path: Path, setup: Sequence[str]) -> Base:
             error = "`%s` %s" % (shown(line), ended(done))
             say("The base could not be built: %s." % error)
             return Base(path, False, error, done.tail)
+    if setup:
+        execute(job, path, _COMPILE, timeout=_COMPILE_SECONDS, place=BASE)
     return Base(path, True)
 
 
