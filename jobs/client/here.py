@@ -101,11 +101,11 @@ class Here:
 
         return await execution.cancel(job_id, actor)
 
-    async def answer(self, job_id: int, answer: str, text: str, actor: str) -> Job:
+    async def answer(self, job_id: int, answer: str, text: str, actor: str, *, about: str = "") -> Job:
         """Type an answer to the agent that waits in a job's pane; see `jobs.execution.answer_agent`."""
         from jobs import execution
 
-        return await execution.answer_agent(job_id, answer, text, actor)
+        return await execution.answer_agent(job_id, answer, text, actor, about=about)
 
     async def remove(self, job_id: int, *, force: bool, actor: str) -> Removal:
         """Remove a job's files from its worker."""

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 PAGE = 100
 LOG_PART = 4 * 1024 * 1024
 WAIT_SECONDS = 30.0
+ANSWER_SECONDS = 90.0  # until an agent has shown that an answer took effect
 LOOK_SECONDS = 0.5
 LEAST_WAIT_SECONDS = 1.0
 MOST_ROWS = 100_000
@@ -255,10 +256,12 @@ class Remote:
             job = await self.load(job_id)
         return job
 
-    async def answer(self, job_id: int, answer: str, text: str, actor: str) -> Job:
+    async def answer(self, job_id: int, answer: str, text: str, actor: str, *, about: str = "") -> Job:
         """Type an answer to the agent that waits in a job's pane. The token names the actor."""
-        body = {"answer": answer, "text": text}
-        return await self._job("POST", "/jobs/{job_id}/answer", job_id=job_id, json=body)
+        body = {"answer": answer, "text": text, "about": about}
+        return await self._job(
+            "POST", "/jobs/{job_id}/answer", job_id=job_id, json=body, seconds=ANSWER_SECONDS
+        )
 
     async def remove(self, job_id: int, *, force: bool, actor: str) -> Removal:
         """Remove a job's files from its worker. Raises `Refused` with the reason when that fails."""

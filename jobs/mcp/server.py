@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated
+from typing import Annotated, Literal
 
 from mcp.server.elicitation import ElicitationResult
 from mcp.server.mcpserver import Context, MCPServer
@@ -20,7 +20,7 @@ from jobs.invocation import command, render_commands, version
 from jobs.mcp.texts import LIMIT, as_data, clean, object_as_data, show_hidden
 from jobs.models import Job
 from jobs.operations import JobFilter, NewJob, silent
-from jobs.serializers import SCHEMA, pull_json
+from jobs.serializers import SCHEMA, account_json, pull_json
 
 ACTOR = "MCP"
 LOG_PART = 1 << 20
@@ -102,7 +102,9 @@ async def status(target: Target, action: Action = "", repository: RepositoryName
         client = get_client()
         found = await client.read_status(await client.find(target, action, repository), silent)
     pull = pull_json(found.pull.row, found.pull.blocks, found.pull.unknown) if found.pull else None
-    shown = {"schema": SCHEMA, "job": json_of(found.job), "pull_request": pull}
+    known = account_json(found.account, None)
+    agent = {"agent": known["agent"], "takes_input": known["takes_input"], "no_input": known["no_input"]}
+    shown = {"schema": SCHEMA, "job": json_of(found.job), "pull_request": pull, **agent}
     return f"{_line(found.job)}\n{object_as_data(shown)}"
 
 
@@ -238,6 +240,51 @@ async def cancel(
         client = get_client()
         job = await client.find(target, action, repository)
         return _line(await client.cancel(job.id, ACTOR))
+
+
+Reply = Annotated[
+    Literal["approve", "deny", "send"], Field(description="`send` types a text; `deny` may say why in it.")
+]
+Text = Annotated[str, Field(max_length=8_000, description="What is typed to the agent.")]
+Question = Annotated[
+    str, Field(description="What it asks, as `status` has it in `agent.detail`; empty: it waits for a text.")
+]
+
+
+async def _ask_to_answer(
+    target: str, reply: str, question: str, text: str, repository: str, ctx: Context
+) -> Elicit[Yes]:
+    words = [reply, target, *([text] if text else []), *(["--repo", repository] if repository else [])]
+    _require_asking(ctx, shlex.join(words))
+    async with _errors():
+        client = get_client()
+        job = await client.find(target, "open", repository)
+        agent = (await client.read_status(job, silent)).account.agent
+    asks = agent.detail if agent else ""
+    if asks != question:
+        raise ToolError("Its agent asks for something else now. Call status again. Nothing was typed.")
+    parts = [f"Answer the agent of job {job.id}, {clean(job.session)}: {reply}?"]
+    parts += [f"It asks: {show_hidden(asks)}"] if asks else []
+    parts += [f"This is typed:\n\n{show_hidden(text)}"] if text else []
+    return Elicit("\n".join(parts), Yes)
+
+
+@server.tool(annotations=_DESTROYS)
+async def answer_agent(
+    target: Target,
+    reply: Reply,
+    answer: Annotated[ElicitationResult[Yes], Resolve(_ask_to_answer)],
+    question: Question = "",
+    text: Text = "",
+    repository: RepositoryName = "",
+) -> str:
+    """Answer the agent that waits on its own screen in a job, after the person's yes."""
+    if not _is_yes(answer):
+        return "The person said no. Nothing was typed."
+    async with _errors():
+        client = get_client()
+        job = await client.find(target, "open", repository)
+        return _line(await client.answer(job.id, reply, text, ACTOR, about=question))
 
 
 @server.tool(annotations=_READS)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from jobs.remote.offload_runner.engine import agent_hooks
+from jobs.remote.offload_runner.engine import activity, agent_hooks
 from jobs.remote.offload_runner.protocol import Task
 from tests.support import screen_agent
 from tests.support.runner_root import SESSION, RunnerRoot, wait_for
@@ -98,6 +98,8 @@ def test_an_agent_has_the_pane_and_answers_reach_it_when_it_waits(screen: Screen
     # It thought meanwhile, shorter perhaps than the runner looks: the next text goes in once it waits again.
     wait_for(lambda: screen.answer("send", "ask rm -rf build")[0] == 0)
     screen.waits("approval", "rm -rf build")
+    # It prints nothing, and no terminal is attached; for the machine's watchdog it is at work, however long.
+    assert [reason["kind"] for reason in activity.running_jobs(root.path)] == ["job"]
     screen.refuses("it waits for approval (rm -rf build)", "send", "hello")
     screen.refuses("asks for something else now", "approve", about="ls")
     screen.types("approve", about="rm -rf build")

@@ -2,8 +2,10 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,14 @@ from mcp.client.session import ElicitationFnT
 
 from jobs.mcp.texts import LIMIT, as_data, clean
 from tests.jobs.api.conftest import Served
+from tests.support import screen_agent
 from tests.support.cli import MANAGE, ROOT, Cli
 
 GEMINI = ROOT / "tests" / "support" / "gemini" / "node_modules" / ".bin" / "gemini"
 
 TOOLS = {
     *("list_jobs", "status", "assessment", "logs", "peek", "wait", "launch", "cancel"),
-    *("outbox_list", "outbox_preview", "outbox_send"),
+    *("answer_agent", "outbox_list", "outbox_preview", "outbox_send"),
 }
 SHOP = {"target": "3:agent", "action": "review", "repository": "shop"}
 TINYCART = {"target": "9", "action": "review", "repository": "tinycart"}
@@ -51,7 +54,7 @@ async def test_an_agent_reads_and_starts_jobs_of_a_remote_dashboard(served: Serv
         destroys = {
             name for name, tool in tools.items() if tool.annotations and tool.annotations.destructive_hint
         }
-        assert destroys == {"cancel", "outbox_send"}
+        assert destroys == {"answer_agent", "cancel", "outbox_send"}
         failed, text = await call(client, "status", **TINYCART)
         ours, data = text.split("<<<")
         assert not failed
@@ -70,6 +73,9 @@ async def test_an_agent_reads_and_starts_jobs_of_a_remote_dashboard(served: Serv
         failed, text = await call(client, "cancel", **TINYCART)
         assert failed
         assert "offload cancel 9 review --repo tinycart" in text
+        failed, text = await call(client, "answer_agent", target="9", reply="deny", text="not that; id")
+        assert failed
+        assert "offload deny 9 'not that; id'" in text
         failed, text = await call(client, "outbox_send", number=1, digest="0" * 64)
         assert failed
         assert "offload outbox send 1" in text
@@ -99,6 +105,41 @@ async def test_what_destroys_asks_the_person(served: Served, mode: str) -> None:
         assert "cancelled" in text, text
     assert len(asked) == 3
     assert f"offload-shop-3-review-{mode}" in asked[0]
+
+
+async def test_an_agent_in_a_job_is_answered_after_the_persons_yes(served: Served) -> None:
+    asked: list[str] = []
+    answers = iter([False, True, True])
+
+    async def ask(context: Any, params: types.ElicitRequestParams) -> types.ElicitResult:
+        asked.append(params.message)
+        return types.ElicitResult(action="accept", content={"yes": next(answers)})
+
+    local = Cli(served.cli.home, served.cli.cwd)
+    local.env |= {"OFFLOAD_AGENT_SCREEN": shlex.join([sys.executable, screen_agent.__file__])}
+    shop = {"target": "3:screen", "repository": "shop"}
+    async with connect(local, ask) as client:
+
+        async def until(words: str) -> None:
+            end = time.monotonic() + 60
+            while words not in (text := (await call(client, "status", **shop, action="open"))[1]):
+                assert time.monotonic() < end, text
+
+        failed, text = await call(client, "launch", **shop, action="open", agent="generic")
+        assert not failed, text
+        await until('"takes_input": true')
+        for said in ("said no", "running"):
+            assert said in (await call(client, "answer_agent", **shop, reply="send", text="ask rm x"))[1]
+        await until('"value": "approval"')
+        failed, text = await call(client, "answer_agent", **shop, reply="approve", question="ls")
+        assert (failed, "asks for something else" in text) == (True, True), text
+        failed, text = await call(client, "answer_agent", **shop, reply="approve", question="rm x")
+        assert not failed, text
+        await until('"value": "input"')
+        assert "said yes" in (await call(client, "peek", **shop, action="open"))[1]
+        local.run("offload", "cancel", "3:screen", "open", "--repo", "shop")
+    assert "It asks: rm x" in asked[2]
+    assert len(asked) == 3
 
 
 @pytest.mark.agents
