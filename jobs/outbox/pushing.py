@@ -27,6 +27,7 @@ from jobs.forges.base import COMMIT, host, sibling_url
 from jobs.forges.pulls import one_line
 from jobs.models import Draft, Job, Repository
 from jobs.outbox import drafts
+from jobs.outbox.answering import make_answers
 from jobs.remote.answers import translate
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.git.command import Git
@@ -77,13 +78,17 @@ class Change:
 async def make_push(job: Job, actor: str) -> Draft:
     """Make a draft of pushing the commits made in a job's worktree to its pull request. Nothing is pushed.
 
+    A fix gets drafts of answers to the threads that its commits are about as well.
     Raises `Refused` when they do not descend from the job's commit, `NotFound` when there are none.
     """
     if job.number is None or not job.sha:
         hint = f"Open one for it: `offload outbox pull {job.session}`." if job.options.get("branch") else ""
         raise Refused(f"{job.target} is not a pull request, so there is no branch to push to.", hint=hint)
     mark, tip = await bring_home(job)
-    return await keep(job, DraftKind.PUSH, actor, mark, {"tip": tip})
+    draft = await keep(job, DraftKind.PUSH, actor, mark, {"tip": tip})
+    commits = await asyncio.to_thread(_commits_of, _folder(mark), tip, job.sha)
+    await make_answers(job, commits, actor)
+    return draft
 
 
 async def bring_home(job: Job) -> tuple[str, str]:
@@ -240,6 +245,11 @@ def _take(folder: Path, bundle: bytes, source: Remote, base: str) -> str:
         raise Refused(f"The commits that came from the worker are not sound: {done.reason}.")
     git.run("update-ref", _TIP, tip)
     return tip
+
+
+def _commits_of(folder: Path, tip: str, base: str) -> set[str]:
+    git = Git(str(folder))
+    return set(git.out("rev-list", f"--max-count={MOST_COMMITS}", tip, f"^{base}", "--").decode().split())
 
 
 def _read_header(bundle: bytes) -> tuple[list[str], str, bytes]:

@@ -11,7 +11,7 @@ from unittest import mock
 
 from django.conf import settings
 
-from jobs import execution
+from jobs import execution, outbox
 from jobs.models import Job, Repository
 from tests.jobs.execution.base import ExecutionTest, until
 from tests.jobs.execution.test_fix import FILES, RIGHT, WRONG
@@ -49,6 +49,7 @@ class Sample(ExecutionTest):
         self.forge = self.enterContext(github())
         thread = {"id": "T7", "isResolved": False, "path": "shop.py", "line": 1, "body": "Name the VAT."}
         self.forge.add(7, headRefOid=self.head, mergeable="CONFLICTING", threads=[thread])
+        self.threads = [dict(thread)]
         self.api = self.enterContext(model_api())
         self.api.answer = '{"complexity_reasoning": "It adds one.", "complexity_score": 10}'
         self.api.call = self.call
@@ -114,13 +115,27 @@ class Sample(ExecutionTest):
         self.assertEqual(git(tree, "show", "-s", "--format=%P", parts[0]["commit"]).split()[0], self.head)
         self.assertEqual((tree / "shop.py").read_text(), ANSWERED)
         await execution.archive(job.id)
-        job = await Job.objects.aget(id=job.id)
+        job = await Job.objects.select_related("repository", "worker").aget(id=job.id)
         last, title = parts[2]["commit"], "Answer the review thread at shop.py:1"
         answers = "Unresolved thread at shop.py:1"
         told = f"Commit `{last}`, which is not pushed: {title}. It answers: {answers}."
         self.assertIn(told, job.assessment)
         change = (await execution.diff(job.id, limit=100_000)).decode()
         self.assertIn(f"# {last[:10]} {title}\n#     answers: {answers}\ndiff --git ", change)
+        self.assertEqual(git(self.fork, "rev-parse", "refs/heads/topic-7"), self.head)
+        made = await outbox.make_push(job, "ada")
+        push, reply = await outbox.list_group(await outbox.get_draft(str(made.id)))
+        self.assertEqual((push.kind, reply.kind, reply.payload["thread"]), ("push", "reply", "T7"))
+        self.assertEqual(reply.body, f"Changed in {last}.")
+        shown = await outbox.prepare_draft(reply)
+        self.assertEqual(shown.title, "Answer to shop.py:1")
+        self.assertIn("Name the VAT.", shown.quote)
+        # A text that a person wrote is kept.
+        await outbox.edit_draft(reply, "It is 20.", "ada")
+        await outbox.make_push(job, "ada")
+        [again] = [draft for draft in await outbox.list_drafts() if draft.kind == "reply"]
+        self.assertEqual((again.id, again.body), (reply.id, "It is 20."))
+        self.assertEqual(self.forge.pulls[7]["threads"], self.threads)  # nothing was posted
         self.assertEqual(git(self.fork, "rev-parse", "refs/heads/topic-7"), self.head)
 
     async def test_each_topic_has_its_commit_though_the_runner_is_killed_within_a_round(self) -> None:
