@@ -11,7 +11,7 @@ from jobs.errors import CommandFailed, NotFound, Refused, TooLarge
 from jobs.execution.archive import archive_dir, archive_over, receive
 from jobs.execution.cancel import cancel
 from jobs.models import Job, JobEvent
-from jobs.states import JobState, Reason
+from jobs.states import DraftKind, DraftState, JobState, Reason
 from jobs.workers import (
     Connection,
     connect,
@@ -65,9 +65,10 @@ async def remove(job_id: int, *, force: bool = False, actor: str = "") -> Remova
     async with connect(job.worker) as connection:
         await ensure_container(connection, job)
         await ensure_job_container(connection, job, lambda text: None)
-        await connection.client.clean(job.session, force=force, check=True)
+        pushed = await _pushed(job)
+        await connection.client.clean(job.session, force=force, check=True, pushed=pushed)
         notes = await _copy_evidence(connection, job, force)
-        cleaned = await connection.client.clean(job.session, force=force)
+        cleaned = await connection.client.clean(job.session, force=force, pushed=pushed)
         await remove_job_container(connection, job)
         kept = cleaned.get("kept")
         if kept:
@@ -80,6 +81,12 @@ async def remove(job_id: int, *, force: bool = False, actor: str = "") -> Remova
     removal = Removal(job.session, bundle, kept, tuple(notes))
     await _mark_removed(job, actor, removal)
     return removal
+
+
+async def _pushed(job: Job) -> list[str]:
+    """Return the commits of a job that the outbox has pushed."""
+    sent = job.drafts.filter(kind=DraftKind.PUSH.value, state=DraftState.SENT.value)
+    return [str(payload["tip"]) async for payload in sent.values_list("payload", flat=True)]
 
 
 async def _copy_evidence(connection: Connection, job: Job, force: bool) -> list[str]:

@@ -196,19 +196,25 @@ class RunnerClient:
         return one(await self._call(words, deadline=deadline), "stopped")
 
     async def clean(
-        self, session: str, *, force: bool = False, check: bool = False, keep_files: bool = False
+        self,
+        session: str,
+        *,
+        force: bool = False,
+        check: bool = False,
+        keep_files: bool = False,
+        pushed: Sequence[str] = (),
     ) -> dict[str, Any]:
         """Remove a job from the worker; return the `cleaned` answer (`bundle`: path of rescued work).
 
         Raises `Refused` while it runs or has work that is nowhere else, unless `force` is set. `check`
-        only asks. What is gone already counts as removed.
+        only asks. `pushed`: commits that the forge has. What is gone already counts as removed.
         """
         flags = [
             flag
             for flag, wanted in (("--force", force), ("--check", check), ("--keep-files", keep_files))
             if wanted
         ]
-        words = ["clean", "--session", session]
+        words = ["clean", "--session", session, *(f"--pushed={sha}" for sha in pushed)]
         return one(await self._call([*words, *flags], deadline=CLEAN_DEADLINE), "cleaned")
 
     async def log(self, session: str, task: str, *, offset: int = 0, limit: int | None = None) -> bytes:

@@ -91,6 +91,14 @@ class Push(ExecutionTest):
         await outbox.send_draft(second, shown)
         self.assertEqual(git(self.fork, "rev-parse", BRANCH), later)
         self.assertEqual(git(self.upstream, "rev-parse", "refs/heads/main"), self.shop.sha("main"))
+        # What is pushed is not lost with the worktree; one commit more would be.
+        self.commit(job, "five")
+        await execution.cancel(job.id, "ada")
+        with self.assertRaisesRegex(Refused, "Write five") as refused:
+            await execution.remove(job.id)
+        self.assertNotIn("Write four", str(refused.exception))
+        git(Path(job.worktree), "reset", "--quiet", "--hard", later)
+        self.assertIsNone((await execution.remove(job.id)).bundle)
 
     async def test_the_commit_of_a_fix_is_pushed_as_it_was_judged(self) -> None:
         await execution.trust((await self.repository()).id, "ada")

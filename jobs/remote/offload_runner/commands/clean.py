@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from jobs.remote.offload_runner import wire
 from jobs.remote.offload_runner.commands.stop import stop
@@ -46,7 +46,7 @@ def main(options: argparse.Namespace) -> int:
     """
     paths = job_paths(options.root, options.session)
     if not options.force:
-        _refuse_to_lose(paths, options.containers)
+        _refuse_to_lose(paths, options.containers, options.pushed)
     if options.check:
         wire.emit({"type": "cleaned", "session": paths.session, "checked": True, "bundle": None})
         return EXIT_OK
@@ -55,7 +55,7 @@ def main(options: argparse.Namespace) -> int:
     if paths.job_dir.is_dir():
         stop(paths, _GRACE_SECONDS, options.containers, tmux)
     if options.force:
-        rescued = _rescue(paths, options.containers)
+        rescued = _rescue(paths, options.containers, options.pushed)
     _end_sessions(tmux, paths.session)
     _remove_trees(paths, options.containers)
     if not options.keep_files:
@@ -66,17 +66,19 @@ def main(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def survey(paths: JobPaths, containers: Optional[Containers]) -> Dict[str, Any]:
+def survey(paths: JobPaths, containers: Optional[Containers], pushed: Sequence[str] = ()) -> Dict[str, Any]:
     """Return what the worktree holds that is nowhere else; git runs where the job's code does.
 
-    Raises `RunnerError` (`unsaved_unknown`).
+    `pushed`: commits that the forge has. Raises `RunnerError` (`unsaved_unknown`).
     """
     try:
         if unsaved.has_lost_git(paths):
             raise ValueError("its .git is missing")
         if containers is None:
-            return unsaved.survey(paths.root, paths.session)
-        said = in_job(paths, containers, ["unsaved", "list", "--session", paths.session], b"", _SURVEY_BYTES)
+            return unsaved.survey(paths.root, paths.session, pushed)
+        words = ["unsaved", "list", "--session", paths.session]
+        words += [word for sha in pushed for word in ("--pushed", sha)]
+        said = in_job(paths, containers, words, b"", _SURVEY_BYTES)
         return unsaved.checked(json.loads(said))
     except (RunnerError, OSError, ValueError, RecursionError) as error:
         raise RunnerError(
@@ -87,12 +89,12 @@ def survey(paths: JobPaths, containers: Optional[Containers]) -> Dict[str, Any]:
         ) from error
 
 
-def _rescue(paths: JobPaths, containers: Optional[Containers]) -> Dict[str, Any]:
+def _rescue(paths: JobPaths, containers: Optional[Containers], pushed: Sequence[str]) -> Dict[str, Any]:
     """Save what is nowhere else: in a bundle, else by moving the worktree. Return fields of the answer."""
     if not os.path.lexists(str(paths.worktree)):
         return {"bundle": None}
     try:
-        seen = survey(paths, containers)
+        seen = survey(paths, containers, pushed)
     except RunnerError as error:
         # Where git does not work in a worktree that was only reviewed, a forced removal goes on. What an
         # agent wrote for the user is not given up for that.
@@ -166,7 +168,7 @@ def _remove_trees(paths: JobPaths, containers: Optional[Containers]) -> None:
         raise RunnerError("remove_failed", message, hint, EXIT_SOFTWARE)
 
 
-def _refuse_to_lose(paths: JobPaths, containers: Optional[Containers]) -> None:
+def _refuse_to_lose(paths: JobPaths, containers: Optional[Containers], pushed: Sequence[str]) -> None:
     """Raise `RunnerError` when removing the job now would lose work or end a run."""
     insist = "Use --force: the work is bundled first."
     if paths.job_dir.is_dir() and is_held(paths.lock):
@@ -175,7 +177,7 @@ def _refuse_to_lose(paths: JobPaths, containers: Optional[Containers]) -> None:
         )
     if not os.path.lexists(str(paths.worktree)):
         return
-    found = unsaved.check_clean(paths.root, paths.session, survey(paths, containers))
+    found = unsaved.check_clean(paths.root, paths.session, survey(paths, containers, pushed))
     for code, words in (
         ("unpushed", "commits that are nowhere else"),
         ("uncommitted", "uncommitted changes"),

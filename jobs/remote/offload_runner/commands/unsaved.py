@@ -17,7 +17,8 @@ _BLOCK = 1024 * 1024
 def main(options: argparse.Namespace) -> int:
     """Print a survey as JSON, or the bundle of `{"files"}` (on stdin) as bytes."""
     if options.what == "list":
-        wire.emit_bytes(json.dumps(unsaved.survey(options.root, options.session)).encode("ascii"))
+        found = unsaved.survey(options.root, options.session, options.pushed)
+        wire.emit_bytes(json.dumps(found).encode("ascii"))
         return 0
     files = [str(name) for name in wire.read_spec().get("files") or []]
     with tempfile.TemporaryDirectory(prefix="offload-rescue-", dir=os.environ.get("HOME")) as folder:

@@ -9,13 +9,14 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from jobs.remote.offload_runner.errors import RunnerError
 from jobs.remote.offload_runner.files import paths
 from jobs.remote.offload_runner.files.paths import JobPaths
 from jobs.remote.offload_runner.git.artefacts import written_by_hand
 from jobs.remote.offload_runner.git.command import Git, is_no_space, out_of_space, raw, shown, split, text
+from jobs.remote.offload_runner.git.fetch import is_sha
 from jobs.remote.offload_runner.git.job_repository import in_job
 from jobs.remote.offload_runner.protocol import EXIT_SOFTWARE
 
@@ -31,19 +32,19 @@ IDENTITY = {
 }
 
 
-def survey(root: Path, session: str) -> Dict[str, Any]:
+def survey(root: Path, session: str, pushed: Sequence[str] = ()) -> Dict[str, Any]:
     """Return what a worktree holds that its repository does not: `commits` (lines) and `status`.
 
     `status` is path -> [git's two status letters, bytes, mtime in ns]; of ignored files it has those that no
     tool made. git obeys the job's repository here: call it where the job's code runs, and take the answer
-    as data.
+    as data. `pushed`: commits that the forge has.
     """
     job = paths.job_paths(root, session)
     if _marker(job).exists() or not os.path.lexists(str(job.worktree / ".git")):
         return {"commits": [], "status": {}}
     _refuse_what_blocks(job.worktree)
     git = in_job(job.worktree)
-    return {"commits": _unpushed(git), "status": _status(git, job.worktree)}
+    return {"commits": _unpushed(git, pushed), "status": _status(git, job.worktree)}
 
 
 def _refuse_what_blocks(tree: Path) -> None:
@@ -191,7 +192,7 @@ def _marker(job: JobPaths) -> Path:
     return job.worktree.with_name(job.worktree.name + ".making")
 
 
-def _unpushed(git: Git) -> List[str]:
+def _unpushed(git: Git, pushed: Sequence[str]) -> List[str]:
     tips = ["refs/heads/" + branch for branch in session_branches(git)]
     if git.commit("HEAD"):  # on an unborn branch there is none
         tips.append("HEAD")
@@ -199,7 +200,8 @@ def _unpushed(git: Git) -> List[str]:
         return []
     done = git.run(
         "rev-list", "--pretty=tformat:%h %s", "--max-count=%d" % _SHOWN_COMMITS, *tips,
-        "--not", "--glob=refs/offload/*", "--remotes", "--",
+        "--not", "--glob=refs/offload/*", "--remotes",
+        *(sha for sha in pushed if is_sha(sha) and git.commit(sha)), "--",
     )  # fmt: skip
     lines = done.stdout.decode("utf-8", "replace").splitlines()
     return [line for line in lines if not re.fullmatch(r"commit [0-9a-f]{40,64}", line)]
