@@ -14,6 +14,7 @@ from jobs import execution
 from jobs.states import JobState
 from jobs.workers import connect
 from jobs.workers.container.check import check_container
+from tests.adversary import test_container as attacks
 from tests.container.base import ContainerTest
 from tests.container.test_jobs import begun
 from tests.jobs.execution.base import until
@@ -82,6 +83,20 @@ class AsRoot(ContainerTest):
         slow = await execution.wait(slow.id, timeout=60)
         self.assertEqual(slow.state, JobState.SUCCEEDED)
         self.assertTrue(self.inspected()["HostConfig"]["ReadonlyRootfs"])
+
+
+class Places(ContainerTest):
+    """Attacks on the containers of single places, which each engine mounts in its own way."""
+
+    test_a_task_with_a_secret_is_alone_and_only_reads = (
+        attacks.SharedContainer.test_a_task_with_a_secret_is_alone_and_only_reads
+    )
+    test_no_later_container_of_a_job_mounts_what_its_code_put_in_place = (
+        attacks.SharedContainer.test_no_later_container_of_a_job_mounts_what_its_code_put_in_place
+    )
+    own_log = attacks.SharedContainer.own_log
+    journal_of = attacks.SharedContainer.journal_of
+    _removed = attacks.SharedContainer._removed
 
 
 @pytest.mark.parametrize("kind", ["podman", "docker"])
