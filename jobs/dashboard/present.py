@@ -32,6 +32,7 @@ JOB_STATES: MarkTable = {
 }
 # a job at work on a worker that does not answer
 OUT_OF_REACH = Mark("cross", "unreachable", "bad")
+OPEN = Mark("terminal", "open", "good")  # a shell that stays until it is removed
 WAS_RUNNING = Mark("dot", "was running", "quiet")
 TASK_STATES: MarkTable = {
     TaskState.PENDING: ("dot", "pending", "quiet"),

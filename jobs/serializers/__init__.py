@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jobs.serializers.notice import NoticeJson, notice_json
     from jobs.serializers.pool import PoolJson, pool_json
     from jobs.serializers.pull import PullJson, pull_json
-    from jobs.serializers.reason import GROUPS, attention_text, group_of, headline, is_out_of_reach
+    from jobs.serializers.reason import GROUPS, attention_text, group_of, headline, is_open, is_out_of_reach
     from jobs.serializers.removal import RemovalJson, removal_json
     from jobs.serializers.times import utc
     from jobs.serializers.token import TokenJson, token_json
@@ -60,6 +60,7 @@ __all__ = [
     "event_json",
     "group_of",
     "headline",
+    "is_open",
     "is_out_of_reach",
     "isolation_text",
     "job_cost_json",

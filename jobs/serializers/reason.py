@@ -31,7 +31,12 @@ def group_of(job: Job) -> str:
         return "ready"
     if state == JobState.QUEUED:
         return "queued"
-    return "running" if job.is_active else "done"
+    return "running" if job.is_active or is_open(job) else "done"
+
+
+def is_open(job: Job) -> bool:
+    """Return whether a job is a shell that stays open until it is removed: its plan has ended."""
+    return job.action == "open" and job.state == JobState.SUCCEEDED and job.removed_at is None
 
 
 def _waits_for_worker(job: Job) -> bool:

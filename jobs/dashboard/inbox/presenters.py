@@ -26,6 +26,7 @@ ROWS_PER_GROUP: Mapping[str, int] = {
 }  # fmt: skip
 ROWS_PER_PAGE = 100
 MOST_NAMED = 3  # checks
+MOST_LABELS = 3
 JOBS_PER_ROW = 3
 LONGEST_SEARCH = 200
 WAITING, NO_JOB, SNOOZED, DONE = "waiting", "no-job", "snoozed", "done"
@@ -43,7 +44,8 @@ _AT_WORK = (JobState.PREPARING, JobState.RUNNING, JobState.CANCELLING)
 GROUPS: Mapping[str, tuple[str, Q]] = {
     "needs-you": ("Needs you", _NEEDS),
     "ready": ("Ready to act", _PRESENT & Q(state=JobState.SUCCEEDED) & ~Q(verdict=Verdict.NONE)),
-    "running": ("Running", _PRESENT & Q(state__in=_AT_WORK)),
+    # `open` is a shell that stays until it is removed.
+    "running": ("Running", _PRESENT & (Q(state__in=_AT_WORK) | Q(state=JobState.SUCCEEDED, action="open"))),
     "queued": ("Queued", _PRESENT & Q(state=JobState.QUEUED)),
     WAITING: ("Waiting for others", Q()),
     NO_JOB: ("No job yet", Q()),
@@ -220,6 +222,15 @@ class Row:
         """Return how many threads are not resolved, in words; empty when none is known to be."""
         count = (self.pull.unresolved_threads or 0) if self.pull and self.pull.state == "open" else 0
         return f"{count} open thread{'s' if count > 1 else ''}" if count else ""
+
+    @property
+    def tags(self) -> list[str]:
+        """Return short facts of the pull request and its first labels, the most important first."""
+        if self.pull is None:
+            return []
+        closed = "" if self.pull.state == "open" else self.pull.state
+        facts = ["draft" if self.pull.draft else "", closed, self.threads]
+        return [*filter(None, facts), *self.pull.labels[:MOST_LABELS]]
 
 
 @dataclass(frozen=True)

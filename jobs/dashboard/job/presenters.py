@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from jobs.dashboard.present import (
     JOB_STATES,
+    OPEN,
     OUT_OF_REACH,
     SEVERITIES,
     TASK_STATES,
@@ -22,7 +23,7 @@ from jobs.dashboard.present import (
 )
 from jobs.formats import format_duration
 from jobs.models import Job, JobEvent
-from jobs.serializers import attention_text, headline, is_out_of_reach
+from jobs.serializers import attention_text, headline, is_open, is_out_of_reach
 from jobs.states import Attention, JobState, TaskState
 
 _TASK_ENDED = frozenset({"succeeded", "failed", "skipped", "cancelled"})
@@ -116,6 +117,8 @@ class JobView:
         """Return the job's state as a mark; it is not known while its worker does not answer."""
         if is_out_of_reach(self.job):
             return OUT_OF_REACH
+        if is_open(self.job):
+            return OPEN
         return mark_of(JOB_STATES, self.job.state)
 
     @property

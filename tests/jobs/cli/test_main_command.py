@@ -155,14 +155,14 @@ def test_a_failing_review_is_exit_code_20_and_listed_with_its_reason(cli: Cli, s
     lines = [re.split(r"  +", line) for line in cli.run("offload", "ls").stdout.splitlines()]
     assert [line[0] for line in lines] == [
         *("Ready to act (2)", "#1 review", "#2 review", ""),
-        *("Done (1)", "#1:tree open"),
+        *("Running (1)", "#1:tree open"),
     ]
     assert lines[2][1:4] == ["● fail", "shop", "local"]
     assert lines[2][5].startswith("The test run (make test) fails on the head (exit code 2)")
     assert lines[5][5] == "The worktree is ready."
     listed = cli.json("offload", "ls", "--state", "succeeded", "-R", "shop", "-L", "1")["jobs"]
     assert [(job["title"], job["group"], job["headline"]) for job in listed] == [
-        ("Pull request 1", "done", "The worktree is ready.")
+        ("Pull request 1", "running", "The worktree is ready.")
     ]
     assert cli.run("offload", "ls", "-s", "queued").stdout == "No job matches.\n"
 

@@ -59,7 +59,7 @@ def test_the_inbox_shows_what_the_forge_has(
     page = client.get("/").content.decode()
     assert "&lt;b&gt;Change&lt;/b&gt; 1" in page
     assert "1 of 1 checks failed: &lt;i&gt;unit" in page
-    assert '<span class="tag">1 open thread</span><span class="tag">&lt;u&gt;bug</span>' in page
+    assert "<span>1 open thread</span><span>&lt;u&gt;bug</span>" in page
     assert 'aria-label="Review #3"' in page
     assert 'aria-label="Review #2"' not in page  # it has had a job
     assert [row.number for row in PullRequest.objects.exclude(details_at=None)] == [1]

@@ -128,14 +128,14 @@ class InboxTests(TestCase):
         assert {key: set(ids) for key, ids in groups.items()} == {
             "needs-you": {lost.id, failed.id, asks.id, untrusted.id},
             "ready": {bad.id, good.id},
-            "running": {busy.id},
+            "running": {busy.id, opened.id},
             "queued": {waits.id},
-            "done": {opened.id, cancelled.id, gone.id},
+            "done": {cancelled.id, gone.id},
         }
         for state in JobState:
             for attention in ("", "input", "error"):
-                for verdict in ("", "pass"):
-                    make_job(state=state, attention=attention, verdict=verdict)
+                for verdict, action in (("", "review"), ("pass", "review"), ("", "open")):
+                    make_job(state=state, attention=attention, verdict=verdict, action=action)
         inbox = Inbox.load(Filters())
         assert inbox.total == Job.objects.count()  # each has a target of its own
         # The command line applies the same rule to one job at a time.
