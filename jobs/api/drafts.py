@@ -45,6 +45,17 @@ class NewDraftBody(Schema):
         return self
 
 
+class EditBody(Schema):
+    """New texts of a draft. `verdict`: a review's. `comments`: the texts of all its comments, in order."""
+
+    revision: int = Field(
+        ge=0, description="Of the draft that was edited: an edit of a later one is refused."
+    )
+    body: str = Field(max_length=65_000, pattern=r"^[^\x00]*$")
+    verdict: Literal["COMMENT", "APPROVE", "REQUEST_CHANGES"] | None = None
+    comments: list[str] | None = Field(None, max_length=50, description="An empty one leaves it out.")
+
+
 class SendBody(Schema):
     """What the person said yes to."""
 
@@ -92,6 +103,16 @@ async def make(request: HttpRequest, body: NewDraftBody) -> Status[DraftAnswer]:
     else:
         draft = await outbox.make_reply(job, body.thread, body.body, name, resolve=body.resolve)
     return Status(201, await _answer(draft.id))
+
+
+@router.patch("/{int:number}", auth=SEND, response={200: DraftAnswer}, summary="Edit a draft")
+async def edit(request: HttpRequest, number: Id, body: EditBody) -> DraftAnswer:
+    """Replace the texts of a draft. Refused when it was changed since the revision that is named."""
+    draft = await outbox.get_draft(str(number))
+    draft.revision = body.revision
+    name = caller_of(request).name
+    await outbox.edit_draft(draft, body.body, name, verdict=body.verdict, comments=body.comments)
+    return await _answer(number)
 
 
 @router.delete("/{int:number}", auth=SEND, response={200: DraftAnswer}, summary="Drop a draft")

@@ -188,7 +188,8 @@ async def edit_draft(
 ) -> None:
     """Replace the text of a draft. `comments`: the texts of its comments; an empty one leaves it out.
 
-    Raises `Refused` once an attempt to send it was made, or when it was changed meanwhile; `UsageError`.
+    `draft.revision` is the one whose texts were edited. Raises `Refused` once an attempt to send it was made,
+    or when it was changed since that revision; `UsageError`.
     """
     for text in (body, *(comments or ())):
         if len(text) > LONGEST:
@@ -200,6 +201,8 @@ async def edit_draft(
         columns["verdict"] = verdict
     if comments is not None:
         if len(comments) != len(draft.comments):
+            if await Draft.objects.filter(id=draft.id, revision=draft.revision).aexists():
+                raise UsageError(f"Draft {draft.id} has {len(draft.comments)} comments, not {len(comments)}.")
             raise Refused(f"Draft {draft.id} cannot be edited: its comments were changed meanwhile.")
         pairs = zip(draft.comments, comments, strict=True)
         columns["comments"] = [{**comment, "body": text} for comment, text in pairs if text]

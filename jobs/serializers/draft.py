@@ -22,11 +22,15 @@ class CommentJson(TypedDict):
 
 
 class DraftJson(TypedDict):
-    """A draft. `url`: where it was posted; `error`: why the last attempt to send it failed."""
+    """A draft. `url`: where it was posted; `error`: why the last attempt to send it failed.
+
+    `revision` goes up with each edit; an edit names the one that it changes.
+    """
 
     id: int
     kind: str
     state: str
+    revision: int
     repository: str
     number: int | None
     verdict: str
@@ -75,6 +79,7 @@ def draft_json(draft: Draft) -> DraftJson:
         "id": draft.id,
         "kind": draft.kind,
         "state": draft.state,
+        "revision": draft.revision,
         "repository": draft.repository.slug,
         "number": draft.number,
         "verdict": draft.verdict,

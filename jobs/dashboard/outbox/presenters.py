@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -194,3 +194,32 @@ def groups_of(drafts: Iterable[Draft]) -> list[GroupView]:
         key = (draft.repository_id, draft.number, draft.job_id if draft.number is None else None)
         groups.setdefault(key, []).append(DraftView(draft))
     return [GroupView(views, pulls.get((key[0], key[1] or 0))) for key, views in groups.items()]
+
+
+@dataclass(frozen=True)
+class CommentField:
+    """A comment in the form. `stored`: the text that another person saved meanwhile, where it differs."""
+
+    place: str
+    text: str
+    stored: str = ""
+
+
+def comment_fields(
+    draft: Draft, typed: Sequence[tuple[str, str]]
+) -> tuple[list[CommentField], list[CommentField]]:
+    """Return the fields of a draft's comments, and of texts that were typed for comments that are gone.
+
+    `typed`: places and texts as a person sent them; a comment that has none keeps its text.
+    """
+    left = list(typed)
+    fields = []
+    for comment in draft.comments:
+        place = f"{comment['path']}:{comment['line']}" if comment["line"] else str(comment["path"])
+        stored = str(comment["body"])
+        mine = next((pair for pair in left if pair[0] == place), None)
+        if mine is not None:
+            left.remove(mine)
+        text = stored if mine is None else mine[1]
+        fields.append(CommentField(place, text, "" if text == stored else stored))
+    return fields, [CommentField(place, text) for place, text in left if text]

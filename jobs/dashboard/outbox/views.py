@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from jobs import outbox
-from jobs.dashboard.outbox.presenters import DraftView, GroupView, groups_of, pulls_of
+from jobs.dashboard.outbox.presenters import DraftView, GroupView, comment_fields, groups_of, pulls_of
 from jobs.dashboard.pages import actor_of, render_page
 from jobs.errors import NotFound, OffloadError
 from jobs.models import Draft
@@ -106,33 +106,40 @@ async def drop(request: HttpRequest, draft_id: int) -> HttpResponse:
 
 @require_http_methods(["GET", "POST"])
 async def edit(request: HttpRequest, draft_id: int) -> HttpResponse:
-    """Show the texts of a draft in a form, and save them."""
+    """Show the texts of a draft in a form, and save them.
+
+    When another person saved it meanwhile, the form has what was typed, and shows what is stored by now.
+    """
     draft = await _load(draft_id)
-    error = ""
+    error, body, verdict, typed = "", draft.body, draft.verdict, []
     if request.method == "POST":
-        draft.body, comments = _read_texts(request, draft)
+        body, comments = _read_texts(request)
+        verdict = request.POST.get("verdict") or draft.verdict
         revision = request.POST.get("revision", "")
         draft.revision = int(revision) if re.fullmatch("[0-9]{1,9}", revision) else -1
-        verdict = request.POST.get("verdict")
         try:
-            await outbox.edit_draft(draft, draft.body, actor_of(request), verdict=verdict, comments=comments)
+            await outbox.edit_draft(
+                draft, body, actor_of(request), verdict=request.POST.get("verdict"), comments=comments
+            )
         except NotFound:
             raise
         except OffloadError as failure:
             error = str(failure)
         else:
             return _back(draft)
-        draft.verdict = verdict or draft.verdict
-        pairs = zip(draft.comments, comments, strict=False)
-        draft.comments = [{**comment, "body": text} for comment, text in pairs]
+        draft = await _load(draft_id)
+        places = request.POST.getlist("place")
+        places += ["a comment"] * (len(comments) - len(places))
+        typed = list(zip(places, comments, strict=False))
+    fields, gone = comment_fields(draft, typed)
     context: dict[str, object] = {
-        "draft": draft, "view": DraftView(draft), "error": error, "verdicts": VERDICTS,
-        "is_review": draft.kind == DraftKind.REVIEW,
+        "draft": draft, "view": DraftView(draft), "error": error, "verdicts": VERDICTS, "verdict": verdict,
+        "is_review": draft.kind == DraftKind.REVIEW, "body": body, "fields": fields, "gone": gone,
     }  # fmt: skip
     return await render_page(request, "outbox/edit.html", context, status=409 if error else 200)
 
 
-def _read_texts(request: HttpRequest, draft: Draft) -> tuple[str, list[str]]:
+def _read_texts(request: HttpRequest) -> tuple[str, list[str]]:
     """Return the text and the texts of the comments; a browser sends CR LF at each end of line."""
     texts = [request.POST.get("body", ""), *request.POST.getlist("comment")]
     body, *comments = [text.replace("\r\n", "\n").replace("\x00", "").strip() for text in texts]

@@ -9,6 +9,7 @@ from django.test import AsyncClient
 
 from jobs import outbox
 from jobs.models import Draft, Job, JobEvent
+from jobs.operations import add_token
 from jobs.reconciler.duties import SendDrafts
 from jobs.states import Verdict
 from offload_web.login import local_user
@@ -97,6 +98,58 @@ async def test_a_draft_is_shown_edited_and_sent_after_a_yes(forge: GitHub, brows
     assert told == ["made", "edited", "approved", "failed", "approved", "sent"]
     page = await page_of(browser, f"/jobs/{job.id}/")
     assert re.search(r"Draft \d+ \(review\) was sent", page)
+
+
+async def test_the_second_of_two_editors_is_told_and_loses_nothing(
+    forge: GitHub, browser: AsyncClient
+) -> None:
+    draft = await outbox.make_review(await reviewed(), "COMMENT", "ada")
+    path = f"/outbox/{draft.id}/edit/"
+    page = await page_of(browser, path)
+    places = re.findall(r'name="place" value="([^"]*)"', page)
+    first = {"revision": "0", "verdict": "COMMENT", "place": places}
+    second = {**first, "verdict": "APPROVE", "body": "Second text"}
+    answer = await browser.post(path, {**first, "body": "First text", "comment": ["First on one", "", ""]})
+    assert answer.status_code == 302
+    late = await browser.post(path, {**second, "comment": ["Second on one", "Second on two", "Second <3"]})
+    page = late.content.decode()
+    assert (late.status_code, "changed meanwhile" in page) == (409, True)
+    assert '<option value="APPROVE" selected>' in page
+    fields = re.findall(r"<textarea[^>]*>\n(.*?)</textarea>", page, re.DOTALL)
+    assert fields == ["Second text", "Second on one"]
+    told = re.findall(r'<pre class="log">(.*?)</pre>', page, re.DOTALL)
+    assert told == ["First text", "First on one", "Second on two", "Second &lt;3"]
+    # Saving after having seen that replaces what the first one wrote.
+    [revision] = re.findall(r'name="revision" value="(\d+)"', page)
+    again = {**second, "revision": revision, "place": places[:1], "comment": ["Second on one"]}
+    assert (await browser.post(path, again)).status_code == 302
+    stored = await Draft.objects.aget(id=draft.id)
+    assert (stored.body, [one["body"] for one in stored.comments]) == ("Second text", ["Second on one"])
+
+
+async def test_an_edit_by_the_api_names_the_revision_that_it_changes(
+    forge: GitHub, browser: AsyncClient
+) -> None:
+    draft = await outbox.make_review(await reviewed(), "COMMENT", "ada")
+    _, token = await add_token("ops", ["read", "send"], "ada")
+    given = {"authorization": f"Bearer {token}"}
+
+    async def edit(**fields: Any) -> Any:
+        path = f"/api/v1/outbox/{draft.id}"
+        return await browser.patch(path, fields, content_type="application/json", headers=given)
+
+    texts = ["First on one", "", ""]
+    answer = await edit(revision=0, body="First", verdict="APPROVE", comments=texts)
+    assert answer.status_code == 200, answer.content
+    told = answer.json()["draft"]
+    assert (answer.status_code, told["body"], told["revision"]) == (200, "First", 1), answer.content
+    assert (told["verdict"], [one["body"] for one in told["comments"]]) == ("APPROVE", ["First on one"])
+    late = await edit(revision=0, body="Second", comments=texts)
+    assert (late.status_code, "changed meanwhile" in late.json()["error"]["message"]) == (409, True)
+    wrong = await edit(revision=1, body="Second", comments=texts)
+    assert "has 1 comments, not 3" in wrong.json()["error"]["message"]
+    stored = await Draft.objects.aget(id=draft.id)
+    assert (stored.body, stored.revision, stored.verdict) == ("First", 1, "APPROVE")
 
 
 async def test_a_half_failed_send_is_resumed_and_posts_once(forge: GitHub, browser: AsyncClient) -> None:
