@@ -101,6 +101,11 @@ class Sample(ExecutionTest):
         self.assertEqual((job.verdict, job.proof), ("pass", True), said)
         merged, repaired = self.rounds(job)["rounds"]
         parts = [*merged["parts"], *repaired["parts"]]
+        # To the token what the API served, but for the answer that the killed runner did not get.
+        served = 2 * (sum("enerateContent" in path for path, _, _ in self.api.asked) - 1)
+        calls = [event.data async for event in job.events.filter(kind="model_call")]
+        counted = sum(call["input"] + call["output"] for call in calls)
+        self.assertEqual((counted, sum(part["tokens"] for part in parts)), (served, served), calls)
         tree = self.root / "worktrees" / job.session
         log = git(tree, "log", "--first-parent", "--format=%H %s", f"{self.head}..{job.judged_sha}")
         self.assertEqual(
@@ -152,3 +157,11 @@ class Sample(ExecutionTest):
         job = await execution.wait(job.id, timeout=120)
         self.assertEqual(self.rounds(job)["rounds"][1]["parts"][0], part)
         await self.check(job)
+
+    async def test_a_budget_that_is_used_up_ends_the_rounds_and_says_so(self) -> None:
+        current = settings.OFFLOAD
+        with self.settings(OFFLOAD=replace(current, values={**current.values, "agent_tokens": 3})):
+            job = await self.run_job("7", action="fix", agent="gemini")
+        why = "the budget of the job is used up: 4 of 3 tokens"
+        self.assertEqual((self.rounds(job)["why"], job.judged_sha), (why, job.sha), self.logs(job))
+        self.assertIn(f"Nothing was repaired: {why}.", [finding["message"] for finding in job.findings])

@@ -268,7 +268,7 @@ def _rounds(state: Any) -> List[str]:
     lines = [*lines[:2], lines[2] % state["sha"], ""]
     lines += ["- %s" % one_line(topic["title"]) for topic in state["to_do"]]
     for item in state["rounds"]:
-        lines += ["", "### Round %d" % item["number"]]
+        lines += ["", "### Round %d%s" % (item["number"], _used(item["parts"]))]
         for part in item["parts"]:
             lines += ["", *_part(state, part)]
         lines.append("")
@@ -277,6 +277,15 @@ def _rounds(state: Any) -> List[str]:
         lines += ["Left after it:", "", *("- %s" % one_line(text) for text in left)] if left else [told]
     lines += ["", "It ended because %s." % one_line(state["why"])] if state["why"] else []
     return [*lines, ""]
+
+
+def _used(parts: Sequence[Mapping[str, Any]]) -> str:
+    tokens = sum(part["tokens"] for part in parts)
+    if not tokens:
+        return ""
+    known = all(part["dollars"] is not None for part in parts)
+    money = ", %.2f dollars" % sum(part["dollars"] for part in parts) if known else ""
+    return " (%d tokens%s)" % (tokens, money)
 
 
 def _part(state: Mapping[str, Any], part: Mapping[str, Any]) -> List[str]:

@@ -48,9 +48,13 @@ def run(job: Job) -> int:
     for number, topics in enumerate(whole):
         if number < len(state["parts"]):
             continue  # an earlier start of this round made it
+        stopped = rounds.budget_is_used_up(job, call)
+        if stopped:
+            say("%s." % (stopped[:1].upper() + stopped[1:]))
+            break
         code, part = _make(job, state, call, number, topics)
         if part is None:
-            stopped = "the agent did not come to an end"
+            stopped = rounds.budget_is_used_up(job, call) or "the agent did not come to an end"
             break
         state["parts"].append(part)
         rounds.write(job, state, go_on=True, why="")
@@ -118,6 +122,7 @@ def _make(
             part.update(commit=commit, subject=subject, why="")
     except RunnerError as error:
         part["why"] = "the agent's changes were not taken: %s" % error.message.rstrip(".")
+    part.update(rounds.used_by_part(job, state))
     if part["commit"]:
         say("Committed as %s: %s" % (part["commit"][:10], part["subject"]))
     else:

@@ -8,7 +8,8 @@
     TOPIC = {"kind": "conflict|tests|command|problems|thread|issue", "task", "title", "lines": [...],
              "cases": [CASE of results.model], "paths": [...], "thread": its id on the forge or "", "where"}
     PART = {"topics": [numbers of topics], "commit": or "", "why": why there is none, "merged": bool,
-            "subject", "summary": what the agent says}
+            "subject", "summary": what the agent says, "tokens", "dollars": used by the gateway;
+            null where its calls have no price}
     ROUND = {"number", "parts": [PART], "commit": the last one, "merged": bool, "stopped": why no round
              follows or "", "left": null or [what its evidence says is left]}
 
@@ -25,8 +26,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
+from jobs.remote.offload_runner.engine.journal import Journal
 from jobs.remote.offload_runner.git import facts
-from jobs.remote.offload_runner.protocol import FAILED, SKIPPED, SUCCEEDED
+from jobs.remote.offload_runner.protocol import FAILED, MODEL_CALL, SKIPPED, SUCCEEDED
 from jobs.remote.offload_runner.steps import issue, repaired, sources
 from jobs.remote.offload_runner.steps.conflicts import merged
 from jobs.remote.offload_runner.steps.evidence import changed_tests
@@ -48,6 +50,37 @@ def read(job: Job) -> Optional[Dict[str, Any]]:
     found = job.read(NAME + ".json")
     ours = isinstance(found, dict) and found.get("schema") == _SCHEMA and found.get("sha") == job.sha
     return found if ours else None
+
+
+def used(job: Job) -> "tuple[int, Optional[float]]":
+    """Return the tokens and dollars that the agents of the rounds used, as the gateway counted them."""
+    calls = [event for event in Journal(job.paths.journal).read() if event["kind"] == MODEL_CALL]
+    calls = [event for event in calls if str(event.get("task") or "").startswith("fix-")]
+    tokens = sum(int(event.get("input") or 0) + int(event.get("output") or 0) for event in calls)
+    known = all(event.get("dollars") is not None for event in calls)
+    return tokens, round(sum(event["dollars"] for event in calls), 6) if calls and known else None
+
+
+def used_by_part(job: Job, state: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return what the agent used since the last part, with what a killed start of this one had used."""
+    parts = [part for item in state["rounds"] for part in item["parts"]] + list(state["parts"])
+    tokens, dollars = used(job)
+    before = sum(part["dollars"] or 0.0 for part in parts)
+    return {
+        "tokens": tokens - sum(part["tokens"] for part in parts),
+        "dollars": None if dollars is None else round(dollars - before, 6),
+    }
+
+
+def budget_is_used_up(job: Job, call: Mapping[str, Any]) -> str:
+    """Return that the budget of the job's agents is used up, in words; "" when it is not."""
+    budget = (call.get("gateway") or {}).get("budget") or {}
+    tokens, dollars = used(job)
+    if budget.get("tokens") and tokens >= budget["tokens"]:
+        return "the budget of the job is used up: %d of %d tokens" % (tokens, budget["tokens"])
+    if budget.get("dollars") and (dollars or 0.0) >= budget["dollars"]:
+        return "the budget of the job is used up: %.2f of %.2f dollars" % (dollars or 0.0, budget["dollars"])
+    return ""
 
 
 def close(state: Dict[str, Any], stopped: str) -> bool:
