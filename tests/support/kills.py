@@ -209,10 +209,11 @@ class Stage:
 
 @dataclass
 class Points:
-    """Where a command was killed, and how many different states that left behind."""
+    """Where a command was killed, how many different states that left, and from how many `also` was run."""
 
     kills: Counter[str] = field(default_factory=Counter)
     states: set[str] = field(default_factory=set)
+    also: int = 0
 
 
 def everywhere(
@@ -222,12 +223,14 @@ def everywhere(
     check: Callable[[], None],
     *,
     desired: str = "",
-    again: tuple[str, ...] = (),
+    also: tuple[str, ...] = (),
     kinds: tuple[str, ...] = ("before", "after", "write"),
 ) -> Points:
-    """Kill the command at every point; run it (or `again`) once more for each state left, and check.
+    """Kill the command at every point; run it once more for each state left, and check.
 
-    Intent before action: as soon as anything was asked of the cloud, the row's `desired` is the one given.
+    `also`: another command that ends in the same; it is run from each of those states too in which the home
+    knows what the command was for. Intent before action: as soon as anything was asked of the cloud, the
+    row's `desired` is the one given.
     """
     points = Points()
     for when in kinds:
@@ -240,10 +243,16 @@ def everywhere(
             if (state := stage.state()) in points.states:
                 continue
             points.states.add(state)
-            if again and stage.row()["desired"] != "gone":
-                continue  # the command died before it was known what it was for
-            stage.run(*(again or argv))
+            known = stage.row().get("desired") == desired
+            if also and known:
+                stage.keep("dead")
+            stage.run(*argv)
             check()
+            if also and known:
+                stage.restore("dead")
+                stage.run(*also)
+                check()
+                points.also += 1
         else:
             raise AssertionError("It did not come to an end within 100 points.")
         check()  # the run that was not killed
