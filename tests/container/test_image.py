@@ -97,7 +97,7 @@ def test_a_tool_is_there(maintainer: MaintainerImage, command: str, expected: st
 
 def test_it_is_small_and_the_agent_is_its_last_big_layer(maintainer: MaintainerImage) -> None:
     found = json.loads(docker(maintainer.engine, "image", "inspect", MAINTAINER))[0]
-    assert found["Size"] < 930e6
+    assert found["Size"] < 900e6
     history = docker(
         maintainer.engine, "history", "--no-trunc", "--format", "{{.Size}} {{.CreatedBy}}", MAINTAINER
     )
