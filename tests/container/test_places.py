@@ -164,7 +164,7 @@ class Places(ContainerTest):
         logs = "".join(path.read_text() for path in sorted((folder / "tasks").glob("f*.log")))
         self.assertEqual((job.state, job.verdict, job.proof), (JobState.SUCCEEDED, "pass", True), logs)
         [made] = json.loads((folder / "rounds.json").read_text())["rounds"]
-        self.assertEqual((job.judged_sha, made["summary"]), (made["commit"], "Repaired."))
+        self.assertEqual((job.judged_sha, made["parts"][0]["summary"]), (made["commit"], "Repaired."))
         self.assertEqual((self.root / "worktrees" / job.session / "b").read_text(), "good\n")
         self.assertIn("Read-only file system", logs)
         self.assertNotIn("reached", logs)
