@@ -66,7 +66,7 @@ def measure(rounds: int) -> dict[str, dict[str, float]]:
         finally:
             reconciler.terminate()
             reconciler.wait()
-            for words in (["cancel", *target], ["rm", *target, "--yes"]):
+            for words in (["cancel", *target], ["rm", *target, "--force"]):
                 subprocess.run([*MANAGE, "offload", *words], env=env, check=False, capture_output=True)
 
 
