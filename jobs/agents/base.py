@@ -123,6 +123,11 @@ class Call:
     cwd: str = ""
 
 
+# Keys that the screens of all agents known here understand.
+ESCAPE = "\x1b"
+CLEAR_LINE = "\x15"
+
+
 @dataclass(frozen=True)
 class Screen:
     """An agent's own screen: how it is called on a terminal, how it reports, and which keys answer it.

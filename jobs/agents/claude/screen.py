@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from jobs.agents.base import PLACEHOLDER, Call, Gateway, Profile, Screen
+from jobs.agents.base import CLEAR_LINE, ESCAPE, PLACEHOLDER, Call, Gateway, Profile, Screen
 from jobs.agents.reports import REPORT, report_command
 from jobs.remote.offload_runner.protocol import NEEDS_INPUT
 
@@ -31,8 +31,6 @@ _PERMISSIONS = {
     # A model would approve in that mode, and its offer hides the line of input.
     "disableAutoMode": "disable",
 }
-_ESCAPE = "\x1b"
-_CLEAR_LINE = "\x15"
 
 
 def profile() -> Profile:
@@ -86,8 +84,8 @@ def screen(model: str, request: str, gateway: Gateway, oldest: tuple[int, int]) 
         profile=profile(),
         cwd="{home}/work",
         approve="1",
-        deny=_ESCAPE,
-        clear=_CLEAR_LINE,
+        deny=ESCAPE,
+        clear=CLEAR_LINE,
         drawn=r"\b1\. Yes",
         denied=NEEDS_INPUT,
         oldest=oldest,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 
-from jobs.agents.base import Call, Gateway, Profile, Screen
+from jobs.agents.base import CLEAR_LINE, ESCAPE, Call, Gateway, Profile, Screen
 from jobs.agents.reports import REPORT, report_command
 from jobs.remote.offload_runner.protocol import NEEDS_INPUT
 
@@ -23,8 +23,6 @@ _TRUST = """
 [projects."{home}/work"]
 trust_level = "trusted"
 """
-_ESCAPE = "\x1b"
-_CLEAR_LINE = "\x15"
 
 
 def profile(config: str) -> Profile:
@@ -56,8 +54,8 @@ def screen(model: str, request: str, gateway: Gateway, oldest: tuple[int, int], 
         profile=about,
         cwd="{home}/work",
         approve="y",
-        deny=_ESCAPE,
-        clear=_CLEAR_LINE,
+        deny=ESCAPE,
+        clear=CLEAR_LINE,
         drawn=r"\b1\. Yes",
         denied=NEEDS_INPUT,
         # It reports the start of a session with its first turn.

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from jobs.agents.base import Call, Gateway, Profile, Screen
+from jobs.agents.base import CLEAR_LINE, ESCAPE, Call, Gateway, Profile, Screen
 from jobs.agents.reports import REPORT, report_command
 from jobs.remote.offload_runner.protocol import NEEDS_INPUT
 
@@ -17,8 +17,6 @@ PROFILE = "gemini-cli-screen"
 _EVENTS = ("SessionStart", "BeforeAgent", "AfterAgent", "BeforeTool", "AfterTool", "Notification")
 _MILLISECONDS = 10_000
 _MEMORY = "The change that you work on is in {worktree}. Work there; your own directory is empty.\n"
-_ESCAPE = "\x1b"
-_CLEAR_LINE = "\x15"
 
 
 def profile(settings: Mapping[str, Any], keep: tuple[str, ...]) -> Profile:
@@ -57,8 +55,8 @@ def screen(model: str, request: str, gateway: Gateway, oldest: tuple[int, int], 
         profile=about,
         cwd="{home}/work",
         approve="1",
-        deny=_ESCAPE,
-        clear=_CLEAR_LINE,
+        deny=ESCAPE,
+        clear=CLEAR_LINE,
         drawn=r"\b1\. (Allow|Yes)",
         denied=NEEDS_INPUT,
         oldest=oldest,
