@@ -14,6 +14,7 @@ from django.utils import timezone
 from jobs.states import (
     JOB_ACTIVE,
     JOB_ENDED,
+    JOB_RESUMABLE,
     REASON_TEXT,
     REQUEST_OPEN,
     Attention,
@@ -199,6 +200,11 @@ class Job(models.Model):
     def has_ended(self) -> bool:
         """Whether nothing is at work for this job now (an interrupted job can be resumed)."""
         return self.state in JOB_ENDED
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether the job can be resumed or retried."""
+        return self.state in JOB_RESUMABLE and self.removed_at is None
 
     @property
     def is_stale(self) -> bool:

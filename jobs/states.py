@@ -108,6 +108,7 @@ ATTENTION_TEXT: Mapping[Attention, str] = {
 JOB_FINAL: frozenset[JobState] = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 JOB_ENDED: frozenset[JobState] = JOB_FINAL | {JobState.INTERRUPTED}
 JOB_ACTIVE: frozenset[JobState] = frozenset(JobState) - JOB_ENDED
+JOB_RESUMABLE: frozenset[JobState] = JOB_ENDED - {JobState.SUCCEEDED}
 
 JOB_MOVES: Mapping[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset(

@@ -20,7 +20,7 @@ from jobs.models import Job, JobEvent, Repository
 from jobs.playbooks import registry as playbooks
 from jobs.playbooks.fix import MOST_ROUNDS
 from jobs.remote.layout import session_name
-from jobs.states import JobState, Reason
+from jobs.states import JOB_RESUMABLE, JobState, Reason
 from jobs.transitions import move_job
 from jobs.workers import sibling_name
 
@@ -253,5 +253,5 @@ def resume(job_id: int, actor: str) -> bool:
         JobState.QUEUED,
         reason=Reason.SUBMITTED,
         actor=actor,
-        sources=frozenset({JobState.INTERRUPTED, JobState.FAILED, JobState.CANCELLED}),
+        sources=JOB_RESUMABLE,
     )

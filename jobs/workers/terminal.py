@@ -88,16 +88,13 @@ class TerminalJob:
     can_start: bool = False
 
 
-_RESUMABLE = (JobState.INTERRUPTED, JobState.FAILED, JobState.CANCELLED)
-
-
 async def terminal_job(job_id: int) -> TerminalJob:
     """Return what a terminal's page shows of its job. Raises `NotFound`."""
     job = await get_job(job_id)
     label = " ".join(part for part in (job.target, job.action, job.name) if part)
     return TerminalJob(
         job.session, label, job.repository.slug, job.worker.name, job.worktree,
-        can_resume=job.state in _RESUMABLE and job.removed_at is None,
+        can_resume=job.can_resume,
         can_start=is_cloud(job.worker) and job.worker.state == WorkerState.STOPPED,
     )  # fmt: skip
 

@@ -251,8 +251,7 @@ class JobView:
     @property
     def can_resume(self) -> bool:
         """Return whether the job can be resumed or retried."""
-        again = (JobState.INTERRUPTED, JobState.FAILED, JobState.CANCELLED)
-        return self.job.state in again and self.job.removed_at is None
+        return self.job.can_resume
 
     @property
     def can_run_again(self) -> bool:
