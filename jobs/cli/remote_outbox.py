@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from jobs.cli.confirming import confirm
+from jobs.cli.draft_output import print_drafts, print_preview, where
 from jobs.cli.output import plain, print_json
 from jobs.cli.request import Request
 from jobs.client.remote import Remote
 from jobs.errors import UsageError
-from jobs.formats import format_age
 from jobs.operations import ConfirmationPlan
-from jobs.serializers import DraftJson, PreviewJson
+from jobs.serializers import DraftJson
 
 ACTIONS = ("ls", "show", "drop", "send")
 
@@ -25,7 +23,7 @@ async def run_remotely(client: Remote, request: Request) -> int:
             hint="Make and edit drafts on its pages; here are outbox ls, show, drop and send.",
         )
     if action == "ls":
-        return _list(request, await client.list_drafts())
+        return print_drafts(request, await client.list_drafts())
     number = _number(names[0])
     if action == "drop":
         return _answer(request, await client.drop_draft(number), f"Draft {number} is dropped.")
@@ -49,50 +47,9 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def where(draft: DraftJson) -> str:
-    """Return where a draft goes: `owner/name#12`."""
-    return plain(draft["repository"] + ("" if draft["number"] is None else f"#{draft['number']}"))
-
-
-def _list(request: Request, drafts: list[DraftJson]) -> int:
-    if request.json:
-        print_json("drafts", drafts)
-        return 0
-    if not drafts:
-        print("The outbox is empty.")
-    for draft in drafts:
-        error = f"  {plain(draft['error'])}" if draft["error"] else ""
-        age = format_age(datetime.fromisoformat(draft["created_at"]))
-        print(
-            f"{draft['id']:>4}  {plain(draft['kind'])}  {where(draft)}  {plain(draft['state'])}, {age}{error}"
-        )
-    return 0
-
-
 def _answer(request: Request, draft: DraftJson, text: str) -> int:
     if request.json:
         print_json("draft", draft)
     else:
         print(text)
     return 0
-
-
-def print_preview(draft: DraftJson, shown: PreviewJson) -> None:
-    """Print a draft exactly as it would appear."""
-    print(f"{where(draft)} at {plain(draft['head_sha'][:10])}: {plain(shown['title'])}")
-    for text in (shown["quote"], shown["body"]):
-        if text:
-            print(_indented(text))
-    for detail in shown["details"]:
-        print(plain(detail))
-    for comment in shown["comments"]:
-        line = comment["line"]
-        print(plain(f"{comment['path']}:{line}" if line else f"{comment['path']} (the file)"))
-        print(_indented(comment["body"]))
-    for note in shown["notes"]:
-        print(plain(note))
-
-
-def _indented(text: str) -> str:
-    # Text of a job cannot look like a line of ours.
-    return "\n".join(f"  | {line}" for line in plain(text).split("\n"))

@@ -6,12 +6,12 @@ import sys
 
 from jobs import outbox
 from jobs.cli.confirming import confirm
-from jobs.cli.output import plain, print_json
+from jobs.cli.draft_output import print_drafts, print_preview, where
+from jobs.cli.output import print_json
 from jobs.cli.remote_outbox import run_remotely
 from jobs.cli.request import Request, actor
 from jobs.client import get_remote
 from jobs.errors import UsageError
-from jobs.formats import format_age
 from jobs.models import Draft, Job
 from jobs.operations import ConfirmationPlan
 from jobs.serializers import draft_json, preview_json
@@ -33,7 +33,7 @@ async def run(request: Request) -> int:
     if (remote := get_remote()) is not None:
         return await run_remotely(remote, request)
     if action == "ls":
-        return await _list(request)
+        return print_drafts(request, [draft_json(draft) for draft in await outbox.list_drafts()])
     if action in _MADE:
         request.words = names
         draft = await _make(request, action, await request.job())
@@ -58,11 +58,11 @@ async def run(request: Request) -> int:
         if request.json:
             print_json("draft", {**draft_json(draft), "preview": preview_json(shown)})
         else:
-            _print_preview(draft, shown)
+            print_preview(draft_json(draft), preview_json(shown), shown.contexts)
         return 0
     if not request.json:
-        _print_preview(draft, shown)
-    await confirm(request, ConfirmationPlan(f"Post this to {_where(draft)} as you?"))
+        print_preview(draft_json(draft), preview_json(shown), shown.contexts)
+    await confirm(request, ConfirmationPlan(f"Post this to {where(draft_json(draft))} as you?"))
     url = await outbox.send_draft(draft, shown, actor())
     draft = await outbox.get_draft(str(draft.id))
     return _answer(request, draft, f"Posted: {url}")
@@ -94,23 +94,6 @@ def _read_text(request: Request) -> str:
     return sys.stdin.read().strip()
 
 
-async def _list(request: Request) -> int:
-    drafts = await outbox.list_drafts()
-    if request.json:
-        print_json("drafts", [draft_json(draft) for draft in drafts])
-    elif not drafts:
-        print("The outbox is empty.")
-    for draft in () if request.json else drafts:
-        error = f"  {plain(draft.error)}" if draft.error else ""
-        age = format_age(draft.created_at)
-        print(f"{draft.id:>4}  {draft.kind}  {_where(draft)}  {draft.state}, {age}{error}")
-    return 0
-
-
-def _where(draft: Draft) -> str:
-    return draft.repository.slug if draft.number is None else f"{draft.repository.slug}#{draft.number}"
-
-
 def _answer(request: Request, draft: Draft, text: str) -> int:
     if request.json:
         print_json("draft", draft_json(draft))
@@ -119,22 +102,3 @@ def _answer(request: Request, draft: Draft, text: str) -> int:
 
         print(render_commands(text))
     return 0
-
-
-def _print_preview(draft: Draft, shown: outbox.Preview) -> None:
-    print(f"{_where(draft)} at {draft.head_sha[:10]}: {plain(shown.title)}")
-    for text in (shown.quote, shown.body):
-        if text:
-            print(_indented(text))
-    for detail in shown.details:
-        print(plain(detail))
-    for comment, context in zip(shown.comments, shown.contexts, strict=True):
-        print(plain(f"{comment.path}:{comment.line}" if comment.line else f"{comment.path} (the file)"))
-        print(_indented("\n".join(part for part in (context, comment.body) if part)))
-    for note in shown.notes:
-        print(plain(note))
-
-
-def _indented(text: str) -> str:
-    # Text of a job cannot look like a line of ours.
-    return "\n".join(f"  | {line}" for line in plain(text).split("\n"))
